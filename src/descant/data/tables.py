@@ -1,0 +1,143 @@
+"""CSV, JSON Lines and JSON tables read record by record, with every damaged record named instead of lost."""
+
+import csv
+import io
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+Record = dict[str, Any]
+
+
+class AnnotationError(ValueError):
+    """A file that cannot be read as annotations at all."""
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One record that was left out: `row` is a line of a CSV or JSONL file, a 1-based position in a JSON list."""
+
+    file: str
+    row: int | None
+    clip_id: str | None
+    reason: str
+
+    def __str__(self) -> str:
+        place = self.file if self.row is None else f"{self.file}:{self.row}"
+        return f"{place}: {self.clip_id}: {self.reason}" if self.clip_id else f"{place}: {self.reason}"
+
+
+def read_table(path: str | Path, required: list[set[str]]) -> Iterator[tuple[int, Record | Problem]]:
+    """Yields (row, record) or (row, problem) from a .csv, .jsonl or .json file.
+
+    `required` lists alternatives: a record needs every column of one of the sets. A CSV whose header has none of them
+    is refused with `AnnotationError`; in the JSON forms each record is judged by itself. Text is UTF-8, with or
+    without a byte order mark; a record with other bytes is a problem.
+    """
+    path = Path(path)
+    text = _read_text(path)
+    readers = {".csv": _read_csv, ".jsonl": _read_jsonl, ".json": _read_json}
+    if path.suffix.lower() not in readers:
+        raise AnnotationError(f"{path}: annotations are .csv, .jsonl or .json files, not {path.suffix!r}")
+    for row, record in readers[path.suffix.lower()](path, text, required):
+        yield row, _checked(path, row, record, required)
+
+
+def _read_text(path: Path) -> str:
+    try:
+        return path.read_bytes().decode("utf-8-sig", errors="surrogateescape")
+    except OSError as error:
+        raise AnnotationError(f"{path}: cannot be read: {error.strerror}") from error
+
+
+def _checked(path: Path, row: int, record: Any, required: list[set[str]]) -> Record | Problem:
+    if isinstance(record, Problem):
+        return record
+    if not isinstance(record, dict):
+        return Problem(str(path), row, None, f"a record is an object with named fields, not {type(record).__name__}")
+    if any(_has_foreign_bytes(value) for value in record.values()):
+        return Problem(str(path), row, None, "not UTF-8 text; save the file as UTF-8")
+    if not any(columns <= record.keys() for columns in required):
+        return Problem(str(path), row, None, f"has no {_missing(record, required)}")
+    return record
+
+
+def _has_foreign_bytes(value: Any) -> bool:
+    return isinstance(value, str) and any("\ud800" <= character <= "\udfff" for character in value)
+
+
+def _missing(record: Record, required: list[set[str]]) -> str:
+    return " or ".join(", ".join(sorted(columns - record.keys())) for columns in required)
+
+
+def _read_csv(path: Path, text: str, required: list[set[str]]) -> Iterator[tuple[int, Record | Problem]]:
+    reader = csv.reader(io.StringIO(text, newline=""), strict=True)
+    header = [name.strip() for name in next(reader, [])]
+    if not any(columns <= set(header) for columns in required):
+        found = ", ".join(header) or "nothing"
+        raise AnnotationError(f"{path}:1: missing column {_missing(dict.fromkeys(header), required)}; found {found}")
+    while True:
+        row = reader.line_num + 1
+        try:
+            values = next(reader)
+        except StopIteration:
+            return
+        except csv.Error as error:
+            yield row, Problem(str(path), row, None, f"broken CSV: {error}")
+            continue
+        if not values:
+            continue
+        if len(values) != len(header):
+            yield row, Problem(str(path), row, None, f"has {len(values)} fields where the header names {len(header)}")
+            continue
+        yield row, dict(zip(header, values, strict=True))
+
+
+def _read_jsonl(path: Path, text: str, required: list[set[str]]) -> Iterator[tuple[int, Any]]:
+    for row, line in enumerate(text.split("\n"), start=1):
+        if not line.strip():
+            continue
+        try:
+            yield row, json.loads(line)
+        except ValueError as error:
+            yield row, Problem(str(path), row, None, f"broken JSON: {error}")
+
+
+def _read_json(path: Path, text: str, required: list[set[str]]) -> Iterator[tuple[int, Any]]:
+    """A list of objects, bare or as in `{"QA": [...]}`; a cut-off file yields what stands before the damage."""
+    try:
+        table = json.loads(text)
+    except ValueError as error:
+        yield from _salvage(path, text, error)
+        return
+    if isinstance(table, dict):
+        lists = [value for value in table.values() if isinstance(value, list)]
+        if len(lists) != 1:
+            raise AnnotationError(f'{path}: expected one list of records, as in {{"QA": [...]}}; found {len(lists)}')
+        table = lists[0]
+    if not isinstance(table, list):
+        raise AnnotationError(f'{path}: expected a list of records, as in {{"QA": [...]}}')
+    yield from enumerate(table, start=1)
+
+
+def _salvage(path: Path, text: str, error: ValueError) -> Iterator[tuple[int, Any]]:
+    """Reads a broken list record by record up to the damage, which becomes the last problem."""
+    decoder = json.JSONDecoder()
+    position, row = text.find("[") + 1, 1
+    while position:
+        position = _skip(text, position)
+        try:
+            record, position = decoder.raw_decode(text, position)
+        except ValueError:
+            break
+        yield row, record
+        row += 1
+    yield row, Problem(str(path), row, None, f"broken JSON, nothing after it was read: {error}")
+
+
+def _skip(text: str, position: int) -> int:
+    while position < len(text) and text[position] in " \t\r\n,":
+        position += 1
+    return position

@@ -1,0 +1,167 @@
+"""Annotation files of every kind and damage become rows, or named problems."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from descant.data.annotations import (
+    AnnotationError,
+    clip_windows,
+    make_clip_id,
+    parse_clip_id,
+    read_music_instruct,
+    read_musiccaps,
+    read_own,
+)
+
+HEADER = "ytid,start_s,end_s,audioset_positive_labels,aspect_list,caption,author_id,is_balanced_subset,"
+HEADER += "is_audioset_eval\n"
+
+
+def caps_line(ytid: str = "abcdefghijk", start="30", end="40", caption: str = "a song", test: str = "False") -> str:
+    return f"{ytid},{start},{end},/m/04rlf,['pop'],{caption},4,False,{test}\n"
+
+
+def write(path: Path, text: str, encoding: str = "utf-8") -> Path:
+    path.write_bytes(text.encode(encoding))
+    return path
+
+
+def test_musiccaps_row_carries_clip_id_window_and_published_split(tmp_path):
+    found = read_musiccaps(write(tmp_path / "a.csv", HEADER + caps_line("-0Gj8-vB1q4", test="True")))
+    assert found.problems == []
+    (row,) = found.rows
+    assert (row.clip_id, row.start_s, row.end_s) == ("[-0Gj8-vB1q4]-[30-40]", 30.0, 40.0)
+    assert (row.question, row.answer, row.source, row.split) == (None, "a song", "musiccaps", "test")
+
+
+def test_byte_order_mark_is_no_part_of_the_first_column(tmp_path):
+    found = read_musiccaps(write(tmp_path / "a.csv", HEADER + caps_line(), "utf-8-sig"))
+    assert len(found.rows) == 1
+
+
+@pytest.mark.parametrize(
+    ("line", "reason"),
+    [
+        (caps_line(caption="caf\xe9 music"), "not UTF-8"),
+        (caps_line(start="40", end="30"), "does not come after"),
+        (caps_line(start="nan"), "does not come after"),
+        (caps_line(start="x"), "not seconds"),
+        (caps_line("../../etc/x"), "not a YouTube id"),
+        (caps_line("$(touch x)"), "not a YouTube id"),
+        (caps_line("a;rm -rf x"), "not a YouTube id"),
+        (caps_line("'a\tb'"), "not a YouTube id"),
+        (caps_line(caption="  "), "caption is empty"),
+        (caps_line(test="maybe"), "neither true nor false"),
+        ("abcdefghijk,30,40\n", "has 3 fields"),
+        ('x,30,40,a,b,"never closed\n', "broken CSV"),
+    ],
+)
+def test_bad_musiccaps_line_is_named_and_the_rest_is_read(tmp_path, line, reason):
+    path = write(tmp_path / "a.csv", HEADER + caps_line("good1") + line, "latin-1")
+    found = read_musiccaps(path)
+    assert [row.clip_id for row in found.rows] == ["[good1]-[30-40]"]
+    assert found.problems[0].row == 3 and found.problems[0].file == str(path)
+    assert reason in found.problems[0].reason
+
+
+def test_rows_after_a_bad_line_are_read(tmp_path):
+    found = read_musiccaps(write(tmp_path / "a.csv", HEADER + caps_line("..") + caps_line("good1")))
+    assert [row.clip_id for row in found.rows] == ["[good1]-[30-40]"]
+
+
+def test_second_row_of_a_clip_is_refused_and_names_the_first(tmp_path):
+    found = read_musiccaps(write(tmp_path / "a.csv", HEADER + caps_line() + caps_line(caption="other")))
+    assert [row.answer for row in found.rows] == ["a song"]
+    assert "row 2" in found.problems[0].reason and found.problems[0].row == 3
+
+
+def test_missing_column_refuses_the_file_by_name(tmp_path):
+    path = write(tmp_path / "a.csv", "ytid,start_s,end_s,is_audioset_eval\nx,1,2,True\n")
+    with pytest.raises(AnnotationError, match=r"a\.csv:1: missing column caption"):
+        read_musiccaps(path)
+
+
+def test_file_that_is_not_there_is_an_annotation_error(tmp_path):
+    with pytest.raises(AnnotationError, match=r"none\.csv: cannot be read"):
+        read_musiccaps(tmp_path / "none.csv")
+
+
+def question(**changes) -> dict:
+    return {"ytid": "abcdefghijk", "question": "What?", "answer": "Jazz.", "is_audioset_eval": False} | changes
+
+
+def test_music_instruct_takes_the_window_of_its_musiccaps_clip(tmp_path):
+    path = write(tmp_path / "mi.json", json.dumps({"QA": [question(), question(ytid="nobody")]}))
+    found = read_music_instruct(path, {"abcdefghijk": (30.0, 40.0)}, source="music_instruct_short")
+    (row,) = found.rows
+    assert (row.clip_id, row.question, row.answer) == ("[abcdefghijk]-[30-40]", "What?", "Jazz.")
+    assert (row.source, row.split) == ("music_instruct_short", "train")
+    assert found.problems[0].row == 2 and found.problems[0].clip_id == "nobody"
+
+
+def test_music_instruct_without_windows_is_known_by_ytid(tmp_path):
+    path = write(tmp_path / "mi.json", json.dumps({"QA": [question(), question(start_s=5, end_s=15)]}))
+    assert [row.clip_id for row in read_music_instruct(path).rows] == ["abcdefghijk", "[abcdefghijk]-[5-15]"]
+
+
+BAD_QUESTIONS = [question(answer=" "), question(answer=None), question(question=3), {"ytid": "a"}, "text"]
+
+
+@pytest.mark.parametrize("bad", BAD_QUESTIONS)
+def test_bad_question_is_named_by_its_position(tmp_path, bad):
+    path = write(tmp_path / "mi.json", json.dumps({"QA": [question(), bad, question()]}))
+    found = read_music_instruct(path)
+    assert len(found.rows) == 2 and [problem.row for problem in found.problems] == [2]
+
+
+def test_cut_off_json_gives_every_whole_record_and_names_the_damage(tmp_path):
+    text = json.dumps({"QA": [question(), question(), question()]})
+    found = read_music_instruct(write(tmp_path / "mi.json", text[:-30]))
+    assert len(found.rows) == 2
+    assert found.problems[0].row == 3 and "broken JSON" in found.problems[0].reason
+
+
+def test_own_csv_of_questions_and_jsonl_of_captions(tmp_path):
+    csv = write(tmp_path / "own.csv", "audio,question,answer,split\nsongs/a b.wav,What?,Jazz,test\n")
+    (row,) = read_own(csv).rows
+    assert (row.clip_id, row.audio, row.split) == ("a b", str(tmp_path / "songs/a b.wav"), "test")
+    (row,) = read_own(write(tmp_path / "own.jsonl", '{"audio": "a.wav", "caption": "a song"}\n')).rows
+    assert (row.question, row.answer, row.split, row.end_s) == (None, "a song", None, 10.0)
+
+
+def test_half_written_jsonl_line_is_named(tmp_path):
+    path = write(tmp_path / "own.jsonl", '{"audio": "a.wav", "caption": "x"}\n{"audio": "b.wav", "cap')
+    found = read_own(path)
+    assert len(found.rows) == 1 and found.problems[0].row == 2
+
+
+def test_own_rows_of_two_files_with_one_stem_need_a_clip_id(tmp_path):
+    lines = "audio,caption,clip_id\nx/a.wav,one,\ny/a.wav,two,\ny/a.wav,three,other\n"
+    found = read_own(write(tmp_path / "own.csv", lines))
+    assert [row.clip_id for row in found.rows] == ["a", "other"]
+    assert found.problems[0].row == 3 and "clip_id column" in found.problems[0].reason
+
+
+def test_own_split_outside_the_three_is_named(tmp_path):
+    found = read_own(write(tmp_path / "own.csv", "audio,caption,split\na.wav,one,dev\n"))
+    assert "'dev'" in found.problems[0].reason
+
+
+def test_own_file_with_neither_answers_nor_captions_is_refused(tmp_path):
+    with pytest.raises(AnnotationError, match="missing column"):
+        read_own(write(tmp_path / "own.csv", "audio,text\na.wav,one\n"))
+
+
+def test_clip_id_round_trip_and_windows(tmp_path):
+    assert parse_clip_id(make_clip_id("-a_b", 30.0, 40.5)) == ("-a_b", 30.0, 40.5)
+    assert parse_clip_id("song") is None
+    rows = read_musiccaps(write(tmp_path / "a.csv", HEADER + caps_line())).rows
+    assert clip_windows(rows) == {"abcdefghijk": (30.0, 40.0)}
+
+
+def test_every_row_of_the_published_file_is_read(shared_dir):
+    found = read_musiccaps(shared_dir / "data/musiccaps/musiccaps-public.csv")
+    assert len(found.rows) == 5521 and found.problems == []
+    assert sum(row.split == "test" for row in found.rows) == 2858

@@ -1,0 +1,48 @@
+"""The exact-answer score of closed questions: does the answer name what the reference names, and nothing else?"""
+
+from collections import Counter, defaultdict
+from collections.abc import Hashable, Iterable
+from typing import Protocol
+
+from descant.evaluation.terms import find_terms, normalise
+
+
+class AnsweredRow(Protocol):
+    """A dataset row, as far as this module reads it."""
+
+    @property
+    def question_type(self) -> str | None: ...
+
+    @property
+    def answer(self) -> str: ...
+
+
+def canonical_answer(answer: str, question_type: str | None) -> Hashable:
+    """What an answer says: the set of terms that it names, or its normalised text where it names none."""
+    return (find_terms(answer, question_type) if question_type else None) or normalise(answer)
+
+
+def exact_answer(prediction: str, reference: str, question_type: str | None) -> bool:
+    """Whether both name the same terms of this question type (see `terms.py` and `synonyms.json`).
+
+    Whole sentences are read for their terms. So a list of instruments is compared as a set, and an answer that names
+    two genres where the reference names one is wrong. Where the reference names no known term, or the type is unknown,
+    the normalised texts must be equal.
+    """
+    return canonical_answer(prediction, question_type) == canonical_answer(reference, question_type)
+
+
+def majority_answers(train_rows: Iterable[AnsweredRow]) -> dict[str, str]:
+    """The best answers that ignore the audio: for each question type, the commonest wording of its commonest answer.
+
+    Ties go to the answer that comes first in `train_rows`.
+    """
+    answers: defaultdict[str, Counter[Hashable]] = defaultdict(Counter)
+    wordings: defaultdict[tuple[str, Hashable], Counter[str]] = defaultdict(Counter)
+    for row in train_rows:
+        if row.question_type is not None:
+            meaning = canonical_answer(row.answer, row.question_type)
+            answers[row.question_type][meaning] += 1
+            wordings[row.question_type, meaning][row.answer] += 1
+    commonest = {kind: meanings.most_common(1)[0][0] for kind, meanings in answers.items()}
+    return {kind: wordings[kind, meaning].most_common(1)[0][0] for kind, meaning in commonest.items()}

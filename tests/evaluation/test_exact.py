@@ -1,0 +1,50 @@
+"""Exact answers: whole sentences compared by what they name."""
+
+from types import SimpleNamespace
+
+import pytest
+
+from descant.evaluation import exact_answer, majority_answers
+
+
+@pytest.mark.parametrize(
+    ("prediction", "reference", "question_type"),
+    [
+        ("This is a rap song.", "hip-hop", "genre"),
+        ("It is played on piano, a violin and drums.", "The instruments are drums, fiddle and piano.", "instruments"),
+        ("The tempo is moderate.", "medium", "tempo_class"),
+        ("It feels joyful.", "The mood is happy.", "mood"),
+        ("Yes, there are drums.", "yes", "drums"),
+        ("No, there are no drums.", "There are no drums.", "drums"),
+        ("Something else", "something else!", None),
+        ("A night at sea.", "night at sea", "genre"),
+    ],
+)
+def test_answers_that_say_the_same_are_equal(prediction: str, reference: str, question_type: str | None) -> None:
+    assert exact_answer(prediction, reference, question_type)
+
+
+@pytest.mark.parametrize(
+    ("prediction", "reference", "question_type"),
+    [
+        ("It could be jazz or rock.", "jazz", "genre"),
+        ("piano", "piano and drums", "instruments"),
+        ("piano, drums and flute", "piano and drums", "instruments"),
+        ("It is not slow.", "slow", "tempo_class"),
+        ("", "jazz", "genre"),
+        ("There are no drums.", "Yes, there are drums.", "drums"),
+        ("piano music", "piano", None),
+    ],
+)
+def test_answers_that_say_more_less_or_other_things_differ(
+    prediction: str, reference: str, question_type: str | None
+) -> None:
+    assert not exact_answer(prediction, reference, question_type)
+
+
+def test_majority_answers_count_meanings_and_return_their_commonest_wording() -> None:
+    answers = ["jazz", "It is rap.", "hip-hop", "It is rap.", "jazz"]
+    rows = [SimpleNamespace(question_type="genre", answer=answer) for answer in answers]
+    rows.append(SimpleNamespace(question_type=None, answer="A caption."))
+    rows.append(SimpleNamespace(question_type="bass", answer="no"))
+    assert majority_answers(rows) == {"genre": "It is rap.", "bass": "no"}

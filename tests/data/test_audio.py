@@ -1,0 +1,231 @@
+"""Reading sound: formats, rates, lengths, windows, stamps; every bad file named with the reason."""
+
+import os
+import resource
+import struct
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+from descant.data import audio
+from descant.data.audio import AudioError, Window, check_audio, format_stamp, load_audio, stream_windows, windows
+
+
+def tone(seconds: float, rate: int = 44_100, channels: int = 1, hertz: float = 440.0) -> np.ndarray:
+    wave = 0.25 * np.sin(2 * np.pi * hertz * np.arange(round(seconds * rate)) / rate)
+    noise = 0.001 * np.random.default_rng(0).standard_normal((len(wave), channels))
+    return (wave[:, None] + noise).astype(np.float32)
+
+
+def write(path: Path, seconds: float = 3.0, rate: int = 44_100, channels: int = 1, **kwargs: str) -> Path:
+    soundfile.write(path, tone(seconds, rate, channels), rate, **kwargs)
+    return path
+
+
+def reason(path: Path | str) -> str:
+    """The reason that reading gives; checking must give the same."""
+    with pytest.raises(AudioError) as loaded:
+        load_audio(path)
+    with pytest.raises(AudioError) as checked:
+        check_audio(path)
+    assert checked.value.reason == loaded.value.reason
+    assert str(loaded.value) == f"{path}: {loaded.value.reason}"
+    return loaded.value.reason
+
+
+def loudest_hertz(waveform: np.ndarray, rate: int = 16_000) -> float:
+    return float(np.fft.rfft(waveform).__abs__().argmax() * rate / len(waveform))
+
+
+@pytest.mark.parametrize("name", ["a.wav", "a.flac", "a.ogg", "a.mp3", "a.aiff", "a.w64", "a.au", "a.caf"])
+@pytest.mark.parametrize(("rate", "channels"), [(44_100, 1), (48_000, 2)])
+def test_formats_are_read_as_mono_at_16_khz(tmp_path: Path, name: str, rate: int, channels: int) -> None:
+    waveform = load_audio(write(tmp_path / name, 3.0, rate, channels))
+    assert waveform.dtype == np.float32 and waveform.ndim == 1
+    assert len(waveform) == pytest.approx(48_000, abs=1_200)  # MP3 pads
+    assert loudest_hertz(waveform) == pytest.approx(440, abs=1)
+
+
+def test_opus_is_read(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.opus", 3.0, 48_000, 2, format="OGG", subtype="OPUS")
+    assert loudest_hertz(load_audio(path)) == pytest.approx(440, abs=1)
+
+
+def test_eight_channels_at_192_khz_are_mixed_and_resampled(tmp_path: Path) -> None:
+    waves = tone(2.0, 192_000) * np.arange(8, dtype=np.float32) / 8
+    soundfile.write(tmp_path / "a.flac", waves, 192_000)
+    waveform = load_audio(tmp_path / "a.flac")
+    assert len(waveform) == 32_000
+    assert np.abs(waveform).max() == pytest.approx(0.25 * 3.5 / 8, rel=0.05)
+
+
+def test_reading_in_blocks_is_reading_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = write(tmp_path / "a.wav", 2.5, 44_100, 2)
+    whole = load_audio(path)
+    monkeypatch.setattr(audio, "BLOCK_SAMPLES", 1_000)
+    assert np.array_equal(load_audio(path), whole)
+    mono = soundfile.read(path, dtype="float32")[0].mean(axis=1)
+    assert np.array_equal(audio.resample(mono, 44_100), whole)
+
+
+def test_an_hour_is_streamed_in_bounded_memory(tmp_path: Path) -> None:
+    path = tmp_path / "hour.flac"
+    with soundfile.SoundFile(path, "w", 16_000, 2) as file:
+        for _ in range(60):
+            file.write(np.zeros((60 * 16_000, 2), np.float32))
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    found = [(window.start_s, window.end_s) for window in stream_windows(path)]
+    grown = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
+    assert found == [(10 * i, 10 * i + 10) for i in range(360)]
+    assert grown < 64 * 1024  # KiB; the hour is 225 MiB
+
+
+def test_windows_include_the_last_partial_one() -> None:
+    waveform = np.arange(25 * 16_000, dtype=np.float32)
+    found = windows(waveform)
+    assert [(window.start_s, window.end_s) for window in found] == [(0, 10), (10, 20), (20, 25)]
+    assert np.array_equal(np.concatenate([window.samples for window in found]), waveform)
+    assert isinstance(found[0], Window)
+
+
+@pytest.mark.parametrize(("seconds", "count"), [(0.5, 1), (10.0, 1), (10.5, 2), (20.0, 2)])
+def test_streamed_windows_are_the_windows_of_the_whole(tmp_path: Path, seconds: float, count: int) -> None:
+    path = write(tmp_path / "a.wav", seconds, 22_050)
+    streamed, whole = list(stream_windows(path)), windows(load_audio(path))
+    assert len(streamed) == len(whole) == count
+    for one, other in zip(streamed, whole, strict=True):
+        assert (one.start_s, one.end_s) == (other.start_s, other.end_s)
+        assert np.array_equal(one.samples, other.samples)
+
+
+@pytest.mark.parametrize(
+    ("start", "end", "stamp"),
+    [
+        (0, 10, "0:00–0:10"),
+        (10.0, 20.0, "0:10–0:20"),
+        (60, 70, "1:00–1:10"),
+        (50, 59.947, "0:50–0:59.95"),
+        (50, 59.999, "0:50–1:00"),
+        (10, 12.5, "0:10–0:12.5"),
+        (3590, 3600, "59:50–1:00:00"),
+        (36000, 36010, "10:00:00–10:00:10"),
+    ],
+)
+def test_stamps_are_minutes_and_seconds(start: float, end: float, stamp: str) -> None:
+    assert format_stamp(start, end) == stamp
+
+
+def test_missing_directory_empty_and_text_are_named(tmp_path: Path) -> None:
+    (tmp_path / "empty.wav").touch()
+    (tmp_path / "text.mp3").write_text("This is not music.\n" * 100)
+    (tmp_path / "noise.raw").write_bytes(bytes(range(256)) * 20)
+    assert reason(tmp_path / "absent.wav") == "does not exist"
+    assert "directory" in reason(tmp_path)
+    assert reason(tmp_path / "empty.wav") == "is empty (0 bytes)"
+    assert "not sound" in reason(tmp_path / "text.mp3")
+    assert "not sound" in reason(tmp_path / "noise.raw")
+    assert reason("nul\0in.wav") == "does not exist"
+
+
+def test_a_pipe_is_refused_without_waiting_for_it(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.wav")
+    assert reason(tmp_path / "pipe.wav") == "is not a regular file"
+
+
+@pytest.mark.parametrize("name", ["list.mp3", "list.m4a", "list.webm", "list.wav"])
+def test_a_playlist_under_another_name_opens_nothing(tmp_path: Path, name: str) -> None:
+    secret = write(tmp_path / "secret.wav")
+    (tmp_path / name).write_text(f"#EXTM3U\n#EXT-X-TARGETDURATION:9\n#EXTINF:9,\n{secret}\n#EXT-X-ENDLIST\n")
+    assert "not sound" in reason(tmp_path / name)
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+def test_samples_that_are_no_numbers_are_refused_with_their_place(tmp_path: Path, bad: float) -> None:
+    wave = tone(3.0, 16_000, 2)
+    wave[-1, 1] = bad
+    soundfile.write(tmp_path / "a.wav", wave, 16_000, subtype="FLOAT")
+    assert "NaN or infinite" in reason(tmp_path / "a.wav")
+
+
+def test_a_header_without_samples_is_refused(tmp_path: Path) -> None:
+    assert reason(write(tmp_path / "a.wav", 0.0)) == "holds no samples"
+
+
+@pytest.mark.parametrize("name", ["a.wav", "a.aiff", "a.flac", "a.ogg", "a.opus", "a.mp3", "a.caf"])
+@pytest.mark.parametrize("kept", [0.5, 0.9])
+def test_a_file_cut_short_is_refused(tmp_path: Path, name: str, kept: float) -> None:
+    kwargs = {"format": "OGG", "subtype": "OPUS"} if name == "a.opus" else {}
+    path = write(tmp_path / name, 20.0, 48_000, 2, **kwargs)
+    load_audio(path)
+    os.truncate(path, round(path.stat().st_size * kept))
+    said = reason(path)
+    assert "cut short" in said or "damaged" in said
+
+
+def test_a_cut_behind_an_id3_tag_is_seen(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.mp3", 20.0)
+    tagged = b"ID3\x04\x00\x00\x00\x00\x02\x00" + bytes(256) + path.read_bytes()
+    path.write_bytes(tagged)
+    load_audio(path)
+    path.write_bytes(tagged[: len(tagged) // 2])
+    assert "cut short" in reason(path)
+
+
+@pytest.mark.parametrize("length", [0xFFFF_FFFF, 0x7FFF_FFFF])
+def test_a_wav_written_into_a_pipe_is_whole(tmp_path: Path, length: int) -> None:
+    path = write(tmp_path / "a.wav", 1.0, 16_000)
+    header = bytearray(path.read_bytes())
+    header[4:8] = header[40:44] = struct.pack("<I", length)
+    path.write_bytes(header)
+    assert len(load_audio(path)) == 16_000
+
+
+def write_with_av(path: Path, seconds: float = 12.0) -> Path:
+    av = pytest.importorskip("av", reason="PyAV is not installed")
+    codec = "aac" if path.suffix == ".m4a" else "libopus"
+    with av.open(str(path), "w", options={"movflags": "faststart"} if codec == "aac" else {}) as container:
+        stream = container.add_stream(codec, rate=48_000)
+        frame = av.AudioFrame.from_ndarray(tone(seconds, 48_000).T.copy(), format="flt", layout="mono")
+        frame.rate = 48_000
+        container.mux([*stream.encode(frame), *stream.encode(None)])
+    return path
+
+
+@pytest.mark.parametrize("name", ["a.m4a", "a.webm"])
+def test_mp4_and_webm_are_read_through_pyav(tmp_path: Path, name: str) -> None:
+    waveform = load_audio(write_with_av(tmp_path / name))
+    assert len(waveform) == pytest.approx(12 * 16_000, abs=2_000)
+    assert loudest_hertz(waveform) == pytest.approx(440, abs=1)
+
+
+@pytest.mark.parametrize("name", ["a.m4a", "a.webm"])
+def test_mp4_and_webm_cut_short_are_refused(tmp_path: Path, name: str) -> None:
+    path = write_with_av(tmp_path / name)
+    os.truncate(path, path.stat().st_size // 2)
+    reason(path)
+
+
+def test_mp4_without_pyav_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "a.m4a").write_bytes(b"\0\0\0\x20ftypM4A " + bytes(100))
+    monkeypatch.setitem(sys.modules, "av", None)
+    assert "pip install av" in reason(tmp_path / "a.m4a")
+
+
+def test_reading_sound_does_not_import_torch() -> None:
+    code = "import sys, descant.data.audio; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_real_recordings_are_read(shared_dir: Path) -> None:
+    assert len(load_audio(shared_dir / "data/audio/electronic.mp3")) == 959_158
+    assert [window.end_s for window in stream_windows(shared_dir / "data/audio/orchestra.wav")][:3] == [10, 20, 30]
+
+
+def test_a_real_mp3_cut_short_is_refused(shared_dir: Path, tmp_path: Path) -> None:
+    whole = (shared_dir / "data/audio/electronic.mp3").read_bytes()
+    (tmp_path / "half.mp3").write_bytes(whole[: len(whole) // 2])
+    assert "cut short" in reason(tmp_path / "half.mp3")

@@ -1,0 +1,232 @@
+"""Cached features, one record a clip, keyed by the settings that made them and read through a memory map."""
+
+import hashlib
+import json
+import mmap
+import os
+import uuid
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from descant.data.feature_index import FeatureIndex, IndexEntry
+from descant.data.feature_records import ENCODINGS, FeatureError, decode_record, encode_record, record_bytes
+
+__all__ = ["Damage", "FeatureError", "FeatureStore", "settings_hash"]
+
+SHARD_BYTES = 1 << 30
+# Saved beside an extractor's settings, but of no influence on what it computes.
+_BOOKKEEPING = {"auto_map", "feature_extractor_type", "processor_class", "transformers_version"}
+
+
+@dataclass(frozen=True)
+class Damage:
+    """A record that `verify` cannot vouch for; `clip_id` is None where an index line itself is unreadable."""
+
+    clip_id: str | None
+    reason: str
+
+
+def settings_hash(settings: dict[str, Any]) -> str:
+    """16 hex digits of everything in `settings` that decides what a feature is."""
+    return hashlib.sha256(_canonical(settings).encode()).hexdigest()[:16]
+
+
+def _canonical(settings: dict[str, Any]) -> str:
+    kept = {key: value for key, value in settings.items() if key not in _BOOKKEEPING and not key.startswith("_")}
+    return json.dumps(kept, sort_keys=True, separators=(",", ":"))
+
+
+class FeatureStore:
+    """Features under `<root>/<settings_hash>/`; picklable, and usable in any number of processes at once.
+
+    `settings` are the feature extractor's (`to_dict()`). They name the record's shape as `feature_shape`, unless
+    `shape` is given, and may name its `feature_encoding`: "int16" (the default: fixed point, for decibels) or
+    "float16". Each writing process appends to a shard of its own; what others wrote appears after `refresh()`.
+    """
+
+    def __init__(self, root: str | Path, settings: dict[str, Any], shape: tuple[int, ...] | None = None):
+        if shape is None and "feature_shape" not in settings:
+            raise ValueError("the settings have no feature_shape; pass shape=")
+        self.root = Path(root)
+        self.settings = dict(settings) | {"feature_shape": list(shape or settings["feature_shape"])}
+        self.shape = tuple(self.settings["feature_shape"])
+        self.encoding = self.settings.setdefault("feature_encoding", "int16")
+        if self.encoding not in ENCODINGS:
+            raise ValueError(f"feature_encoding {self.encoding!r} is none of {', '.join(ENCODINGS)}")
+        self.folder = self.root / settings_hash(self.settings)
+        self.record_bytes = record_bytes(self.shape, self.encoding)
+        self._begin()
+
+    @classmethod
+    def open(cls, folder: str | Path) -> "FeatureStore":
+        """The store that lies in a `<root>/<settings_hash>` folder."""
+        path = Path(folder).resolve() / "settings.json"
+        try:
+            settings = json.loads(path.read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise FeatureError(f"{path}: no feature store: {error}") from error
+        _require_settings(settings, path)
+        return cls(path.parent.parent, settings)
+
+    def _begin(self) -> None:
+        self._index: FeatureIndex | None = None
+        self._maps: dict[str, mmap.mmap] = {}
+        self._shard: tuple[int, Any] | None = None  # (process id, file being appended to)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"root": self.root, "settings": self.settings}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__init__(**state)
+
+    def __contains__(self, clip_id: str) -> bool:
+        return clip_id in self._entries()
+
+    def __len__(self) -> int:
+        return len(self._entries())
+
+    def keys(self) -> Iterator[str]:
+        return iter(self._entries())
+
+    def sha256(self, clip_id: str) -> str:
+        """Hash of the audio that the clip's feature was computed from."""
+        return self._entry(clip_id).audio_sha256
+
+    def feature_sha256(self, clip_id: str) -> str:
+        """Hash of the stored record: equal for equal audio, whatever its file format or name."""
+        return self._entry(clip_id).feature_sha256
+
+    def refresh(self) -> None:
+        """Takes note of what other processes wrote or discarded."""
+        self._opened_index().refresh()
+
+    def read(self, clip_id: str, out: np.ndarray | None = None) -> np.ndarray:
+        """The clip's feature as float32, restored into `out` (C-contiguous, the store's shape) where it is given."""
+        entry = self._entry(clip_id)
+        if out is None:
+            out = np.empty(self.shape, np.float32)
+        elif out.shape != self.shape or out.dtype != np.float32 or not out.flags.c_contiguous:
+            raise ValueError(f"out is {out.dtype} {out.shape}; it must be contiguous float32 {self.shape}")
+        try:
+            return decode_record(self._map(entry), entry.offset, out, self.encoding)
+        except FeatureError as error:
+            raise FeatureError(f"{self.folder}: {clip_id}: {error}; run `descant features --repair`") from None
+
+    def write(self, clip_id: str, mel: np.ndarray, audio_sha256: str) -> None:
+        """Stores a feature in place of the clip's earlier one; the index names it only once it is written whole."""
+        record = encode_record(mel, self.shape, self.encoding)
+        shard = self._writable_shard()
+        offset = shard.tell()
+        if shard.write(record) != len(record):
+            raise OSError(f"{shard.name}: the disk took only a part of a record; is it full?")
+        name, digest = Path(shard.name).name, hashlib.sha256(record).hexdigest()
+        self._opened_index().append(IndexEntry(clip_id, name, offset, audio_sha256, digest))
+
+    def discard(self, clip_id: str) -> None:
+        """Forgets a clip, so that it is computed anew."""
+        self._opened_index().append(IndexEntry(clip_id, None, 0, "", ""))
+
+    def close(self) -> None:
+        """Brings what was written to the disk and lets go of the files; the store can still be used."""
+        if self._shard and self._shard[0] == os.getpid():
+            os.fsync(self._shard[1].fileno())
+            self._shard[1].close()
+        self._begin()
+
+    def verify(self) -> list[Damage]:
+        """Reads every record against its hash; empty when all is well."""
+        self._check_settings()
+        self.refresh()
+        index = self._opened_index()
+        damages = [Damage(None, reason) for reason in index.faults()]
+        if not index.path.exists() and any(self.folder.glob("shard-*.bin")):
+            damages.append(Damage(None, f"{index.path.name} is gone: its shards cannot be read"))
+        judged = ((entry, self._damage(entry)) for entry in index.entries.values())
+        return damages + [Damage(entry.clip_id, f"{entry.shard}: {reason}") for entry, reason in judged if reason]
+
+    def repair(self) -> list[Damage]:
+        """Forgets what `verify` finds damaged, so that the next extraction computes it anew; returns what it was."""
+        damages = self.verify()
+        for damage in damages:
+            if damage.clip_id is not None:
+                self.discard(damage.clip_id)
+        if damages:
+            self._opened_index().compact()
+        return damages
+
+    def manifest(self) -> list[tuple[str, str, str]]:
+        """Sorted (clip id, audio hash, feature hash): equal for equal content, however it was written."""
+        return sorted((e.clip_id, e.audio_sha256, e.feature_sha256) for e in self._entries().values())
+
+    def _damage(self, entry: IndexEntry) -> str | None:
+        try:
+            record = self._map(entry)[entry.offset : entry.offset + self.record_bytes]
+        except FeatureError as error:
+            return str(error)
+        return None if hashlib.sha256(record).hexdigest() == entry.feature_sha256 else "the record was changed on disk"
+
+    def _opened_index(self) -> FeatureIndex:
+        if self._index is None:
+            self._index = FeatureIndex(self.folder / "index.jsonl")
+            self._index.refresh()
+        return self._index
+
+    def _entries(self) -> dict[str, IndexEntry]:
+        return self._opened_index().entries
+
+    def _entry(self, clip_id: str) -> IndexEntry:
+        if clip_id not in self._entries():
+            self.refresh()
+        if clip_id not in self._entries():
+            raise KeyError(f"{clip_id} has no feature in {self.folder}; run `descant features` first")
+        return self._entries()[clip_id]
+
+    def _map(self, entry: IndexEntry) -> mmap.mmap:
+        """The shard's memory map; mapped anew where the file grew since."""
+        shard = self._maps.get(entry.shard)
+        if shard is None or len(shard) < entry.offset + self.record_bytes:
+            shard = self._maps[entry.shard] = _map_file(self.folder / entry.shard)
+        if len(shard) < entry.offset + self.record_bytes:
+            raise FeatureError("the shard is cut off")
+        return shard
+
+    def _writable_shard(self) -> Any:
+        process = os.getpid()
+        full = self._shard and self._shard[1].tell() + self.record_bytes > SHARD_BYTES
+        if self._shard is None or self._shard[0] != process or full:
+            if full and self._shard[0] == process:
+                os.fsync(self._shard[1].fileno())
+            self._write_settings()
+            path = self.folder / f"shard-{uuid.uuid4().hex[:12]}.bin"
+            self._shard = (process, open(path, "xb", buffering=0))  # noqa: SIM115 (kept open until close)
+        return self._shard[1]
+
+    def _write_settings(self) -> None:
+        self.folder.mkdir(parents=True, exist_ok=True)
+        if (self.folder / "settings.json").exists():
+            return self._check_settings()
+        temporary = self.folder / f".settings-{uuid.uuid4().hex[:12]}"
+        temporary.write_text(json.dumps(self.settings, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+        temporary.replace(self.folder / "settings.json")
+
+    def _check_settings(self) -> None:
+        path = self.folder / "settings.json"
+        if path.exists():
+            _require_settings(json.loads(path.read_text(encoding="utf-8")), path)
+
+
+def _require_settings(settings: dict[str, Any], path: Path) -> None:
+    if settings_hash(settings) != path.parent.name:
+        raise FeatureError(f"{path}: does not belong to this store; it was edited or copied from another")
+
+
+def _map_file(path: Path) -> mmap.mmap:
+    try:
+        with open(path, "rb") as file:
+            return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+    except (OSError, ValueError) as error:  # an empty file cannot be mapped
+        raise FeatureError(f"{path.name} cannot be read: {error}") from error

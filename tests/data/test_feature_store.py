@@ -1,0 +1,302 @@
+"""The feature store keeps its precision and its keys, and finds its damages, under kills and several writers."""
+
+import json
+import multiprocessing
+import os
+import pickle
+import signal
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from torch.utils.data import DataLoader, Dataset
+
+from descant.data.feature_store import FeatureError, FeatureStore, settings_hash
+
+SETTINGS = {"n_fft": 1024, "feature_shape": [8, 21]}
+
+
+def random_mel(seed: int, shape: tuple[int, ...] = (8, 21)) -> np.ndarray:
+    return np.random.default_rng(seed).uniform(-100, 60, shape).astype(np.float32)
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> FeatureStore:
+    return FeatureStore(tmp_path, SETTINGS)
+
+
+def fill(root: Path, first: int, count: int) -> None:
+    store = FeatureStore(root, SETTINGS)
+    for number in range(first, first + count):
+        store.write(f"clip{number}", random_mel(number), f"sha{number}")
+    store.close()
+
+
+def test_ten_second_mel_comes_back_within_five_millibels_and_260_kb(tmp_path):
+    store = FeatureStore(tmp_path, {"feature_shape": [128, 1001]})
+    mel = random_mel(0, (128, 1001))
+    store.write("a", mel, "sha")
+    assert np.abs(store.read("a") - mel).max() < 0.005
+    assert store.record_bytes <= 260_000
+    assert sum(file.stat().st_size for file in store.folder.glob("shard-*.bin")) == store.record_bytes
+
+
+def test_read_restores_into_the_given_buffer(store):
+    store.write("a", random_mel(1), "sha")
+    out = np.empty((8, 21), np.float32)
+    assert store.read("a", out=out) is out
+    np.testing.assert_allclose(out, random_mel(1), atol=0.005)
+    assert store.sha256("a") == "sha" and "a" in store and list(store.keys()) == ["a"] and len(store) == 1
+
+
+def test_constant_mel_of_silence_is_exact(store):
+    store.write("a", np.full((8, 21), -100, np.float32), "sha")
+    assert (store.read("a") == -100).all()
+
+
+@pytest.mark.parametrize("out", [np.empty((8, 20), np.float32), np.empty((8, 21)), np.empty((21, 8), np.float32).T])
+def test_buffer_that_does_not_fit_is_refused(store, out):
+    store.write("a", random_mel(1), "sha")
+    with pytest.raises(ValueError, match="must be contiguous float32"):
+        store.read("a", out=out)
+
+
+def test_float16_records_of_another_shape(tmp_path):
+    store = FeatureStore(tmp_path, {"encoder": "mert", "feature_encoding": "float16"}, shape=(5, 3))
+    states = np.random.default_rng(0).normal(size=(5, 3)).astype(np.float32)
+    store.write("a", states, "sha")
+    np.testing.assert_array_equal(store.read("a"), states.astype(np.float16).astype(np.float32))
+    with pytest.raises(FeatureError, match="float16 cannot hold"):
+        store.write("b", states * 1e6, "sha")
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_value_that_is_not_finite_is_refused(store, bad):
+    mel = random_mel(0)
+    mel[3, 4] = bad
+    with pytest.raises(FeatureError, match="NaN or infinite"):
+        store.write("a", mel, "sha")
+    assert "a" not in store
+
+
+def test_mel_of_another_shape_is_refused(store):
+    with pytest.raises(FeatureError, match="does not fit"):
+        store.write("a", random_mel(0, (8, 20)), "sha")
+
+
+def test_unknown_clip_names_the_store_and_the_command(store):
+    with pytest.raises(KeyError, match="descant features"):
+        store.read("nobody")
+
+
+def test_changed_setting_never_meets_an_old_feature(tmp_path):
+    FeatureStore(tmp_path, SETTINGS).write("a", random_mel(0), "sha")
+    assert "a" not in FeatureStore(tmp_path, SETTINGS | {"n_fft": 512})
+    assert "a" in FeatureStore(tmp_path, SETTINGS)
+
+
+def test_bookkeeping_of_saved_extractors_does_not_change_the_key():
+    saved = SETTINGS | {"processor_class": "P", "feature_extractor_type": "F", "_commit_hash": "c"}
+    assert settings_hash(saved) == settings_hash(SETTINGS)
+
+
+def test_settings_without_a_shape_are_refused(tmp_path):
+    with pytest.raises(ValueError, match="feature_shape"):
+        FeatureStore(tmp_path, {"n_fft": 1024})
+
+
+def test_edited_settings_file_is_refused(store):
+    store.write("a", random_mel(0), "sha")
+    store.close()
+    path = store.folder / "settings.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"n_fft": 1}))
+    with pytest.raises(FeatureError, match="does not belong"):
+        FeatureStore.open(store.folder)
+
+
+def test_store_opens_by_its_folder(store):
+    store.write("a", random_mel(0), "sha")
+    np.testing.assert_array_equal(FeatureStore.open(store.folder).read("a"), store.read("a"))
+
+
+def test_second_write_of_a_clip_replaces_the_first(store):
+    store.write("a", random_mel(0), "old")
+    store.write("a", random_mel(1), "new")
+    again = FeatureStore(store.root, SETTINGS)
+    assert again.sha256("a") == "new" and len(again) == 1
+    np.testing.assert_allclose(again.read("a"), random_mel(1), atol=0.005)
+
+
+def test_reader_sees_what_another_store_appends(store):
+    reader = FeatureStore(store.root, SETTINGS)
+    assert "a" not in reader
+    for name in ("a", "b"):  # the second lies past the end of the first map
+        store.write(name, random_mel(0), "sha")
+        np.testing.assert_allclose(reader.read(name), random_mel(0), atol=0.005)
+
+
+def test_several_writers_lose_nothing(tmp_path):
+    context = multiprocessing.get_context("fork")
+    writers = [context.Process(target=fill, args=(tmp_path, first, 30)) for first in (0, 20, 40)]
+    for writer in writers:
+        writer.start()
+    for writer in writers:
+        writer.join(30)
+    store = FeatureStore(tmp_path, SETTINGS)
+    assert sorted(store.keys()) == sorted(f"clip{number}" for number in range(70)) and store.verify() == []
+
+
+def test_store_written_in_a_forked_child_keeps_to_its_own_shard(store):
+    store.write("parent", random_mel(0), "sha")
+    context = multiprocessing.get_context("fork")
+    child = context.Process(target=store.write, args=("child", random_mel(1), "sha"))
+    child.start()
+    child.join(30)
+    store.write("parent2", random_mel(2), "sha")
+    assert store.verify() == [] and len(store) == 3
+    assert len(list(store.folder.glob("shard-*.bin"))) == 2
+
+
+def fill_forever(root: Path) -> None:
+    store = FeatureStore(root, SETTINGS)
+    for number in range(10**9):
+        if f"clip{number}" not in store:
+            store.write(f"clip{number}", random_mel(number), f"sha{number}")
+
+
+def test_kills_leave_only_whole_records(tmp_path):
+    context = multiprocessing.get_context("fork")
+    for delay in np.random.default_rng(0).uniform(0.02, 0.08, 8):
+        writer = context.Process(target=fill_forever, args=(tmp_path,))
+        writer.start()
+        time.sleep(delay)
+        os.kill(writer.pid, signal.SIGKILL)
+        writer.join(30)
+    store = FeatureStore(tmp_path, SETTINGS)
+    assert store.verify() == [] and len(store) > 8
+    for number in range(len(store)):
+        np.testing.assert_allclose(store.read(f"clip{number}"), random_mel(number), atol=0.005)
+
+
+def test_torn_index_line_costs_its_own_record_only(store):
+    store.write("a", random_mel(0), "sha")
+    with open(store.folder / "index.jsonl", "ab") as file:
+        file.write(b'{"clip_id": "b", "sha')
+    again = FeatureStore(store.root, SETTINGS)
+    again.write("c", random_mel(1), "sha")
+    assert sorted(FeatureStore(store.root, SETTINGS).keys()) == ["a", "c"]
+
+
+def damage_header(store: FeatureStore) -> str:
+    shard = next(store.folder.glob("shard-*.bin"))
+    return flip(shard, 0)
+
+
+def flip(path: Path, offset: int) -> str:
+    data = bytearray(path.read_bytes())
+    data[offset] ^= 1
+    path.write_bytes(data)
+    return path.name
+
+
+@pytest.mark.parametrize("offset", [0, 5, 30, 64, 64 + 2 * 8 * 21 - 1])
+def test_verify_finds_one_flipped_bit_of_a_record_and_repair_forgets_it(store, offset):
+    for number in range(3):
+        store.write(f"clip{number}", random_mel(number), "sha")
+    store.close()
+    flip(next(store.folder.glob("shard-*.bin")), store.record_bytes + offset)
+    assert [damage.clip_id for damage in store.verify()] == ["clip1"]
+    assert [damage.clip_id for damage in store.repair()] == ["clip1"]
+    assert sorted(store.keys()) == ["clip0", "clip2"] and store.verify() == []
+    assert sorted(FeatureStore(store.root, SETTINGS).keys()) == ["clip0", "clip2"]
+
+
+def test_any_flipped_byte_of_the_index_is_found_and_repaired(store):
+    for number in range(3):
+        store.write(f"clip{number}", random_mel(number), "sha")
+    store.close()
+    path = store.folder / "index.jsonl"
+    original = path.read_bytes()
+    manifest = store.manifest()
+    for offset in range(1, len(original), 37):
+        flip(path, offset)
+        damaged = FeatureStore(store.root, SETTINGS)
+        assert damaged.verify() or damaged.manifest() == manifest  # a newline between lines carries nothing
+        damaged.repair()
+        assert damaged.verify() == []
+        path.write_bytes(original)
+
+
+def test_shard_that_is_cut_off_or_gone_is_found(store):
+    for number in range(2):
+        store.write(f"clip{number}", random_mel(number), "sha")
+    store.close()
+    shard = next(store.folder.glob("shard-*.bin"))
+    shard.write_bytes(shard.read_bytes()[:-10])
+    assert [damage.clip_id for damage in store.verify()] == ["clip1"]
+    with pytest.raises(FeatureError, match="clip1: the shard is cut off"):
+        FeatureStore(store.root, SETTINGS).read("clip1")
+    shard.unlink()
+    assert len(FeatureStore(store.root, SETTINGS).verify()) == 2
+
+
+def test_lost_or_cut_index_is_found(store):
+    store.write("a", random_mel(0), "sha")
+    path = store.folder / "index.jsonl"
+    path.write_bytes(path.read_bytes()[:-9])
+    assert "cut off" in FeatureStore(store.root, SETTINGS).verify()[0].reason
+    path.unlink()
+    assert "is gone" in FeatureStore(store.root, SETTINGS).verify()[0].reason
+
+
+def test_index_line_that_names_a_file_elsewhere_is_not_followed(store):
+    store.write("a", random_mel(0), "sha")
+    store.close()
+    path = store.folder / "index.jsonl"
+    shard = next(store.folder.glob("shard-*.bin")).name
+    path.write_bytes(path.read_bytes().replace(shard.encode(), b"../../secret"))
+    assert "a" not in FeatureStore(store.root, SETTINGS)
+
+
+def test_writer_goes_on_in_the_compacted_index(store):
+    other = FeatureStore(store.root, SETTINGS)
+    store.write("a", random_mel(0), "sha")
+    other.write("b", random_mel(1), "sha")
+    flip(store.folder / next(store.folder.glob("shard-*.bin")).name, 70)
+    assert len(FeatureStore(store.root, SETTINGS).repair()) == 1
+    store.write("c", random_mel(2), "sha")
+    assert len(FeatureStore(store.root, SETTINGS)) == 2
+
+
+def test_manifest_does_not_depend_on_order_or_shards(tmp_path):
+    fill(tmp_path / "a", 0, 6)
+    fill(tmp_path / "b", 3, 3)
+    fill(tmp_path / "b", 0, 4)
+    assert FeatureStore(tmp_path / "a", SETTINGS).manifest() == FeatureStore(tmp_path / "b", SETTINGS).manifest()
+
+
+def test_pickled_store_carries_no_data(store):
+    store.write("a", random_mel(0), "sha")
+    text = pickle.dumps(store)
+    assert len(text) < 1000
+    np.testing.assert_array_equal(pickle.loads(text).read("a"), store.read("a"))
+
+
+class Mels(Dataset):
+    def __init__(self, store: FeatureStore):
+        self.store, self.clips = store, sorted(store.keys())
+
+    def __len__(self) -> int:
+        return len(self.clips)
+
+    def __getitem__(self, index: int) -> np.ndarray:
+        return self.store.read(self.clips[index])
+
+
+@pytest.mark.parametrize("method", ["fork", "spawn"])
+def test_data_loader_workers_read_what_the_parent_reads(tmp_path, method):
+    fill(tmp_path, 0, 8)
+    dataset = Mels(FeatureStore(tmp_path, SETTINGS))
+    loaded = list(DataLoader(dataset, batch_size=4, num_workers=2, multiprocessing_context=method))
+    assert np.array_equal(np.concatenate(loaded), np.stack([dataset[i] for i in range(8)]))

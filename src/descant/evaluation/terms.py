@@ -2,7 +2,8 @@
 
 The table maps a question type to its canonical answers and their synonyms, {type: {canonical: [synonym, …]}}, or to
 the type whose terms it shares. It holds terms of music at large; the demo corpus adds its own (`data/demo/terms.json`,
-same layout), which win where both know a wording.
+same layout), which win where both know a wording: "calm" means its "peaceful", and so does "relaxing", a synonym of
+"calm". Genres of the table stand side by side; what lies within one of them ("techno") is a subgenre.
 """
 
 import json
@@ -11,20 +12,20 @@ import unicodedata
 from functools import cache
 from importlib.resources import files
 
-ARTICLES = {"a", "an", "the"}
+DROPPED = {"a", "an", "the", "any"}
 NEGATIONS = {"no", "without", "not", "isnt", "neither", "nor", "never", "lacks", "lacking"}
 SOURCES = (("descant.evaluation", "synonyms.json"), ("descant.data", "demo/terms.json"))  # a later one wins
 
 
 def normalise(text: str) -> str:
-    """Lower case without accents, apostrophes, punctuation or articles; hyphens are spaces, 4/4 and r&b stay.
+    """Lower case without accents, apostrophes, punctuation, articles or "any"; hyphens are spaces, 4/4 and r&b stay.
 
     As in the scorer of SQuAD (Rajpurkar et al. 2016), with hyphens read as spaces.
     """
     text = unicodedata.normalize("NFKD", text.casefold())
     text = re.sub(r"['’`]|[\u0300-\u036f]", "", text)
     text = re.sub(r"(?<!\d)/|/(?!\d)|[^\w/&#.]|_|\.(?!\d)", " ", text)
-    return " ".join(word for word in text.split() if word not in ARTICLES)
+    return " ".join(word for word in text.split() if word not in DROPPED)
 
 
 @cache
@@ -45,7 +46,7 @@ def surface_forms(question_type: str) -> dict[str, str]:
             continue
         for canonical, synonyms in terms.items():
             forms.update(dict.fromkeys(map(normalise, [canonical, *synonyms]), canonical))
-    return forms
+    return {wording: forms[normalise(canonical)] for wording, canonical in forms.items()}
 
 
 @cache
@@ -60,8 +61,7 @@ def denies(gap: str, previous_denied: bool) -> bool:
     words = gap.split()
     if words in (["or"], ["nor"]):
         return previous_denied
-    words = words[:-1] if words[-1:] == ["any"] else words
-    return words[-1:] != [] and words[-1] in NEGATIONS
+    return bool(words) and words[-1] in NEGATIONS
 
 
 def find_terms(text: str, question_type: str) -> frozenset[str]:
@@ -70,6 +70,7 @@ def find_terms(text: str, question_type: str) -> frozenset[str]:
     text, named, end, denied = normalise(text), set(), 0, False
     for match in pattern.finditer(text) if pattern else ():
         denied, end = denies(text[end : match.start()], denied), match.end()
-        if not denied:
+        # "Yes" and "no" answer only where they open the answer: "drums with no fills" are drums.
+        if not denied and (match[1] not in {"yes", "no"} or match.start() == 0):
             named.add(forms[match[1]])
     return frozenset(named)

@@ -1,0 +1,17 @@
+"""Short answers first, then long ones: the curriculum of MusicInstruct as one job under one schedule.
+
+    accelerate launch recipes/mi_short_long.py --dataset DATA --init_from CAPTIONER
+    accelerate launch recipes/mi_short_long.py --demo
+
+Optimizer and schedule carry on from the short stage into the long one.
+"""
+
+from descant.training import Recipe, Stage, train
+
+RECIPE = Recipe(
+    name="mi_short_long",
+    stages=(Stage("short", 25), Stage("long", 75)),
+)
+
+if __name__ == "__main__":
+    train(RECIPE)

@@ -1,0 +1,132 @@
+"""What `--dataset` names (demo, a file, a folder, a Hub id) as rows and audio paths."""
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from descant.data.annotations import Problem, Row, read_own
+
+TABLE_SUFFIXES = (".csv", ".json", ".jsonl")
+AUDIO_SUFFIXES = (".wav", ".flac", ".ogg", ".opus", ".mp3", ".m4a", ".webm")
+VALIDATION_SHARE = 0.05
+
+SplitRows = dict[str, list[Row]]
+
+
+@dataclass(frozen=True)
+class Corpus:
+    """A dataset ready to train on: rows by configuration and split, audio by clip, and where it comes from."""
+
+    id: str
+    revision: str
+    licence: str
+    configs: dict[str, SplitRows]
+    audio: dict[str, str] = field(default_factory=dict)
+    problems: list[Problem] = field(default_factory=list)
+
+    def rows(self, config: str, split: str) -> list[Row]:
+        return self.configs[config].get(split, [])
+
+    def splits(self) -> list[str]:
+        return sorted({split for rows in self.configs.values() for split in rows})
+
+
+def load_corpus(dataset: str, configs: Sequence[str], audio_dir: str | None = None) -> Corpus:
+    """Read the configurations (`short`, `long`, `all`, `captions`) of a dataset.
+
+    Args:
+        dataset: `demo`, a CSV/JSON/JSONL file with `audio, question, answer` or `audio, caption`, a folder that
+            `load_dataset` reads (such as the builders' output), or a Hub id.
+        configs: which configurations are wanted.
+        audio_dir: where the clips' audio lies, as `<clip_id>` or `<ytid>` plus a suffix, when the rows name none.
+
+    Raises:
+        ValueError: nothing is there, or a wanted configuration has no rows.
+    """
+    wanted = list(dict.fromkeys(configs))
+    if dataset == "demo":
+        corpus = _load_demo(wanted)
+    elif Path(dataset).suffix.lower() in TABLE_SUFFIXES:
+        corpus = _load_own_file(Path(dataset), wanted)
+    else:
+        corpus = _load_published(dataset, wanted)
+    if audio_dir is not None:
+        corpus = replace(corpus, audio=corpus.audio | _find_audio(corpus, Path(audio_dir)))
+    _require_rows(corpus, dataset)
+    return corpus
+
+
+def in_config(row: Row, config: str) -> bool:
+    """Whether a row belongs to a configuration. Rows without a question type count as short and as long."""
+    if row.question is None or config == "captions":
+        return row.question is None and config == "captions"
+    if config == "all" or row.question_type is None:
+        return True
+    return row.question_type.startswith("long") == (config == "long")
+
+
+def _load_demo(configs: Sequence[str]) -> Corpus:
+    from descant.data.demo import CORPUS_VERSION, demo_dir, load_demo
+
+    splits = load_demo()
+    audio = {row.clip_id: str(demo_dir() / "audio" / f"{row.clip_id}.ogg") for rows in splits.values() for row in rows}
+    return Corpus("descant/demo", CORPUS_VERSION, "apache-2.0", _by_config(splits, configs), audio)
+
+
+def _load_own_file(path: Path, configs: Sequence[str]) -> Corpus:
+    found = read_own(path)
+    splits: SplitRows = {}
+    cut = not any(row.split == "validation" for row in found.rows)
+    for row in found.rows:
+        split = row.split or "train"
+        if cut and split == "train" and _share(row.clip_id) < VALIDATION_SHARE:
+            split = "validation"
+        splits.setdefault(split, []).append(row)
+    audio = {row.clip_id: str(path.parent / row.audio) for row in found.rows if row.audio}
+    revision = hashlib.sha256(path.read_bytes()).hexdigest()[:12]
+    return Corpus(path.stem, revision, "unknown", _by_config(splits, configs), audio, found.problems)
+
+
+def _load_published(dataset: str, configs: Sequence[str]) -> Corpus:
+    from datasets import load_dataset
+    from huggingface_hub import DatasetCard
+
+    try:
+        loaded = {config: load_dataset(dataset, config) for config in configs}
+        card = DatasetCard.load(str(Path(dataset) / "README.md") if Path(dataset).is_dir() else dataset)
+    except Exception as error:  # the readers underneath raise a dozen kinds, all of which mean the same here
+        raise ValueError(f"--dataset {dataset}: no such file, folder or Hub dataset: {error}") from error
+    rows = {
+        config: {split: [Row(**record) for record in part] for split, part in splits.items()}
+        for config, splits in loaded.items()
+    }
+    return Corpus(dataset, str(card.data.get("revision", "main")), str(card.data.license or "unknown"), rows)
+
+
+def _by_config(splits: SplitRows, configs: Sequence[str]) -> dict[str, SplitRows]:
+    return {
+        config: {split: [row for row in rows if in_config(row, config)] for split, rows in splits.items()}
+        for config in configs
+    }
+
+
+def _find_audio(corpus: Corpus, folder: Path) -> dict[str, str]:
+    """Paths of the clips' files, found by listing the folder: an id is never joined into a path."""
+    if not folder.is_dir():
+        raise ValueError(f"--audio_dir {folder}: no such folder")
+    files = {path.stem: str(path) for path in sorted(folder.iterdir()) if path.suffix.lower() in AUDIO_SUFFIXES}
+    clips = {row.clip_id for splits in corpus.configs.values() for rows in splits.values() for row in rows}
+    return {clip_id: files[clip_id] for clip_id in clips if clip_id in files}
+
+
+def _share(clip_id: str) -> float:
+    """A number in [0, 1) that depends on the clip alone, so that added rows move no clip to another split."""
+    return int(hashlib.sha256(f"validation:{clip_id}".encode()).hexdigest()[:8], 16) / 16**8
+
+
+def _require_rows(corpus: Corpus, dataset: str) -> None:
+    for config, splits in corpus.configs.items():
+        if not any(splits.values()):
+            missing = "captions (rows without a question)" if config == "captions" else f"rows for {config!r}"
+            raise ValueError(f"--dataset {dataset}: no {missing} in it")

@@ -1,0 +1,100 @@
+"""The settings of a training run, read from the recipe, a YAML file and the command line, in rising order."""
+
+import argparse
+import difflib
+from collections.abc import Sequence
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+import yaml
+from transformers import HfArgumentParser, Seq2SeqTrainingArguments
+
+from descant.training.recipe import Recipe
+
+
+@dataclass
+class TrainingSettings(Seq2SeqTrainingArguments):
+    """`transformers.Seq2SeqTrainingArguments` plus what descant needs to know of data, model and curriculum."""
+
+    dataset: str | None = field(default=None, metadata={"help": "demo, a folder, a CSV/JSONL file, or a Hub id"})
+    dataset_config: str | None = field(
+        default=None, metadata={"help": "short, long, all or captions: replaces the recipe's stages by one"}
+    )
+    audio_dir: str | None = field(default=None, metadata={"help": "folder of the clips' audio files"})
+    features: str = field(default="features", metadata={"help": "folder of the cached log-mel features"})
+    init_from: str | None = field(default=None, metadata={"help": "Hub id or folder of the model to start from"})
+    text_init_from: str | None = field(
+        default=None, metadata={"help": "Hub id or folder of BART weights for the text side of a new model"}
+    )
+    tokenizer: str = field(default="facebook/bart-base", metadata={"help": "tokenizer of a new bart-base-size model"})
+    model_size: str = field(default="base", metadata={"help": "size of a new model", "choices": ["base", "small"]})
+    resume: str = field(default="auto", metadata={"help": "auto, no, or the path of a checkpoint"})
+    rows_per_clip: int = field(
+        default=1, metadata={"help": "rows of one clip that stay together in a batch and share its audio encoding"}
+    )
+    augment: bool = field(default=False, metadata={"help": "shift, tilt and mask the log-mel of training clips"})
+    max_answer_tokens: int = field(default=128, metadata={"help": "answers are cut at this many tokens"})
+    save_epochs: float = field(default=1.0, metadata={"help": "epochs between checkpoints"})
+    eval_epochs: float = field(default=1.0, metadata={"help": "epochs between validations"})
+    save_steps: float = field(default=0, metadata={"help": "steps between checkpoints (0: save_epochs decides)"})
+    eval_steps: float = field(default=0, metadata={"help": "steps between validations (0: eval_epochs decides)"})
+    eval_rows: int = field(default=1000, metadata={"help": "validation rows that give the loss (0: none)"})
+    eval_answers: int = field(default=64, metadata={"help": "validation rows that are answered and scored (0: none)"})
+    lora: bool = field(default=False, metadata={"help": "train LoRA adapters and the audio convolutions only"})
+    lora_rank: int = field(default=16, metadata={"help": "rank of the LoRA matrices"})
+    demo: bool = field(default=False, metadata={"help": "the embedded corpus and a small model"})
+    # Filters NaN out of the logged loss at the price of a host sync a step; a NaN must stop the run instead.
+    logging_nan_inf_filter: bool = field(default=False, metadata={"help": "hide NaN losses in the log"})
+    disable_tqdm: bool | None = field(default=False, metadata={"help": "no progress bar"})
+    # The collator names what the model needs; there are no columns to remove.
+    remove_unused_columns: bool = field(default=False, metadata={"help": "drop batch keys that forward lacks"})
+
+
+def parse_settings(recipe: Recipe, argv: Sequence[str] | None = None) -> TrainingSettings:
+    """Read the settings of `recipe` from `--config FILE.yaml` and the command line.
+
+    Unknown keys and missing data end the program with status 2 and one sentence on stderr.
+    """
+    first = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    first.add_argument("--config")
+    first.add_argument("--demo", action="store_true")
+    known, rest = first.parse_known_args(argv)
+    parser = HfArgumentParser(TrainingSettings, allow_abbrev=False, prog=f"{recipe.name}.py")
+    overrides = _read_yaml(known.config, parser) if known.config else {}
+    demo = known.demo or bool(overrides.get("demo"))
+    parser.set_defaults(**{**recipe.defaults(demo), "demo": demo, **overrides})
+    _refuse_unknown_flags(parser, rest)
+    (settings,) = parser.parse_args_into_dataclasses(args=rest)
+    settings.dataloader_pin_memory &= settings.device.type == "cuda"
+    if settings.dataset is None:
+        parser.error("no data given: pass --dataset FOLDER|FILE.csv|HUB_ID, or --demo for the embedded corpus")
+    return settings
+
+
+def _read_yaml(path: str, parser: argparse.ArgumentParser) -> dict[str, Any]:
+    try:
+        values = yaml.safe_load(Path(path).read_text(encoding="utf-8")) or {}
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        parser.error(f"{path}: cannot be read as YAML: {error}")
+    if not isinstance(values, dict):
+        parser.error(f"{path}: expected `key: value` lines, found a {type(values).__name__}")
+    for key in values:
+        if key not in _field_names():
+            parser.error(f"{path}: unknown key {key!r}{_suggestion(key)}")
+    return values
+
+
+def _refuse_unknown_flags(parser: argparse.ArgumentParser, arguments: Sequence[str]) -> None:
+    _, unknown = parser.parse_known_args(list(arguments))
+    if unknown:
+        parser.error(f"unknown argument {unknown[0]!r}{_suggestion(unknown[0].lstrip('-'))}")
+
+
+def _suggestion(key: str) -> str:
+    close = difflib.get_close_matches(key, _field_names(), n=1)
+    return f"; did you mean {close[0]!r}?" if close else ""
+
+
+def _field_names() -> set[str]:
+    return {one.name for one in fields(TrainingSettings)}

@@ -1,0 +1,114 @@
+"""The order in which a run sees its rows: one seeded stream over all stages and epochs."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from torch.utils.data import Sampler
+
+from descant.training.recipe import Stage
+
+
+@dataclass(frozen=True)
+class StagePlan:
+    """The rows (indices into the training rows) of one stage and how many whole epochs they are seen."""
+
+    name: str
+    rows: np.ndarray
+    epochs: int
+
+
+def plan_stages(stages: Sequence[Stage], rows: dict[str, np.ndarray], num_epochs: float) -> list[StagePlan]:
+    """Scale the stages' epochs to `num_epochs` in all, keeping their proportion.
+
+    Raises:
+        ValueError: a stage without rows, named.
+    """
+    total = sum(stage.epochs for stage in stages)
+    ends = np.cumsum([stage.epochs for stage in stages]) * num_epochs / total
+    edges = [0, *(int(round(end)) for end in ends)]
+    for stage in stages:
+        if len(rows[stage.config]) == 0:
+            raise ValueError(f"the training split has no rows for the stage {stage.config!r}")
+    return [
+        StagePlan(stage.config, rows[stage.config], end - start)
+        for stage, start, end in zip(stages, edges[:-1], edges[1:], strict=True)
+        if end > start
+    ]
+
+
+class CurriculumSampler(Sampler[tuple[int, int]]):
+    """Yields `(row, epoch)` over all stages, every row once an epoch, the same for the same seed.
+
+    The whole run is one pass, so that one schedule spans stages of different sizes and a resumed run skips to its
+    place. Within stretches of up to 50 batches, rows of like length share a batch; with `rows_per_clip` above 1, rows
+    of one clip do instead, so that its audio is encoded once for all of them.
+    """
+
+    def __init__(
+        self, stages: Sequence[StagePlan], clips: np.ndarray, lengths: np.ndarray, *, batch_size: int,
+        rows_per_clip: int = 1, seed: int = 42,
+    ) -> None:  # fmt: skip
+        self.stages, self.clips, self.lengths = list(stages), np.asarray(clips), np.asarray(lengths)
+        self.batch_size, self.rows_per_clip, self.seed = batch_size, rows_per_clip, seed
+        smallest = min(len(stage.rows) for stage in self.stages)
+        self.stretch = batch_size * int(np.clip(smallest // (batch_size * 4), 1, 50))
+
+    def __len__(self) -> int:
+        return sum(len(stage.rows) * stage.epochs for stage in self.stages)
+
+    @property
+    def epochs(self) -> int:
+        return sum(stage.epochs for stage in self.stages)
+
+    def stage_at(self, row_count: int) -> tuple[str, float]:
+        """Name of the stage and the epoch (fractional) reached once `row_count` rows have been seen."""
+        epoch = 0.0
+        for stage in self.stages:
+            rows = len(stage.rows) * stage.epochs
+            if row_count < rows or stage is self.stages[-1]:
+                return stage.name, epoch + row_count / len(stage.rows)
+            row_count, epoch = row_count - rows, epoch + stage.epochs
+        raise AssertionError("a curriculum has at least one stage")
+
+    def __iter__(self) -> Iterator[tuple[int, int]]:
+        pending: list[tuple[int, int]] = []
+        for number, (block, epoch) in enumerate(self._blocks()):
+            pending += [(int(row), epoch) for row in block]
+            if len(pending) >= self.stretch:
+                whole = len(pending) // self.batch_size * self.batch_size
+                yield from self._grouped(pending[:whole], number)
+                pending = pending[whole:]
+        whole = len(pending) // self.batch_size * self.batch_size
+        yield from self._grouped(pending[:whole], 0)
+        yield from pending[whole:]
+
+    def _blocks(self) -> Iterator[tuple[np.ndarray, int]]:
+        """Rows of one clip, at most `rows_per_clip` at a time, in the seeded order of each epoch."""
+        epoch = 0
+        for stage in self.stages:
+            for _ in range(stage.epochs):
+                for block in self._epoch_blocks(stage, np.random.default_rng([self.seed, epoch])):
+                    yield block, epoch
+                epoch += 1
+
+    def _epoch_blocks(self, stage: StagePlan, random: np.random.Generator) -> list[np.ndarray]:
+        rows = random.permutation(stage.rows)
+        if self.rows_per_clip == 1:
+            return list(rows[:, None])
+        rows = rows[np.argsort(self.clips[rows], kind="stable")]
+        by_clip = np.split(rows, np.flatnonzero(np.diff(self.clips[rows])) + 1)
+        blocks = [
+            clip_rows[start : start + self.rows_per_clip]
+            for clip_rows in by_clip
+            for start in range(0, len(clip_rows), self.rows_per_clip)
+        ]
+        return [blocks[index] for index in random.permutation(len(blocks))]
+
+    def _grouped(self, items: list[tuple[int, int]], number: int) -> Iterator[tuple[int, int]]:
+        """One stretch of whole batches: rows sorted by length (clips kept together instead), batches shuffled."""
+        if self.rows_per_clip == 1:
+            items = sorted(items, key=lambda item: self.lengths[item[0]])
+        starts = np.arange(0, len(items), self.batch_size)
+        for start in np.random.default_rng([self.seed, 1, number]).permutation(starts):
+            yield from items[start : start + self.batch_size]

@@ -1,0 +1,53 @@
+"""The features a run reads: those in the store, and those of clips that are not in it yet."""
+
+import logging
+from collections.abc import Iterable
+
+from tqdm.auto import tqdm
+from transformers import FeatureExtractionMixin
+
+from descant.data.audio import load_audio
+from descant.data.feature_store import FeatureStore
+from descant.data.sources import Corpus, SplitRows
+
+log = logging.getLogger(__name__)
+
+
+def prepare_features(corpus: Corpus, extractor: FeatureExtractionMixin, root: str) -> FeatureStore:
+    """Open the store under `root` and add the corpus's missing clips to it. Clips that fail are named in the log."""
+    store = FeatureStore(root, extractor.to_dict())
+    missing = {clip_id: path for clip_id, path in corpus.audio.items() if clip_id not in store}
+    if missing:
+        for clip_id, path in tqdm(missing.items(), desc="log-mel"):
+            try:
+                mel = extractor.extract_mel(load_audio(path)[:160000])
+                store.write(clip_id, mel, "0" * 64)
+            except ValueError as error:
+                log.warning("%s", error)
+    return store
+
+
+def keep_heard(configs: dict[str, SplitRows], store: FeatureStore) -> dict[str, SplitRows]:
+    """The rows whose clip has features; how many are left out is logged.
+
+    Raises:
+        ValueError: no training row is left.
+    """
+    kept = {
+        config: {split: [row for row in rows if row.clip_id in store] for split, rows in splits.items()}
+        for config, splits in configs.items()
+    }
+    lost = _clips(configs) - _clips(kept)
+    if lost:
+        log.warning("%d clips have no features and are left out, %s first", len(lost), min(lost))
+    if not any(splits.get("train") for splits in kept.values()):
+        raise ValueError(
+            f"no clip of the training split has features in {store.root}: pass --audio_dir with the clips' audio, or "
+            "--features with the store that `descant features` wrote"
+        )
+    return kept
+
+
+def _clips(configs: dict[str, SplitRows]) -> set[str]:
+    rows: Iterable = (row for splits in configs.values() for part in splits.values() for row in part)
+    return {row.clip_id for row in rows}

@@ -1,0 +1,69 @@
+"""What a recipe is: a name, the stages of its curriculum, and its settings."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Any
+
+# The settings that every recipe of the reference shares: AdamW at torch's own weight decay, label smoothing 0.1,
+# cosine from 1e-4 to 1e-9 by step, seed 42. Warm-up below 1 is a share of all steps.
+REFERENCE_SETTINGS: Mapping[str, Any] = MappingProxyType(
+    {
+        "num_train_epochs": 100,
+        "warmup_steps": 0.2,
+        "per_device_train_batch_size": 32,
+        "per_device_eval_batch_size": 32,
+        "learning_rate": 1e-4,
+        "lr_scheduler_type": "cosine_with_min_lr",
+        "lr_scheduler_kwargs": {"min_lr": 1e-9},
+        "weight_decay": 0.01,
+        "label_smoothing_factor": 0.1,
+        "max_grad_norm": 0.0,
+        "seed": 42,
+        "save_total_limit": 2,
+        "logging_steps": 50,
+    }
+)
+
+# A model small enough for two cores: a few minutes from random weights to answers that depend on the audio.
+DEMO_SETTINGS: Mapping[str, Any] = MappingProxyType(
+    {
+        "dataset": "demo",
+        "model_size": "small",
+        "num_train_epochs": 40,
+        "per_device_train_batch_size": 128,
+        "per_device_eval_batch_size": 128,
+        "learning_rate": 1.5e-3,
+        "warmup_steps": 0.1,
+        "max_grad_norm": 1.0,
+        "rows_per_clip": 16,
+        "augment": True,
+        "save_epochs": 20,
+        "eval_epochs": 10,
+    }
+)
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One part of a curriculum: a dataset configuration (`short`, `long`, `all`, `captions`) and its epochs."""
+
+    config: str
+    epochs: float
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """A training job. `settings` and `demo` are fields of `descant.training.arguments.TrainingSettings`."""
+
+    name: str
+    stages: tuple[Stage, ...]
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    demo: Mapping[str, Any] = field(default_factory=dict)
+
+    def defaults(self, demo: bool) -> dict[str, Any]:
+        """The settings before a YAML file and the command line are read."""
+        settings = {**REFERENCE_SETTINGS, "output_dir": f"outputs/{self.name}", **self.settings}
+        if demo:
+            settings |= {**DEMO_SETTINGS, "output_dir": f"outputs/{self.name}-demo", **self.demo}
+        return settings

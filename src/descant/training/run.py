@@ -1,0 +1,157 @@
+"""One training job from its recipe: load, build, train, save, report."""
+
+import logging
+import os
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+import transformers
+from transformers import PreTrainedModel, ProcessorMixin
+
+from descant.data.collator import AudioTextCollator
+from descant.data.feature_store import FeatureStore
+from descant.data.sources import Corpus, SplitRows, load_corpus
+from descant.training.arguments import TrainingSettings, parse_settings
+from descant.training.augmentation import augment_mel
+from descant.training.curriculum import CurriculumSampler, plan_stages
+from descant.training.features import keep_heard, prepare_features
+from descant.training.plan import print_plan
+from descant.training.recipe import Recipe, Stage
+from descant.training.records import describe_data, write_records
+from descant.training.rows import TokenizedRows, concatenate_configs
+from descant.training.run_folder import check_run_folder, claim_run_folder
+from descant.training.start import load_start
+from descant.training.steps import set_steps
+from descant.training.trainer import DescantTrainer
+from descant.training.validation import Validation
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class TrainingData:
+    """All that a run reads: its corpus, features, and training rows with the order in which they come."""
+
+    corpus: Corpus
+    configs: dict[str, SplitRows]
+    features: FeatureStore
+    rows: TokenizedRows
+    curriculum: CurriculumSampler
+
+
+def train(recipe: Recipe, argv: Sequence[str] | None = None) -> None:
+    """Run a recipe and end the program: status 0, 2 after a clear sentence on stderr, 130 when interrupted."""
+    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
+    transformers.logging.set_verbosity_warning()
+    transformers.logging.disable_progress_bar()
+    settings = parse_settings(recipe, argv)
+    set_threads(settings)
+    try:
+        run(recipe, settings)
+    except ValueError as error:
+        log.error("%s: %s", recipe.name, error)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        log.error("%s: interrupted; the same command goes on from the last checkpoint", recipe.name)
+        sys.exit(130)
+
+
+def run(recipe: Recipe, settings: TrainingSettings) -> Path:
+    """Train, save and report; the folder of the finished model."""
+    check_run_folder(recipe, settings)
+    stages = (Stage(settings.dataset_config, 1),) if settings.dataset_config else recipe.stages
+    corpus = load_corpus(settings.dataset, [stage.config for stage in stages], settings.audio_dir)
+    model, processor = load_start(settings, texts=training_texts(corpus))
+    data = prepare_data(corpus, stages, processor, settings)
+    set_steps(settings, data.curriculum)
+    print_plan(recipe, settings, data.corpus, data.curriculum, model)
+    trainer = build_trainer(model, processor, data, settings)
+    claim_run_folder(recipe, settings)
+    trainer.train(resume_from_checkpoint=checkpoint_to_resume(settings))
+    folder = save(trainer, processor, data, settings)
+    if settings.dataset == "demo" and trainer.accelerator.is_main_process:
+        from descant.training.report import report_demo
+
+        report_demo(model, processor, data.features, folder)
+    return folder
+
+
+def training_texts(corpus: Corpus) -> list[str]:
+    rows = [row for splits in corpus.configs.values() for row in splits.get("train", [])]
+    return [row.answer for row in rows] + [row.question for row in rows if row.question is not None]
+
+
+def prepare_data(
+    corpus: Corpus, stages: Sequence[Stage], processor: ProcessorMixin, settings: TrainingSettings
+) -> TrainingData:
+    """Features of every clip, rows tokenised, stages in order."""
+    with settings.main_process_first(desc="extracting features"):
+        features = prepare_features(corpus, processor.feature_extractor, settings.features)
+    configs = keep_heard(corpus.configs, features)
+    rows, indices = concatenate_configs({name: splits.get("train", []) for name, splits in configs.items()})
+    tokenized = TokenizedRows(rows, processor.tokenizer, settings.max_answer_tokens)
+    curriculum = CurriculumSampler(
+        plan_stages(stages, indices, settings.num_train_epochs), tokenized.clip_numbers, tokenized.lengths,
+        batch_size=settings.per_device_train_batch_size * max(settings.world_size, 1),
+        rows_per_clip=settings.rows_per_clip, seed=settings.seed,
+    )  # fmt: skip
+    return TrainingData(corpus, configs, features, tokenized, curriculum)
+
+
+def build_trainer(
+    model: PreTrainedModel, processor: ProcessorMixin, data: TrainingData, settings: TrainingSettings
+) -> DescantTrainer:
+    collator = AudioTextCollator(
+        data.features, pad_token_id=model.config.pad_token_id,
+        decoder_start_token_id=model.config.decoder_start_token_id,
+        augment=augment_mel if settings.augment else None, seed=settings.seed,
+    )  # fmt: skip
+    return DescantTrainer(
+        curriculum=data.curriculum, validation=build_validation(processor, data, collator, settings), model=model,
+        args=settings, train_dataset=data.rows, data_collator=collator, processing_class=processor,
+    )  # fmt: skip
+
+
+def build_validation(
+    processor: ProcessorMixin, data: TrainingData, collator: AudioTextCollator, settings: TrainingSettings
+) -> Validation | None:
+    rows = list(dict.fromkeys(row for splits in data.configs.values() for row in splits.get("validation", [])))
+    if not rows or not settings.eval_rows:
+        return None
+    chosen = np.linspace(0, len(rows) - 1, min(settings.eval_rows, len(rows))).astype(int)
+    tokenized = TokenizedRows([rows[index] for index in chosen], processor.tokenizer, settings.max_answer_tokens)
+    return Validation(
+        tokenized, collator, processor, data.features, settings.per_device_eval_batch_size, settings.eval_answers
+    )
+
+
+def checkpoint_to_resume(settings: TrainingSettings) -> str | None:
+    if settings.resume == "no":
+        return None
+    if settings.resume != "auto":
+        return settings.resume
+    return transformers.trainer_utils.get_last_checkpoint(settings.output_dir)
+
+
+def save(trainer: DescantTrainer, processor: ProcessorMixin, data: TrainingData, settings: TrainingSettings) -> Path:
+    """The model folder: weights, processor, and what it was trained on."""
+    folder = Path(settings.output_dir)
+    trainer.save_model(str(folder))
+    if trainer.accelerator.is_main_process:
+        clips = {row.clip_id: data.features.sha256(row.clip_id) for row in data.rows.rows}
+        entry = describe_data(data.corpus.id, data.corpus.revision, data.corpus.licence, clips, sorted(data.configs))
+        write_records(folder, [entry], clips, settings.init_from)
+    trainer.accelerator.wait_for_everyone()
+    return folder
+
+
+def set_threads(settings: TrainingSettings) -> None:
+    """All cores, shared by the processes of this machine. `accelerate launch` sets OMP_NUM_THREADS=1 on CPU."""
+    chosen = os.environ.get("OMP_NUM_THREADS")
+    if settings.device.type == "cpu" and chosen in (None, "1"):
+        local = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+        torch.set_num_threads(max(1, len(os.sched_getaffinity(0)) // local))

@@ -1,0 +1,51 @@
+"""The output folder of a run: which run it holds, and that another never writes into it."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from descant.training.arguments import TrainingSettings
+from descant.training.recipe import Recipe
+
+RUN_FILE = "run.json"
+# What decides the weights. A run may go on with another number of workers or another logger, never with these changed.
+IDENTITY = (
+    "dataset", "dataset_config", "init_from", "text_init_from", "tokenizer", "model_size", "num_train_epochs",
+    "max_steps", "per_device_train_batch_size", "gradient_accumulation_steps", "learning_rate", "lr_scheduler_type",
+    "lr_scheduler_kwargs", "warmup_steps", "weight_decay", "label_smoothing_factor", "max_grad_norm", "seed",
+    "rows_per_clip", "augment", "max_answer_tokens", "lora", "lora_rank", "bf16", "fp16", "world_size",
+)  # fmt: skip
+
+
+def identity(recipe: Recipe, settings: TrainingSettings) -> dict[str, Any]:
+    """The recipe's name, its stages and the settings that decide the weights."""
+    values = {name: getattr(settings, name) for name in IDENTITY}
+    stages = [[stage.config, stage.epochs] for stage in recipe.stages]
+    return json.loads(json.dumps({"recipe": recipe.name, "stages": stages, **values}, default=str))
+
+
+def check_run_folder(recipe: Recipe, settings: TrainingSettings) -> None:
+    """Refuse an output folder that holds another run.
+
+    Raises:
+        ValueError: names the folder, the first setting that differs, and the way out.
+    """
+    path = Path(settings.output_dir) / RUN_FILE
+    if not path.is_file() or settings.resume == "no":
+        return
+    before, now = json.loads(path.read_text(encoding="utf-8")), identity(recipe, settings)
+    for name, value in now.items():
+        if before.get(name) != value:
+            raise ValueError(
+                f"--output_dir {settings.output_dir} holds a run with {name} = {before.get(name)!r}, this one has "
+                f"{value!r}: choose another --output_dir, or --resume no to start over in it"
+            )
+
+
+def claim_run_folder(recipe: Recipe, settings: TrainingSettings) -> None:
+    """Write down which run the folder holds."""
+    folder = Path(settings.output_dir)
+    folder.mkdir(parents=True, exist_ok=True)
+    partial = folder / f"{RUN_FILE}.partial"
+    partial.write_text(json.dumps(identity(recipe, settings), indent=2) + "\n", encoding="utf-8")
+    partial.replace(folder / RUN_FILE)

@@ -1,0 +1,104 @@
+"""The model a run starts from: a saved folder or Hub id, or a new one of base or small size."""
+
+import logging
+from collections.abc import Iterable
+
+import torch
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
+from transformers import (
+    AutoModelForSeq2SeqLM,
+    AutoProcessor,
+    AutoTokenizer,
+    BartForConditionalGeneration,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+    PreTrainedTokenizerFast,
+    ProcessorMixin,
+    set_seed,
+)
+
+from descant.models.lp_music_caps import (
+    LPMusicCapsConfig,
+    LPMusicCapsFeatureExtractor,
+    LPMusicCapsForConditionalGeneration,
+    LPMusicCapsProcessor,
+)
+from descant.training.arguments import TrainingSettings
+
+log = logging.getLogger(__name__)
+
+BASE_SIZES = {
+    "d_model": 768, "encoder_layers": 6, "decoder_layers": 6, "encoder_attention_heads": 12,
+    "decoder_attention_heads": 12, "encoder_ffn_dim": 3072, "decoder_ffn_dim": 3072, "vocab_size": 50265,
+}  # fmt: skip
+SMALL_SIZES = {
+    "d_model": 128, "encoder_layers": 2, "decoder_layers": 2, "encoder_attention_heads": 4,
+    "decoder_attention_heads": 4, "encoder_ffn_dim": 256, "decoder_ffn_dim": 256, "max_position_embeddings": 256,
+    "dropout": 0.1,
+}  # fmt: skip
+SPECIAL_TOKENS = ["<s>", "<pad>", "</s>", "<unk>", "<mask>"]  # in the order of BART's ids 0 to 3
+SMALL_VOCABULARY = 1200
+
+
+def load_start(settings: TrainingSettings, texts: Iterable[str]) -> tuple[PreTrainedModel, ProcessorMixin]:
+    """The model and processor to train, in float32.
+
+    Args:
+        settings: `init_from` loads; otherwise `model_size` builds from seeded random weights.
+        texts: the training split's questions and answers, from which a small model's tokenizer is made.
+
+    Raises:
+        ValueError: `init_from` is a pickle, or cannot be loaded.
+    """
+    if settings.init_from:
+        return _load(settings.init_from)
+    log.warning("no --init_from: training starts from random weights (the reference starts from a captioner)")
+    set_seed(settings.seed)
+    return _new_small(texts) if settings.model_size == "small" else _new_base(settings)
+
+
+def _load(source: str) -> tuple[PreTrainedModel, ProcessorMixin]:
+    if source.endswith((".pth", ".pt", ".bin")):
+        raise ValueError(
+            f"--init_from {source}: a pickle is not loaded; run `descant convert {source} --bart facebook/bart-base "
+            "--output DIR` and pass --init_from DIR"
+        )
+    try:
+        return (
+            AutoModelForSeq2SeqLM.from_pretrained(source, dtype=torch.float32),
+            AutoProcessor.from_pretrained(source),
+        )
+    except (OSError, ValueError) as error:
+        raise ValueError(f"--init_from {source}: cannot be loaded: {error}") from error
+
+
+def _new_base(settings: TrainingSettings) -> tuple[PreTrainedModel, ProcessorMixin]:
+    tokenizer = AutoTokenizer.from_pretrained(settings.tokenizer)
+    model = LPMusicCapsForConditionalGeneration(LPMusicCapsConfig(**BASE_SIZES))
+    if settings.text_init_from:
+        text_model = BartForConditionalGeneration.from_pretrained(settings.text_init_from, dtype=torch.float32)
+        model.model.load_state_dict(text_model.model.state_dict(), strict=False)
+    return model, LPMusicCapsProcessor(LPMusicCapsFeatureExtractor(), tokenizer)
+
+
+def _new_small(texts: Iterable[str]) -> tuple[PreTrainedModel, ProcessorMixin]:
+    tokenizer = train_tokenizer(texts)
+    config = LPMusicCapsConfig(**SMALL_SIZES, vocab_size=len(tokenizer))
+    return LPMusicCapsForConditionalGeneration(config), LPMusicCapsProcessor(LPMusicCapsFeatureExtractor(), tokenizer)
+
+
+def train_tokenizer(texts: Iterable[str]) -> PreTrainedTokenizerBase:
+    """A byte-level BPE tokenizer with BART's special tokens, learnt from `texts`."""
+    tokenizer = Tokenizer(models.BPE(unk_token="<unk>"))
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=SMALL_VOCABULARY, special_tokens=SPECIAL_TOKENS, show_progress=False,
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+    )  # fmt: skip
+    tokenizer.train_from_iterator(texts, trainer)
+    tokenizer.post_processor = processors.RobertaProcessing(("</s>", 2), ("<s>", 0), add_prefix_space=False)
+    return PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer, bos_token="<s>", eos_token="</s>", pad_token="<pad>", unk_token="<unk>",
+        mask_token="<mask>", cls_token="<s>", sep_token="</s>", model_max_length=256,
+    )  # fmt: skip

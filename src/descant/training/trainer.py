@@ -1,0 +1,64 @@
+"""The trainer: `Seq2SeqTrainer` over a curriculum, with exact losses and validation by answers."""
+
+from typing import Any
+
+import torch
+from torch import nn
+from transformers import Seq2SeqTrainer
+from transformers.trainer_callback import PrinterCallback, ProgressCallback
+
+from descant.training.curriculum import CurriculumSampler
+from descant.training.loss import smoothed_cross_entropy
+from descant.training.progress import ProgressBar, RunLog
+from descant.training.steps import rows_per_step
+from descant.training.validation import Validation
+
+
+class DescantTrainer(Seq2SeqTrainer):
+    """Trains any question-answering model of descant on tokenised rows.
+
+    Args:
+        curriculum: the order of the training rows over the whole run.
+        validation: what `evaluate` measures; None where there are no validation rows.
+        kwargs: those of `transformers.Trainer`; `data_collator` gives `row_index` beside the model's inputs.
+    """
+
+    def __init__(self, *, curriculum: CurriculumSampler, validation: Validation | None, **kwargs: Any) -> None:
+        self.curriculum, self.validation = curriculum, validation
+        self.rows_in_step: list[torch.Tensor] = []
+        args = kwargs["args"]
+        if validation is None:
+            args.eval_strategy = "no"
+        loss = smoothed_cross_entropy(args.label_smoothing_factor)
+        super().__init__(compute_loss_func=loss, eval_dataset=validation and validation.rows, **kwargs)
+        for callback in (ProgressCallback, PrinterCallback):
+            self.remove_callback(callback)
+        self.add_callback(ProgressBar(self))
+        self.add_callback(RunLog(self))
+
+    def _get_train_sampler(self, train_dataset: Any = None) -> CurriculumSampler:
+        return self.curriculum
+
+    def compute_loss(self, model: nn.Module, inputs: dict[str, torch.Tensor], *args: Any, **kwargs: Any) -> Any:
+        """Trainer's own, after taking the row numbers aside: a loss that is not finite names them."""
+        self.rows_in_step = [inputs.pop("row_index")]
+        return super().compute_loss(model, inputs, *args, **kwargs)
+
+    def evaluate(self, *_: Any, metric_key_prefix: str = "eval", **__: Any) -> dict[str, float]:
+        """Loss over the validation rows, and scores of generated answers to some of them."""
+        if self.validation is None:
+            return {}
+        metrics = self.validation.measure(self.model_wrapped, self.accelerator)
+        metrics = {f"{metric_key_prefix}_{name}": value for name, value in metrics.items()}
+        self.log(metrics)
+        self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
+        return metrics
+
+    def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
+        """Adds the stage; `epoch` counts the curriculum's epochs, not passes over the whole run."""
+        logs["stage"], self.state.epoch = self.place()
+        super().log(logs, start_time)
+
+    def place(self) -> tuple[str, float]:
+        """Stage and epoch reached."""
+        return self.curriculum.stage_at(self.state.global_step * rows_per_step(self.args))

@@ -1,0 +1,69 @@
+"""The order of rows over a run: stages, epochs, grouping, resumability."""
+
+from collections import Counter
+
+import numpy as np
+import pytest
+
+from descant.training.curriculum import CurriculumSampler, plan_stages
+from descant.training.recipe import Stage
+
+STAGES = (Stage("short", 25), Stage("long", 75))
+
+
+def make_sampler(rows_per_clip: int = 1, seed: int = 42, batch_size: int = 4) -> CurriculumSampler:
+    rows = {"short": np.arange(0, 30), "long": np.arange(30, 70)}
+    plans = plan_stages(STAGES, rows, num_epochs=4)
+    clips = np.concatenate([np.repeat(np.arange(10), 3), np.repeat(np.arange(10), 4)])
+    lengths = np.random.default_rng(0).integers(3, 60, 70)
+    return CurriculumSampler(plans, clips, lengths, batch_size=batch_size, rows_per_clip=rows_per_clip, seed=seed)
+
+
+def test_epochs_are_shared_out_in_the_recipe_s_proportion():
+    assert [(stage.name, stage.epochs) for stage in make_sampler().stages] == [("short", 1), ("long", 3)]
+
+
+def test_every_row_is_seen_once_in_each_epoch_of_its_stage():
+    counts = Counter(make_sampler())
+    assert set(counts.values()) == {1}
+    assert {epoch for _, epoch in counts} == {0, 1, 2, 3}
+    assert {row for row, epoch in counts if epoch == 0} == set(range(30))
+    assert all({row for row, epoch in counts if epoch == late} == set(range(30, 70)) for late in (1, 2, 3))
+
+
+def test_short_rows_come_before_long_ones():
+    order = [row for row, _ in make_sampler()]
+    assert max(order[:26]) < 30 <= min(order[34:])
+
+
+def test_the_same_seed_gives_the_same_order_and_another_seed_another():
+    assert list(make_sampler()) == list(make_sampler())
+    assert list(make_sampler()) != list(make_sampler(seed=1))
+
+
+def test_batches_hold_rows_of_like_length():
+    rows = {"short": np.arange(4000), "long": np.arange(0)}
+    lengths = np.random.default_rng(0).integers(3, 60, 4000)
+    plans = plan_stages([Stage("short", 1)], rows, num_epochs=1)
+    sampler = CurriculumSampler(plans, np.arange(4000), lengths, batch_size=8)
+    batches = lengths[[row for row, _ in sampler]].reshape(-1, 8)
+    assert np.ptp(batches, axis=1).mean() < 5 < np.ptp(lengths) / 2
+    assert abs(np.corrcoef(np.arange(500), batches.mean(axis=1))[0, 1]) < 0.2  # not sorted over the run
+
+
+def test_rows_of_a_clip_stay_together_when_asked():
+    order = [row for row, epoch in make_sampler(rows_per_clip=4, batch_size=20) if epoch == 3]
+    clips = np.repeat(np.arange(10), 4)[np.array(order) - 30]
+    assert (np.diff(clips) != 0).sum() <= 12
+
+
+def test_place_in_the_run_is_named_by_stage_and_epoch():
+    sampler = make_sampler()
+    assert sampler.stage_at(15) == ("short", 0.5)
+    assert sampler.stage_at(30 + 60) == ("long", 2.5)
+    assert sampler.stage_at(len(sampler)) == ("long", 4.0)
+
+
+def test_a_stage_without_rows_is_named():
+    with pytest.raises(ValueError, match="no rows for the stage 'long'"):
+        plan_stages(STAGES, {"short": np.arange(3), "long": np.arange(0)}, num_epochs=4)

@@ -1,0 +1,81 @@
+"""The sizes of an LP-MusicCaps question-answering model."""
+
+from transformers import BartConfig, GenerationConfig
+
+
+class LPMusicCapsConfig(BartConfig):
+    """A BART configuration with the sizes of the audio encoder beside it; the defaults are those of bart-base.
+
+    num_mel_bins: mel bands of one frame.
+    audio_frames: frames of one window (10 s at a hop of 10 ms, centred: 1001).
+    num_strided_convs: convolutions of stride 2 after the first one; each halves the time axis.
+    """
+
+    model_type = "lp_music_caps"
+
+    d_model: int | None = 768
+    encoder_layers: int | None = 6
+    encoder_ffn_dim: int | None = 3072
+    encoder_attention_heads: int | None = 12
+    decoder_layers: int | None = 6
+    decoder_ffn_dim: int | None = 3072
+    decoder_attention_heads: int | None = 12
+    num_mel_bins: int = 128
+    audio_frames: int = 1001
+    num_strided_convs: int = 5
+
+    def __post_init__(self, **kwargs) -> None:
+        # register_for_auto_class names one Auto class for a model; this one publishes under two.
+        model = "modeling_lp_music_caps.LPMusicCapsForConditionalGeneration"
+        kwargs["auto_map"] = {"AutoModelForMultimodalLM": model, **kwargs.get("auto_map", {})}
+        super().__post_init__(**kwargs)
+
+    @property
+    def audio_positions(self) -> int:
+        """Encoder positions that one window of audio takes (32 by default)."""
+        frames = self.audio_frames
+        for _ in range(self.num_strided_convs):
+            frames = (frames - 1) // 2 + 1
+        return frames
+
+    @classmethod
+    def small(
+        cls, vocab_size: int, d_model: int = 64, layers: int = 2, heads: int = 4, **overrides
+    ) -> "LPMusicCapsConfig":
+        """Build a fresh configuration for demos and tests; `overrides` are any fields of the class."""
+        sizes = {
+            "encoder_layers": layers,
+            "decoder_layers": layers,
+            "encoder_attention_heads": heads,
+            "decoder_attention_heads": heads,
+            "encoder_ffn_dim": 2 * d_model,
+            "decoder_ffn_dim": 2 * d_model,
+            "max_position_embeddings": 256,
+        }
+        return cls(vocab_size=vocab_size, d_model=d_model, **{**sizes, **overrides})
+
+
+def default_generation_config(config: LPMusicCapsConfig) -> GenerationConfig:
+    """Build the settings that the published checkpoints were evaluated with.
+
+    The reference inherited early_stopping, no_repeat_ngram_size and the forced tokens from bart-base's own
+    configuration (under transformers 4.26), and called `generate` with 5 beams, 2 to 128 tokens.
+    """
+    return GenerationConfig(
+        num_beams=5,
+        max_length=128,
+        min_length=2,
+        early_stopping=True,
+        no_repeat_ngram_size=3,
+        forced_bos_token_id=config.bos_token_id,
+        forced_eos_token_id=config.eos_token_id,
+        bos_token_id=config.bos_token_id,
+        eos_token_id=config.eos_token_id,
+        pad_token_id=config.pad_token_id,
+        decoder_start_token_id=config.decoder_start_token_id,
+    )
+
+
+LPMusicCapsConfig.register_for_auto_class()
+
+__all__ = ["LPMusicCapsConfig", "default_generation_config"]

@@ -1,0 +1,198 @@
+"""BART that hears: convolutions over a log-mel, an instruction prompt before them, BART around both."""
+
+import math
+
+import torch
+from torch import nn
+from transformers import BartForConditionalGeneration
+from transformers import initialization as init
+from transformers.activations import ACT2FN
+from transformers.cache_utils import Cache
+from transformers.modeling_outputs import BaseModelOutput, Seq2SeqLMOutput
+from transformers.utils import can_return_tuple
+
+from .configuration_lp_music_caps import LPMusicCapsConfig, default_generation_config
+from .generation_lp_music_caps import LPMusicCapsGenerationMixin
+
+
+def build_sinusoids(length: int, channels: int, max_timescale: float = 10000.0) -> torch.Tensor:
+    """Build Whisper's fixed positions (length, channels): the sines fill the first half, the cosines the second."""
+    increment = math.log(max_timescale) / (channels // 2 - 1)
+    inverse_timescales = torch.exp(-increment * torch.arange(channels // 2))
+    angles = torch.arange(length)[:, None] * inverse_timescales[None, :]
+    return torch.cat([angles.sin(), angles.cos()], dim=1)
+
+
+class LPMusicCapsAudioEncoder(nn.Module):
+    """Log-mel (batch, 128, 1001) to embeddings (batch, 32, d_model)."""
+
+    def __init__(self, config: LPMusicCapsConfig) -> None:
+        super().__init__()
+        width = config.d_model
+        self.activation = ACT2FN["gelu"]
+        self.conv1 = nn.Conv1d(config.num_mel_bins, width, kernel_size=3, padding=1)
+        self.conv_stack = nn.ModuleList(
+            nn.Conv1d(width, width, kernel_size=3, stride=2, padding=1) for _ in range(config.num_strided_convs)
+        )
+        # Not saved, so left uninitialised by from_pretrained: _init_weights fills it.
+        self.register_buffer("sinusoids", build_sinusoids(config.audio_positions, width), persistent=False)
+
+    def forward(self, input_features: torch.Tensor) -> torch.Tensor:
+        hidden_states = self.activation(self.conv1(input_features))  # (batch, d_model, frames)
+        for conv in self.conv_stack:
+            hidden_states = self.activation(conv(hidden_states))
+        return hidden_states.transpose(1, 2) + self.sinusoids  # (batch, positions, d_model)
+
+
+class LPMusicCapsForConditionalGeneration(LPMusicCapsGenerationMixin, BartForConditionalGeneration):
+    """Answers a question about a clip of music, or captions it where there is no question."""
+
+    config_class = LPMusicCapsConfig
+    main_input_name = "input_features"
+    input_modalities = ("audio", "text")
+    accepts_loss_kwargs = True
+
+    def __init__(self, config: LPMusicCapsConfig) -> None:
+        super().__init__(config)
+        self.audio_encoder = LPMusicCapsAudioEncoder(config)
+        self.post_init()
+        self.generation_config = default_generation_config(config)
+
+    def _init_weights(self, module: nn.Module) -> None:
+        super()._init_weights(module)
+        if isinstance(module, nn.Conv1d):
+            # torch's own initialisation, as the reference's, not BART's normal: it keeps the scale of the signal.
+            bound = 1 / math.sqrt(module.in_channels * module.kernel_size[0])
+            init.uniform_(module.weight, -bound, bound)
+            init.uniform_(module.bias, -bound, bound)
+        elif isinstance(module, LPMusicCapsAudioEncoder):
+            init.copy_(module.sinusoids, build_sinusoids(*module.sinusoids.shape))
+
+    def get_audio_features(self, input_features: torch.Tensor) -> torch.Tensor:
+        """Encode log-mels (clips, 128, 1001) to audio embeddings (clips, 32, d_model), without the question."""
+        expected = (self.config.num_mel_bins, self.config.audio_frames)
+        if input_features.ndim != 3 or tuple(input_features.shape[1:]) != expected:
+            raise ValueError(
+                f"input_features has shape {tuple(input_features.shape)}, the model needs (clips, {expected[0]}, "
+                f"{expected[1]}): make it with LPMusicCapsProcessor"
+            )
+        return self.audio_encoder(input_features.to(self.audio_encoder.conv1.weight.dtype))
+
+    def pack_inputs(
+        self,
+        audio_embeds: torch.Tensor,
+        prompt_input_ids: torch.Tensor | None = None,
+        prompt_attention_mask: torch.Tensor | None = None,
+        clip_index: torch.Tensor | None = None,
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Put each row's prompt before its audio and all padding at the end.
+
+        So a row's positions do not depend on its batch. Returns embeddings (batch, length, d_model) and their mask
+        (batch, length). The mask says what is prompt, never the ids: pipelines pad ids with 0.
+        """
+        if clip_index is not None:
+            audio_embeds = audio_embeds[clip_index]
+        audio_mask = torch.ones(audio_embeds.shape[:2], dtype=torch.long, device=audio_embeds.device)
+        if prompt_input_ids is None:
+            return audio_embeds, audio_mask
+        if prompt_input_ids.shape[0] != audio_embeds.shape[0]:
+            raise ValueError(
+                f"{prompt_input_ids.shape[0]} prompts for {audio_embeds.shape[0]} clips: give one a clip, or "
+                "clip_index, the clip of each prompt"
+            )
+        if prompt_attention_mask is None:
+            prompt_attention_mask = torch.ones_like(prompt_input_ids)
+        prompt_embeds = self.model.encoder.embed_tokens(prompt_input_ids)
+        mask = torch.cat([prompt_attention_mask.to(audio_mask), audio_mask], dim=1)
+        embeds = torch.cat([prompt_embeds, audio_embeds.to(prompt_embeds.dtype)], dim=1)
+        order = mask.argsort(dim=1, descending=True, stable=True)
+        return embeds.gather(1, order[..., None].expand_as(embeds)), mask.gather(1, order)
+
+    def encode(
+        self,
+        input_features: torch.Tensor | None = None,
+        prompt_input_ids: torch.Tensor | None = None,
+        prompt_attention_mask: torch.Tensor | None = None,
+        clip_index: torch.Tensor | None = None,
+        audio_embeds: torch.Tensor | None = None,
+        **kwargs,
+    ) -> tuple[BaseModelOutput, torch.Tensor]:
+        """Encode questions and clips; returns the encoder's output and the mask (batch, length) of its positions."""
+        if (input_features is None) == (audio_embeds is None):
+            raise ValueError("pass either input_features or audio_embeds (from get_audio_features)")
+        if audio_embeds is None:
+            audio_embeds = self.get_audio_features(input_features)
+        embeds, mask = self.pack_inputs(audio_embeds, prompt_input_ids, prompt_attention_mask, clip_index)
+        limit = self.config.max_position_embeddings
+        if embeds.shape[1] > limit:
+            raise ValueError(
+                f"question and audio take {embeds.shape[1]} positions, the model has {limit}: shorten the question"
+            )
+        return self.model.encoder(inputs_embeds=embeds, attention_mask=mask, return_dict=True, **kwargs), mask
+
+    @can_return_tuple
+    def forward(
+        self,
+        input_features: torch.FloatTensor | None = None,
+        prompt_input_ids: torch.LongTensor | None = None,
+        prompt_attention_mask: torch.LongTensor | None = None,
+        labels: torch.LongTensor | None = None,
+        decoder_input_ids: torch.LongTensor | None = None,
+        decoder_attention_mask: torch.LongTensor | None = None,
+        clip_index: torch.LongTensor | None = None,
+        audio_embeds: torch.FloatTensor | None = None,
+        encoder_outputs: BaseModelOutput | tuple | None = None,
+        attention_mask: torch.LongTensor | None = None,
+        past_key_values: Cache | None = None,
+        use_cache: bool | None = None,
+        num_items_in_batch: torch.Tensor | int | None = None,
+        **kwargs,
+    ) -> Seq2SeqLMOutput:
+        """Predict the next token at every position of the answer.
+
+        input_features: (clips, 128, 1001), or audio_embeds (clips, 32, d_model) from `get_audio_features`.
+        prompt_input_ids, prompt_attention_mask: (batch, longest question); none asks for a caption.
+        labels: (batch, answer), -100 where nothing is to be predicted; decoder_input_ids are made from them.
+        clip_index: (batch,), the clip of each row; without it there is one clip a row.
+        encoder_outputs with attention_mask (batch, length): from `encode`, instead of clips and prompts.
+        num_items_in_batch: target tokens of the whole batch, over processes and accumulated steps; the loss is the
+            summed cross entropy over it, or the mean over this call's tokens without it.
+        """
+        if encoder_outputs is None:
+            encoder_outputs, attention_mask = self.encode(
+                input_features, prompt_input_ids, prompt_attention_mask, clip_index, audio_embeds, **kwargs
+            )
+        if decoder_input_ids is None:
+            if labels is None:
+                raise ValueError("pass labels or decoder_input_ids, or call generate")
+            decoder_input_ids = self.prepare_decoder_input_ids_from_labels(labels)
+        outputs = super().forward(
+            encoder_outputs=encoder_outputs,
+            attention_mask=attention_mask,
+            decoder_input_ids=decoder_input_ids,
+            decoder_attention_mask=decoder_attention_mask,
+            past_key_values=past_key_values,
+            use_cache=False if labels is not None else use_cache,
+            return_dict=True,
+            **kwargs,
+        )
+        if labels is not None:
+            outputs["loss"] = self.compute_loss(outputs.logits, labels, num_items_in_batch)
+        return outputs
+
+    @staticmethod
+    def compute_loss(
+        logits: torch.Tensor, labels: torch.Tensor, num_items_in_batch: torch.Tensor | int | None = None
+    ) -> torch.Tensor:
+        """Cross entropy of logits (batch, answer, vocab) against labels (batch, answer); -100 does not count."""
+        reduction = "mean" if num_items_in_batch is None else "sum"
+        labels = labels.to(logits.device)
+        loss = nn.functional.cross_entropy(logits.flatten(0, 1).float(), labels.flatten(), reduction=reduction)
+        if isinstance(num_items_in_batch, torch.Tensor):
+            num_items_in_batch = num_items_in_batch.to(loss.device)
+        return loss if num_items_in_batch is None else loss / num_items_in_batch
+
+
+LPMusicCapsForConditionalGeneration.register_for_auto_class("AutoModelForSeq2SeqLM")
+
+__all__ = ["LPMusicCapsForConditionalGeneration"]

@@ -1,0 +1,170 @@
+"""The sound of one clip, out of a recording, a cut clip, a `.npy` waveform or a Hub column, as a short waveform."""
+
+import hashlib
+import tempfile
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+
+from descant.data.annotations import Row, parse_clip_id
+from descant.data.audio import AudioError, stream_audio
+
+AUDIO_SUFFIXES = (".flac", ".wav", ".ogg", ".opus", ".mp3", ".m4a", ".webm")
+SILENCE_RMS = 1e-3  # -60 dBFS
+NPY_RATE = 16_000
+NPY_PADDED_SAMPLES = 30 * NPY_RATE  # the reference pads its clips with zeros to 30 s
+LATE_END_S = 0.5  # a recording may end a little before the annotated end of its last clip
+
+
+class ClipAudio(Protocol):
+    """A clip's sound, not yet read. `name` is what a message calls it."""
+
+    @property
+    def name(self) -> str: ...
+
+    def load(self, sampling_rate: int, window_s: float) -> tuple[np.ndarray, str]:
+        """At most `window_s` of mono float32, and the sha256 of what it was read from; raises AudioError."""
+
+
+@dataclass(frozen=True)
+class ClipFile:
+    """A sound file. One that reaches `end_s` is the whole recording and is cut; a shorter one is the clip itself.
+
+    `is_clip` says that the file is the clip itself, however long it is.
+    """
+
+    path: str
+    start_s: float = 0.0
+    end_s: float = 10.0
+    is_clip: bool = False
+
+    @property
+    def name(self) -> str:
+        return self.path
+
+    def load(self, sampling_rate: int, window_s: float) -> tuple[np.ndarray, str]:
+        read = _read_npy if self.path.endswith(".npy") else _read_window
+        waveform = read(self, sampling_rate)[: round(window_s * sampling_rate)]
+        require_sound(self.path, waveform)
+        return waveform, _file_sha256(self.path)
+
+
+@dataclass(frozen=True)
+class ClipWaveform:
+    """A mono float32 waveform that is in memory already, at the extractor's rate."""
+
+    samples: np.ndarray
+    name: str = "array"
+
+    def load(self, sampling_rate: int, window_s: float) -> tuple[np.ndarray, str]:
+        waveform = np.ascontiguousarray(self.samples, dtype=np.float32)
+        if waveform.ndim != 1 or not np.isfinite(waveform).all():
+            raise AudioError(self.name, f"is no finite mono waveform (shape {waveform.shape})")
+        require_sound(self.name, waveform)
+        return waveform[: round(window_s * sampling_rate)], hashlib.sha256(waveform.tobytes()).hexdigest()
+
+
+@dataclass(frozen=True)
+class ClipColumn:
+    """One cell of a `datasets` audio column that was loaded with `Audio(decode=False)`."""
+
+    dataset: Any
+    index: int
+    column: str
+    start_s: float = 0.0
+    end_s: float = 10.0
+
+    @property
+    def name(self) -> str:
+        return f"{self.column}[{self.index}]"
+
+    def load(self, sampling_rate: int, window_s: float) -> tuple[np.ndarray, str]:
+        cell = self.dataset[self.index][self.column]
+        if not cell["bytes"]:
+            return ClipFile(cell["path"], self.start_s, self.end_s).load(sampling_rate, window_s)
+        suffix = Path(cell["path"] or "").suffix.lower()
+        suffix = suffix if suffix in AUDIO_SUFFIXES else ".flac"  # the readers go by the content
+        with tempfile.NamedTemporaryFile(suffix=suffix) as file:
+            file.write(cell["bytes"])
+            file.flush()
+            try:
+                return ClipFile(file.name, self.start_s, self.end_s).load(sampling_rate, window_s)
+            except AudioError as error:
+                raise AudioError(self.name, error.reason) from None
+
+
+def find_clip_files(rows: Iterable[Row], folder: str | Path) -> dict[str, ClipFile]:
+    """The rows' clips that a folder holds, by file name: `<clip_id>` or `<ytid>` plus a sound suffix or `.npy`.
+
+    The folder is listed; a path is never built from an id.
+    """
+    if not Path(folder).is_dir():
+        raise ValueError(f"{folder}: no such folder of audio files")
+    files = _by_stem(Path(folder))
+    found = {}
+    for row in rows:
+        clip = parse_clip_id(row.clip_id)
+        if row.clip_id in files:
+            found[row.clip_id] = ClipFile(files[row.clip_id], row.start_s, row.end_s, is_clip=True)
+        elif clip and clip[0] in files:
+            path = files[clip[0]]
+            found[row.clip_id] = ClipFile(path, row.start_s, row.end_s, is_clip=path.endswith(".npy"))
+    return found
+
+
+def find_own_files(rows: Iterable[Row]) -> dict[str, ClipFile]:
+    """The clips of rows that name their own file."""
+    return {row.clip_id: ClipFile(row.audio, row.start_s, row.end_s) for row in rows if row.audio}
+
+
+def require_sound(name: str, waveform: np.ndarray) -> None:
+    """Raises AudioError for an empty waveform or one under −60 dBFS."""
+    if waveform.size == 0:
+        raise AudioError(name, "holds no samples of the clip")
+    rms = float(np.sqrt(np.mean(np.square(waveform, dtype=np.float64))))
+    if rms < SILENCE_RMS:
+        raise AudioError(name, f"is silent: {20 * np.log10(max(rms, 1e-10)):.0f} dBFS, under -60")
+
+
+def _by_stem(folder: Path) -> dict[str, str]:
+    order = {suffix: rank for rank, suffix in enumerate((*AUDIO_SUFFIXES, ".npy"))}
+    paths = [path for path in folder.rglob("*") if path.suffix.lower() in order and not path.name.startswith(".")]
+    paths.sort(key=lambda path: (order[path.suffix.lower()], str(path)), reverse=True)
+    return {path.stem: str(path) for path in paths}
+
+
+def _read_window(clip: ClipFile, sampling_rate: int) -> np.ndarray:
+    first, last = round(clip.start_s * sampling_rate), round(clip.end_s * sampling_rate)
+    wanted = last - first if clip.is_clip else last
+    blocks, samples = [], 0
+    for block in stream_audio(clip.path, sampling_rate):
+        blocks.append(block)
+        samples += len(block)
+        if samples >= wanted:  # an hour after the clip is not decoded
+            break
+    waveform = np.concatenate(blocks)
+    if clip.is_clip or samples < last - LATE_END_S * sampling_rate:
+        return waveform[: last - first]
+    return waveform[first:last]
+
+
+def _read_npy(clip: ClipFile, sampling_rate: int) -> np.ndarray:
+    if sampling_rate != NPY_RATE:
+        raise AudioError(clip.path, f"a .npy waveform is at {NPY_RATE} Hz; {sampling_rate} Hz needs a sound file")
+    try:
+        waveform = np.load(clip.path, allow_pickle=False).squeeze()
+    except (OSError, ValueError, EOFError) as error:
+        raise AudioError(clip.path, f"is no .npy array: {error}") from error
+    if waveform.ndim != 1 or not np.issubdtype(waveform.dtype, np.floating) or not np.isfinite(waveform).all():
+        raise AudioError(clip.path, f"is no finite mono float waveform ({waveform.dtype} {waveform.shape})")
+    if len(waveform) == NPY_PADDED_SAMPLES:
+        waveform = np.trim_zeros(waveform, "b")
+    return waveform[: round((clip.end_s - clip.start_s) * sampling_rate)].astype(np.float32)
+
+
+def _file_sha256(path: str) -> str:
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

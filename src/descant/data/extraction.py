@@ -1,0 +1,171 @@
+"""Features of many clips, computed over processes into a feature store: resumable, every bad clip recorded."""
+
+import json
+import logging
+import multiprocessing
+import os
+import threading
+import uuid
+from collections.abc import Iterable, Iterator, Mapping
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from tqdm import tqdm
+
+from descant.data.annotations import Problem
+from descant.data.audio import AudioError
+from descant.data.clip_audio import ClipAudio, ClipFile, ClipWaveform
+from descant.data.feature_store import FeatureError, FeatureStore
+
+__all__ = ["Extraction", "extract_features"]
+
+logger = logging.getLogger(__name__)
+CHUNK_CLIPS = 16
+SKIPPED_FILE = "skipped.jsonl"
+# Importing torch costs each process seconds: below this it is quicker not to share the work.
+CLIPS_WORTH_A_PROCESS = 200
+
+Source = str | Path | np.ndarray | ClipAudio
+
+
+@dataclass(frozen=True)
+class Extraction:
+    """How a run ended: features written, clips that had one already, and the clips that could not be read."""
+
+    written: int
+    present: int
+    problems: list[Problem]
+
+
+def extract_features(
+    clips: Mapping[str, Source],
+    extractor: Any,
+    store: FeatureStore,
+    processes: int | None = None,
+    recheck: bool = False,
+    progress: bool | None = None,
+) -> Extraction:
+    """Writes the feature of each clip that the store does not hold yet.
+
+    Args:
+        clips: clip id → sound file, mono float32 waveform at the extractor's rate, or another `ClipAudio`. Of a sound
+            that is longer than the extractor's window the first window counts.
+        extractor: has `sampling_rate`, `window_s` and `extract_mel(waveform)`.
+        store: made with `extractor.to_dict()`; a second run, or one after a kill, does what is missing.
+        processes: by default as many as the cores and the number of clips justify.
+        recheck: computes anew where the sound is no longer the one that was heard.
+        progress: whether to show a bar; by default where stderr is a terminal.
+
+    Clips that cannot be read are skipped, returned, and recorded in the store's `skipped.jsonl`.
+    """
+    store.refresh()
+    work = [(clip_id, _as_clip_audio(source)) for clip_id, source in clips.items() if recheck or clip_id not in store]
+    processes = processes or _default_processes(len(work))
+    written, problems = 0, []
+    hidden = None if progress is None else not progress
+    with tqdm(total=len(work), unit="clip", desc="features", disable=hidden) as bar:
+        for done, chunk_written, chunk_problems in _run(work, extractor, store, processes):
+            written += chunk_written
+            problems += chunk_problems
+            bar.update(done)
+    store.close()
+    for problem in problems:
+        logger.warning("skipped %s", problem)
+    _record_skipped(store, clips, problems)
+    return Extraction(written, len(clips) - written - len(problems), problems)
+
+
+def _as_clip_audio(source: Source) -> ClipAudio:
+    if isinstance(source, str | Path):
+        return ClipFile(str(source), is_clip=True)
+    return ClipWaveform(source) if isinstance(source, np.ndarray) else source
+
+
+def _default_processes(clips: int) -> int:
+    cores = len(os.sched_getaffinity(0)) // int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+    return max(1, min(cores, clips // CLIPS_WORTH_A_PROCESS))
+
+
+Work = list[tuple[str, ClipAudio]]
+Done = tuple[int, int, list[Problem]]  # clips taken, features written, problems
+
+
+def _run(work: Work, extractor: Any, store: FeatureStore, processes: int) -> Iterator[Done]:
+    chunks = [work[first : first + CHUNK_CLIPS] for first in range(0, len(work), CHUNK_CLIPS)]
+    if processes == 1:
+        yield from (_extract_chunk(chunk, extractor, store) for chunk in chunks)
+        return
+    # A fork of a process that has run torch may hang; a fork server has not, and is imported once for all workers.
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload([type(extractor).__module__, __name__])
+    with ProcessPoolExecutor(processes, context, _start_worker, (extractor, store)) as pool:
+        futures = [pool.submit(_extract_in_worker, chunk) for chunk in chunks]
+        try:
+            yield from (future.result() for future in as_completed(futures))
+        finally:
+            pool.shutdown(wait=True, cancel_futures=True)
+
+
+_worker: tuple[Any, FeatureStore] | None = None
+
+
+def _start_worker(extractor: Any, store: FeatureStore) -> None:
+    import torch
+
+    global _worker
+    torch.set_num_threads(1)
+    _worker = extractor, store
+    threading.Thread(target=_die_with_parent, daemon=True).start()
+
+
+def _die_with_parent() -> None:
+    # A pool's workers wait for work for ever when the process that they work for is killed.
+    multiprocessing.parent_process().join()
+    os._exit(1)
+
+
+def _extract_in_worker(chunk: Work) -> Done:
+    return _extract_chunk(chunk, *_worker)
+
+
+def _extract_chunk(chunk: Work, extractor: Any, store: FeatureStore) -> Done:
+    written, problems = 0, []
+    for clip_id, source in chunk:
+        try:
+            written += _extract(clip_id, source, extractor, store)
+        except (AudioError, FeatureError) as error:
+            reason = error.reason if isinstance(error, AudioError) else str(error)
+            problems.append(Problem(source.name, None, clip_id, reason))
+    return len(chunk), written, problems
+
+
+def _extract(clip_id: str, source: ClipAudio, extractor: Any, store: FeatureStore) -> bool:
+    waveform, digest = source.load(extractor.sampling_rate, extractor.window_s)
+    if clip_id in store and store.sha256(clip_id) == digest:
+        return False
+    store.write(clip_id, np.asarray(extractor.extract_mel(waveform)), digest)
+    return True
+
+
+def read_skipped(store: FeatureStore) -> dict[str, str]:
+    """clip id → reason, of the clips that no run could read so far."""
+    try:
+        lines = (store.folder / SKIPPED_FILE).read_text(encoding="utf-8").splitlines()
+    except FileNotFoundError:
+        return {}
+    return {record["clip_id"]: record["reason"] for record in map(json.loads, lines)}
+
+
+def _record_skipped(store: FeatureStore, clips: Iterable[str], problems: list[Problem]) -> None:
+    earlier = {clip_id: reason for clip_id, reason in read_skipped(store).items() if clip_id not in set(clips)}
+    skipped = earlier | {problem.clip_id: f"{Path(problem.file).name}: {problem.reason}" for problem in problems}
+    if not skipped and not (store.folder / SKIPPED_FILE).exists():
+        return
+    store.folder.mkdir(parents=True, exist_ok=True)
+    temporary = store.folder / f".skipped-{uuid.uuid4().hex[:12]}"
+    lines = [json.dumps({"clip_id": clip_id, "reason": skipped[clip_id]}) + "\n" for clip_id in sorted(skipped)]
+    temporary.write_text("".join(lines), encoding="utf-8")
+    temporary.replace(store.folder / SKIPPED_FILE)

@@ -1,0 +1,151 @@
+"""Extraction writes each clip once, goes on where it stopped, and records the clips that cannot be read."""
+
+import multiprocessing
+import os
+import signal
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+from descant.data.clip_audio import ClipFile
+from descant.data.extraction import extract_features, read_skipped
+from descant.data.feature_store import FeatureStore
+from descant.models.lp_music_caps import LPMusicCapsFeatureExtractor
+
+EXTRACTOR = LPMusicCapsFeatureExtractor(window_s=0.5)
+
+
+def tone(path: Path, seconds: float = 0.5, pitch: float = 440.0, rate: int = 16000) -> str:
+    time_s = np.arange(round(seconds * rate)) / rate
+    soundfile.write(path, 0.3 * np.sin(2 * np.pi * pitch * time_s), rate)
+    return str(path)
+
+
+def tones(folder: Path, count: int) -> dict[str, str]:
+    return {f"clip{i}": tone(folder / f"clip{i}.wav", pitch=200 + 10 * i) for i in range(count)}
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> FeatureStore:
+    return FeatureStore(tmp_path / "features", EXTRACTOR.to_dict())
+
+
+def test_feature_is_the_extractors_and_is_written_once(tmp_path, store):
+    clips = tones(tmp_path, 3)
+    first = extract_features(clips, EXTRACTOR, store)
+    assert (first.written, first.present, first.problems) == (3, 0, [])
+    waveform, _ = soundfile.read(clips["clip1"], dtype="float32")
+    np.testing.assert_allclose(store.read("clip1"), EXTRACTOR.extract_mel(waveform), atol=0.005)
+    size = sum(file.stat().st_size for file in store.folder.glob("shard-*"))
+    assert extract_features(clips, EXTRACTOR, store).present == 3
+    assert sum(file.stat().st_size for file in store.folder.glob("shard-*")) == size == 3 * store.record_bytes
+
+
+def test_array_and_file_of_the_same_sound_have_one_feature_hash(tmp_path, store):
+    path = tone(tmp_path / "a.wav")
+    waveform, _ = soundfile.read(path, dtype="float32")
+    extract_features({"file": path, "array": waveform}, EXTRACTOR, store)
+    assert store.feature_sha256("file") == store.feature_sha256("array")
+    assert store.sha256("file") != store.sha256("array")
+
+
+def test_bad_clips_are_recorded_and_the_rest_goes_on(tmp_path, store):
+    clips = tones(tmp_path, 2)
+    (tmp_path / "text.wav").write_text("no sound")
+    (tmp_path / "empty.wav").touch()
+    soundfile.write(tmp_path / "silent.wav", np.zeros(8000), 16000)
+    soundfile.write(tmp_path / "nan.wav", np.full(8000, np.nan), 16000, subtype="FLOAT")
+    bad = {name: str(tmp_path / f"{name}.wav") for name in ("text", "empty", "silent", "nan", "gone")}
+    done = extract_features(bad | clips, EXTRACTOR, store)
+    assert done.written == 2 and sorted(problem.clip_id for problem in done.problems) == sorted(bad)
+    assert sorted(read_skipped(store)) == sorted(bad) and "silent" in read_skipped(store)["silent"]
+
+
+def test_mended_clip_leaves_the_record_of_skipped_ones(tmp_path, store):
+    (tmp_path / "a.wav").touch()
+    (tmp_path / "b.wav").touch()
+    clips = {"a": str(tmp_path / "a.wav"), "b": str(tmp_path / "b.wav")}
+    extract_features(clips, EXTRACTOR, store)
+    tone(tmp_path / "a.wav")
+    assert extract_features({"a": clips["a"]}, EXTRACTOR, store).written == 1
+    assert list(read_skipped(store)) == ["b"]
+
+
+def test_recheck_computes_anew_only_what_sounds_different(tmp_path, store):
+    clips = tones(tmp_path, 2)
+    extract_features(clips, EXTRACTOR, store)
+    tone(tmp_path / "clip0.wav", pitch=999)
+    assert extract_features(clips, EXTRACTOR, store).written == 0
+    done = extract_features(clips, EXTRACTOR, store, recheck=True)
+    assert (done.written, done.present) == (1, 1)
+
+
+def test_processes_give_what_one_gives(tmp_path):
+    clips = tones(tmp_path, 40) | {"bad": str(tmp_path / "gone.wav")}
+    one = FeatureStore(tmp_path / "one", EXTRACTOR.to_dict())
+    two = FeatureStore(tmp_path / "two", EXTRACTOR.to_dict())
+    extract_features(clips, EXTRACTOR, one, processes=1)
+    done = extract_features(clips, EXTRACTOR, two, processes=2)
+    assert done.written == 40 and [problem.clip_id for problem in done.problems] == ["bad"]
+    assert one.manifest() == two.manifest() and two.verify() == []
+
+
+class SlowExtractor:
+    sampling_rate, window_s = EXTRACTOR.sampling_rate, EXTRACTOR.window_s
+
+    def extract_mel(self, waveform: np.ndarray) -> np.ndarray:
+        time.sleep(0.004)
+        return EXTRACTOR.extract_mel(waveform)
+
+
+def test_run_after_kills_ends_with_the_same_features(tmp_path, store):
+    clips = tones(tmp_path, 30)
+    whole = FeatureStore(tmp_path / "whole", EXTRACTOR.to_dict())
+    extract_features(clips, EXTRACTOR, whole)
+    context = multiprocessing.get_context("fork")
+    for delay in (0.03, 0.05, 0.04):
+        run = context.Process(target=extract_features, args=(clips, SlowExtractor(), store, 1))
+        run.start()
+        time.sleep(delay)
+        os.kill(run.pid, signal.SIGKILL)
+        run.join(30)
+    store.refresh()
+    assert 0 < len(store) < 30
+    extract_features(clips, EXTRACTOR, store)
+    assert store.manifest() == whole.manifest() and store.verify() == []
+
+
+def extract_slowly_over_two_processes(clips: dict[str, str], store: FeatureStore) -> None:
+    extract_features(clips, SlowExtractor(), store, processes=2)
+
+
+def test_workers_die_with_a_run_that_is_killed(tmp_path, store):
+    path = tone(tmp_path / "a.wav")
+    clips = {f"clip{i}": path for i in range(20_000)}
+    # Not a fork: that would inherit the fork server of another test, which is no child of its own.
+    run = multiprocessing.get_context("spawn").Process(target=extract_slowly_over_two_processes, args=(clips, store))
+    run.start()
+    wait_until(lambda: len(list(store.folder.glob("shard-*.bin"))) == 2)
+    os.kill(run.pid, signal.SIGKILL)
+    run.join(30)
+    time.sleep(0.3)
+    index = store.folder / "index.jsonl"
+    size = index.stat().st_size
+    time.sleep(0.3)
+    assert index.stat().st_size == size
+
+
+def wait_until(condition, seconds: float = 60) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "waited too long"
+        time.sleep(0.02)
+
+
+def test_clip_longer_than_the_window_is_heard_from_its_start(tmp_path, store):
+    long = ClipFile(tone(tmp_path / "long.wav", seconds=3), is_clip=True)
+    extract_features({"long": long, "short": tone(tmp_path / "short.wav")}, EXTRACTOR, store)
+    np.testing.assert_allclose(store.read("long"), store.read("short"), atol=0.01)

@@ -67,3 +67,16 @@ def test_place_in_the_run_is_named_by_stage_and_epoch():
 def test_a_stage_without_rows_is_named():
     with pytest.raises(ValueError, match="no rows for the stage 'long'"):
         plan_stages(STAGES, {"short": np.arange(3), "long": np.arange(0)}, num_epochs=4)
+
+
+def test_tag_balanced_draws_choose_rare_tags_as_often_as_common_ones():
+    tags = [("common",)] * 90 + [("rare",)] * 10
+    (plan,) = plan_stages([Stage("captions", 1)], {"captions": np.arange(100)}, 1, draws=2000, tags=tags)
+    rows = np.array([row for row, _ in CurriculumSampler([plan], np.arange(100), np.ones(100), batch_size=10)])
+    assert len(rows) == 2000
+    assert 0.45 < (rows >= 90).mean() < 0.55
+
+
+def test_draws_without_tags_are_refused():
+    with pytest.raises(ValueError, match="'captions' has tags"):
+        plan_stages([Stage("captions", 1)], {"captions": np.arange(2)}, 1, draws=10, tags=[(), ()])

@@ -1,5 +1,6 @@
 """MusicCaps, MusicInstruct and one's own annotation files as typed rows, with every refused record named."""
 
+import ast
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -33,6 +34,7 @@ class Row:
     end_s: float
     split: str | None = None
     audio: str | None = None
+    tags: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -124,7 +126,8 @@ def _musiccaps_row(record: Record) -> Row:
     ytid = _safe_id(record["ytid"], "ytid")
     start_s, end_s = _window(record)
     answer, split = _text(record, "caption"), _split_of(record)
-    return Row(make_clip_id(ytid, start_s, end_s), None, answer, None, "musiccaps", start_s, end_s, split)
+    clip_id = make_clip_id(ytid, start_s, end_s)
+    return Row(clip_id, None, answer, None, "musiccaps", start_s, end_s, split, tags=_tags(record))
 
 
 def _question_row(record: Record, clips: Mapping[str, tuple[float, float]] | None, source: str) -> Row:
@@ -152,7 +155,19 @@ def _own_row(record: Record, folder: Path) -> Row:
     question = None if captioned else _text(record, "question")
     answer = _text(record, "caption" if captioned else "answer")
     kind = _optional(record, "question_type")
-    return Row(_one_line(clip_id), question, answer, kind, "own", start_s, end_s, split, str(folder / audio))
+    return Row(_one_line(clip_id), question, answer, kind, "own", start_s, end_s, split, str(folder / audio),
+               _tags(record))  # fmt: skip
+
+
+def _tags(record: Record) -> tuple[str, ...]:
+    """The aspect list: a list, the text of a Python list (as published), or words between commas."""
+    value = record.get("aspect_list") or record.get("tags") or ()
+    if isinstance(value, str):
+        try:
+            value = ast.literal_eval(value) if value.startswith("[") else value.split(",")
+        except (ValueError, SyntaxError) as error:
+            raise ValueError(f"aspect_list {value!r} is not a list") from error
+    return tuple(str(tag).strip() for tag in value)
 
 
 def _safe_id(value: object, name: str) -> str:

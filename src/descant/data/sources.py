@@ -83,7 +83,7 @@ def _load_own_file(path: Path, configs: Sequence[str]) -> Corpus:
         if cut and split == "train" and _share(row.clip_id) < VALIDATION_SHARE:
             split = "validation"
         splits.setdefault(split, []).append(row)
-    audio = {row.clip_id: str(path.parent / row.audio) for row in found.rows if row.audio}
+    audio = {row.clip_id: row.audio for row in found.rows if row.audio}
     revision = hashlib.sha256(path.read_bytes()).hexdigest()[:12]
     return Corpus(path.stem, revision, "unknown", _by_config(splits, configs), audio, found.problems)
 

@@ -34,6 +34,9 @@ class TrainingSettings(Seq2SeqTrainingArguments):
         default=1, metadata={"help": "rows of one clip that stay together in a batch and share its audio encoding"}
     )
     augment: bool = field(default=False, metadata={"help": "shift, tilt and mask the log-mel of training clips"})
+    draws_per_epoch: int = field(
+        default=0, metadata={"help": "tag-balanced draws that make an epoch (0: every row once)"}
+    )
     max_answer_tokens: int = field(default=128, metadata={"help": "answers are cut at this many tokens"})
     save_epochs: float = field(default=1.0, metadata={"help": "epochs between checkpoints"})
     eval_epochs: float = field(default=1.0, metadata={"help": "epochs between validations"})

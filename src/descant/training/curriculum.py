@@ -11,18 +11,45 @@ from descant.training.recipe import Stage
 
 @dataclass(frozen=True)
 class StagePlan:
-    """The rows (indices into the training rows) of one stage and how many whole epochs they are seen."""
+    """The rows (indices into the training rows) of one stage and how many epochs they are seen.
+
+    An epoch is every row once, or `draws` tag-balanced draws with replacement: a tag, each as likely as any other,
+    then one of its rows. `tagged` holds the rows of each tag.
+    """
 
     name: str
     rows: np.ndarray
     epochs: int
+    draws: int = 0
+    tagged: tuple[np.ndarray, ...] = ()
+
+    @property
+    def rows_per_epoch(self) -> int:
+        return self.draws or len(self.rows)
+
+    def epoch_rows(self, random: np.random.Generator) -> np.ndarray:
+        if not self.draws:
+            return random.permutation(self.rows)
+        tags = random.integers(len(self.tagged), size=self.draws)
+        return np.array([random.choice(self.tagged[tag]) for tag in tags])
 
 
-def plan_stages(stages: Sequence[Stage], rows: dict[str, np.ndarray], num_epochs: float) -> list[StagePlan]:
+def plan_stages(
+    stages: Sequence[Stage],
+    rows: dict[str, np.ndarray],
+    num_epochs: float,
+    draws: int = 0,
+    tags: Sequence[Sequence[str]] = (),
+) -> list[StagePlan]:
     """Scale the stages' epochs to `num_epochs` in all, keeping their proportion.
 
+    Args:
+        rows: the row indices of each configuration.
+        draws: tag-balanced draws an epoch (0: every row once).
+        tags: the tags of every row, where `draws` asks for them.
+
     Raises:
-        ValueError: a stage without rows, named.
+        ValueError: a stage without rows, or one to be drawn by tags without any, named.
     """
     total = sum(stage.epochs for stage in stages)
     ends = np.cumsum([stage.epochs for stage in stages]) * num_epochs / total
@@ -31,10 +58,24 @@ def plan_stages(stages: Sequence[Stage], rows: dict[str, np.ndarray], num_epochs
         if len(rows[stage.config]) == 0:
             raise ValueError(f"the training split has no rows for the stage {stage.config!r}")
     return [
-        StagePlan(stage.config, rows[stage.config], end - start)
+        StagePlan(stage.config, rows[stage.config], end - start, draws, _rows_by_tag(stage, rows, tags, draws))
         for stage, start, end in zip(stages, edges[:-1], edges[1:], strict=True)
         if end > start
     ]
+
+
+def _rows_by_tag(
+    stage: Stage, rows: dict[str, np.ndarray], tags: Sequence[Sequence[str]], draws: int
+) -> tuple[np.ndarray, ...]:
+    if not draws:
+        return ()
+    found: dict[str, list[int]] = {}
+    for row in rows[stage.config]:
+        for tag in tags[row]:
+            found.setdefault(tag, []).append(int(row))
+    if not found:
+        raise ValueError(f"no row of {stage.config!r} has tags (aspect_list), which tag-balanced draws need")
+    return tuple(np.array(found[tag]) for tag in sorted(found))
 
 
 class CurriculumSampler(Sampler[tuple[int, int]]):
@@ -51,11 +92,11 @@ class CurriculumSampler(Sampler[tuple[int, int]]):
     ) -> None:  # fmt: skip
         self.stages, self.clips, self.lengths = list(stages), np.asarray(clips), np.asarray(lengths)
         self.batch_size, self.rows_per_clip, self.seed = batch_size, rows_per_clip, seed
-        smallest = min(len(stage.rows) for stage in self.stages)
+        smallest = min(stage.rows_per_epoch for stage in self.stages)
         self.stretch = batch_size * int(np.clip(smallest // (batch_size * 4), 1, 50))
 
     def __len__(self) -> int:
-        return sum(len(stage.rows) * stage.epochs for stage in self.stages)
+        return sum(stage.rows_per_epoch * stage.epochs for stage in self.stages)
 
     @property
     def epochs(self) -> int:
@@ -65,9 +106,9 @@ class CurriculumSampler(Sampler[tuple[int, int]]):
         """Name of the stage and the epoch (fractional) reached once `row_count` rows have been seen."""
         epoch = 0.0
         for stage in self.stages:
-            rows = len(stage.rows) * stage.epochs
+            rows = stage.rows_per_epoch * stage.epochs
             if row_count < rows or stage is self.stages[-1]:
-                return stage.name, epoch + row_count / len(stage.rows)
+                return stage.name, epoch + row_count / stage.rows_per_epoch
             row_count, epoch = row_count - rows, epoch + stage.epochs
         raise AssertionError("a curriculum has at least one stage")
 
@@ -93,7 +134,7 @@ class CurriculumSampler(Sampler[tuple[int, int]]):
                 epoch += 1
 
     def _epoch_blocks(self, stage: StagePlan, random: np.random.Generator) -> list[np.ndarray]:
-        rows = random.permutation(stage.rows)
+        rows = stage.epoch_rows(random)
         if self.rows_per_clip == 1:
             return list(rows[:, None])
         rows = rows[np.argsort(self.clips[rows], kind="stable")]

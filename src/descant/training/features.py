@@ -3,10 +3,9 @@
 import logging
 from collections.abc import Iterable
 
-from tqdm.auto import tqdm
 from transformers import FeatureExtractionMixin
 
-from descant.data.audio import load_audio
+from descant.data.extraction import extract_features
 from descant.data.feature_store import FeatureStore
 from descant.data.sources import Corpus, SplitRows
 
@@ -18,12 +17,8 @@ def prepare_features(corpus: Corpus, extractor: FeatureExtractionMixin, root: st
     store = FeatureStore(root, extractor.to_dict())
     missing = {clip_id: path for clip_id, path in corpus.audio.items() if clip_id not in store}
     if missing:
-        for clip_id, path in tqdm(missing.items(), desc="log-mel"):
-            try:
-                mel = extractor.extract_mel(load_audio(path)[:160000])
-                store.write(clip_id, mel, "0" * 64)
-            except ValueError as error:
-                log.warning("%s", error)
+        extract_features(missing, extractor, store, progress=True)
+        store.refresh()
     return store
 
 

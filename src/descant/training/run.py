@@ -95,7 +95,8 @@ def prepare_data(
     rows, indices = concatenate_configs({name: splits.get("train", []) for name, splits in configs.items()})
     tokenized = TokenizedRows(rows, processor.tokenizer, settings.max_answer_tokens)
     curriculum = CurriculumSampler(
-        plan_stages(stages, indices, settings.num_train_epochs), tokenized.clip_numbers, tokenized.lengths,
+        plan_stages(stages, indices, settings.num_train_epochs, settings.draws_per_epoch, [row.tags for row in rows]),
+        tokenized.clip_numbers, tokenized.lengths,
         batch_size=settings.per_device_train_batch_size * max(settings.world_size, 1),
         rows_per_clip=settings.rows_per_clip, seed=settings.seed,
     )  # fmt: skip

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from descant.evaluation import bootstrap_interval
-from descant.evaluation.bootstrap import bootstrap_statistic, resample
+from descant.evaluation.bootstrap import resample
 
 
 def test_the_interval_of_independent_items_matches_the_normal_approximation() -> None:
@@ -31,11 +31,6 @@ def test_the_same_seed_gives_the_same_interval() -> None:
 def test_a_large_collection_is_drawn_in_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("descant.evaluation.bootstrap.DRAWS_AT_ONCE", 30)
     assert resample(np.ones((10, 2)), seed=0, n=7).tolist() == [[10, 10]] * 7
-
-
-def test_a_ratio_of_sums_is_resampled_as_a_ratio() -> None:
-    interval = bootstrap_statistic(np.array([[2.0, 4.0], [5.0, 10.0]]), lambda sums: sums[:, 0] / sums[:, 1])
-    assert interval == (0.5, 0.5)
 
 
 def test_values_without_groups_are_refused() -> None:

@@ -1,7 +1,20 @@
 """Scores that can be trusted: protocols, exact answers, audio controls, uncertainty."""
 
-from descant.evaluation.bootstrap import Interval, bootstrap_interval
-from descant.evaluation.exact import exact_answer, majority_answers
-from descant.evaluation.grounding import derangement
+from importlib import import_module
 
-__all__ = ["Interval", "bootstrap_interval", "derangement", "exact_answer", "majority_answers"]
+HOME = {
+    "Interval": "bootstrap",
+    "bootstrap_interval": "bootstrap",
+    "derangement": "grounding",
+    "exact_answer": "exact",
+    "majority_answers": "exact",
+    "score": "scoring",
+}
+__all__ = list(HOME)
+
+
+def __getattr__(name: str):
+    """Imports a public name when it is first used: the protocols load NLTK, the exact answers need nothing."""
+    if name not in HOME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{HOME[name]}"), name)

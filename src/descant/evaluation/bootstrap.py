@@ -3,7 +3,8 @@
 Percentile intervals (Efron and Tibshirani, An Introduction to the Bootstrap, 1993, chapter 13).
 """
 
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Hashable, Iterator, Sequence
+from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
@@ -26,27 +27,23 @@ def sum_by_group(values: np.ndarray, groups: Sequence[Hashable]) -> np.ndarray:
     return sums
 
 
+def draws(groups: int, seed: int, n: int) -> Iterator[np.ndarray]:
+    """How often each group is drawn in each of `n` samples, in blocks (samples of the block, groups)."""
+    block = max(1, DRAWS_AT_ONCE // groups)
+    for start in range(0, n, block):
+        yield draw_block(groups, seed, start, min(block, n - start))
+
+
+@lru_cache(maxsize=1)  # the scores of one table share their draws
+def draw_block(groups: int, seed: int, start: int, n: int) -> np.ndarray:
+    """The samples from number `start` on."""
+    rng = np.random.default_rng([seed, start])
+    return rng.multinomial(groups, np.full(groups, 1 / groups), size=n)
+
+
 def resample(sums: np.ndarray, seed: int, n: int) -> np.ndarray:
     """Draws `n` bootstrap samples of the rows of `sums` (groups, k) and adds each sample up → (n, k)."""
-    rng, groups = np.random.default_rng(seed), len(sums)
-    block = max(1, DRAWS_AT_ONCE // groups)
-    parts = []
-    for start in range(0, n, block):
-        times_drawn = rng.multinomial(groups, np.full(groups, 1 / groups), size=min(block, n - start))
-        parts.append(times_drawn @ sums)
-    return np.concatenate(parts)
-
-
-def bootstrap_statistic(
-    sums: np.ndarray, statistic: Callable[[np.ndarray], np.ndarray], seed: int = 0, n: int = 1000, level: float = 0.95
-) -> Interval:
-    """The interval of a score computed from additive counts, such as corpus BLEU.
-
-    `sums` (groups, k) holds each group's counts; `statistic` maps summed counts (n, k) to scores (n,).
-    """
-    scores = statistic(resample(sums, seed, n))
-    low, high = np.quantile(scores, [(1 - level) / 2, (1 + level) / 2])
-    return Interval(float(low), float(high))
+    return np.concatenate([times_drawn @ sums for times_drawn in draws(len(sums), seed, n)])
 
 
 def bootstrap_interval(
@@ -56,4 +53,11 @@ def bootstrap_interval(
     if len(values) != len(groups) or not len(values):
         raise ValueError(f"{len(values)} values and {len(groups)} groups: give one group a value, and at least one")
     counted = np.stack([np.asarray(values, dtype=float), np.ones(len(values))], axis=1)
-    return bootstrap_statistic(sum_by_group(counted, groups), lambda sums: sums[:, 0] / sums[:, 1], seed, n, level)
+    sums = resample(sum_by_group(counted, groups), seed, n)
+    return percentiles(sums[:, 0] / sums[:, 1], level)
+
+
+def percentiles(scores: np.ndarray, level: float = 0.95) -> Interval:
+    """The middle `level` of resampled scores."""
+    low, high = np.quantile(scores, [(1 - level) / 2, (1 + level) / 2])
+    return Interval(float(low), float(high))

@@ -1,0 +1,22 @@
+"""The `musilingo` protocol as a metric of `evaluate`: `evaluate.load("<this folder>")`."""
+
+import datasets
+import evaluate
+
+from descant.evaluation.scoring import score
+
+DESCRIPTION = "Scores music captions and answers as MusiLingo does: BLEU of characters, ROUGE-L recall, METEOR."
+INPUTS = "predictions: texts; references: a text, or a list of texts, for each prediction"
+FIELDS = {"predictions": datasets.Value("string"), "references": datasets.Value("string")}
+SEVERAL = {"predictions": datasets.Value("string"), "references": datasets.Sequence(datasets.Value("string"))}
+
+
+class MusiLingo(evaluate.Metric):
+    """Names and formulas of the scores stand in `descant.evaluation.musilingo`."""
+
+    def _info(self) -> evaluate.MetricInfo:
+        features = [datasets.Features(FIELDS), datasets.Features(SEVERAL)]
+        return evaluate.MetricInfo(description=DESCRIPTION, citation="", inputs_description=INPUTS, features=features)
+
+    def _compute(self, predictions: list[str], references: list, **settings) -> dict[str, float]:
+        return score(predictions, references, protocol="musilingo", **settings)

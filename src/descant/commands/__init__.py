@@ -1,0 +1,1 @@
+"""The subcommands of `descant`, one a file."""

@@ -1,0 +1,106 @@
+"""`descant ask`: questions about sound files, answered window by window."""
+
+import argparse
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from descant.inference.answers import Answer
+
+EXAMPLES = """\
+examples:
+  descant ask outputs/mi_short_long song.mp3 -q "Which instruments play?"
+  descant ask outputs/mi_short_long *.wav -q "What is the mood?" -q "How fast is it?" --json > answers.jsonl
+
+A file is heard in windows of 10 seconds; each window gives one answer to each question. A file that cannot be read is
+named on stderr, the others are answered. Exit status: 0 all answered, 1 some files skipped, 2 usage, 130 interrupted.
+"""
+
+
+def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    """Adds the command to the parser of `descant`."""
+    parser = subparsers.add_parser(
+        "ask",
+        help="ask a model about sound files",
+        description="Ask a model questions about sound files of any length.",
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("model", metavar="MODEL", help="a model folder, or a model's id on the Hub")
+    parser.add_argument(
+        "audio", metavar="AUDIO", nargs="+", help="sound files: wav, flac, ogg, mp3; with PyAV also m4a and webm"
+    )
+    parser.add_argument(
+        "-q", "--question", metavar="TEXT", action="append", dest="questions", type=_question,
+        help="a question; may be given several times (without: a caption of each window)",
+    )  # fmt: skip
+    parser.add_argument("--json", action="store_true", help="print one JSON object an answer")
+    parser.add_argument("--num_beams", metavar="N", type=_positive, help="search width (default: the model's own)")
+    parser.add_argument(
+        "--batch_size", metavar="N", type=_positive, default=32, help="questions at a time (default: %(default)s)"
+    )
+    parser.set_defaults(func=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Answers, and returns the exit status."""
+    from descant.inference.model_folder import find_model
+
+    try:
+        find_model(args.model)  # before the seconds that importing torch takes
+        return _ask(args)
+    except ValueError as error:  # what cannot be asked: a model that is none, a question that is too long for it
+        print(f"descant ask: {error}", file=sys.stderr)
+        return 2
+
+
+def _ask(args: argparse.Namespace) -> int:
+    import transformers
+
+    from descant.inference.answers import in_order
+    from descant.inference.listener import Asking, Listener, Recording
+    from descant.inference.progress import show_progress
+    from descant.threads import use_all_cores
+
+    transformers.logging.set_verbosity_error()
+    transformers.logging.disable_progress_bar()
+    use_all_cores()
+    settings = {"num_beams": args.num_beams} if args.num_beams else {}
+    listener = Listener.load(args.model, **settings)
+    recordings = [Recording(Path(audio), audio) for audio in args.audio]
+    asking = Asking(listener, recordings, args.questions or [None], batch_size=args.batch_size)
+    skipped = 0
+    for answer in in_order(show_progress(asking)):
+        _show(answer, args.json)
+        skipped += answer.error is not None
+    return 1 if skipped else 0
+
+
+def _show(answer: "Answer", as_json: bool) -> None:
+    from tqdm import tqdm
+
+    if answer.error is not None:
+        tqdm.write(f"descant ask: {answer.audio}: {answer.error}", file=sys.stderr)
+    if as_json or answer.error is None:
+        tqdm.write(answer.to_json() if as_json else _format_line(answer), file=sys.stdout)
+        sys.stdout.flush()
+
+
+def _format_line(answer: "Answer") -> str:
+    from descant.data.audio import format_stamp
+
+    parts = [answer.audio, format_stamp(answer.start_s, answer.end_s), answer.question, answer.prediction]
+    return "  ".join(" ".join(part.split()) for part in parts if part is not None)
+
+
+def _question(text: str) -> str:
+    if not text.strip():
+        raise argparse.ArgumentTypeError("the question is empty")
+    return text
+
+
+def _positive(text: str) -> int:
+    if not text.isdecimal() or int(text) == 0:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number above 0")
+    return int(text)

@@ -1,0 +1,142 @@
+"""A loaded model that answers questions about recordings of any length, all windows and questions in one stream."""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import PreTrainedModel, ProcessorMixin
+
+from descant.data.audio import AudioError, Window, stream_windows
+from descant.inference.answers import Answer, answer_id
+from descant.inference.model_folder import find_model, load_model
+
+Pair = tuple[tuple[str, float], torch.Tensor, list[int] | None]
+ReadWindows = Callable[[Path, int, float], Iterable[Window]]
+
+
+@dataclass(frozen=True)
+class Recording:
+    """A sound file and the name under which its answers are kept."""
+
+    path: Path
+    audio: str
+
+    @property
+    def clip_id(self) -> str:
+        return self.path.stem
+
+
+class Listener:
+    """A model, its processor and the settings with which it answers."""
+
+    def __init__(self, model: PreTrainedModel, processor: ProcessorMixin, name: str, **generation: Any) -> None:
+        """
+        name: what `Answer.model` says. generation: settings of `generate`; the model's own hold for the others.
+        """
+        self.model, self.processor, self.name, self.settings = model, processor, name, generation
+        own = model.generation_config.to_diff_dict()
+        own.pop("transformers_version", None)
+        self.generation = {**own, **generation, "precision": str(model.dtype).removeprefix("torch.")}
+        self.prompt_ids = lru_cache(maxsize=1024)(self._prompt_ids)
+
+    @classmethod
+    def load(cls, source: str, precision: str = "fp32", device: str | None = None, **generation: Any) -> "Listener":
+        """From a folder or the Hub, onto the GPU where there is one; raises ModelFolderError."""
+        model, processor = load_model(find_model(source), precision)
+        device = device or ("cuda" if torch.cuda.is_available() else "cpu")
+        return cls(model.to(device), processor, source, **generation)
+
+    def extract_features(self, window: Window) -> torch.Tensor:
+        rate = self.processor.feature_extractor.sampling_rate
+        return self.processor(audio=[window.samples], sampling_rate=rate, return_tensors="pt")["input_features"][0]
+
+    def decode(self, token_ids: Sequence[int]) -> str:
+        return self.processor.batch_decode([token_ids], skip_special_tokens=True)[0].strip()
+
+    def _prompt_ids(self, question: str | None) -> list[int] | None:
+        return None if question is None else self.processor(text=[question])["prompt_input_ids"][0]
+
+
+class Asking:
+    """Questions on their way through the model; iterating gives (number in the order of asking, answer) when done."""
+
+    def __init__(
+        self,
+        listener: Listener,
+        recordings: Iterable[Recording],
+        questions: Sequence[str | None],
+        *,
+        batch_size: int = 32,
+        known: frozenset[str] = frozenset(),
+        read_windows: ReadWindows = stream_windows,
+    ) -> None:
+        """
+        questions: asked of every window; None asks for a caption.
+        known: ids of answers that are not asked for again.
+        read_windows: (path, sampling rate, window in seconds) → windows, raising AudioError.
+        """
+        self.listener, self.recordings, self.questions = listener, recordings, questions
+        self.batch_size, self.known, self.read_windows = batch_size, known, read_windows
+        self.asked = 0  # how many questions and bad files have been met so far: recordings are read ahead
+        self._waiting: dict[int, tuple[int, Answer]] = {}  # position in the model's stream → number, answer to be
+        self._failed: list[tuple[int, Answer]] = []
+
+    def __iter__(self) -> Iterator[tuple[int, Answer]]:
+        listener = self.listener
+        stream = listener.model.answer_many(self._pairs(), batch_size=self.batch_size, **listener.settings)
+        for position, token_ids, score in stream:
+            yield from self._pop_failed()
+            number, answer = self._waiting.pop(position)
+            yield number, replace(answer, prediction=listener.decode(token_ids), score=score)
+        yield from self._pop_failed()
+
+    def _pop_failed(self) -> list[tuple[int, Answer]]:
+        failed, self._failed = self._failed, []
+        return failed
+
+    def _pairs(self) -> Iterator[Pair]:
+        """What the model takes, read as it asks for more; a recording that cannot be read becomes a failed answer."""
+        position = 0
+        for recording in self.recordings:
+            try:
+                for window in self._windows(recording):
+                    for pair, answer in self._questions_about(recording, window):
+                        self._waiting[position] = (self.asked, answer)
+                        self.asked += 1
+                        position += 1
+                        yield pair
+            except AudioError as error:
+                self._failed.append((self.asked, self._answer(recording, None, None, error=error.reason)))
+                self.asked += 1
+
+    def _windows(self, recording: Recording) -> Iterable[Window]:
+        extractor = self.listener.processor.feature_extractor
+        return self.read_windows(recording.path, extractor.sampling_rate, extractor.window_s)
+
+    def _questions_about(self, recording: Recording, window: Window) -> Iterator[tuple[Pair, Answer]]:
+        answers = [self._answer(recording, window, question) for question in self.questions]
+        wanted = [answer for answer in answers if answer.id not in self.known]
+        features = self.listener.extract_features(window) if wanted else None
+        for answer in wanted:
+            key = (recording.audio, window.start_s)
+            yield (key, features, self.listener.prompt_ids(answer.question)), answer
+
+    def _answer(
+        self, recording: Recording, window: Window | None, question: str | None, error: str | None = None
+    ) -> Answer:
+        start_s, end_s = (window.start_s, window.end_s) if window else (None, None)
+        generation = self.listener.generation
+        return Answer(
+            id=answer_id(recording.audio, start_s, question, generation),
+            clip_id=recording.clip_id,
+            audio=recording.audio,
+            start_s=start_s,
+            end_s=end_s,
+            question=question,
+            model=self.listener.name,
+            generation=generation,
+            error=error,
+        )

@@ -1,0 +1,123 @@
+"""`descant ask`, as it is typed: lines, JSON, bad files, bad models, exit status."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from tiny import save_tiny_model, write_song
+
+from descant import cli
+
+DESCANT = [sys.executable, "-m", "descant.cli"]
+QUESTIONS = ["-q", "What is the genre?", "-q", "Which instruments play?"]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> str:
+    return str(save_tiny_model(tmp_path_factory.mktemp("model")))
+
+
+@pytest.fixture
+def song(tmp_path: Path) -> str:
+    return str(write_song(tmp_path / "song.wav", 25.0))
+
+
+def test_one_line_an_answer_in_the_order_of_asking(
+    folder: str, song: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.main(["ask", folder, song, *QUESTIONS]) == 0
+    shown = capsys.readouterr()
+    stamps = ["0:00–0:10", "0:10–0:20", "0:20–0:25"]
+    starts = [f"{song}  {stamp}  {question}  " for stamp in stamps for question in QUESTIONS[1::2]]
+    lines = shown.out.splitlines()
+    assert len(lines) == len(starts) and all(map(str.startswith, lines, starts))
+    assert shown.err == ""
+
+
+def test_json_lines_hold_seconds_as_numbers(folder: str, song: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["ask", folder, song, *QUESTIONS, "--json", "--num_beams", "3"]) == 0
+    answers = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [(one["start_s"], one["end_s"]) for one in answers[::2]] == [(0.0, 10.0), (10.0, 20.0), (20.0, 25.0)]
+    assert {one["audio"] for one in answers} == {song} and {one["model"] for one in answers} == {folder}
+    assert all(one["score"] < 0 and one["generation"]["num_beams"] == 3 for one in answers)
+
+
+def test_without_a_question_each_window_is_captioned(
+    folder: str, song: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.main(["ask", folder, song, "--json"]) == 0
+    answers = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [one["question"] for one in answers] == [None] * 3
+
+
+def test_bad_files_are_named_and_the_others_answered(
+    folder: str, song: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "empty.wav").touch()
+    (tmp_path / "text.mp3").write_text("no music")
+    cut = tmp_path / "cut.wav"
+    cut.write_bytes(Path(song).read_bytes()[:100_000])
+    bad = [str(tmp_path / name) for name in ("absent.wav", "empty.wav", "text.mp3", "cut.wav")]
+    assert cli.main(["ask", folder, *bad[:2], song, *bad[2:], "-q", "What is the genre?"]) == 1
+    shown = capsys.readouterr()
+    assert len(shown.out.splitlines()) == 3
+    errors = shown.err.splitlines()
+    reasons = ("does not exist", "is empty", "is not sound", "is cut short")
+    assert len(errors) == 4
+    for path, reason in zip(bad, reasons, strict=True):
+        assert any(line.startswith(f"descant ask: {path}: {reason}") for line in errors)
+
+
+def test_a_bad_file_has_a_json_line_with_the_reason(folder: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["ask", folder, "absent.wav", "--json"]) == 1
+    shown = capsys.readouterr()
+    assert json.loads(shown.out)["error"] == "does not exist" and "absent.wav: does not exist" in shown.err
+
+
+@pytest.mark.parametrize(("model", "said"), [("no/such/folder", "no such folder"), (".", "no config.json")])
+def test_a_model_that_is_none_is_refused_before_anything_is_heard(
+    model: str, said: str, song: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    monkeypatch.chdir(tmp_path)
+    assert cli.main(["ask", model, song, "-q", "Why?"]) == 2
+    shown = capsys.readouterr()
+    assert shown.out == "" and said in shown.err
+
+
+@pytest.mark.parametrize("extra", [["-q", " "], ["--num_beams", "0"], ["--batch_size", "x"], ["--nonsense"]])
+def test_wrong_options_are_usage_errors(folder: str, song: str, extra: list[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        cli.main(["ask", folder, song, *extra])
+    assert ended.value.code == 2
+
+
+def test_a_question_too_long_for_the_model_is_refused(
+    folder: str, song: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.main(["ask", folder, song, "-q", "Which instruments? " * 200]) == 2
+    assert "shorten the question" in capsys.readouterr().err
+
+
+def test_real_recordings_are_answered(folder: str, shared_dir: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    files = [str(shared_dir / "data/audio" / name) for name in ("electronic.mp3", "orchestra.wav")]
+    assert cli.main(["ask", folder, *files, "-q", "What is the genre?"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split("  ")[1] for line in lines if "electronic" in line][-1] == "0:50–0:59.95"
+    assert len(lines) == 10
+
+
+def test_an_interrupt_from_the_keyboard_ends_with_130(folder: str, tmp_path: Path) -> None:
+    songs = [str(write_song(tmp_path / "long.wav", 60.0, 8_000))] * 50
+    command = [*DESCANT, "ask", folder, *songs, "-q", "What is the genre?", "--batch_size", "2"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert "0:00–0:10" in process.stdout.readline()
+        time.sleep(0.2)
+        os.kill(process.pid, signal.SIGINT)
+        _, err = process.communicate(timeout=30)
+    assert process.returncode == 130 and err.strip() == "interrupted"

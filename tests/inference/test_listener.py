@@ -1,0 +1,104 @@
+"""Asking: every window and question once, whatever the batch; bad recordings on the side; memory bounded."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from tiny import build_tiny_model, write_song
+
+from descant.data.audio import AudioError, Window, load_audio, windows
+from descant.inference.answers import Answer, in_order
+from descant.inference.listener import Asking, Listener, Recording
+
+QUESTIONS = ["What is the genre?", "Which instruments play, and which of them leads?", None]
+
+
+@pytest.fixture(scope="module")
+def listener() -> Listener:
+    return Listener(*build_tiny_model(), "tiny")
+
+
+def record(path: Path) -> Recording:
+    return Recording(path, path.name)
+
+
+def ask(listener: Listener, paths: list[Path], **settings: object) -> list[Answer]:
+    return list(in_order(Asking(listener, map(record, paths), QUESTIONS, **settings)))
+
+
+def answer_alone(listener: Listener, samples: np.ndarray, question: str | None) -> str:
+    inputs = listener.processor(audio=[samples], text=[question], sampling_rate=16_000, return_tensors="pt")
+    return listener.decode(listener.model.generate(**inputs)[0].tolist())
+
+
+@pytest.mark.parametrize("batch_size", [1, 4, 32])
+def test_every_window_and_question_is_answered_as_alone(listener: Listener, tmp_path: Path, batch_size: int) -> None:
+    songs = [write_song(tmp_path / "a.wav", 25.0), write_song(tmp_path / "b.flac", 8.0, 16_000, 200.0)]
+    answers = ask(listener, songs, batch_size=batch_size)
+    expected = [
+        (song.name, window.start_s, window.end_s, question, answer_alone(listener, window.samples, question))
+        for song in songs
+        for window in windows(load_audio(song))
+        for question in QUESTIONS
+    ]
+    assert [(one.audio, one.start_s, one.end_s, one.question, one.prediction) for one in answers] == expected
+    assert len({one.prediction for one in answers}) > 6  # the model tells windows and questions apart
+    assert all(one.score < 0 and one.error is None for one in answers)
+    assert len({one.id for one in answers}) == len(answers)
+
+
+def test_a_bad_recording_is_one_failed_answer_in_its_place(listener: Listener, tmp_path: Path) -> None:
+    good, text = write_song(tmp_path / "good.wav", 5.0), tmp_path / "text.mp3"
+    text.write_text("no music")
+    answers = ask(listener, [text, good, tmp_path / "absent.wav"])
+    assert [one.audio for one in answers] == ["text.mp3", "good.wav", "good.wav", "good.wav", "absent.wav"]
+    assert answers[-1].error == "does not exist" and answers[-1].prediction is None
+    assert [one.error is None for one in answers] == [False, True, True, True, False]
+
+
+def test_only_bad_recordings_give_only_failed_answers(listener: Listener, tmp_path: Path) -> None:
+    assert [one.error for one in ask(listener, [tmp_path / "absent.wav"])] == ["does not exist"]
+
+
+def test_known_answers_are_not_asked_for_again(listener: Listener, tmp_path: Path) -> None:
+    songs = [write_song(tmp_path / "a.wav", 15.0)]
+    first = ask(listener, songs)
+    known = frozenset(one.id for one in first[:4])
+    second = ask(listener, songs, known=known)
+    assert [(one.id, one.prediction) for one in second] == [(one.id, one.prediction) for one in first[4:]]
+
+
+def test_recordings_are_read_only_as_far_as_the_model_takes_them(listener: Listener, tmp_path: Path) -> None:
+    read = []
+
+    def read_windows(path: Path, rate: int, window_s: float) -> Iterator[Window]:
+        for number in range(6):
+            read.append((path.name, number))
+            yield Window(10.0 * number, 10.0 * number + 10, np.zeros(160_000, np.float32))
+
+    recordings = (Recording(tmp_path / f"{number}.wav", f"{number}.wav") for number in range(1000))
+    answers = iter(Asking(listener, recordings, QUESTIONS, batch_size=4, read_windows=read_windows))
+    next(answers)
+    assert len(read) < 60
+
+
+def test_a_recording_that_breaks_off_while_it_is_read_keeps_its_answers(listener: Listener, tmp_path: Path) -> None:
+    def read_windows(path: Path, rate: int, window_s: float) -> Iterator[Window]:
+        yield Window(0.0, 10.0, np.ones(160_000, np.float32))
+        raise AudioError(path, "broke off")
+
+    recordings = [record(tmp_path / "a.wav")]
+    answers = list(in_order(Asking(listener, recordings, [None], read_windows=read_windows)))
+    assert [one.error for one in answers] == [None, "broke off"]
+
+
+def test_settings_reach_the_model_and_stand_in_the_answer(tmp_path: Path) -> None:
+    model, processor = build_tiny_model()
+    greedy = Listener(model, processor, "tiny", num_beams=1, max_length=4)
+    (answer,) = in_order(Asking(greedy, [record(write_song(tmp_path / "a.wav", 3.0))], [None]))
+    assert answer.generation["num_beams"] == 1 and answer.generation["max_length"] == 4
+    assert answer.generation["no_repeat_ngram_size"] == 3 and answer.generation["precision"] == "float32"
+    expected = model.generate(**processor(audio=[load_audio(tmp_path / "a.wav")], sampling_rate=16_000,
+                                          return_tensors="pt"), num_beams=1, max_length=4)  # fmt: skip
+    assert answer.prediction == greedy.decode(expected[0].tolist())

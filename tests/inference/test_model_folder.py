@@ -1,0 +1,87 @@
+"""Model folders: every way in which one can be wrong is told in a sentence."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+from safetensors.torch import load_file, save_file
+from tiny import save_tiny_model
+from transformers import BartConfig
+
+from descant.inference.model_folder import ModelFolderError, find_model, load_model
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    return save_tiny_model(tmp_path / "model")
+
+
+def reason(source: Path | str) -> str:
+    with pytest.raises(ModelFolderError) as raised:
+        load_model(find_model(str(source)))
+    assert str(source) in str(raised.value)
+    return str(raised.value)
+
+
+def test_a_saved_model_loads_in_eval_mode_with_its_processor(folder: Path) -> None:
+    model, processor = load_model(find_model(str(folder)))
+    assert not model.training and model.config.model_type == "lp_music_caps"
+    assert processor(text=["What is the genre?"])["prompt_input_ids"]
+
+
+def test_bf16_is_loaded_on_request(folder: Path) -> None:
+    assert "bfloat16" in str(load_model(folder, "bf16")[0].dtype)
+
+
+def test_what_is_no_model_folder_is_said(folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "checkpoint.pth").write_bytes(b"x")
+    (tmp_path / "empty").mkdir()
+    assert "no such folder" in reason(tmp_path / "absent" / "folder")
+    assert "descant convert" in reason(tmp_path / "checkpoint.pth")
+    assert "no config.json" in reason(tmp_path / "empty")
+    (folder / "config.json").write_text("[1]")
+    assert "names no model type" in reason(folder)
+
+
+def test_another_kind_of_model_is_refused(tmp_path: Path) -> None:
+    BartConfig().save_pretrained(tmp_path)
+    assert "is a bart model" in reason(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "processor_config.json", "tokenizer.json"])
+def test_a_missing_part_is_said(folder: Path, name: str) -> None:
+    (folder / name).unlink()
+    assert "cannot be loaded" in reason(folder)
+
+
+def test_damaged_weights_are_said(folder: Path) -> None:
+    whole = (folder / "model.safetensors").read_bytes()
+    (folder / "model.safetensors").write_bytes(whole[: len(whole) // 2])
+    assert "cannot be loaded" in reason(folder)
+
+
+def test_missing_weights_are_not_replaced_by_random_ones(folder: Path) -> None:
+    weights = load_file(folder / "model.safetensors")
+    del weights["audio_encoder.conv1.weight"]
+    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+    assert "audio_encoder.conv1.weight" in reason(folder)
+
+
+def test_weights_of_another_size_are_refused(folder: Path) -> None:
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**config, "d_model": 32}))
+    assert "cannot be loaded" in reason(folder)
+
+
+def test_a_hub_id_that_is_not_found_is_said(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    assert "not found on the Hub" in reason("nobody/no-such-model")
+
+
+def test_a_model_that_is_on_this_machine_from_the_hub_is_found(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("huggingface_hub.snapshot_download", lambda source, allow_patterns: str(folder))
+    assert find_model("someone/model") == folder
+    shutil.rmtree(folder)

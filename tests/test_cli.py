@@ -1,0 +1,69 @@
+"""The command line: quick help, exit status, quiet ends."""
+
+import argparse
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+
+import pytest
+
+from descant import __version__, cli
+
+
+def test_help_names_the_commands_and_imports_nothing_heavy() -> None:
+    code = "import sys; from descant import cli\ntry: cli.main(['--help'])\nexcept SystemExit: pass\n"
+    code += "print('heavy:', sorted({'torch', 'transformers', 'numpy'} & set(sys.modules)))"
+    started = time.monotonic()
+    shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert "ask" in shown and "heavy: []" in shown
+    assert time.monotonic() - started < 2
+
+
+@pytest.mark.parametrize("command", [command.__name__.rpartition(".")[2] for command in cli.COMMANDS])
+def test_every_command_has_help(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        cli.main([command, "--help"])
+    assert ended.value.code == 0 and f"usage: descant {command}" in capsys.readouterr().out
+
+
+def test_no_command_is_a_usage_error(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        cli.main([])
+    assert ended.value.code == 2 and "usage: descant" in capsys.readouterr().err
+
+
+def test_the_version_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        cli.main(["--version"])
+    assert __version__ in capsys.readouterr().out
+
+
+def run_command(monkeypatch: pytest.MonkeyPatch, run: Callable[[argparse.Namespace], int]) -> int:
+    parser = argparse.ArgumentParser()
+    parser.set_defaults(func=run)
+    monkeypatch.setattr(cli, "build_parser", lambda: parser)
+    return cli.main([])
+
+
+def test_an_interrupt_ends_with_130_and_no_traceback(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    def interrupt(args: argparse.Namespace) -> int:
+        raise KeyboardInterrupt
+
+    assert run_command(monkeypatch, interrupt) == 130
+    assert capfd.readouterr().err == "interrupted\n"
+
+
+def test_the_status_of_the_command_is_returned(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert run_command(monkeypatch, lambda args: 1) == 1
+
+
+def test_a_reader_that_leaves_early_is_no_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    with open(writer, "w") as pipe:
+        monkeypatch.setattr(sys, "stdout", pipe)
+        assert run_command(monkeypatch, lambda args: print("line", flush=True) or 0) == 1

@@ -1,0 +1,191 @@
+"""A run's checkpoints survive kills, full disks and foreign settings, and a resumed run ends bit-equal."""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from tiny_run import build_model, build_trainer
+
+from descant.training import atomic_saving, checkpoints
+from descant.training.checkpoints import CheckpointError, find_problem, list_checkpoints
+
+HERE = Path(__file__).parent
+ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "GLOO_SOCKET_IFNAME": "lo", "ACCELERATE_USE_CPU": "true"}
+
+
+def python(*arguments, **options):
+    return subprocess.run(
+        [sys.executable, *map(str, arguments)], cwd=HERE, env=ENVIRONMENT, capture_output=True, text=True, timeout=300,
+        **options,
+    )  # fmt: skip
+
+
+def train(output_dir, resume="auto", **settings):
+    trainer = build_trainer(output_dir, **settings)
+    trainer.train(resume_from_checkpoint=resume)
+    return trainer
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    output_dir = tmp_path_factory.mktemp("finished")
+    train(output_dir, save_total_limit=None)
+    return output_dir
+
+
+@pytest.fixture
+def run(finished, tmp_path):
+    return Path(shutil.copytree(finished, tmp_path / "run"))
+
+
+def test_checkpoints_are_whole_and_nothing_else_is_left(finished):
+    kept = list_checkpoints(finished)
+    assert [path.name for path in kept] == ["checkpoint-3", "checkpoint-6", "checkpoint-9"]
+    assert [find_problem(path) for path in kept] == [None] * 3
+    files = json.loads((kept[0] / "manifest.json").read_text())["files"]
+    assert {"model.safetensors", "optimizer.pt", "scheduler.pt", "rng_state.pth", "trainer_state.json"} <= files.keys()
+
+
+def test_runs_killed_at_any_moment_resume_bit_equal():
+    done = python("kill_sweep.py", "--points", 3)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "3 of 3 resumed bit-equal" in done.stdout
+
+
+def test_damaged_newest_checkpoint_is_made_again_from_the_one_before(finished, run):
+    (run / "checkpoint-9" / "optimizer.pt").write_bytes(b"half")
+    train(run, save_total_limit=None)
+    states = [torch.load(folder / "checkpoint-9" / "optimizer.pt")["state"] for folder in (finished, run)]
+    assert all(torch.equal(states[0][key]["exp_avg"], states[1][key]["exp_avg"]) for key in states[0])
+
+
+def test_resuming_a_finished_run_trains_no_further_step(run):
+    assert train(run).state.global_step == 9
+    assert list_checkpoints(run)[-1].name == "checkpoint-9"
+
+
+def test_rotation_follows_the_new_checkpoint_and_spares_the_best(tmp_path):
+    trainer = train(
+        tmp_path, save_total_limit=2, eval_steps=3, metric_for_best_model="loss", greater_is_better=True,
+        label_smoothing_factor=0.0, learning_rate=0.05,
+    )  # fmt: skip
+    best = trainer.state.best_model_checkpoint
+    assert best == str(tmp_path / "checkpoint-3")
+    assert [path.name for path in list_checkpoints(tmp_path)] == ["checkpoint-3", "checkpoint-9"]
+    state = json.loads((tmp_path / "checkpoint-3" / "trainer_state.json").read_text())
+    assert state["best_model_checkpoint"] == best
+
+
+@pytest.mark.parametrize(
+    "error", [OSError(28, "No space left on device"), RuntimeError("(os error 28) No space left on device")]
+)
+def test_failed_write_on_a_full_disk_keeps_the_older_checkpoint(tmp_path, monkeypatch, error):
+    save = torch.save
+
+    def save_until_full(value, path, *rest):
+        if "checkpoint-6" in str(path):
+            raise error
+        save(value, path, *rest)
+
+    monkeypatch.setattr(torch, "save", save_until_full)
+    message = "the disk is full: checkpoint-6 was not written to .* and checkpoint-3 is the newest complete one"
+    with pytest.raises(CheckpointError, match=message):
+        train(tmp_path)
+    monkeypatch.undo()
+    assert not (tmp_path / ".saving" / "checkpoint-6").exists()
+    assert train(tmp_path).state.global_step == 9
+
+
+REALLY_FULL = """
+import os, sys
+from pathlib import Path
+from transformers import TrainerCallback
+from tiny_run import build_trainer
+from descant.training.checkpoints import CheckpointError, newest_valid_checkpoint
+disk = Path(sys.argv[1])
+
+class Fill(TrainerCallback):
+    def on_save(self, args, state, control, **_):
+        usage = os.statvfs(disk)
+        (disk / "filler").write_bytes(b"x" * (usage.f_bavail * usage.f_frsize - 20000))
+
+trainer = build_trainer(disk / "run")
+trainer.add_callback(Fill())
+try:
+    trainer.train(resume_from_checkpoint="auto")
+except CheckpointError as error:
+    print(error, "|", newest_valid_checkpoint(disk / "run").name)
+"""
+
+
+def test_really_full_disk_keeps_the_older_checkpoint(tmp_path):
+    mount = f"mount -t tmpfs -o size=40m none {tmp_path}"
+    if shutil.which("unshare") is None or subprocess.run(["unshare", "-rm", "sh", "-c", mount]).returncode:
+        pytest.skip("this machine lets no user mount a small file system")
+    command = f'{mount} && "$@"'
+    done = subprocess.run(
+        ["unshare", "-rm", "sh", "-c", command, "sh", sys.executable, "-c", REALLY_FULL, str(tmp_path)],
+        cwd=HERE, env=ENVIRONMENT, capture_output=True, text=True, timeout=120,
+    )  # fmt: skip
+    assert re.search(r"the disk is full: checkpoint-6 was not written .* \| checkpoint-3$", done.stdout.strip()), done
+
+
+def test_lack_of_space_stops_the_run_before_its_first_step(tmp_path, monkeypatch):
+    monkeypatch.setattr(atomic_saving, "SMALL_FILES_BYTES", 2**60)
+    with pytest.raises(CheckpointError, match="one checkpoint takes about"):
+        train(tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_checkpoint_size_is_estimated_within_the_margin(finished):
+    written = sum(path.stat().st_size for path in (finished / "checkpoint-3").iterdir())
+    assert written <= atomic_saving.checkpoint_bytes(build_model()) <= written + atomic_saving.SMALL_FILES_BYTES
+
+
+def test_checkpoint_of_another_model_size_is_refused_in_one_sentence(run):
+    with pytest.raises(
+        CheckpointError, match=r"holds a model of another size \(model.* is \(.*8.*\) there and"
+    ) as said:
+        build_trainer(run, model=build_model(d_model=16)).train(resume_from_checkpoint="auto")
+    assert "\n" not in str(said.value)
+
+
+def test_new_start_beside_old_checkpoints_is_refused(run):
+    with pytest.raises(CheckpointError, match="already holds checkpoint-9 of another run"):
+        train(run, resume="no")
+
+
+def test_processes_that_find_different_checkpoints_are_told_to_share_storage(monkeypatch):
+    monkeypatch.setattr(atomic_saving, "gather_object", lambda names: [*names, "none"])
+    with pytest.raises(CheckpointError, match=r"different checkpoints in out \(checkpoint-3, none\)"):
+        atomic_saving.require_agreement(Path("out/checkpoint-3"), "out")
+
+
+TWO_PROCESSES = """
+import sys
+from tiny_run import build_trainer
+trainer = build_trainer(sys.argv[1], max_steps=4, save_steps=2, ddp_backend="gloo")
+trainer.train(resume_from_checkpoint="auto")
+"""
+
+
+def test_two_processes_write_one_checkpoint_with_both_random_states_and_resume_bit_equal(tmp_path):
+    script = tmp_path / "run.py"
+    script.write_text(f"import sys; sys.path.insert(0, {str(HERE)!r})\n{TWO_PROCESSES}")
+    launch = ["-m", "torch.distributed.run", "--nproc_per_node", 2, "--standalone", script]
+    for output_dir in ("whole", "parted"):
+        done = python(*launch, tmp_path / output_dir)
+        assert done.returncode == 0, done.stderr
+        if output_dir == "whole":
+            shutil.copytree(tmp_path / "whole", tmp_path / "parted")
+            shutil.rmtree(tmp_path / "parted" / "checkpoint-4")
+    folders = [tmp_path / name / "checkpoint-4" for name in ("whole", "parted")]
+    assert checkpoints.newest_valid_checkpoint(tmp_path / "parted") == folders[1]
+    for name in ("model.safetensors", "rng_state_0.pth", "rng_state_1.pth"):
+        assert (folders[0] / name).read_bytes() == (folders[1] / name).read_bytes(), name

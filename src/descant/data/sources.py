@@ -66,6 +66,20 @@ def in_config(row: Row, config: str) -> bool:
     return row.question_type.startswith("long") == (config == "long")
 
 
+def limit_clips(corpus: Corpus, clips: int) -> Corpus:
+    """The same corpus with the first `clips` clips of each split."""
+    configs = {
+        name: {split: _first(rows, clips) for split, rows in part.items()} for name, part in corpus.configs.items()
+    }
+    kept = {row.clip_id for splits in configs.values() for rows in splits.values() for row in rows}
+    return replace(corpus, configs=configs, audio={clip: path for clip, path in corpus.audio.items() if clip in kept})
+
+
+def _first(rows: list[Row], clips: int) -> list[Row]:
+    kept = set(list(dict.fromkeys(row.clip_id for row in rows))[:clips])
+    return [row for row in rows if row.clip_id in kept]
+
+
 def _load_demo(configs: Sequence[str]) -> Corpus:
     from descant.data.demo import CORPUS_VERSION, demo_dir, load_demo
 

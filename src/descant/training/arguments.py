@@ -22,6 +22,7 @@ class TrainingSettings(Seq2SeqTrainingArguments):
         default=None, metadata={"help": "short, long, all or captions: replaces the recipe's stages by one"}
     )
     audio_dir: str | None = field(default=None, metadata={"help": "folder of the clips' audio files"})
+    max_clips: int = field(default=0, metadata={"help": "use only this many clips of each split (0: all)"})
     features: str = field(default="features", metadata={"help": "folder of the cached log-mel features"})
     init_from: str | None = field(default=None, metadata={"help": "Hub id or folder of the model to start from"})
     text_init_from: str | None = field(
@@ -44,6 +45,7 @@ class TrainingSettings(Seq2SeqTrainingArguments):
     eval_steps: float = field(default=0, metadata={"help": "steps between validations (0: eval_epochs decides)"})
     eval_rows: int = field(default=1000, metadata={"help": "validation rows that give the loss (0: none)"})
     eval_answers: int = field(default=64, metadata={"help": "validation rows that are answered and scored (0: none)"})
+    report: bool = field(default=True, metadata={"help": "answer and score the demo's held-out clips at the end"})
     lora: bool = field(default=False, metadata={"help": "train LoRA adapters and the audio convolutions only"})
     lora_rank: int = field(default=16, metadata={"help": "rank of the LoRA matrices"})
     demo: bool = field(default=False, metadata={"help": "the embedded corpus and a small model"})

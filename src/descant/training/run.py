@@ -14,11 +14,12 @@ from transformers import PreTrainedModel, ProcessorMixin
 
 from descant.data.collator import AudioTextCollator
 from descant.data.feature_store import FeatureStore
-from descant.data.sources import Corpus, SplitRows, load_corpus
+from descant.data.sources import Corpus, SplitRows, limit_clips, load_corpus
 from descant.training.arguments import TrainingSettings, parse_settings
 from descant.training.augmentation import augment_mel
 from descant.training.curriculum import CurriculumSampler, plan_stages
 from descant.training.features import keep_heard, prepare_features
+from descant.training.lora import add_lora
 from descant.training.plan import print_plan
 from descant.training.recipe import Recipe, Stage
 from descant.training.records import describe_data, write_records
@@ -65,15 +66,18 @@ def run(recipe: Recipe, settings: TrainingSettings) -> Path:
     check_run_folder(recipe, settings)
     stages = (Stage(settings.dataset_config, 1),) if settings.dataset_config else recipe.stages
     corpus = load_corpus(settings.dataset, [stage.config for stage in stages], settings.audio_dir)
+    if settings.max_clips:
+        corpus = limit_clips(corpus, settings.max_clips)
     model, processor = load_start(settings, texts=training_texts(corpus))
     data = prepare_data(corpus, stages, processor, settings)
     set_steps(settings, data.curriculum)
+    model = add_lora(model, settings.lora_rank) if settings.lora else model
     print_plan(recipe, settings, data.corpus, data.curriculum, model)
     trainer = build_trainer(model, processor, data, settings)
     claim_run_folder(recipe, settings)
     trainer.train(resume_from_checkpoint=checkpoint_to_resume(settings))
     folder = save(trainer, processor, data, settings)
-    if settings.dataset == "demo" and trainer.accelerator.is_main_process:
+    if settings.dataset == "demo" and settings.report and trainer.accelerator.is_main_process:
         from descant.training.report import report_demo
 
         report_demo(model, processor, data.features, folder)

@@ -51,6 +51,9 @@ class LPMusicCapsForConditionalGeneration(LPMusicCapsGenerationMixin, BartForCon
     main_input_name = "input_features"
     input_modalities = ("audio", "text")
     accepts_loss_kwargs = True
+    # What LoRA adapts (a regular expression over module names), and what is trained whole beside it.
+    lora_target_modules = r".*\.layers\.\d+\.(self_attn|encoder_attn)\.(q_proj|k_proj|v_proj|out_proj)"
+    lora_modules_to_save = ("audio_encoder",)
 
     def __init__(self, config: LPMusicCapsConfig) -> None:
         super().__init__(config)

@@ -1,0 +1,73 @@
+"""Every recipe trains on the embedded corpus for a few steps; every accelerate config parses."""
+
+import importlib.util
+import json
+from pathlib import Path
+
+import pytest
+import yaml
+from accelerate.commands.config.config_args import load_config_from_file
+from tiny import save_tiny_model
+from transformers import AutoModelForSeq2SeqLM, AutoProcessor
+
+from descant.training import Recipe
+from descant.training.arguments import parse_settings
+from descant.training.records import read_records
+from descant.training.run import run
+
+ROOT = Path(__file__).resolve().parents[2]
+RECIPES = sorted((ROOT / "recipes").glob("*.py"))
+TRAINING_RECIPES = [path for path in RECIPES if path.stem.startswith(("mi_", "lp_musiccaps_"))]
+CONFIGS = sorted((ROOT / "accelerate_configs").glob("*.yaml"))
+
+
+def load_recipe(path: Path) -> Recipe:
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module.RECIPE
+
+
+@pytest.fixture(scope="module")
+def workplace(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("recipes")
+    save_tiny_model(folder / "tiny")
+    return folder
+
+
+@pytest.mark.parametrize("path", TRAINING_RECIPES, ids=lambda path: path.stem)
+def test_recipe_trains_saves_and_records_what_it_trained_on(path, workplace):
+    output = workplace / path.stem
+    settings = parse_settings(
+        load_recipe(path),
+        ["--demo", "--init_from", str(workplace / "tiny"), "--features", str(workplace / "features"),
+         "--max_clips", "6", "--max_steps", "2", "--per_device_train_batch_size", "8", "--eval_steps", "2",
+         "--eval_answers", "2", "--no_report", "--output_dir", str(output), "--disable_tqdm", "True"],
+    )  # fmt: skip
+    run(load_recipe(path), settings)
+    AutoModelForSeq2SeqLM.from_pretrained(output)
+    AutoProcessor.from_pretrained(output)
+    datasets, clips = read_records(str(output))
+    assert (datasets[0]["id"], datasets[0]["split"], len(clips)) == ("descant/demo", "train", 6)
+    log = [json.loads(line) for line in (output / "training_log.jsonl").read_text().splitlines()]
+    assert any("loss" in line for line in log) and any("eval_loss" in line for line in log)
+    assert (output / "loss.png").stat().st_size > 1000
+
+
+@pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
+def test_recipe_is_short_and_begins_with_its_launch_command(path):
+    text = path.read_text()
+    assert len(text.splitlines()) < 60
+    assert f"accelerate launch recipes/{path.name}" in text
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
+def test_accelerate_config_parses(path):
+    assert load_config_from_file(str(path)).mixed_precision in ("no", "bf16")
+    allowed = {"gradient_accumulation_steps", "learning_rate", "num_train_epochs"}
+    assert not allowed & set(yaml.safe_load(path.read_text()))
+
+
+def test_the_configs_of_the_readme_are_there():
+    names = {path.stem for path in CONFIGS}
+    assert names == {"cpu", "cpu_2_processes", "single_gpu", "ddp", "fsdp2", "zero2", "two_nodes"}

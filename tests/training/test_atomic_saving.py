@@ -156,9 +156,11 @@ def test_checkpoint_of_another_model_size_is_refused_in_one_sentence(run):
     assert "\n" not in str(said.value)
 
 
-def test_new_start_beside_old_checkpoints_is_refused(run):
+def test_new_start_beside_old_checkpoints_is_refused_unless_they_may_go(run):
     with pytest.raises(CheckpointError, match="already holds checkpoint-9 of another run"):
-        train(run, resume="no")
+        train(run, resume=None)
+    train(run, resume="no", max_steps=3)
+    assert [path.name for path in list_checkpoints(run)] == ["checkpoint-3"]
 
 
 def test_processes_that_find_different_checkpoints_are_told_to_share_storage(monkeypatch):

@@ -24,7 +24,8 @@ SMALL_FILES_BYTES = 32 * 2**20
 class AtomicSaving:
     """Goes before `Trainer` among the bases: `class DescantTrainer(AtomicSaving, Seq2SeqTrainer)`.
 
-    `train(resume_from_checkpoint="auto" | "no" | PATH)` goes on from the newest valid checkpoint.
+    `train(resume_from_checkpoint="auto" | "no" | PATH)` goes on from the newest valid checkpoint, starts over (and
+    removes those of the run before), or goes on from the one named.
     """
 
     _staged: Path | None = None
@@ -39,6 +40,8 @@ class AtomicSaving:
         output_dir = self.args.output_dir
         if self.args.should_save:
             checkpoints.finish_killed_saves(output_dir)
+            if resume_from_checkpoint == "no":
+                checkpoints.start_over(output_dir)
             checkpoints.require_space(output_dir, checkpoint_bytes(self.model, self.args.save_only_model))
         self.accelerator.wait_for_everyone()
         point = checkpoints.resume_point(resume_from_checkpoint, output_dir)

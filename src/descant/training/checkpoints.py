@@ -95,7 +95,7 @@ def resume_point(resume: str | Path | bool | None, output_dir: str | Path) -> Pa
 
     Args:
         resume: "auto" or True (the newest valid one, None where there is none yet), "no", False or None (start anew),
-            or the path of a checkpoint.
+            or the path of a checkpoint. Before "no", `start_over` makes room.
 
     Raises:
         CheckpointError: the named checkpoint is not valid; no checkpoint of the folder is; or a new start would mix
@@ -105,8 +105,8 @@ def resume_point(resume: str | Path | bool | None, output_dir: str | Path) -> Pa
     if resume in ("no", False, None):
         if present:
             raise CheckpointError(
-                f"{output_dir} already holds {present[-1].name} of another run: "
-                "choose another output folder, or go on from it with --resume auto"
+                f"{output_dir} already holds {present[-1].name} of another run: choose another output folder, "
+                "go on from it with --resume auto, or remove it with --resume no"
             )
         return None
     if resume not in ("auto", True):
@@ -118,6 +118,13 @@ def resume_point(resume: str | Path | bool | None, output_dir: str | Path) -> Pa
             f"({present[-1].name}: {find_problem(present[-1])}): remove them to start anew"
         )
     return newest
+
+
+def start_over(output_dir: str | Path) -> None:
+    """Removes all checkpoints, each named in the log: later ones of an old run would be resumed from otherwise."""
+    for path in list_checkpoints(output_dir):
+        log.warning("removing %s of the run before", path)
+        discard(path)
 
 
 def rotate(output_dir: str | Path, keep: int | None, newest: Path, best: str | Path | None = None) -> None:

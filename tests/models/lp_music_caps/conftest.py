@@ -25,6 +25,12 @@ TEXT = [
 ]
 
 
+@pytest.fixture(scope="session", autouse=True)
+def one_thread() -> None:
+    """Models this small lose more to waking threads than they gain, and much more on a busy machine."""
+    torch.set_num_threads(1)
+
+
 @pytest.fixture(scope="session")
 def tokenizer(tmp_path_factory: pytest.TempPathFactory) -> BartTokenizer:
     trainer = ByteLevelBPETokenizer()
@@ -57,6 +63,13 @@ def waveforms() -> list[np.ndarray]:
         tone = 0.3 * np.sin(2 * np.pi * pitch * time) + 0.02 * noise.standard_normal(time.size)
         clips.append(tone.astype(np.float32))
     return clips
+
+
+@pytest.fixture(scope="session")
+def questions() -> list[str]:
+    """Questions of many lengths."""
+    words = " ".join(TEXT).split()
+    return [" ".join(words[start : start + 1 + start % 7]) + "?" for start in range(24)]
 
 
 class Reference:

@@ -1,0 +1,86 @@
+"""Tests that a saved folder carries its code: it loads in a fresh process where descant cannot be imported."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from descant.models.lp_music_caps import LPMusicCapsForConditionalGeneration, LPMusicCapsProcessor
+
+LOAD_WITHOUT_DESCANT = """
+import sys
+
+sys.modules["descant"] = None  # importing it now raises ImportError
+import torch
+from transformers import AutoConfig, AutoFeatureExtractor, AutoProcessor
+from transformers import AutoModelForMultimodalLM, AutoModelForSeq2SeqLM
+
+torch.set_num_threads(1)
+folder = sys.argv[1]
+processor = AutoProcessor.from_pretrained(folder, trust_remote_code=True)
+model = AutoModelForSeq2SeqLM.from_pretrained(folder, trust_remote_code=True)
+waveform, expected = torch.load(folder + "/expected.pt")
+inputs = processor(audio=[waveform.numpy()], text=["Is it fast?"], sampling_rate=16000, return_tensors="pt")
+assert torch.equal(model.generate(**inputs), expected)
+assert AutoConfig.from_pretrained(folder, trust_remote_code=True).model_type == "lp_music_caps"
+assert AutoFeatureExtractor.from_pretrained(folder, trust_remote_code=True).feature_shape == [128, 1001]
+assert type(AutoModelForMultimodalLM.from_pretrained(folder, trust_remote_code=True)).__name__ == type(model).__name__
+model.save_pretrained(folder + "/again")
+processor.save_pretrained(folder + "/again")
+again = AutoModelForSeq2SeqLM.from_pretrained(folder + "/again", trust_remote_code=True)
+assert torch.equal(again.generate(**inputs), expected)
+assert not any(name.startswith("descant.") for name in sys.modules)
+"""
+
+
+def run_python(code: str, *arguments: str, folder: Path) -> None:
+    environment = os.environ | {"HF_HOME": str(folder / "hf_home"), "HF_HUB_OFFLINE": "1"}
+    command = [sys.executable, "-c", code, *arguments]
+    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+
+
+def test_a_saved_folder_loads_and_answers_without_descant(
+    model: LPMusicCapsForConditionalGeneration,
+    processor: LPMusicCapsProcessor,
+    waveforms: list[np.ndarray],
+    tmp_path: Path,
+) -> None:
+    folder = tmp_path / "model"
+    model.generation_config.max_length = 12
+    model.save_pretrained(folder)
+    processor.save_pretrained(folder)
+    inputs = processor(audio=waveforms[:1], text=["Is it fast?"], sampling_rate=16000, return_tensors="pt")
+    torch.save((torch.from_numpy(waveforms[0]), model.generate(**inputs)), folder / "expected.pt")
+    run_python(LOAD_WITHOUT_DESCANT, str(folder), folder=tmp_path)
+
+
+@pytest.mark.parametrize(
+    "imports",
+    [
+        "import descant; from transformers import AutoConfig",
+        "from transformers import AutoModelForSeq2SeqLM; import descant",
+        "from descant.models.lp_music_caps import LPMusicCapsForConditionalGeneration",
+    ],
+)
+def test_auto_classes_know_the_model_in_any_order_of_imports(
+    model: LPMusicCapsForConditionalGeneration, processor: LPMusicCapsProcessor, tmp_path: Path, imports: str
+) -> None:
+    model.save_pretrained(tmp_path)
+    processor.save_pretrained(tmp_path)
+    code = f"""
+{imports}
+from transformers import AutoFeatureExtractor, AutoModelForMultimodalLM, AutoModelForSeq2SeqLM, AutoProcessor
+
+for auto in (AutoFeatureExtractor, AutoModelForMultimodalLM, AutoModelForSeq2SeqLM, AutoProcessor):
+    assert type(auto.from_pretrained({str(tmp_path)!r})).__module__.startswith("descant."), auto
+"""
+    run_python(code, folder=tmp_path)
+
+
+def test_importing_descant_imports_neither_torch_nor_transformers(tmp_path: Path) -> None:
+    run_python("import sys, descant; assert not {'torch', 'transformers'} & sys.modules.keys()", folder=tmp_path)

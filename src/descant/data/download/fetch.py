@@ -1,0 +1,157 @@
+"""One section of a recording from the net: yt-dlp finds the sound's address, ffmpeg reads the section there."""
+
+import io
+import shutil
+import subprocess
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from descant.data.download.outcomes import (
+    BAD_AUDIO,
+    GEO,
+    NETWORK,
+    FetchError,
+    Outcome,
+    classify_http_status,
+    classify_message,
+    is_broken_transfer,
+)
+
+YOUTUBE = "https://www.youtube.com/watch?v={ytid}"
+# One plain file: ffmpeg reads the section's bytes alone. Playlists of segments are never opened.
+FORMAT = "ba[protocol=https]/ba[protocol=http]/b[protocol=https]/b[protocol=http]"
+READ_TIMEOUT_S = 30
+SECTION_TIMEOUT_S = 600
+REQUEST_PAUSE_S = 0.75  # between yt-dlp's requests for one recording
+PROTOCOLS = "http,https,tcp,tls,httpproxy"
+CONTAINERS = "mov,matroska,webm,ogg,mp3,flac,wav,aac"
+
+
+@dataclass(frozen=True)
+class Address:
+    """Where the sound of a recording lies, and what to send along to get it."""
+
+    url: str
+    headers: str
+    cookies: str
+
+
+def find_ffmpeg(given: str | None = None) -> str:
+    """The ffmpeg program: the one given, the system's, or the one of the package imageio-ffmpeg."""
+    if given:
+        if not shutil.which(given):
+            raise ValueError(f"{given}: no such program")
+        return given
+    if shutil.which("ffmpeg"):
+        return "ffmpeg"
+    try:
+        import imageio_ffmpeg
+
+        return imageio_ffmpeg.get_ffmpeg_exe()
+    except (ImportError, RuntimeError):
+        raise ValueError("ffmpeg is needed to cut clips: install it, or pip install imageio-ffmpeg") from None
+
+
+def make_options(cookies: str | None = None, request_pause_s: float = REQUEST_PAUSE_S) -> dict[str, Any]:
+    """Options of `yt_dlp.YoutubeDL`; `cookies` is the text of a cookies.txt, so that no one's file is written to."""
+    return {
+        "format": FORMAT,
+        "noplaylist": True,
+        "quiet": True,
+        "no_warnings": True,
+        "noprogress": True,
+        "logger": _Silence(),
+        "socket_timeout": READ_TIMEOUT_S,
+        "sleep_interval_requests": request_pause_s,
+        # The run tries again by itself, later, when the others have had their turn.
+        "extractor_retries": 0,
+        "cookiefile": io.StringIO(cookies) if cookies else None,
+    }
+
+
+class Fetcher:
+    """Fetches sections; keep one a thread, since yt-dlp's object is not shared between threads."""
+
+    def __init__(
+        self,
+        ffmpeg: str,
+        url_template: str = YOUTUBE,
+        cookies: str | None = None,
+        request_pause_s: float = REQUEST_PAUSE_S,
+    ):
+        import yt_dlp
+
+        self.ffmpeg = ffmpeg
+        self.url_template = url_template
+        self.downloader = yt_dlp.YoutubeDL(make_options(cookies, request_pause_s))
+
+    def fetch(self, ytid: str, start_s: float, end_s: float, path: Path) -> None:
+        """Writes seconds `start_s` to `end_s` (or to the recording's end) as a WAV file; raises FetchError."""
+        self._fetch_section(self._find(ytid), start_s, end_s, path)
+
+    def _find(self, ytid: str) -> Address:
+        import yt_dlp
+
+        try:
+            info = self.downloader.extract_info(self.url_template.format(ytid=ytid), download=False)
+        except yt_dlp.utils.YoutubeDLError as error:
+            raise FetchError(_classify(error)) from error
+        if not info or "url" not in info:
+            raise FetchError(Outcome(BAD_AUDIO, "the address leads to a playlist, not to one recording"))
+        headers = "".join(f"{name}: {value}\r\n" for name, value in info.get("http_headers", {}).items())
+        jar = self.downloader.cookiejar.get_cookies_for_url(info["url"])
+        cookies = "".join(f"{c.name}={c.value}; path={c.path}; domain={c.domain};\r\n" for c in jar)
+        return Address(info["url"], headers, cookies)
+
+    def _fetch_section(self, address: Address, start_s: float, end_s: float, path: Path) -> None:
+        command = [self.ffmpeg, "-nostdin", "-hide_banner", "-loglevel", "warning", "-y"]
+        command += ["-protocol_whitelist", PROTOCOLS, "-format_whitelist", CONTAINERS]
+        command += ["-rw_timeout", str(READ_TIMEOUT_S * 1_000_000)]
+        command += ["-headers", address.headers] if address.headers else []
+        command += ["-cookies", address.cookies] if address.cookies else []
+        # A seek in the input that is decoded afterwards is exact to the sample, in a copied stream it is not.
+        command += ["-ss", f"{start_s:g}", "-t", f"{end_s - start_s:g}", "-i", address.url]
+        command += ["-map", "0:a:0", "-c:a", "pcm_f32le", "-f", "wav", str(path)]
+        try:
+            done = subprocess.run(command, capture_output=True, timeout=SECTION_TIMEOUT_S, check=False)
+        except subprocess.TimeoutExpired:
+            raise FetchError(Outcome(NETWORK, f"timed out after {SECTION_TIMEOUT_S} s")) from None
+        said = done.stderr.decode(errors="replace") or f"ffmpeg ended with status {done.returncode}"
+        # ffmpeg calls it a success when a body ends before its announced length.
+        if done.returncode != 0 or is_broken_transfer(said):
+            raise FetchError(classify_message(said))
+
+
+def _classify(error: Exception) -> Outcome:
+    from yt_dlp.networking.exceptions import HTTPError
+    from yt_dlp.utils import GeoRestrictedError
+
+    for cause in _causes(error):
+        if isinstance(cause, HTTPError):
+            return classify_http_status(cause.status, str(error), cause.response.headers.get("Retry-After"))
+        if isinstance(cause, GeoRestrictedError):
+            return Outcome(GEO, str(error))
+    return classify_message(str(error))
+
+
+def _causes(error: BaseException | None) -> Iterator[BaseException]:
+    """What yt-dlp raised and all that it wraps, from the outside in."""
+    from yt_dlp.utils import DownloadError, ExtractorError
+
+    while error is not None:
+        yield error
+        if isinstance(error, DownloadError):
+            error = error.exc_info[1] if error.exc_info else None
+        else:
+            error = error.cause if isinstance(error, ExtractorError) else error.__cause__
+
+
+class _Silence:
+    """yt-dlp's messages come back as exceptions too, and go to the ledger."""
+
+    def debug(self, message: str) -> None: ...
+    def info(self, message: str) -> None: ...
+    def warning(self, message: str) -> None: ...
+    def error(self, message: str) -> None: ...

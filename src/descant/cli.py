@@ -7,9 +7,9 @@ import sys
 from collections.abc import Sequence
 
 import descant
-from descant.commands import ask, convert
+from descant.commands import ask, compare, convert, score
 
-COMMANDS = (ask, convert)
+COMMANDS = (ask, convert, score, compare)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -5,6 +5,7 @@ from types import SimpleNamespace
 import pytest
 
 from descant.evaluation import exact_answer, majority_answers
+from descant.evaluation.exact import exact_measures
 
 
 @pytest.mark.parametrize(
@@ -48,3 +49,12 @@ def test_majority_answers_count_meanings_and_return_their_commonest_wording() ->
     rows.append(SimpleNamespace(question_type=None, answer="A caption."))
     rows.append(SimpleNamespace(question_type="bass", answer="no"))
     assert majority_answers(rows) == {"genre": "It is rap.", "bass": "no"}
+
+
+def test_exact_scores_count_closed_questions_only() -> None:
+    kinds = ["genre", "genre", "mood", "long_use", None]
+    texts = ["jazz", "rock", "happy", "x", "y"]
+    wanted = [["a jazz piece"], ["jazz"], ["sad", "cheerful"], ["x"], ["y"]]
+    scores = {measure.name: measure.value() for measure in exact_measures(texts, wanted, kinds)}
+    assert scores == {"exact": pytest.approx(2 / 3), "exact_genre": 0.5, "exact_mood": 1.0}
+    assert exact_measures(["y"], [["y"]], [None]) == []

@@ -1,9 +1,10 @@
 """The exact-answer score of closed questions: does the answer name what the reference names, and nothing else?"""
 
 from collections import Counter, defaultdict
-from collections.abc import Hashable, Iterable
+from collections.abc import Hashable, Iterable, Sequence
 from typing import Protocol
 
+from descant.evaluation.measures import Measure, ratio_of
 from descant.evaluation.terms import find_terms, normalise
 
 
@@ -46,3 +47,22 @@ def majority_answers(train_rows: Iterable[AnsweredRow]) -> dict[str, str]:
             wordings[row.question_type, meaning][row.answer] += 1
     commonest = {kind: meanings.most_common(1)[0][0] for kind, meanings in answers.items()}
     return {kind: wordings[kind, meaning].most_common(1)[0][0] for kind, meaning in commonest.items()}
+
+
+def is_closed(question_type: str | None) -> bool:
+    """Whether a question of this type has an answer to be met exactly: every known type but the long ones."""
+    return question_type is not None and not question_type.startswith("long")
+
+
+def exact_measures(
+    predictions: Sequence[str], references: Sequence[Sequence[str]], question_types: Sequence[str | None]
+) -> list[Measure]:
+    """The share of closed questions answered exactly, over all (`exact`) and by type; nothing where none is closed."""
+    rows = zip(predictions, references, question_types, strict=True)
+    hits = [is_closed(kind) and any(exact_answer(text, one, kind) for one in wanted) for text, wanted, kind in rows]
+    kinds = list(dict.fromkeys(kind for kind in question_types if is_closed(kind)))
+    measures = [ratio_of("exact", hits, [is_closed(kind) for kind in question_types])] if kinds else []
+    for kind in kinds:
+        asked = [other == kind for other in question_types]
+        measures.append(ratio_of(f"exact_{kind}", [hit and was for hit, was in zip(hits, asked, strict=True)], asked))
+    return measures

@@ -1,13 +1,19 @@
 """Scores predictions under a named protocol, with intervals by clip."""
 
 from collections.abc import Hashable, Iterable, Sequence
+from importlib.metadata import version
 from pathlib import Path
 
+from descant.evaluation.bootstrap import Interval
+from descant.evaluation.exact import exact_measures
+from descant.evaluation.items import Item
 from descant.evaluation.lp_musiccaps import lp_musiccaps_measures
 from descant.evaluation.measures import Measure, mean_of
 from descant.evaluation.musilingo import musilingo_measures
+from descant.evaluation.wordnet import load_wordnet
 
 PROTOCOLS = {"lp_musiccaps": lp_musiccaps_measures, "musilingo": musilingo_measures}
+Intervals = dict[str, Interval]
 BERTSCORE_PARTS = {"lp_musiccaps": ("precision", "recall", "f1"), "musilingo": ("recall",)}
 
 
@@ -59,8 +65,19 @@ def score(
     return {measure.name: measure.value() for measure in measures} | {"n": len(predictions)}
 
 
-def intervals(
-    measures: Iterable[Measure], clips: Sequence[Hashable], seed: int = 0, n: int = 1000
-) -> dict[str, tuple[float, float]]:
+def item_measures(items: Sequence[Item], protocol: str, **settings) -> list[Measure]:
+    """The protocol's scores of items, and the exact answers to the closed questions among them."""
+    predictions, references = [item.prediction for item in items], [list(item.references) for item in items]
+    exact = exact_measures(predictions, references, [item.question_type for item in items])
+    return protocol_measures(predictions, references, protocol, **settings) + exact
+
+
+def intervals(measures: Iterable[Measure], clips: Sequence[Hashable], seed: int = 0, n: int = 1000) -> Intervals:
     """The 95 % interval of each score, resampled by clip."""
-    return {measure.name: tuple(measure.interval(clips, seed, n)) for measure in measures}
+    return {measure.name: measure.interval(clips, seed, n) for measure in measures}
+
+
+def describe_parts() -> dict[str, str]:
+    """What the scores were made with: two scores compare only where these agree."""
+    versions = {name: version(name) for name in ("sacrebleu", "rouge_score", "nltk")}
+    return versions | {"wordnet": load_wordnet().source, "bootstrap": "1000 samples of the clips, 95 %"}

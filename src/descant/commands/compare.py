@@ -1,0 +1,91 @@
+"""`descant compare`: two systems' answers to the same questions, with a paired test."""
+
+import argparse
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from descant.evaluation.comparison import Difference
+    from descant.evaluation.items import Item
+
+EXAMPLES = """\
+examples:
+  descant compare outputs/a/answers.jsonl outputs/b/answers.jsonl --protocol musilingo
+
+Answers are paired by clip, second and question; published files without clips, by position. The interval of B - A
+comes from a paired bootstrap, p from approximate randomisation, both by clip. A table of many scores holds small
+p-values by chance: decide beforehand which score counts. Exit status:
+0 all paired, 1 some answers had no partner, 2 refused.
+"""
+
+
+def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    """Adds the command to the parser of `descant`."""
+    parser = subparsers.add_parser(
+        "compare",
+        help="compare two systems on the same questions",
+        description="Compare two systems on the same questions, with intervals and a paired test by clip.",
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("first", metavar="A.jsonl", type=Path, help="the first system's answers")
+    parser.add_argument("second", metavar="B.jsonl", type=Path, help="the second system's answers")
+    parser.add_argument(
+        "--protocol", default="lp_musiccaps", choices=["lp_musiccaps", "musilingo"],
+        help="which scores (default: %(default)s); exact answers come with both",
+    )  # fmt: skip
+    parser.add_argument("--bertscore", metavar="ENCODER", help="an encoder's folder or Hub id: adds BERTScore")
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+    parser.set_defaults(func=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Compares, and returns the exit status."""
+    from descant.evaluation.comparison import pair_items
+    from descant.evaluation.items import read_items
+
+    try:
+        first, second = read_items(args.first), read_items(args.second)
+        pairs, single = pair_items(first.items, second.items)
+        for problem in (*first.problems, *second.problems):
+            print(f"descant compare: {problem}", file=sys.stderr)
+        if not pairs:
+            raise ValueError(f"{args.first} and {args.second} have no question about the same clip in common")
+        differences = compare_pairs(pairs, args)
+    except (ValueError, OSError) as error:
+        print(f"descant compare: {error}", file=sys.stderr)
+        return 2
+    for item in single:
+        print(f"descant compare: {item.clip}: only one file answers {item.question!r}", file=sys.stderr)
+    print(as_json(differences, args, len(pairs)) if args.json else format_differences(differences, len(pairs)))
+    return 1 if single or first.problems or second.problems else 0
+
+
+def compare_pairs(pairs: "list[tuple[Item, Item]]", args: argparse.Namespace) -> "list[Difference]":
+    """Scores both sides and compares every score."""
+    from descant.evaluation.comparison import compare
+    from descant.evaluation.scoring import item_measures
+
+    sides = [item_measures(items, args.protocol, bertscore=args.bertscore) for items in zip(*pairs, strict=True)]
+    return compare(*sides, [item.clip for item, _ in pairs])
+
+
+def as_json(differences: "list[Difference]", args: argparse.Namespace, n: int) -> str:
+    """One object with a record for each score."""
+    rows = {
+        d.name: {"a": d.first, "b": d.second, "difference": d.second - d.first, "interval": d.interval, "p": d.p}
+        for d in differences
+    }
+    return json.dumps({"protocol": args.protocol, "n": n, "scores": rows}, indent=2)
+
+
+def format_differences(differences: "list[Difference]", n: int) -> str:
+    """A line for each score."""
+    lines = [f"{n} answers in both", f"  {'':<22} {'A':>10} {'B':>10} {'B - A':>10}   95 % interval        p"]
+    for d in differences:
+        p = "" if d.p is None else f"{d.p:.3f}"
+        bounds = f"[{d.interval.low:.4f}, {d.interval.high:.4f}]"
+        lines.append(f"  {d.name:<22} {d.first:10.4f} {d.second:10.4f} {d.second - d.first:10.4f}   {bounds:<18}  {p}")
+    return "\n".join(lines)

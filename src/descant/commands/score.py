@@ -1,0 +1,105 @@
+"""`descant score`: predictions against references under a named protocol."""
+
+import argparse
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from descant.evaluation.items import Item
+
+EXAMPLES = """\
+examples:
+  descant score outputs/demo/answers.jsonl --protocol musilingo
+  descant score inference.json --protocol lp_musiccaps --train-references musiccaps-public.csv --json
+
+FILE is a .jsonl file, or a .json file with a list or an object of records; each has `prediction` (or `predictions`)
+and `references` (or `reference`, `ground_truth`, `true_captions`). The protocols are not comparable with each other:
+what each computes stands in `descant.evaluation.lp_musiccaps` and `descant.evaluation.musilingo`. METEOR needs
+WordNet, see `descant.evaluation.wordnet`; without it the score is called meteor_no_wordnet. CIDEr-D and SPICE are left
+out: the one library that has them (pycocoevalcap) needs Java and is no longer kept. Exit status: 0 all scored, 1 some
+records skipped, 2 refused.
+"""
+
+
+def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    """Adds the command to the parser of `descant`."""
+    parser = subparsers.add_parser(
+        "score",
+        help="score predictions against references",
+        description="Score predictions against references, with 95 %% intervals by clip.",
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("file", metavar="FILE", type=Path, help="predictions with their references")
+    parser.add_argument("--protocol", required=True, choices=["lp_musiccaps", "musilingo"], help="which scores")
+    parser.add_argument("--train-references", metavar="FILE", type=Path, help="training texts: adds novelty")
+    parser.add_argument("--bertscore", metavar="ENCODER", help="an encoder's folder or Hub id: adds BERTScore")
+    parser.add_argument(
+        "--tags", metavar="FILE", type=Path, help="a table with `aspect_list`: adds claims against tags"
+    )
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+    parser.set_defaults(func=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Scores, and returns the exit status."""
+    from descant.evaluation.items import read_items
+
+    try:
+        found = read_items(args.file)
+        for problem in found.problems:
+            print(f"descant score: {problem}", file=sys.stderr)
+        if not found.items:
+            raise ValueError(f"{args.file}: holds nothing that can be scored")
+        result = score_items(found.items, args)
+    except (ValueError, OSError) as error:
+        print(f"descant score: {error}", file=sys.stderr)
+        return 2
+    result["skipped"] = len(found.problems)
+    print(json.dumps(result, indent=2, ensure_ascii=False) if args.json else format_scores(result))
+    return 1 if found.problems else 0
+
+
+def score_items(items: "list[Item]", args: argparse.Namespace) -> dict:
+    """Every score by name, with `n`, `protocol`, `intervals` and what the scores were made with."""
+    from descant.evaluation.items import read_train_references
+    from descant.evaluation.scoring import describe_parts, intervals, item_measures
+
+    known = read_train_references(args.train_references) if args.train_references else None
+    measures = item_measures(items, args.protocol, train_references=known, bertscore=args.bertscore)
+    bounds = intervals(measures, [item.clip for item in items])
+    result = {measure.name: measure.value() for measure in measures} | {"n": len(items), "protocol": args.protocol}
+    result |= {"intervals": bounds, "made_with": describe_parts()}
+    return result | (score_claims(items, args.tags) if args.tags else {})
+
+
+def score_claims(items: "list[Item]", file: Path) -> dict:
+    """Precision and recall of the claims of the items whose tags are known, and the commonest disagreements."""
+    from descant.evaluation.facts import claim_measures, list_disagreements, read_tags, tags_of
+    from descant.evaluation.scoring import intervals
+
+    tags = read_tags(file)
+    tagged = [(item, words) for item in items if (words := tags_of(item, tags)) is not None]
+    if not tagged:
+        raise ValueError(f"{file}: has tags for none of the {len(items)} clips")
+    texts, words = [item.prediction for item, _ in tagged], [words for _, words in tagged]
+    measures, disagreements = claim_measures(texts, words), list_disagreements(texts, words)
+    claims = {measure.name: measure.value() for measure in measures} | {"n": len(tagged)}
+    claims["intervals"] = intervals(measures, [item.clip for item, _ in tagged])
+    return {"claims": claims | {name: dict(count.most_common(10)) for name, count in disagreements.items()}}
+
+
+def format_scores(result: dict) -> str:
+    """The scores as lines of text."""
+    lines = [f"{result['protocol']}, {result['n']} predictions, {result['skipped']} skipped"]
+    for scores in (result, result.get("claims", {})):
+        for name, (low, high) in scores.get("intervals", {}).items():
+            lines.append(f"  {name:<22} {scores[name]:10.4f}   [{low:.4f}, {high:.4f}]")
+        for name in ("invented", "missed"):
+            if name in scores:
+                lines.append(f"  most often {name}: " + ", ".join(f"{term} {n}" for term, n in scores[name].items()))
+    return "\n".join(
+        [*lines, "made with " + ", ".join(f"{part} {text}" for part, text in result["made_with"].items())]
+    )

@@ -1,0 +1,50 @@
+"""`descant compare`: pairing, JSON, partnerless answers, refusals."""
+
+import json
+
+import pytest
+
+from descant.cli import main
+
+
+def write(path, texts: dict[str, str], reference: str = "a slow jazz piece") -> str:
+    rows = [
+        {"clip_id": clip, "start_s": 0.0, "question": "genre?", "question_type": "genre", "prediction": text,
+         "references": [reference]}
+        for clip, text in texts.items()
+    ]  # fmt: skip
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return str(path)
+
+
+def test_the_better_system_is_told_with_its_p_value(tmp_path, capsys) -> None:
+    clips = [f"c{i}" for i in range(30)]
+    first = write(tmp_path / "a.jsonl", dict.fromkeys(clips, "a rock song"))
+    second = write(tmp_path / "b.jsonl", dict.fromkeys(reversed(clips), "a jazz song"))
+    assert main(["compare", first, second, "--protocol", "musilingo", "--json"]) == 0
+    result = json.loads(capsys.readouterr().out)
+    exact = result["scores"]["exact"]
+    assert (result["n"], exact["a"], exact["b"], exact["difference"]) == (30, 0, 1, 1)
+    assert exact["interval"] == [1, 1] and exact["p"] < 0.01
+
+
+def test_a_table_is_printed_for_people(tmp_path, capsys) -> None:
+    first = write(tmp_path / "a.jsonl", {"x": "jazz", "y": "rock"})
+    assert main(["compare", first, first]) == 0
+    assert "exact_genre" in capsys.readouterr().out
+
+
+def test_answers_without_a_partner_are_named(tmp_path, capsys) -> None:
+    first, second = write(tmp_path / "a.jsonl", {"x": "jazz", "y": "jazz"}), write(tmp_path / "b.jsonl", {"x": "jazz"})
+    assert main(["compare", first, second, "--json"]) == 1
+    captured = capsys.readouterr()
+    assert json.loads(captured.out)["n"] == 1
+    assert "y: only one file answers 'genre?'" in captured.err
+
+
+@pytest.mark.parametrize(("clip", "reference"), [("z", "a slow jazz piece"), ("x", "another reference")])
+def test_files_that_cannot_be_compared_are_refused(tmp_path, capsys, clip: str, reference: str) -> None:
+    first = write(tmp_path / "a.jsonl", {"x": "jazz"})
+    second = write(tmp_path / "b.jsonl", {clip: "jazz"}, reference)
+    assert main(["compare", first, second]) == 2
+    assert capsys.readouterr().err.startswith("descant compare: ")

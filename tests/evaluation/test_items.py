@@ -1,0 +1,74 @@
+"""Reading predictions: the shapes that papers publish, and every bad record named."""
+
+import json
+
+import pytest
+
+from descant.data.tables import AnnotationError
+from descant.evaluation.items import Item, read_items, read_train_references
+
+LIST = [{"prediction": "a", "ground_truth": "b"}]
+KEYED = {"0": {"predictions": "a", "true_captions": ["b", "c"], "audio_id": "x.npy"}}
+
+
+def test_a_list_of_published_predictions_loads_as_it_is(tmp_path) -> None:
+    (tmp_path / "inference.json").write_text(json.dumps(LIST))
+    assert read_items(tmp_path / "inference.json").items == [Item("a", ("b",), "#1")]
+
+
+def test_an_object_of_records_loads_with_its_clips(tmp_path) -> None:
+    (tmp_path / "inference.json").write_text("\ufeff" + json.dumps(KEYED))
+    assert read_items(tmp_path / "inference.json").items == [Item("a", ("b", "c"), "x.npy")]
+
+
+def test_our_own_answers_load(tmp_path) -> None:
+    record = {"clip_id": "c", "start_s": 10.0, "question": "q", "question_type": "mood", "model": "m", "error": None}
+    (tmp_path / "answers.jsonl").write_text(json.dumps(record | {"prediction": "", "references": ["r"]}) + "\n\n")
+    assert read_items(tmp_path / "answers.jsonl").items == [Item("", ("r",), "c", 10.0, "q", "mood", "m")]
+
+
+@pytest.mark.parametrize(
+    ("record", "reason"),
+    [
+        ({"prediction": "a"}, "has no reference"),
+        ({"reference": "a"}, "has 0 predictions"),
+        ({"predictions": ["a", "b"], "reference": "c"}, "has 2 predictions"),
+        ({"prediction": "a", "references": []}, "has no reference"),
+        ({"prediction": 5, "reference": "a"}, "is not a text"),
+        (
+            {"prediction": None, "references": ["a"], "error": "cannot be decoded"},
+            "was not answered: cannot be decoded",
+        ),
+        ("half a li", "is not a JSON object"),
+    ],
+)
+def test_a_bad_record_is_named_and_the_rest_is_kept(tmp_path, record, reason: str) -> None:
+    line = record if isinstance(record, str) else json.dumps({"clip_id": "bad", **record})
+    (tmp_path / "answers.jsonl").write_text(line + "\n" + json.dumps(LIST[0]) + "\n")
+    found = read_items(tmp_path / "answers.jsonl")
+    assert len(found.items) == 1
+    assert reason in str(found.problems[0]) and found.problems[0].row == 1
+
+
+@pytest.mark.parametrize("text", ["{", "5", ""])
+def test_a_file_that_is_no_json_is_refused_by_name(tmp_path, text: str) -> None:
+    (tmp_path / "inference.json").write_text(text)
+    with pytest.raises(AnnotationError, match=r"inference\.json"):
+        read_items(tmp_path / "inference.json")
+
+
+def test_training_texts_leave_out_what_is_held_out(tmp_path) -> None:
+    (tmp_path / "musiccaps.csv").write_text("caption,is_audioset_eval\nknown,False\nhidden,True\n")
+    (tmp_path / "own.jsonl").write_text(
+        '{"answer": "seen", "split": "train"}\n{"answer": "unseen", "split": "test"}\n'
+    )
+    (tmp_path / "lines.txt").write_text("one\n\ntwo\n")
+    assert read_train_references(tmp_path / "musiccaps.csv") == ["known"]
+    assert read_train_references(tmp_path / "own.jsonl") == ["seen"]
+    assert read_train_references(tmp_path / "lines.txt") == ["one", "two"]
+
+
+def test_a_file_without_training_texts_is_refused(tmp_path) -> None:
+    (tmp_path / "test_only.csv").write_text("caption,split\nx,test\n")
+    with pytest.raises(AnnotationError, match="holds no training texts"):
+        read_train_references(tmp_path / "test_only.csv")

@@ -7,9 +7,9 @@ import sys
 from collections.abc import Sequence
 
 import descant
-from descant.commands import ask, compare, convert, score
+from descant.commands import ask, compare, convert, download, features, score
 
-COMMANDS = (ask, convert, score, compare)
+COMMANDS = (download, features, ask, convert, score, compare)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -1,4 +1,4 @@
-"""CSV, JSON Lines and JSON tables read record by record, with every damaged record named instead of lost."""
+"""CSV, JSON, JSON Lines and Parquet tables read record by record, every damaged record named instead of lost."""
 
 import csv
 import io
@@ -30,19 +30,30 @@ class Problem:
 
 
 def read_table(path: str | Path, required: list[set[str]]) -> Iterator[tuple[int, Record | Problem]]:
-    """Yields (row, record) or (row, problem) from a .csv, .jsonl or .json file.
+    """Yields (row, record) or (row, problem) from a .csv, .jsonl, .json or .parquet file.
 
     `required` lists alternatives: a record needs every column of one of the sets. A CSV whose header has none of them
     is refused with `AnnotationError`; in the JSON forms each record is judged by itself. Text is UTF-8, with or
     without a byte order mark; a record with other bytes is a problem.
     """
     path = Path(path)
-    text = _read_text(path)
-    readers = {".csv": _read_csv, ".jsonl": _read_jsonl, ".json": _read_json}
+    readers = {".csv": _read_csv, ".jsonl": _read_jsonl, ".json": _read_json, ".parquet": _read_parquet}
     if path.suffix.lower() not in readers:
-        raise AnnotationError(f"{path}: annotations are .csv, .jsonl or .json files, not {path.suffix!r}")
-    for row, record in readers[path.suffix.lower()](path, text, required):
+        raise AnnotationError(f"{path}: annotations are {', '.join(readers)} files, not {path.suffix!r}")
+    for row, record in readers[path.suffix.lower()](path, required):
         yield row, _checked(path, row, record, required)
+
+
+def column_names(path: str | Path) -> set[str]:
+    """The columns of a CSV file's header, or of a JSONL file's first record."""
+    first = next(iter(_read_text(Path(path)).split("\n")), "")
+    if Path(path).suffix.lower() == ".csv":
+        return {name.strip() for name in next(csv.reader([first]), [])}
+    try:
+        record = json.loads(first)
+    except ValueError:
+        return set()
+    return set(record) if isinstance(record, dict) else set()
 
 
 def _read_text(path: Path) -> str:
@@ -72,8 +83,8 @@ def _missing(record: Record, required: list[set[str]]) -> str:
     return " or ".join(", ".join(sorted(columns - record.keys())) for columns in required)
 
 
-def _read_csv(path: Path, text: str, required: list[set[str]]) -> Iterator[tuple[int, Record | Problem]]:
-    reader = csv.reader(io.StringIO(text, newline=""), strict=True)
+def _read_csv(path: Path, required: list[set[str]]) -> Iterator[tuple[int, Record | Problem]]:
+    reader = csv.reader(io.StringIO(_read_text(path), newline=""), strict=True)
     header = [name.strip() for name in next(reader, [])]
     if not any(columns <= set(header) for columns in required):
         found = ", ".join(header) or "nothing"
@@ -95,8 +106,8 @@ def _read_csv(path: Path, text: str, required: list[set[str]]) -> Iterator[tuple
         yield row, dict(zip(header, values, strict=True))
 
 
-def _read_jsonl(path: Path, text: str, required: list[set[str]]) -> Iterator[tuple[int, Any]]:
-    for row, line in enumerate(text.split("\n"), start=1):
+def _read_jsonl(path: Path, required: list[set[str]]) -> Iterator[tuple[int, Any]]:
+    for row, line in enumerate(_read_text(path).split("\n"), start=1):
         if not line.strip():
             continue
         try:
@@ -105,8 +116,20 @@ def _read_jsonl(path: Path, text: str, required: list[set[str]]) -> Iterator[tup
             yield row, Problem(str(path), row, None, f"broken JSON: {error}")
 
 
-def _read_json(path: Path, text: str, required: list[set[str]]) -> Iterator[tuple[int, Any]]:
+def _read_parquet(path: Path, required: list[set[str]]) -> Iterator[tuple[int, Any]]:
+    import pyarrow
+    import pyarrow.parquet
+
+    try:
+        table = pyarrow.parquet.read_table(path)
+    except (OSError, pyarrow.ArrowException) as error:
+        raise AnnotationError(f"{path}: cannot be read: {error}") from error
+    yield from enumerate(table.to_pylist(), start=1)
+
+
+def _read_json(path: Path, required: list[set[str]]) -> Iterator[tuple[int, Any]]:
     """A list of objects, bare or as in `{"QA": [...]}`; a cut-off file yields what stands before the damage."""
+    text = _read_text(path)
     try:
         table = json.loads(text)
     except ValueError as error:

@@ -1,0 +1,109 @@
+"""`descant features`: the log-mel of every clip, computed once into a feature store, or the check of a store."""
+
+import argparse
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from descant.data.annotations import Annotations
+    from descant.data.extraction import Extraction
+    from descant.data.feature_store import FeatureStore
+
+EXAMPLES = """\
+examples:
+  descant features musiccaps-public.csv --audio_dir clips --features features
+  descant features my_songs/ --features features
+  descant features --verify --features features
+
+CLIPS is a MusicCaps file, a table of your own with an `audio` column, a folder of sound files, or `demo`. Sound is
+looked for in the table's own column, then in each --audio_dir (files named <clip_id> or <ytid>, also the .npy files of
+LP-MusicCaps), then in each --hub_audio. A second run does what is missing. Clips that cannot be read are skipped and
+recorded in skipped.jsonl beside the features. Exit status: 0 every clip has its feature (or no record is damaged),
+1 some clips have none (or some records are damaged), 2 refused, 130 interrupted.
+"""
+
+
+def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    """Adds the command to the parser of `descant`."""
+    parser = subparsers.add_parser(
+        "features",
+        help="compute the features of clips once",
+        description="Compute the log-mel of every clip into a feature store, or check a store.",
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("clips", metavar="CLIPS", nargs="?", help="what names the clips")
+    parser.add_argument("--features", metavar="FOLDER", type=Path, required=True, help="the store's root")
+    parser.add_argument(
+        "--audio_dir", metavar="FOLDER", action="append", default=[], help="sound files; may be given several times"
+    )
+    parser.add_argument(
+        "--hub_audio", metavar="ID", action="append", default=[], help="a Hub dataset with an audio column"
+    )
+    parser.add_argument("--model", metavar="MODEL", help="a model whose extractor counts (default: the package's own)")
+    parser.add_argument("--processes", metavar="N", type=int, help="default: as the cores and the clips justify")
+    parser.add_argument("--recheck", action="store_true", help="also compute anew where the sound has changed")
+    parser.add_argument("--verify", action="store_true", help="read every record of the store against its hash")
+    parser.add_argument("--repair", action="store_true", help="forget damaged records, so that they are computed anew")
+    parser.set_defaults(func=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Extracts or checks, and returns the exit status."""
+    try:
+        if args.verify or args.repair:
+            return _check(args)
+        if args.clips is None:
+            raise ValueError("name the clips, or give --verify")
+        return _extract(args)
+    except (ValueError, OSError) as error:
+        print(f"descant features: {error}", file=sys.stderr)
+        return 2
+
+
+def _extract(args: argparse.Namespace) -> int:
+    from descant.data.clip_lists import gather_clips, read_clip_list
+    from descant.data.extraction import extract_features
+    from descant.data.feature_store import FeatureStore
+    from descant.models.lp_music_caps import LPMusicCapsFeatureExtractor
+
+    found = read_clip_list(args.clips)
+    clips = gather_clips(found.rows, args.audio_dir, args.hub_audio)
+    if not clips:
+        raise ValueError(f"{args.clips}: no sound was found for any of its clips; give --audio_dir")
+    extractor = LPMusicCapsFeatureExtractor
+    extractor = extractor.from_pretrained(args.model) if args.model else extractor()
+    store = FeatureStore(args.features, extractor.to_dict())
+    done = extract_features(clips, extractor, store, args.processes, args.recheck)
+    silent = {row.clip_id for row in found.rows} - clips.keys()
+    for line in [str(problem) for problem in found.problems + done.problems]:
+        print(f"descant features: skipped {line}", file=sys.stderr)
+    print(format_result(done, found, len(silent), store))
+    return 1 if done.problems or found.problems or silent else 0
+
+
+def format_result(done: "Extraction", found: "Annotations", silent: int, store: "FeatureStore") -> str:
+    """One line a kind of clip, then where the features lie."""
+    counts = {"computed": done.written, "there before": done.present, "unreadable": len(done.problems)}
+    counts |= {"without sound": silent, "bad records": len(found.problems)}
+    lines = [f"{name:<14}{count:>7}" for name, count in counts.items() if count or name == "computed"]
+    return "\n".join([*lines, f"features: {store.folder} ({len(store)} clips)"])
+
+
+def _check(args: argparse.Namespace) -> int:
+    from descant.data.feature_store import FeatureStore
+
+    folders = [path.parent for path in sorted(args.features.glob("*/settings.json"))]
+    folders = [args.features] if (args.features / "settings.json").exists() else folders
+    if not folders:
+        raise ValueError(f"{args.features}: holds no feature store")
+    damaged = 0
+    for folder in folders:
+        store = FeatureStore.open(folder)
+        damages = store.repair() if args.repair else store.verify()
+        damaged += len(damages)
+        for damage in damages:
+            print(f"{folder.name}: {damage.clip_id or 'index'}: {damage.reason}")
+        print(f"{folder.name}: {len(store)} clips, {len(damages)} damaged{' and forgotten' if args.repair else ''}")
+    return 1 if damaged else 0

@@ -24,11 +24,14 @@ NAMES = {
 }
 
 
-class AutoNames(MetaPathFinder):
-    """Adds our names to each of the modules of NAMES as soon as it has been imported."""
+PIPELINES = "transformers.pipelines"
 
-    def __init__(self) -> None:
-        self.waiting = set(NAMES)
+
+class AutoNames(MetaPathFinder):
+    """Adds our names to each of the modules of NAMES, and our pipeline to theirs, as soon as it has been imported."""
+
+    def __init__(self, waiting: set[str]) -> None:
+        self.waiting = waiting
 
     def find_spec(
         self, name: str, path: Sequence[str] | None = None, target: ModuleType | None = None
@@ -41,7 +44,9 @@ class AutoNames(MetaPathFinder):
 
         def execute_and_add_names(module: ModuleType) -> None:
             execute(module)
-            for mapping, class_name in NAMES[name].items():
+            if name == PIPELINES:
+                register_pipeline()
+            for mapping, class_name in NAMES.get(name, {}).items():
                 vars(module)[mapping]["lp_music_caps"] = class_name
 
         spec.loader.exec_module = execute_and_add_names
@@ -66,6 +71,18 @@ def register_classes() -> None:
     AutoModelForMultimodalLM.register(config, model, exist_ok=True)
 
 
+def register_pipeline() -> None:
+    """Register `pipeline("music-question-answering")`."""
+    from transformers import AutoModelForSeq2SeqLM
+    from transformers.pipelines import PIPELINE_REGISTRY
+
+    from descant.models.lp_music_caps.pipeline_music_question_answering import MusicQuestionAnsweringPipeline
+
+    PIPELINE_REGISTRY.register_pipeline(
+        "music-question-answering", MusicQuestionAnsweringPipeline, pt_model=AutoModelForSeq2SeqLM, type="multimodal"
+    )
+
+
 def register() -> None:
     """Register now where transformers' Auto classes are imported, else by name when they are.
 
@@ -73,6 +90,12 @@ def register() -> None:
     """
     if f"{AUTO}.configuration_auto" in sys.modules:
         register_classes()
+        waiting = set()
     else:
         sys.modules["transformers.models.lp_music_caps"] = lp_music_caps
-        sys.meta_path.insert(0, AutoNames())
+        waiting = set(NAMES)
+    if PIPELINES in sys.modules:
+        register_pipeline()
+    else:
+        waiting.add(PIPELINES)
+    sys.meta_path.insert(0, AutoNames(waiting))

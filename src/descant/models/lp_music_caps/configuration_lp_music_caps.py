@@ -1,6 +1,18 @@
 """The sizes of an LP-MusicCaps question-answering model."""
 
+from typing import TYPE_CHECKING, Any
+
 from transformers import BartConfig, GenerationConfig
+
+if TYPE_CHECKING:
+    # Never executed, but save_pretrained and the Hub carry along each file that is imported relatively.
+    from .pipeline_music_question_answering import MusicQuestionAnsweringPipeline  # noqa: F401
+
+
+def name_pipelines() -> dict[str, dict[str, Any]]:
+    """Build the entry by which `pipeline` finds ours; a new one each time, since `pipeline` writes classes into it."""
+    implementation = "pipeline_music_question_answering.MusicQuestionAnsweringPipeline"
+    return {"music-question-answering": {"impl": implementation, "pt": ["AutoModelForSeq2SeqLM"]}}
 
 
 class LPMusicCapsConfig(BartConfig):
@@ -28,7 +40,16 @@ class LPMusicCapsConfig(BartConfig):
         # register_for_auto_class names one Auto class for a model; this one publishes under two.
         model = "modeling_lp_music_caps.LPMusicCapsForConditionalGeneration"
         kwargs["auto_map"] = {"AutoModelForMultimodalLM": model, **kwargs.get("auto_map", {})}
+        # Only where the class came with the checkpoint: elsewhere `import descant` has registered the pipeline, and a
+        # config that names one makes `pipeline` insist on remote code.
+        kwargs.pop("custom_pipelines", None)
+        if __name__.startswith("transformers_modules."):
+            kwargs["custom_pipelines"] = name_pipelines()
         super().__post_init__(**kwargs)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The saved form, which names the pipeline for those who load the checkpoint with its code."""
+        return {**super().to_dict(), "custom_pipelines": name_pipelines()}
 
     @property
     def audio_positions(self) -> int:

@@ -1,0 +1,173 @@
+"""`pipeline("music-question-answering")`: answers to questions about recordings of any length, window by window."""
+
+import os
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from io import BytesIO
+from types import GeneratorType
+from typing import Any
+from urllib.request import urlopen
+
+import numpy as np
+import torch
+from torch.utils.data import Dataset
+from transformers.pipelines.base import ChunkPipeline
+
+Audio = str | os.PathLike | bytes | np.ndarray | torch.Tensor | Mapping[str, Any]
+ONE = (str, os.PathLike, bytes, np.ndarray, torch.Tensor, Mapping)
+URL_SCHEMES = ("http://", "https://")
+DOWNLOAD_TIMEOUT_S = 60
+
+
+class MusicQuestionAnsweringPipeline(ChunkPipeline):
+    """Hears a recording in windows of 10 s, the last partial one included, and answers each question about each."""
+
+    _load_processor = True
+    _load_tokenizer = False
+    _load_feature_extractor = False
+    _load_image_processor = False
+    _load_video_processor = False
+
+    def __call__(
+        self, inputs: Audio | Iterable[Audio], question: str | Sequence[str] | None = None, **kwargs: Any
+    ) -> list[dict[str, Any]] | list[list[dict[str, Any]]] | Iterator[list[dict[str, Any]]]:
+        """Answer questions about one recording or about many.
+
+        inputs: a path, a URL, the bytes of a sound file, a waveform (samples,) or (channels, samples) at the model's
+            rate, or a dict with `array` and `sampling_rate`, with `bytes` or `path`, or with `audio` (any of these)
+            and a `question` of its own. A list of them is answered as a list; a generator or dataset, lazily.
+        question: one question or several; without one the answer is a caption.
+        kwargs: batch_size, num_workers, and settings of `generate` such as num_beams.
+
+        Returns for each recording a list of {"start_s", "end_s", "question", "answer"}; seconds are floats.
+        """
+        if isinstance(inputs, tuple):
+            inputs = list(inputs)
+        elif not isinstance(inputs, (*ONE, list, Dataset, GeneratorType)):
+            inputs = (item for item in inputs)  # a datasets.Dataset is no torch Dataset
+        return super().__call__(inputs, **kwargs, **({} if question is None else {"question": question}))
+
+    def _sanitize_parameters(
+        self, question: str | Sequence[str] | None = None, **generate_kwargs: Any
+    ) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
+        return ({} if question is None else {"question": question}), generate_kwargs, {}
+
+    def preprocess(self, audio: Audio, question: str | Sequence[str] | None = None) -> Iterator[dict[str, Any]]:
+        """Yield one item for each window and question."""
+        if isinstance(audio, Mapping):
+            question = audio.get("question", question)
+        questions = [question] if question is None or isinstance(question, str) else list(question)
+        extractor = self.processor.feature_extractor
+        windows = split_windows(load_waveform(audio, extractor.sampling_rate), extractor)
+        for number, (start_s, end_s, samples) in enumerate(windows):
+            mel = self.processor(audio=[samples], sampling_rate=extractor.sampling_rate, return_tensors="pt")
+            for order, asked in enumerate(questions):
+                prompt = [] if asked is None else self.processor(text=[asked])["prompt_input_ids"][0]
+                yield {
+                    # Under the name input_features the collator would ask the extractor for a padding value.
+                    "mel": mel["input_features"],
+                    "prompt_input_ids": torch.tensor([prompt], dtype=torch.long),
+                    "prompt_attention_mask": torch.ones((1, len(prompt)), dtype=torch.long),
+                    "place": {"start_s": start_s, "end_s": end_s, "question": asked},
+                    "is_last": number == len(windows) - 1 and order == len(questions) - 1,
+                }
+
+    def _forward(self, model_inputs: dict[str, Any], **generate_kwargs: Any) -> dict[str, Any]:
+        mels = model_inputs["mel"]
+        new = torch.tensor([i == 0 or not torch.equal(mels[i], mels[i - 1]) for i in range(len(mels))])
+        token_ids = self.model.generate(
+            input_features=mels[new.to(mels.device)],
+            clip_index=(new.cumsum(0) - 1).to(mels.device),  # the questions about a window share its convolutions
+            prompt_input_ids=model_inputs["prompt_input_ids"],
+            prompt_attention_mask=model_inputs["prompt_attention_mask"],
+            **generate_kwargs,
+        )
+        return {"token_ids": token_ids, "place": model_inputs["place"], "is_last": model_inputs["is_last"]}
+
+    def postprocess(self, model_outputs: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        """Turn the tokens of a recording into its answers, in the order of windows and questions."""
+        answers = [self.processor.batch_decode(one["token_ids"], skip_special_tokens=True) for one in model_outputs]
+        return [{**one["place"], "answer": text.strip()} for one, (text,) in zip(model_outputs, answers, strict=True)]
+
+    def save_pretrained(self, save_directory: str | os.PathLike, **kwargs: Any) -> None:
+        """Save the model and, which transformers leaves out, the processor."""
+        super().save_pretrained(save_directory, **kwargs)
+        self.processor.save_pretrained(save_directory)
+
+
+def load_waveform(audio: Audio, sampling_rate: int) -> np.ndarray:
+    """Read any form of audio as a mono float32 waveform (samples,) at `sampling_rate`; raises ValueError."""
+    name = describe(audio)
+    while isinstance(audio, Mapping) and "audio" in audio:
+        audio = audio["audio"]
+    waveform, rate = _read(audio, name, sampling_rate)
+    if waveform.ndim == 2:
+        waveform = waveform.mean(axis=int(np.argmin(waveform.shape)))  # there are fewer channels than samples
+    if waveform.ndim != 1 or waveform.size == 0:
+        raise ValueError(f"{name}: holds no samples, or is no waveform (shape {waveform.shape})")
+    if not np.isfinite(waveform).all():
+        raise ValueError(f"{name}: holds NaN or infinite samples")
+    return waveform if rate == sampling_rate else _import("soxr").resample(waveform, rate, sampling_rate)
+
+
+def describe(audio: Audio) -> str:
+    """Name an input in an error message."""
+    if isinstance(audio, Mapping):
+        return describe(audio.get("path") or audio.get("audio") or "audio given as a dict")
+    return str(audio) if isinstance(audio, str | os.PathLike) else f"audio given as {type(audio).__name__}"
+
+
+def split_windows(waveform: np.ndarray, extractor: Any) -> list[tuple[float, float, np.ndarray]]:
+    """Cut a waveform into (start in s, end in s, samples) of one window each."""
+    rate, size = extractor.sampling_rate, extractor.num_samples
+    pieces = [(start, waveform[start : start + size]) for start in range(0, len(waveform), size)]
+    return [(start / rate, (start + len(piece)) / rate, piece) for start, piece in pieces]
+
+
+def _read(audio: Audio, name: str, sampling_rate: int) -> tuple[np.ndarray, int]:
+    """A waveform with one or two axes, and its rate."""
+    if isinstance(audio, Mapping):
+        return _read_mapping(audio, name, sampling_rate)
+    if isinstance(audio, np.ndarray | torch.Tensor):
+        waveform = np.asarray(audio)
+        if not np.issubdtype(waveform.dtype, np.floating):
+            raise ValueError(f"{name}: holds {waveform.dtype}; give floats in [-1, 1]")
+        return waveform.astype(np.float32), sampling_rate
+    if isinstance(audio, str) and audio.startswith(URL_SCHEMES):
+        with urlopen(audio, timeout=DOWNLOAD_TIMEOUT_S) as response:
+            audio = response.read()
+    if isinstance(audio, str | os.PathLike | bytes):
+        return _decode(BytesIO(audio) if isinstance(audio, bytes) else audio, name)
+    raise ValueError(f"{name}: give a path, a URL, bytes, a waveform, or a dict with array and sampling_rate")
+
+
+def _read_mapping(audio: Mapping[str, Any], name: str, sampling_rate: int) -> tuple[np.ndarray, int]:
+    if audio.get("array") is not None:
+        if audio.get("sampling_rate") is None:
+            raise ValueError(f"{name}: the array comes without its sampling_rate")
+        return _read(np.asarray(audio["array"]), name, sampling_rate)[0], int(audio["sampling_rate"])
+    source = audio.get("bytes") or audio.get("path")
+    if source is None:
+        raise ValueError(f"{name}: has keys {sorted(audio)}, but no array with sampling_rate, bytes, path or audio")
+    return _read(source, name, sampling_rate)
+
+
+def _decode(source: str | os.PathLike | BytesIO, name: str) -> tuple[np.ndarray, int]:
+    soundfile = _import("soundfile")
+    if not isinstance(source, BytesIO) and not os.path.isfile(source):
+        raise ValueError(f"{name}: no such file")
+    try:
+        return soundfile.read(source, dtype="float32", always_2d=True)
+    except (soundfile.SoundFileRuntimeError, TypeError) as error:  # TypeError: headerless, named .raw
+        raise ValueError(f"{name}: is not sound that soundfile can read (wav, flac, ogg, mp3)") from error
+
+
+def _import(name: str) -> Any:
+    try:
+        import soundfile
+        import soxr
+    except ImportError as error:
+        raise ImportError("reading sound files takes two packages: pip install soundfile soxr") from error
+    return {"soundfile": soundfile, "soxr": soxr}[name]
+
+
+__all__ = ["MusicQuestionAnsweringPipeline"]

@@ -1,0 +1,199 @@
+"""The pipeline: every form of audio, lists, generators and datasets, batches, and checkpoints that carry it."""
+
+import functools
+import json
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+from tiny import save_tiny_model, write_song
+from transformers import Pipeline, pipeline
+
+from descant.data.audio import load_audio, windows
+
+QUESTION = "What is the genre?"
+TASK = "music-question-answering"
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return save_tiny_model(tmp_path_factory.mktemp("model"))
+
+
+@pytest.fixture(scope="module")
+def song(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_song(tmp_path_factory.mktemp("song") / "song.wav", 12.0, 16_000)
+
+
+@pytest.fixture(scope="module")
+def pipe(folder: Path) -> Pipeline:
+    return pipeline(TASK, model=str(folder))
+
+
+@pytest.fixture(scope="module")
+def expected(pipe: Pipeline, song: Path) -> list[dict[str, object]]:
+    """What the model says to each window alone."""
+    answers = []
+    for window in windows(load_audio(song)):
+        inputs = pipe.processor(audio=[window.samples], text=[QUESTION], sampling_rate=16_000, return_tensors="pt")
+        (text,) = pipe.processor.batch_decode(pipe.model.generate(**inputs), skip_special_tokens=True)
+        place = {"start_s": window.start_s, "end_s": window.end_s, "question": QUESTION}
+        answers.append({**place, "answer": text.strip()})
+    return answers
+
+
+FORMS: dict[str, Callable[[Path], object]] = {
+    "text path": str,
+    "path": Path,
+    "bytes": Path.read_bytes,
+    "array": lambda song: soundfile.read(song, dtype="float32")[0],
+    "float64 array": lambda song: soundfile.read(song)[0],
+    "stereo array": lambda song: np.stack([soundfile.read(song, dtype="float32")[0]] * 2),
+    "tensor": lambda song: torch.from_numpy(soundfile.read(song, dtype="float32")[0]),
+    "dict with array": lambda song: dict(zip(("array", "sampling_rate"), soundfile.read(song), strict=True)),
+    "undecoded column": lambda song: {"bytes": song.read_bytes(), "path": "song.wav"},
+    "dict with path": lambda song: {"bytes": None, "path": str(song)},
+    "dataset row": lambda song: {"audio": {"path": str(song), "bytes": None}, "clip_id": "song"},
+}
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_every_form_of_audio_gives_the_same_answers(
+    pipe: Pipeline, song: Path, form: str, expected: list[dict[str, object]]
+) -> None:
+    assert pipe(FORMS[form](song), question=QUESTION) == expected
+
+
+def test_other_sampling_rates_are_resampled(pipe: Pipeline, tmp_path: Path) -> None:
+    song = write_song(tmp_path / "song.flac", 12.0, 48_000)
+    array, rate = soundfile.read(song, dtype="float32")
+    answers = pipe({"array": array, "sampling_rate": rate}, question=QUESTION)
+    assert [one["end_s"] for one in answers] == [10.0, 12.0] and answers == pipe(song, question=QUESTION)
+
+
+@pytest.fixture
+def url(song: Path) -> Iterator[str]:
+    handler = functools.partial(SimpleHTTPRequestHandler, directory=song.parent)
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}/{song.name}"
+        server.shutdown()
+
+
+def test_a_url_is_fetched(pipe: Pipeline, url: str, expected: list[dict[str, object]]) -> None:
+    assert pipe(url, question=QUESTION) == expected
+
+
+@pytest.mark.parametrize("batch_size", [1, 3, 8])
+def test_lists_generators_and_datasets_are_answered_in_order(
+    pipe: Pipeline, song: Path, tmp_path: Path, batch_size: int, expected: list[dict[str, object]]
+) -> None:
+    import datasets
+    from transformers.pipelines.pt_utils import KeyDataset
+
+    other = write_song(tmp_path / "other.wav", 4.0, 16_000, 300.0)
+    both = [expected, pipe(other, question=QUESTION)]
+    settings = {"question": QUESTION, "batch_size": batch_size}
+    table = datasets.Dataset.from_list([{"audio": {"path": str(path), "bytes": None}} for path in (song, other)])
+    assert pipe([song, other], **settings) == both
+    assert pipe((song, other), **settings) == both
+    assert list(pipe((path for path in (song, other)), **settings)) == both
+    assert list(pipe(iter([song, other]), **settings)) == both
+    assert list(pipe(table, **settings)) == both
+    assert list(pipe(table.to_iterable_dataset(), **settings)) == both
+    assert list(pipe(KeyDataset(table, "audio"), **settings)) == both
+
+
+@pytest.mark.parametrize("batch_size", [1, 5])
+def test_questions_are_asked_of_every_window_or_come_with_the_row(
+    pipe: Pipeline, song: Path, batch_size: int, expected: list[dict[str, object]]
+) -> None:
+    two = pipe(song, question=[QUESTION, "Which instruments play?"], batch_size=batch_size)
+    assert [one["question"] for one in two] == [QUESTION, "Which instruments play?"] * 2
+    assert two[::2] == expected
+    rows = [{"audio": song, "question": QUESTION}, {"audio": song, "question": None}]
+    own, caption = pipe(rows, question="Why?", batch_size=batch_size)
+    assert own == expected and [one["question"] for one in caption] == [None, None]
+
+
+def test_settings_reach_generate(pipe: Pipeline, song: Path, folder: Path) -> None:
+    inputs = pipe.processor(audio=[load_audio(song)[:160_000]], text=[QUESTION], sampling_rate=16_000,
+                            return_tensors="pt")  # fmt: skip
+    tokens = pipe.model.generate(**inputs, num_beams=4, max_length=5)
+    (text,) = pipe.processor.batch_decode(tokens, skip_special_tokens=True)
+    assert pipe(song, question=QUESTION, num_beams=4, max_length=5)[0]["answer"] == text.strip()
+    fixed = pipeline(TASK, model=str(folder), num_beams=4, max_length=5)
+    assert fixed(song, question=QUESTION)[0]["answer"] == text.strip()
+
+
+def test_the_questions_about_a_window_share_its_convolutions(pipe: Pipeline, song: Path) -> None:
+    heard = []
+    hook = pipe.model.audio_encoder.register_forward_pre_hook(lambda module, args: heard.append(len(args[0])))
+    pipe(song, question=[QUESTION, "Why?", "Who?"], batch_size=6)
+    hook.remove()
+    assert heard == [2]
+
+
+@pytest.mark.parametrize(
+    ("audio", "said"),
+    [
+        ("absent.wav", "absent.wav: no such file"),
+        (b"no music", "not sound"),
+        (np.zeros(0, np.float32), "no samples"),
+        (np.full(100, np.nan, np.float32), "NaN"),
+        (np.zeros(100, np.int16), "int16"),
+        ({"array": np.zeros(100)}, "sampling_rate"),
+        ({"sound": 1}, "no array"),
+        ([1, 2, 3], "give a path"),
+    ],
+)
+def test_bad_audio_is_told(pipe: Pipeline, audio: object, said: str) -> None:
+    with pytest.raises(ValueError, match=said):
+        pipe(audio, question=QUESTION)
+
+
+def test_missing_packages_are_told(pipe: Pipeline, song: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "soundfile", None)
+    with pytest.raises(ImportError, match="pip install soundfile soxr"):
+        pipe(song, question=QUESTION)
+
+
+WITHOUT_DESCANT = """
+import json, sys
+sys.modules["descant"] = None
+from transformers import pipeline
+pipe = pipeline({task}model=sys.argv[1], trust_remote_code=True)
+print(json.dumps(pipe(sys.argv[2], question="What is the genre?")))
+assert not any(name.startswith("descant.") for name in sys.modules)
+if len(sys.argv) > 3:
+    pipe.save_pretrained(sys.argv[3])
+"""
+
+
+def answer_without_descant(tmp_path: Path, *arguments: Path, task: str = "") -> list[dict[str, object]]:
+    command = [sys.executable, "-c", WITHOUT_DESCANT.format(task=task), *map(str, arguments)]
+    environment = {"HF_HOME": str(tmp_path / "home"), "PATH": "", "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
+    done = subprocess.run(command, env=environment, cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def test_a_checkpoint_carries_its_pipeline_and_passes_it_on(
+    folder: Path, song: Path, tmp_path: Path, expected: list[dict[str, object]]
+) -> None:
+    assert answer_without_descant(tmp_path, folder, song, tmp_path / "saved") == expected
+    assert answer_without_descant(tmp_path, tmp_path / "saved", song, task=f"{TASK!r}, ") == expected
+
+
+@pytest.mark.parametrize("first", ["from transformers import AutoConfig", "from transformers import pipeline"])
+def test_descant_registers_the_pipeline_whatever_is_imported_first(folder: Path, first: str) -> None:
+    code = f"{first}\nimport sys, descant\nfrom transformers import pipeline\n"
+    code += f"pipe = pipeline({TASK!r}, model=sys.argv[1])\nassert 'descant' in type(pipe.model).__module__"
+    subprocess.run([sys.executable, "-c", code, str(folder)], check=True)

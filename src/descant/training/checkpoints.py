@@ -19,7 +19,7 @@ NOTHING_FREE = 2**20
 _CHECKPOINT = re.compile(r"checkpoint-(\d+)")
 
 
-class CheckpointError(RuntimeError):
+class CheckpointError(ValueError):
     """A checkpoint that cannot be written or gone on from; the message is one sentence for the user."""
 
 

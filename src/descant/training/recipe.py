@@ -54,12 +54,23 @@ class Stage:
 
 @dataclass(frozen=True)
 class Recipe:
-    """A training job. `settings` and `demo` are fields of `descant.training.arguments.TrainingSettings`."""
+    """A training job.
+
+    `settings`, and on top of them `demo` for the embedded corpus, are fields of
+    `descant.training.arguments.TrainingSettings`; `demo_stages` stand in for `stages` there.
+    """
 
     name: str
     stages: tuple[Stage, ...]
     settings: Mapping[str, Any] = field(default_factory=dict)
     demo: Mapping[str, Any] = field(default_factory=dict)
+    demo_stages: tuple[Stage, ...] = ()
+
+    def stages_for(self, dataset: str, config: str | None) -> tuple[Stage, ...]:
+        """The curriculum for a dataset: of one configuration where one is asked for."""
+        if config is not None:
+            return (Stage(config, 1),)
+        return self.demo_stages if dataset == "demo" and self.demo_stages else self.stages
 
     def defaults(self, demo: bool) -> dict[str, Any]:
         """The settings before a YAML file and the command line are read."""

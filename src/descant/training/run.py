@@ -17,8 +17,10 @@ from descant.data.feature_store import FeatureStore
 from descant.data.sources import Corpus, SplitRows, limit_clips, load_corpus
 from descant.training.arguments import TrainingSettings, parse_settings
 from descant.training.augmentation import augment_mel
+from descant.training.checkpoints import CheckpointError
 from descant.training.curriculum import CurriculumSampler, plan_stages
 from descant.training.features import keep_heard, prepare_features
+from descant.training.finite_loss import NonFiniteLossError
 from descant.training.lora import add_lora
 from descant.training.plan import print_plan
 from descant.training.recipe import Recipe, Stage
@@ -45,7 +47,11 @@ class TrainingData:
 
 
 def train(recipe: Recipe, argv: Sequence[str] | None = None) -> None:
-    """Run a recipe and end the program: status 0, 2 after a clear sentence on stderr, 130 when interrupted."""
+    """Run a recipe from the command line; the status tells how it ended.
+
+    0 when done, 1 when it broke off (a full disk, a loss that is not finite), 2 when refused, 130 when interrupted,
+    each with one sentence on stderr.
+    """
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
     transformers.logging.set_verbosity_warning()
     transformers.logging.disable_progress_bar()
@@ -56,6 +62,9 @@ def train(recipe: Recipe, argv: Sequence[str] | None = None) -> None:
     except ValueError as error:
         log.error("%s: %s", recipe.name, error)
         sys.exit(2)
+    except (CheckpointError, NonFiniteLossError) as error:
+        log.error("%s: %s", recipe.name, error)
+        sys.exit(1)
     except KeyboardInterrupt:
         log.error("%s: interrupted; the same command goes on from the last checkpoint", recipe.name)
         sys.exit(130)
@@ -64,7 +73,7 @@ def train(recipe: Recipe, argv: Sequence[str] | None = None) -> None:
 def run(recipe: Recipe, settings: TrainingSettings) -> Path:
     """Train, save and report; the folder of the finished model."""
     check_run_folder(recipe, settings)
-    stages = (Stage(settings.dataset_config, 1),) if settings.dataset_config else recipe.stages
+    stages = recipe.stages_for(settings.dataset, settings.dataset_config)
     corpus = load_corpus(settings.dataset, [stage.config for stage in stages], settings.audio_dir)
     if settings.max_clips:
         corpus = limit_clips(corpus, settings.max_clips)
@@ -75,7 +84,7 @@ def run(recipe: Recipe, settings: TrainingSettings) -> Path:
     print_plan(recipe, settings, data.corpus, data.curriculum, model)
     trainer = build_trainer(model, processor, data, settings)
     claim_run_folder(recipe, settings)
-    trainer.train(resume_from_checkpoint=checkpoint_to_resume(settings))
+    trainer.train(resume_from_checkpoint=settings.resume)
     folder = save(trainer, processor, data, settings)
     if settings.dataset == "demo" and settings.report and trainer.accelerator.is_main_process:
         from descant.training.report import report_demo
@@ -132,14 +141,6 @@ def build_validation(
     return Validation(
         tokenized, collator, processor, data.features, settings.per_device_eval_batch_size, settings.eval_answers
     )
-
-
-def checkpoint_to_resume(settings: TrainingSettings) -> str | None:
-    if settings.resume == "no":
-        return None
-    if settings.resume != "auto":
-        return settings.resume
-    return transformers.trainer_utils.get_last_checkpoint(settings.output_dir)
 
 
 def save(trainer: DescantTrainer, processor: ProcessorMixin, data: TrainingData, settings: TrainingSettings) -> Path:

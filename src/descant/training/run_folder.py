@@ -20,7 +20,8 @@ IDENTITY = (
 def identity(recipe: Recipe, settings: TrainingSettings) -> dict[str, Any]:
     """The recipe's name, its stages and the settings that decide the weights."""
     values = {name: getattr(settings, name) for name in IDENTITY}
-    stages = [[stage.config, stage.epochs] for stage in recipe.stages]
+    planned = recipe.stages_for(settings.dataset, settings.dataset_config)
+    stages = [[stage.config, stage.epochs] for stage in planned]
     return json.loads(json.dumps({"recipe": recipe.name, "stages": stages, **values}, default=str))
 
 
@@ -31,14 +32,14 @@ def check_run_folder(recipe: Recipe, settings: TrainingSettings) -> None:
         ValueError: names the folder, the first setting that differs, and the way out.
     """
     path = Path(settings.output_dir) / RUN_FILE
-    if not path.is_file() or settings.resume == "no":
+    if not path.is_file():
         return
     before, now = json.loads(path.read_text(encoding="utf-8")), identity(recipe, settings)
     for name, value in now.items():
         if before.get(name) != value:
             raise ValueError(
                 f"--output_dir {settings.output_dir} holds a run with {name} = {before.get(name)!r}, this one has "
-                f"{value!r}: choose another --output_dir, or --resume no to start over in it"
+                f"{value!r}: choose another --output_dir"
             )
 
 

@@ -2,19 +2,19 @@
 
 from typing import Any
 
-import torch
-from torch import nn
 from transformers import Seq2SeqTrainer
 from transformers.trainer_callback import PrinterCallback, ProgressCallback
 
+from descant.training.atomic_saving import AtomicSaving
 from descant.training.curriculum import CurriculumSampler
+from descant.training.finite_loss import FiniteLoss
 from descant.training.loss import smoothed_cross_entropy
 from descant.training.progress import ProgressBar, RunLog
 from descant.training.steps import rows_per_step
 from descant.training.validation import Validation
 
 
-class DescantTrainer(Seq2SeqTrainer):
+class DescantTrainer(FiniteLoss, AtomicSaving, Seq2SeqTrainer):
     """Trains any question-answering model of descant on tokenised rows.
 
     Args:
@@ -25,7 +25,6 @@ class DescantTrainer(Seq2SeqTrainer):
 
     def __init__(self, *, curriculum: CurriculumSampler, validation: Validation | None, **kwargs: Any) -> None:
         self.curriculum, self.validation = curriculum, validation
-        self.rows_in_step: list[torch.Tensor] = []
         args = kwargs["args"]
         if validation is None:
             args.eval_strategy = "no"
@@ -39,10 +38,9 @@ class DescantTrainer(Seq2SeqTrainer):
     def _get_train_sampler(self, train_dataset: Any = None) -> CurriculumSampler:
         return self.curriculum
 
-    def compute_loss(self, model: nn.Module, inputs: dict[str, torch.Tensor], *args: Any, **kwargs: Any) -> Any:
-        """Trainer's own, after taking the row numbers aside: a loss that is not finite names them."""
-        self.rows_in_step = [inputs.pop("row_index")]
-        return super().compute_loss(model, inputs, *args, **kwargs)
+    def describe_rows(self, rows: list[int]) -> str:
+        """The clips of a batch, for the message of a loss that is not finite."""
+        return "clips " + ", ".join(dict.fromkeys(self.train_dataset.rows[row].clip_id for row in rows))
 
     def evaluate(self, *_: Any, metric_key_prefix: str = "eval", **__: Any) -> dict[str, float]:
         """Loss over the validation rows, and scores of generated answers to some of them."""

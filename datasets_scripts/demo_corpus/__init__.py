@@ -1,0 +1,1 @@
+"""The parts of the demo corpus generator, run by make_demo_corpus.py."""

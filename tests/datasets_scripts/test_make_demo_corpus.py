@@ -1,0 +1,104 @@
+"""The demo corpus is made again from its seeds: facts and MIDI byte for byte, audio when decoded."""
+
+import ctypes.util
+import io
+import shutil
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+from descant.data.demo import demo_dir, facts
+
+SCRIPTS = Path(__file__).resolve().parents[2] / "datasets_scripts"
+SAMPLE = slice(7, None, 61)  # a clip of each split and of both soundfonts among them
+
+
+@pytest.fixture(scope="module")
+def generator():
+    sys.path.insert(0, str(SCRIPTS))
+    try:
+        import make_demo_corpus
+
+        yield make_demo_corpus
+    finally:
+        sys.path.remove(str(SCRIPTS))
+
+
+@pytest.fixture(scope="module")
+def plans(generator):
+    return generator.plan_corpus()
+
+
+@pytest.fixture
+def rendering_tools(generator):
+    from demo_corpus.sounds import SOUNDFONTS
+
+    missing = [] if shutil.which("mma") else ["mma"]
+    missing += [] if ctypes.util.find_library("fluidsynth") else ["libfluidsynth"]
+    missing += [path.name for path in SOUNDFONTS.values() if not path.is_file()]
+    if missing:
+        pytest.skip(f"not installed: {', '.join(missing)}")
+
+
+def test_tables_come_out_byte_for_byte(generator, plans, tmp_path):
+    midi_hashes = {row["clip_id"]: row["midi_sha256"] for row in facts()}
+    generator.write_tables(plans, midi_hashes, tmp_path)
+    for made in tmp_path.iterdir():
+        assert made.read_bytes() == (demo_dir() / made.name).read_bytes(), made.name
+
+
+def test_midi_comes_out_byte_for_byte(generator, plans, rendering_tools):
+    midi_hashes = {row["clip_id"]: row["midi_sha256"] for row in facts()}
+    for plan in plans[SAMPLE]:
+        assert generator.make_clip(plan, with_audio=False)[:2] == (plan.clip_id, midi_hashes[plan.clip_id])
+
+
+def test_audio_comes_out_equal_when_decoded(generator, plans, rendering_tools):
+    for plan in plans[SAMPLE]:
+        made, _ = soundfile.read(io.BytesIO(generator.make_clip(plan)[2]), dtype="float32")
+        kept, _ = soundfile.read(demo_dir() / "audio" / f"{plan.clip_id}.ogg", dtype="float32")
+        error_db = 10 * np.log10(np.mean((made - kept) ** 2) / np.mean(kept**2) + 1e-12)
+        assert error_db < -40, f"{plan.clip_id}: {error_db:.1f} dB"
+
+
+def test_midi_files_read_back_what_was_written(generator):
+    from demo_corpus.midi import Track, note, read_midi, write_midi
+
+    track = Track("lead", sorted(note(0, 96, 3, 60, 100) + note(200_000, 96, 3, 72, 90)))
+    empty, read = read_midi(write_midi([track], 120))
+    assert empty.events == [] and read == track
+
+
+def test_a_file_that_is_not_midi_is_refused(generator):
+    from demo_corpus.midi import read_midi
+
+    with pytest.raises(ValueError, match="not a MIDI file"):
+        read_midi(b"RIFF" + bytes(20))
+
+
+@pytest.mark.parametrize(
+    ("progression", "key", "names"),
+    [("major-flat-seven", "D", "D C G D D C G A7"), ("minor-descent", "A", "Am G F E7 Am G F E7")],
+)
+def test_chords_are_spelled_in_their_key(generator, progression, key, names):
+    from demo_corpus.chords import spell
+
+    assert " ".join(chord.name for chord in spell(progression, key)) == names
+
+
+def test_a_tune_keeps_to_scale_chords_and_range(generator):
+    import random
+
+    from demo_corpus.chords import scale, spell
+    from demo_corpus.grooves import GROOVES
+    from demo_corpus.melody import compose
+
+    waltz = next(groove for groove in GROOVES if groove.metre == "3/4")
+    chords, tones = spell("minor-epic", "E"), scale("E", "minor")
+    events = compose(chords, tones, waltz, (60, 81), random.Random(1))
+    keys = [event.message[1] for event in events if event.is_note_on]
+    assert len(keys) >= 16
+    assert all(60 <= key <= 81 and key % 12 in tones for key in keys)

@@ -1,0 +1,138 @@
+"""The card of a model: metadata for the Hub and text for people, rendered from the folder's facts."""
+
+import platform
+import re
+from collections.abc import Iterator
+from importlib.metadata import version
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import jinja2
+import torch
+from huggingface_hub import EvalResult, ModelCard, ModelCardData
+
+from descant.publish.facts import FACTS_FILE, ModelFacts, read_facts, read_json, write_json
+from descant.publish.licence import UNNAMED, choose_licence, is_non_commercial
+
+MARK = "<!-- Written by descant from the files beside it. Remove this line to keep changes of yours. -->"
+# Left by peft and by Trainer; neither says anything of this model.
+STUBS = ("# Model Card for Model ID", "generated automatically according to the information the Trainer")
+TASK = "audio-text-to-text"
+HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
+VERSIONS = ("descant", "torch", "transformers", "accelerate", "datasets", "peft")
+
+
+def write_card(
+    folder: str | Path, *, hardware: str | None = None, hours: float | None = None, base_model: str | None = None,
+    repo_id: str | None = None, licence: str | None = None,
+) -> Path:  # fmt: skip
+    """Writes README.md at the end of a training run, and `training_facts.json`, from which a push writes it again.
+
+    Args:
+        folder: the model folder, with its records (`run.json`, `training_data.json`, `scores.json`) in it.
+        hardware: such as `describe_hardware(world_size)`; hours: of training.
+        base_model: Hub id or folder that the weights began from.
+        repo_id: where it will be pushed; the example then names it.
+
+    Raises:
+        PublishError: see `read_facts` and `choose_licence`.
+    """
+    folder = Path(folder)
+    told = {"hardware": hardware, "hours": hours, "base_model": base_model and _public(base_model)}
+    told["run"] = {name: _public(value) for name, value in read_json(folder / "run.json").items()}
+    told["versions"] = {"python": platform.python_version(), **{name: version(name) for name in VERSIONS}}
+    before = read_json(folder / FACTS_FILE)
+    write_json(folder / FACTS_FILE, before | {name: value for name, value in told.items() if value})
+    facts = read_facts(folder)
+    path = folder / "README.md"
+    partial = folder / ".README.md.partial"
+    partial.write_text(render_card(facts, repo_id or folder.name, _licence_so_far(facts, licence)), encoding="utf-8")
+    partial.replace(path)
+    return path
+
+
+def describe_hardware(processes: int) -> str:
+    """Such as "2 × NVIDIA H200" or "1 process on x86_64 CPU"."""
+    if torch.cuda.is_available():
+        return f"{processes} × {torch.cuda.get_device_name()}"
+    return f"{processes} process{'es' if processes > 1 else ''} on {platform.machine()} CPU"
+
+
+def compose_card(facts: ModelFacts, repo_id: str, licence: str | None) -> str:
+    """The card to push: rendered anew, or the user's own text with the metadata that it lacks.
+
+    Raises:
+        PublishError: the licence asked for, or named in the user's own card, allows more than the data do.
+    """
+    path = facts.folder / "README.md"
+    own = ModelCard.load(path, ignore_metadata_errors=True) if path.is_file() else None
+    if own is None or MARK in own.content or any(stub in own.content for stub in STUBS):
+        written = own is not None and MARK in own.content and own.data.license not in UNNAMED
+        return render_card(
+            facts, repo_id, choose_licence(facts.datasets, licence or (own.data.license if written else None))
+        )
+    chosen = choose_licence(facts.datasets, licence or own.data.license)
+    for name, value in build_metadata(facts, repo_id, chosen).to_dict().items():
+        if own.data.get(name) is None or name == "license":
+            own.data[name] = value
+    return str(own)
+
+
+def render_card(facts: ModelFacts, repo_id: str, licence: str) -> str:
+    """YAML metadata and Markdown."""
+    text = files("descant.publish").joinpath("model_card.md.jinja").read_text(encoding="utf-8")
+    environment = jinja2.Environment(trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined)
+    environment.filters["cell"] = lambda value: str(_public(value)).replace("|", "\\|").replace("\n", " ")
+    body = environment.from_string(text).render(
+        facts=facts, repo_id=repo_id, licence=licence, mark=MARK, non_commercial=is_non_commercial(licence),
+        base_model=facts.base_model and _public(facts.base_model),
+    )  # fmt: skip
+    return f"---\n{build_metadata(facts, repo_id, licence).to_yaml()}\n---\n{body}\n"
+
+
+def build_metadata(facts: ModelFacts, repo_id: str, licence: str) -> ModelCardData:
+    """What the Hub reads: licence, task, library, base model, datasets, results."""
+    base = facts.base_model if facts.base_model and _is_hub_id(facts.base_model) else None
+    datasets = sorted({entry["id"] for entry in facts.datasets or [] if _is_hub_id(entry["id"])})
+    return ModelCardData(
+        language="en", license=licence, library_name="peft" if facts.is_adapter else "transformers",
+        pipeline_tag=TASK, base_model=base, datasets=datasets or None,
+        tags=["music", "music-captioning", "music-question-answering", "audio", "descant"],
+        model_name=repo_id.split("/")[-1], eval_results=list(_eval_results(facts)) or None,
+    )  # fmt: skip
+
+
+def _eval_results(facts: ModelFacts) -> Iterator[EvalResult]:
+    for scores in facts.scores:
+        dataset = scores.get("dataset") or "unspecified"
+        for name in scores.get("intervals", {}):
+            yield EvalResult(
+                task_type=TASK, dataset_type=dataset, dataset_name=dataset, dataset_config=scores.get("config"),
+                dataset_split=scores.get("split"), dataset_args={"items": scores["n"]}, metric_type=name,
+                metric_value=round(scores[name], 4), metric_name=f"{name} ({scores['protocol']} protocol)",
+            )  # fmt: skip
+    for split, report in facts.listening.items():
+        for kind, title in (("own", "own audio"), ("other", "another clip's audio"), ("deaf", "best without audio")):
+            yield EvalResult(
+                task_type=TASK, dataset_type="descant/demo", dataset_name="descant demo corpus", dataset_split=split,
+                dataset_args={"items": report["n"]}, metric_type="accuracy",
+                metric_value=round(report[kind]["value"], 2), metric_name=f"exact answers in percent, {title}",
+            )  # fmt: skip
+
+
+def _is_hub_id(name: str) -> bool:
+    return HUB_ID.fullmatch(name) is not None and not Path(name).exists() and not name.startswith("descant/")
+
+
+def _public(value: Any) -> Any:
+    """A value without the folders of this machine: of a path on it, the last name."""
+    if isinstance(value, str) and "/" in value and not _is_hub_id(value) and not value.startswith("descant/"):
+        return Path(value).name
+    return value
+
+
+def _licence_so_far(facts: ModelFacts, licence: str | None) -> str:
+    """At the end of training a licence may still be open: pushing will ask for it."""
+    open_yet = licence is None and not facts.datasets
+    return "unknown" if open_yet else choose_licence(facts.datasets, licence)

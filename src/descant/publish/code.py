@@ -1,0 +1,92 @@
+"""The files of a model's repository: weights, processor, records, and the code that loads them anywhere."""
+
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import descant.models
+from descant.publish.facts import FACTS_FILE, LISTENING_FILE, SCORES_FILE, ModelFacts, PublishError, read_json
+
+# Top-level files only. Pickles (training_args.bin, optimizer.pt) and a run's checkpoints stay at home.
+PUBLISHED = (
+    "config.json", "generation_config.json", "*.safetensors", "*.safetensors.index.json", "adapter_config.json",
+    "processor_config.json", "preprocessor_config.json", "tokenizer*.json", "special_tokens_map.json",
+    "added_tokens.json", "vocab.json", "merges.txt", "*.model", "chat_template.jinja", "training_data.json",
+    "training_clips.txt.gz", FACTS_FILE, SCORES_FILE, LISTENING_FILE, "training_log.jsonl", "loss.png",
+)  # fmt: skip
+REMOTE_CODE = ("config.json", "processor_config.json", "preprocessor_config.json", "tokenizer_config.json")
+
+Content = Path | bytes
+
+
+def collect_files(facts: ModelFacts, card: str) -> dict[str, Content]:
+    """Everything that goes into the repository, by its path there.
+
+    Raises:
+        PublishError: code that the configuration names is nowhere to be found, or an adapter's base is a local folder.
+    """
+    files: dict[str, Content] = {}
+    for pattern in PUBLISHED:
+        files.update({path.name: path for path in sorted(facts.folder.glob(pattern)) if path.is_file()})
+    files.update(collect_code(facts))
+    if facts.is_adapter:
+        files["adapter_config.json"] = _adapter_config(facts)
+    return {**files, "README.md": card.encode()}
+
+
+def collect_code(facts: ModelFacts) -> dict[str, Path]:
+    """The Python files that `auto_map` and `custom_pipelines` name, and those that they import beside them.
+
+    The folder's own copy goes before descant's: it was written together with the weights.
+    """
+    wanted = sorted({name for file in REMOTE_CODE for name in _named_modules(read_json(facts.folder / file))})
+    found: dict[str, Path] = {}
+    while wanted:
+        module = wanted.pop()
+        if f"{module}.py" not in found:
+            path = found[f"{module}.py"] = _find_module(facts, module)
+            wanted += re.findall(r"^\s*from \.(\w+) import", path.read_text(encoding="utf-8"), flags=re.MULTILINE)
+    return found
+
+
+def _named_modules(value: Any) -> Iterator[str]:
+    """Module names in the `auto_map`s and `custom_pipelines` of a configuration, however deep they lie."""
+    if isinstance(value, dict):
+        for key, inner in value.items():
+            if key == "auto_map":
+                # "repo--module.Class" names code of another repository: that repository carries it.
+                references = [r for r in _strings(inner) if "--" not in r]
+                yield from (reference.split(".")[0] for reference in references)
+            elif key == "custom_pipelines":
+                yield from (one["impl"].split(".")[0] for one in inner.values())
+            else:
+                yield from _named_modules(inner)
+
+
+def _strings(value: Any) -> Iterator[str]:
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, dict | list):
+        for inner in value.values() if isinstance(value, dict) else value:
+            yield from _strings(inner)
+
+
+def _find_module(facts: ModelFacts, module: str) -> Path:
+    beside = facts.folder / f"{module}.py"
+    if beside.is_file():
+        return beside
+    for path in sorted(Path(descant.models.__path__[0]).glob(f"*/{module}.py")):
+        return path
+    raise PublishError(f"{facts.folder} names the code {module}.py, which is neither there nor in descant")
+
+
+def _adapter_config(facts: ModelFacts) -> bytes:
+    if facts.base_model is None or Path(facts.base_model).exists():
+        raise PublishError(
+            f"the adapter's base model is {facts.base_model or 'not named'}: publish that first and give its id "
+            "with --base-model, for whoever loads the adapter needs it"
+        )
+    config = read_json(facts.folder / "adapter_config.json")
+    return json.dumps({**config, "base_model_name_or_path": facts.base_model}, indent=2, sort_keys=True).encode()

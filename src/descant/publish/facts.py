@@ -1,0 +1,118 @@
+"""What a model folder says of itself: the facts that its card states."""
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from safetensors import safe_open
+
+FACTS_FILE = "training_facts.json"
+DATA_FILE = "training_data.json"
+RUN_FILE = "run.json"
+SCORES_FILE = "scores.json"
+LISTENING_FILE = "listening.json"
+
+
+class PublishError(ValueError):
+    """A folder that cannot be published, or a Hub that refuses it; the message is one sentence for the user."""
+
+
+@dataclass(frozen=True)
+class ModelFacts:
+    """Everything a card can state. What the folder does not say stays empty, and the card leaves it out."""
+
+    folder: Path
+    is_adapter: bool
+    processor_class: str
+    parameters: int
+    sampling_rate: int
+    window_s: float
+    base_model: str | None
+    datasets: list[dict[str, Any]] | None
+    recipe: str | None
+    stages: list[list[Any]]
+    settings: dict[str, Any]
+    hardware: str | None
+    hours: float | None
+    versions: dict[str, str] = field(default_factory=dict)
+    scores: list[dict[str, Any]] = field(default_factory=list)
+    listening: dict[str, dict[str, Any]] = field(default_factory=dict)
+
+
+def read_facts(folder: str | Path, base_model: str | None = None) -> ModelFacts:
+    """Reads the processor's settings, weights' headers and the records that training and scoring left in `folder`.
+
+    Args:
+        base_model: the Hub id to name as the base, where the folder names none or a local path.
+
+    Raises:
+        PublishError: no weights or no processor in it, or a record that is not JSON.
+    """
+    folder = Path(folder)
+    parameters = count_parameters(folder)
+    adapter = read_json(folder / "adapter_config.json")
+    run, told = read_json(folder / RUN_FILE), read_json(folder / FACTS_FILE)
+    run = run or told.get("run", {})
+    stages = run.get("stages", [])
+    settings = {name: value for name, value in run.items() if name not in ("recipe", "stages")}
+    named = (base_model, adapter.get("base_model_name_or_path"), told.get("base_model"), settings.get("init_from"))
+    scores = read_json(folder / SCORES_FILE)
+    processor = read_json(folder / "processor_config.json")
+    if not processor:
+        raise PublishError(f"{folder} holds no processor_config.json: save the processor beside the model")
+    return ModelFacts(
+        folder=folder,
+        is_adapter=bool(adapter),
+        processor_class=processor["processor_class"],
+        parameters=parameters,
+        sampling_rate=processor["feature_extractor"]["sampling_rate"],
+        window_s=processor["feature_extractor"]["window_s"],
+        base_model=next((name for name in named if name), None),
+        datasets=read_json(folder / DATA_FILE) or None,
+        recipe=run.get("recipe"),
+        stages=stages,
+        settings={name: value for name, value in settings.items() if value is not None},
+        hardware=told.get("hardware"),
+        hours=told.get("hours"),
+        versions=told.get("versions", {}),
+        scores=[scores] if isinstance(scores, dict) and scores else list(scores),
+        listening=read_json(folder / LISTENING_FILE),
+    )
+
+
+def count_parameters(folder: Path) -> int:
+    """Numbers stored in the folder's safetensors files; tied weights count once.
+
+    Raises:
+        PublishError: there are none.
+    """
+    files = sorted(folder.glob("*.safetensors"))
+    if not files:
+        raise PublishError(
+            f"{folder} holds no model.safetensors and no adapter_model.safetensors: "
+            "give the folder that save_pretrained or a recipe wrote"
+        )
+    total = 0
+    for file in files:
+        with safe_open(file, framework="pt") as weights:
+            total += sum(math.prod(weights.get_slice(name).get_shape()) for name in weights.keys())  # noqa: SIM118
+    return total
+
+
+def read_json(path: Path) -> Any:
+    """A JSON file's content; an empty dictionary where there is no such file."""
+    if not path.is_file():
+        return {}
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise PublishError(f"{path} is not JSON ({error}): write it again or remove it") from error
+
+
+def write_json(path: Path, value: Mapping[str, Any]) -> None:
+    partial = path.with_name(f".{path.name}.partial")
+    partial.write_text(json.dumps(value, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+    partial.replace(path)

@@ -1,0 +1,122 @@
+"""Pushes a model folder to the Hub in one commit, patiently."""
+
+import logging
+from collections.abc import Callable
+from fnmatch import fnmatch
+from pathlib import Path
+from time import sleep
+from typing import TypeVar
+
+from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi, RepoUrl
+from huggingface_hub.errors import HfHubHTTPError, HFValidationError, RepositoryNotFoundError
+
+from descant.publish.card import compose_card
+from descant.publish.code import PUBLISHED, Content, collect_files
+from descant.publish.facts import PublishError, read_facts
+
+log = logging.getLogger(__name__)
+
+Result = TypeVar("Result")
+# The class above all network errors of the client: httpx's in huggingface_hub 1, httpx2's in 2.
+NetworkError = HfHubHTTPError.__mro__[1]
+TRANSIENT = (408, 429, 500, 502, 503, 504)
+DENIED = (401, 402, 403)
+WAITS_S = (1, 2, 4, 8, 16, 32)
+
+
+def publish_folder(
+    folder: str | Path, repo_id: str, *, private: bool = False, licence: str | None = None,
+    base_model: str | None = None, message: str | None = None, api: HfApi | None = None,
+) -> str:  # fmt: skip
+    """Pushes a model or adapter folder with its card and code; returns the address of the commit.
+
+    All files arrive in one commit or none does. Files of an earlier push that are no longer part of the model go in
+    the same commit; files that somebody else put there stay.
+
+    Args:
+        repo_id: "name/model", or "model" under the name of the token's owner.
+        licence: stricter than or equal to what the training data ask for; None takes just that.
+        base_model: the Hub id of an adapter's base, where the folder names a local path.
+
+    Raises:
+        PublishError: nothing publishable in the folder, a licence that the data forbid, no permission, or a Hub that
+            stays out of reach.
+    """
+    api = api or HfApi()
+    facts = read_facts(folder, base_model)
+    compose_card(facts, repo_id, licence)  # refuses a wrong licence before anything reaches the Hub
+    repo = check_push(repo_id, private=private, api=api)
+    files = collect_files(facts, compose_card(facts, repo, licence))
+
+    def commit() -> str:
+        operations = _operations(api, repo, files)
+        return api.create_commit(repo, operations, commit_message=message or f"Publish {Path(folder).name}").commit_url
+
+    return _patiently(commit, api, repo)
+
+
+def check_push(repo_id: str, *, private: bool = False, api: HfApi | None = None) -> str:
+    """Makes sure that one can write to `repo_id`, and creates it; returns its full id.
+
+    For the start of a training run: a missing permission shows before hours are spent.
+
+    Raises:
+        PublishError: in one sentence what is missing.
+    """
+    api = api or HfApi()
+    try:
+        url: RepoUrl = _patiently(lambda: api.create_repo(repo_id, private=private, exist_ok=True), api, repo_id)
+    except HFValidationError as error:
+        raise PublishError(f"{repo_id!r} is no name for a repository: {str(error).splitlines()[0]}") from error
+
+    def ask_where_to_upload() -> None:
+        # Answered to those who may write only, and changes nothing.
+        api.preupload_lfs_files(url.repo_id, [CommitOperationAdd("README.md", b"")])
+
+    _patiently(ask_where_to_upload, api, url.repo_id)
+    return url.repo_id
+
+
+def _operations(
+    api: HfApi, repo_id: str, files: dict[str, Content]
+) -> list[CommitOperationAdd | CommitOperationDelete]:
+    """Made anew for each attempt: after a lost answer, what the Hub has already is left out by the client."""
+    additions = [CommitOperationAdd(path, content) for path, content in sorted(files.items())]
+    present = api.list_repo_files(repo_id)
+    ours = [path for path in present if any(fnmatch(path, pattern) for pattern in PUBLISHED)]
+    return additions + [CommitOperationDelete(path) for path in ours if path not in files and "/" not in path]
+
+
+def _patiently(call: Callable[[], Result], api: HfApi, repo_id: str) -> Result:
+    """The result of `call`, tried again after errors that pass: 429, 5xx, broken connections."""
+    for wait in (*WAITS_S, None):
+        try:
+            return call()
+        except HfHubHTTPError as error:
+            status = error.response.status_code if error.response is not None else 0
+            if status in DENIED or isinstance(error, RepositoryNotFoundError):
+                raise _denied(api, repo_id) from error
+            if status not in TRANSIENT:
+                raise PublishError(f"{api.endpoint} refused {repo_id}: {_first_line(error)}") from error
+            problem: Exception = error
+        except NetworkError as error:
+            problem = error
+        if wait is None:
+            raise PublishError(
+                f"{api.endpoint} could not be reached for {repo_id} in {len(WAITS_S) + 1} attempts "
+                f"({_first_line(problem)}): nothing was published, try again later"
+            ) from problem
+        log.warning("%s: %s; trying again in %d s", repo_id, _first_line(problem), wait)
+        sleep(wait)
+    raise AssertionError("the last attempt returns or raises")
+
+
+def _denied(api: HfApi, repo_id: str) -> PublishError:
+    return PublishError(
+        f"no permission to write to {repo_id} on {api.endpoint}: log in with a token that may write there "
+        "(`hf auth login`, or HF_TOKEN), or choose a repository of yours"
+    )
+
+
+def _first_line(error: Exception) -> str:
+    return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)

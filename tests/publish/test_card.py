@@ -1,0 +1,134 @@
+"""Cards state the folder's facts, in the Hub's format, and nothing of this machine."""
+
+import json
+
+import pytest
+from huggingface_hub import ModelCard
+
+from descant.publish.card import compose_card, describe_hardware, write_card
+from descant.publish.facts import PublishError, read_facts
+
+
+def card_of(folder, **options):
+    return ModelCard(
+        compose_card(read_facts(folder, options.pop("base_model", None)), "tester/m", options.get("licence"))
+    )
+
+
+def test_metadata_are_what_the_hub_reads(model_folder):
+    data = card_of(model_folder, base_model="tester/base").data
+    assert (data.license, data.library_name, data.pipeline_tag) == (
+        "cc-by-nc-4.0",
+        "transformers",
+        "audio-text-to-text",
+    )
+    assert (data.base_model, data.datasets) == ("tester/base", ["tester/music"])
+    results = {result.metric_type: result for result in data.eval_results}
+    assert results["bleu1"].metric_value == 0.2912
+    assert results["bleu1"].metric_name == "bleu1 (lp_musiccaps protocol)"
+    assert results["length_avg"].dataset_split == "test"
+
+
+def test_text_states_data_recipe_scores_and_lengths(model_folder):
+    write_card(model_folder, hardware="2 × NVIDIA H200", hours=1.5)
+    text = (model_folder / "README.md").read_text()
+    for fact in (
+        "| tester/music | short | abc | 2,663 | cc-by-nc-4.0 |",
+        "| Recipe | mi_all |",
+        "all (100 of the recipe's epochs)",
+        "| `learning_rate` | 0.0001 |",
+        "| Hardware | 2 × NVIDIA H200 |",
+        "| Hours | 1.50 |",
+        "**lp_musiccaps** protocol on tester/music, short, test split, 2,858 items",
+        "| bleu1 | 0.2912 | 0.2800 – 0.3000 |",
+        "| length_avg | 44.1000 |",
+        "may not be used commercially",
+    ):
+        assert fact in text
+
+
+def test_tables_are_markdown_tables(model_folder):
+    write_card(model_folder, hardware="CPU")
+    lines = (model_folder / "README.md").read_text().splitlines()
+    for number, line in enumerate(lines):
+        if line.startswith("|--"):
+            assert lines[number - 1].startswith("|") and lines[number - 2] == ""
+            assert lines[number + 1].count("|") == line.count("|")
+
+
+def test_folders_of_this_machine_are_not_published(model_folder):
+    write_card(model_folder, base_model=str(model_folder))
+    for name in ("README.md", "training_facts.json"):
+        text = (model_folder / name).read_text()
+        assert "/home/someone" not in text and str(model_folder.parent) not in text
+    assert "| Started from | mi_all |" in (model_folder / "README.md").read_text()
+
+
+def test_pushing_renders_again_what_training_told_without_the_runs_own_file(model_folder):
+    write_card(model_folder, hardware="2 × NVIDIA H200")
+    (model_folder / "run.json").unlink()
+    text = card_of(model_folder).content
+    assert "| Hardware | 2 × NVIDIA H200 |" in text and "| Recipe | mi_all |" in text
+    assert 'from_pretrained("tester/m", trust_remote_code=True)' in text
+
+
+def test_card_of_ones_own_is_kept_and_completed(model_folder):
+    (model_folder / "README.md").write_text("---\nlanguage: fr\ntags: [mine]\n---\n# My own words\n")
+    card = card_of(model_folder)
+    assert "# My own words" in card.content and "## Use it" not in card.content
+    assert (card.data.language, card.data.license, card.data.tags) == ("fr", "cc-by-nc-4.0", ["mine"])
+    assert card.data.pipeline_tag == "audio-text-to-text"
+
+
+def test_freer_licence_in_a_card_of_ones_own_is_refused(model_folder):
+    (model_folder / "README.md").write_text("---\nlicense: mit\n---\n# My own words\n")
+    with pytest.raises(PublishError, match="cannot be published as mit"):
+        card_of(model_folder)
+
+
+@pytest.mark.parametrize(
+    "stub",
+    [
+        "# Model Card for Model ID",
+        "This model card has been generated automatically according to the information the Trainer had access to.",
+    ],
+)
+def test_cards_that_libraries_leave_are_replaced(model_folder, stub):
+    (model_folder / "README.md").write_text(f"---\nlicense: mit\n---\n{stub}\n")
+    assert "## Use it" in card_of(model_folder).content
+
+
+def test_listening_scores_appear_with_the_controls(model_folder):
+    interval = {"value": 71.23, "low": 70.0, "high": 72.0}
+    report = {"own": interval, "deaf": {**interval, "value": 40.0}, "other": {**interval, "value": 38.0}, "n": 900}
+    (model_folder / "listening.json").write_text(json.dumps({"test": report}))
+    card = card_of(model_folder)
+    assert "| another clip | 38.0 | 70.0 – 72.0 |" in card.content
+    assert "exact answers in percent, another clip's audio" in [r.metric_name for r in card.data.eval_results]
+
+
+def test_card_without_records_says_that_there_are_none(model_folder):
+    for name in ("training_data", "scores", "run"):
+        (model_folder / f"{name}.json").unlink()
+    path = write_card(model_folder)
+    assert "not recorded here" in path.read_text() and "None recorded" in path.read_text()
+    with pytest.raises(PublishError, match="nothing says what the model was trained on"):
+        card_of(model_folder)
+
+
+def test_folder_without_weights_or_processor_is_refused(model_folder, tmp_path):
+    with pytest.raises(PublishError, match=r"holds no model.safetensors"):
+        read_facts(tmp_path)
+    (model_folder / "processor_config.json").unlink()
+    with pytest.raises(PublishError, match=r"holds no processor_config.json"):
+        read_facts(model_folder)
+
+
+def test_broken_record_is_named(model_folder):
+    (model_folder / "scores.json").write_text("{")
+    with pytest.raises(PublishError, match=r"scores.json is not JSON"):
+        read_facts(model_folder)
+
+
+def test_hardware_is_described_in_words():
+    assert describe_hardware(2)[0] == "2"

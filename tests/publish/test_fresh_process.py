@@ -1,0 +1,76 @@
+"""What was pushed answers alike in a process where descant cannot be imported."""
+
+import json
+import re
+import sys
+
+import pytest
+import soundfile
+from hub import LocalHub
+from tiny import write_song
+from transformers import AutoModelForSeq2SeqLM
+
+import descant  # noqa: F401 - registers the classes for the Auto class above
+from descant.models.lp_music_caps import LPMusicCapsProcessor
+from descant.publish import publish_folder
+
+QUESTION = "What is the genre?"
+# `None` in sys.modules makes the import fail, as where the package is not installed.
+ELSEWHERE = """
+import sys; sys.modules["descant"] = None
+import json, soundfile, torch
+from transformers import AutoModelForSeq2SeqLM, AutoProcessor
+audio, rate = soundfile.read(sys.argv[1], dtype="float32")
+found = {}
+for repo in ("tester/model", "tester/adapter"):
+    model = AutoModelForSeq2SeqLM.from_pretrained(repo, trust_remote_code=True)
+    processor = AutoProcessor.from_pretrained(repo, trust_remote_code=True)
+    inputs = processor(audio=[audio], text=[sys.argv[2]], sampling_rate=rate, return_tensors="pt")
+    found[repo] = model.generate(**inputs)[0].tolist()
+exec(open(sys.argv[3]).read())
+print(json.dumps(found))
+"""
+
+
+def answer(folder, audio):
+    model = AutoModelForSeq2SeqLM.from_pretrained(folder).eval()
+    inputs = LPMusicCapsProcessor.from_pretrained(folder)(
+        audio=[audio], text=[QUESTION], sampling_rate=16_000, return_tensors="pt"
+    )
+    return model.generate(**inputs)[0].tolist()
+
+
+@pytest.fixture
+def hub():
+    with LocalHub() as hub:
+        yield hub
+
+
+def test_model_adapter_and_the_cards_example_answer_without_descant(
+    hub, model_folder, adapter_folder, tmp_path, monkeypatch
+):
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_DISABLE_XET", True)
+    song = write_song(tmp_path / "song.wav", seconds=10, rate=16_000)
+    audio, _ = soundfile.read(song, dtype="float32")
+    expected = {"tester/model": answer(model_folder, audio), "tester/adapter": answer(adapter_folder, audio)}
+    assert expected["tester/adapter"] != answer(tmp_path / "base", audio)  # the adapter is heard
+
+    publish_folder(model_folder, "tester/model", api=hub.api())
+    publish_folder(tmp_path / "base", "tester/base", licence="apache-2.0", api=hub.api())
+    publish_folder(adapter_folder, "tester/adapter", base_model="tester/base", api=hub.api())
+    example = re.search(r"```python\n(.*?)```", hub.files("tester/model")["README.md"].decode(), flags=re.DOTALL)
+    (tmp_path / "example.py").write_text(example[1])
+    done = hub.run(
+        tmp_path / "home", "-c", ELSEWHERE, song, QUESTION, tmp_path / "example.py", timeout=300, cwd=tmp_path
+    )
+    assert done.returncode == 0, done.stderr
+    *printed, found = done.stdout.splitlines()
+    assert json.loads(found) == expected
+    assert printed  # what the card's example printed
+
+
+def test_repositories_code_imports_only_what_a_model_may(model_folder):
+    allowed = {"torch", "torchaudio", "transformers", "numpy", "soundfile", "soxr", *sys.stdlib_module_names}
+    for path in model_folder.glob("*.py"):
+        imported = re.findall(r"^\s*(?:from|import) (\w+)", path.read_text(), flags=re.MULTILINE)
+        assert set(imported) <= allowed, path.name

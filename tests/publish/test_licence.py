@@ -1,0 +1,47 @@
+"""A model's licence is never freer than its data's."""
+
+import pytest
+
+from descant.publish.facts import PublishError
+from descant.publish.licence import choose_licence
+
+
+def data(*licences):
+    return [{"id": f"data{number}", "licence": licence} for number, licence in enumerate(licences)]
+
+
+@pytest.mark.parametrize(
+    "licence", ["cc-by-nc-4.0", "CC BY-NC 4.0", "cc_by_nc_sa_4.0", ["mit", "cc-by-nc-nd-4.0"], "non-commercial"]
+)
+def test_any_data_for_non_commercial_use_make_the_model_so(licence):
+    assert choose_licence(data("mit", licence)) == "cc-by-nc-4.0"
+
+
+@pytest.mark.parametrize("wanted", ["mit", "apache-2.0", "cc-by-4.0", "cc-by-sa-4.0", "openrail", "unknown"])
+def test_freer_licence_than_the_data_is_refused_by_name(wanted):
+    with pytest.raises(PublishError, match=f"trained on data1, .*cannot be published as {wanted}"):
+        choose_licence(data("mit", "cc-by-nc-4.0"), wanted)
+
+
+def test_stricter_non_commercial_licence_may_be_asked_for():
+    assert choose_licence(data("cc-by-nc-4.0"), "CC BY-NC-SA 4.0") == "cc-by-nc-sa-4.0"
+
+
+def test_free_data_leave_the_choice():
+    assert choose_licence(data("mit", "cc0-1.0")) == "apache-2.0"
+    assert choose_licence(data("mit", "cc-by-sa-4.0")) == "cc-by-sa-4.0"
+    assert choose_licence(data("mit"), "MIT") == "mit"
+
+
+@pytest.mark.parametrize("licence", ["unknown", None, "", "other"])
+def test_data_of_unnamed_licence_need_a_decision(licence):
+    with pytest.raises(PublishError, match="nothing says the licence of data1: give"):
+        choose_licence(data("mit", licence))
+    assert choose_licence(data(licence), "mit") == "mit"
+
+
+@pytest.mark.parametrize("datasets", [None, []])
+def test_unrecorded_training_needs_a_decision(datasets):
+    with pytest.raises(PublishError, match="nothing says what the model was trained on"):
+        choose_licence(datasets)
+    assert choose_licence(datasets, "mit") == "mit"

@@ -1,0 +1,108 @@
+"""Pushing to a Hub over HTTP: one commit, patient, plain about what is missing."""
+
+import pytest
+from huggingface_hub import CommitOperationAdd
+
+from descant.publish import PublishError, check_push, hub, publish_folder
+
+REPO = "tester/m"
+
+
+@pytest.fixture
+def waits(monkeypatch):
+    seconds = []
+    monkeypatch.setattr(hub, "sleep", seconds.append)
+    # The client's own patience with uploads, which would make these tests slow.
+    monkeypatch.setattr("huggingface_hub.utils._http.time.sleep", lambda _: None)
+    return seconds
+
+
+def test_everything_arrives_in_one_commit(local_hub, model_folder):
+    url = publish_folder(model_folder, REPO, message="First")
+    assert url.startswith(f"{local_hub.url}/{REPO}/commit/")
+    assert local_hub.commits(REPO) == ["initial commit", "First"]
+    pushed = local_hub.files(REPO)
+    assert pushed["model.safetensors"] == (model_folder / "model.safetensors").read_bytes()
+    assert b"license: cc-by-nc-4.0" in pushed["README.md"]
+
+
+def test_pushing_the_same_again_makes_no_commit(local_hub, model_folder):
+    publish_folder(model_folder, REPO)
+    publish_folder(model_folder, REPO)
+    assert len(local_hub.commits(REPO)) == 2
+
+
+def test_files_of_an_earlier_model_go_and_those_of_others_stay(local_hub, model_folder):
+    publish_folder(model_folder, REPO)
+    extra = [CommitOperationAdd("model-00001-of-00002.safetensors", b"old"), CommitOperationAdd("notes.md", b"kept")]
+    local_hub.api().create_commit(REPO, extra, commit_message="by hand")
+    (model_folder / "scores.json").unlink()
+    publish_folder(model_folder, REPO)
+    names = local_hub.files(REPO).keys()
+    assert "notes.md" in names and "model-00001-of-00002.safetensors" not in names and "scores.json" not in names
+
+
+@pytest.mark.parametrize("kind", [429, 500, 503, "reset"])
+@pytest.mark.parametrize("where", ["repos/create", "preupload", "objects/batch", "/_lfs/", "/commit/"])
+def test_errors_that_pass_are_waited_out_and_leave_one_commit(local_hub, model_folder, waits, kind, where):
+    local_hub.fail(kind, where=where, times=2)
+    publish_folder(model_folder, REPO)
+    assert len(local_hub.commits(REPO)) == 2
+    assert not local_hub.faults[0].times
+
+
+def test_commit_whose_answer_is_lost_is_not_made_twice(local_hub, model_folder, waits):
+    local_hub.fail("lost", where="/commit/")
+    publish_folder(model_folder, REPO)
+    assert len(local_hub.commits(REPO)) == 2
+    assert waits == [1]
+
+
+def test_hub_that_stays_away_leaves_nothing_and_says_so(local_hub, model_folder, waits):
+    local_hub.fail(503, where="/commit/", times=99)
+    with pytest.raises(PublishError, match="could not be reached for tester/m in 7 attempts .* nothing was published"):
+        publish_folder(model_folder, REPO)
+    assert local_hub.commits(REPO) == ["initial commit"]
+    assert waits == [1, 2, 4, 8, 16, 32]
+
+
+def test_missing_permission_is_one_sentence_before_anything_is_sent(local_hub, model_folder):
+    with pytest.raises(PublishError, match="no permission to write to somebody/m .*: log in with a token") as said:
+        publish_folder(model_folder, "somebody/m")
+    assert "\n" not in str(said.value)
+    assert ("model", "somebody/m") not in local_hub.store.repos
+
+
+def test_repository_of_somebody_else_is_found_out_by_asking(local_hub):
+    local_hub.store.create("model", "somebody/m", private=False)
+    with pytest.raises(PublishError, match="no permission to write to somebody/m"):
+        check_push("somebody/m")
+
+
+def test_token_that_may_not_write_is_found_out(local_hub):
+    with pytest.raises(PublishError, match="no permission"):
+        check_push(REPO, api=local_hub.api(token="hf_wrong"))
+
+
+def test_forbidden_upload_is_not_tried_again(local_hub, model_folder, waits):
+    local_hub.fail(403, where="/commit/")
+    with pytest.raises(PublishError, match="no permission"):
+        publish_folder(model_folder, REPO)
+    assert waits == [] and local_hub.commits(REPO) == ["initial commit"]
+
+
+@pytest.mark.parametrize("name", ["a/b/c", "bad name/x", "-x/--"])
+def test_impossible_name_is_refused(local_hub, name):
+    with pytest.raises(PublishError, match="no name for a repository"):
+        check_push(name)
+
+
+def test_freer_licence_reaches_no_hub(local_hub, model_folder):
+    with pytest.raises(PublishError, match="cannot be published as mit"):
+        publish_folder(model_folder, REPO, licence="mit")
+    assert local_hub.requests == []
+
+
+def test_new_repository_is_private_when_asked(local_hub, model_folder):
+    publish_folder(model_folder, "m", private=True)
+    assert local_hub.store.repo("model", REPO).private

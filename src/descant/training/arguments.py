@@ -46,6 +46,7 @@ class TrainingSettings(Seq2SeqTrainingArguments):
     eval_rows: int = field(default=1000, metadata={"help": "validation rows that give the loss (0: none)"})
     eval_answers: int = field(default=64, metadata={"help": "validation rows that are answered and scored (0: none)"})
     report: bool = field(default=True, metadata={"help": "answer and score the demo's held-out clips at the end"})
+    publish: bool = field(default=False, init=False)
     lora: bool = field(default=False, metadata={"help": "train LoRA adapters and the audio convolutions only"})
     lora_rank: int = field(default=16, metadata={"help": "rank of the LoRA matrices"})
     demo: bool = field(default=False, metadata={"help": "the embedded corpus and a small model"})
@@ -71,6 +72,8 @@ def parse_settings(recipe: Recipe, argv: Sequence[str] | None = None) -> Trainin
     parser.set_defaults(**{**recipe.defaults(demo), "demo": demo, **overrides})
     _refuse_unknown_flags(parser, rest)
     (settings,) = parser.parse_args_into_dataclasses(args=rest)
+    # Trainer would push by itself, file by file and with a card of its own: the finished folder is pushed instead.
+    settings.publish, settings.push_to_hub = settings.push_to_hub, False
     settings.dataloader_pin_memory &= settings.device.type == "cuda"
     if settings.dataset is None:
         parser.error("no data given: pass --dataset FOLDER|FILE.csv|HUB_ID, or --demo for the embedded corpus")

@@ -3,6 +3,7 @@
 import logging
 import os
 import sys
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,11 +21,11 @@ from descant.training.augmentation import augment_mel
 from descant.training.checkpoints import CheckpointError
 from descant.training.curriculum import CurriculumSampler, plan_stages
 from descant.training.features import keep_heard, prepare_features
+from descant.training.finish import check_hub, describe_and_push, save_model
 from descant.training.finite_loss import NonFiniteLossError
 from descant.training.lora import add_lora
 from descant.training.plan import print_plan
 from descant.training.recipe import Recipe, Stage
-from descant.training.records import describe_data, write_records
 from descant.training.rows import TokenizedRows, concatenate_configs
 from descant.training.run_folder import check_run_folder, claim_run_folder
 from descant.training.start import load_start
@@ -74,6 +75,7 @@ def run(recipe: Recipe, settings: TrainingSettings) -> Path:
     """Train, save and report; the folder of the finished model."""
     check_run_folder(recipe, settings)
     stages = recipe.stages_for(settings.dataset, settings.dataset_config)
+    check_hub(settings)
     corpus = load_corpus(settings.dataset, [stage.config for stage in stages], settings.audio_dir)
     if settings.max_clips:
         corpus = limit_clips(corpus, settings.max_clips)
@@ -84,12 +86,15 @@ def run(recipe: Recipe, settings: TrainingSettings) -> Path:
     print_plan(recipe, settings, data.corpus, data.curriculum, model)
     trainer = build_trainer(model, processor, data, settings)
     claim_run_folder(recipe, settings)
+    started = time.monotonic()
     trainer.train(resume_from_checkpoint=settings.resume)
-    folder = save(trainer, processor, data, settings)
+    hours = (time.monotonic() - started) / 3600
+    folder = save_model(trainer, data, settings)
     if settings.dataset == "demo" and settings.report and trainer.accelerator.is_main_process:
         from descant.training.report import report_demo
 
         report_demo(model, processor, data.features, folder)
+    describe_and_push(trainer, settings, hours)
     return folder
 
 
@@ -141,18 +146,6 @@ def build_validation(
     return Validation(
         tokenized, collator, processor, data.features, settings.per_device_eval_batch_size, settings.eval_answers
     )
-
-
-def save(trainer: DescantTrainer, processor: ProcessorMixin, data: TrainingData, settings: TrainingSettings) -> Path:
-    """The model folder: weights, processor, and what it was trained on."""
-    folder = Path(settings.output_dir)
-    trainer.save_model(str(folder))
-    if trainer.accelerator.is_main_process:
-        clips = {row.clip_id: data.features.sha256(row.clip_id) for row in data.rows.rows}
-        entry = describe_data(data.corpus.id, data.corpus.revision, data.corpus.licence, clips, sorted(data.configs))
-        write_records(folder, [entry], clips, settings.init_from)
-    trainer.accelerator.wait_for_everyone()
-    return folder
 
 
 def set_threads(settings: TrainingSettings) -> None:

@@ -1,0 +1,57 @@
+"""The end of a run: the model folder with its records and card, and the Hub repository where one is asked for."""
+
+import logging
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from descant.publish import check_push, publish_folder, write_card
+from descant.publish.card import describe_hardware
+from descant.training.arguments import TrainingSettings
+from descant.training.records import describe_data, write_records
+from descant.training.trainer import DescantTrainer
+
+if TYPE_CHECKING:
+    from descant.training.run import TrainingData
+
+log = logging.getLogger(__name__)
+
+
+def check_hub(settings: TrainingSettings) -> None:
+    """Make sure, before hours are spent, that one may push to `--hub_model_id`.
+
+    Raises:
+        ValueError: no `--hub_model_id`, or no permission.
+    """
+    if not settings.publish:
+        return
+    if not settings.hub_model_id:
+        raise ValueError("--push_to_hub needs --hub_model_id NAME/MODEL")
+    if settings.process_index == 0:
+        check_push(settings.hub_model_id, private=bool(settings.hub_private_repo))
+
+
+def save_model(trainer: DescantTrainer, data: "TrainingData", settings: TrainingSettings) -> Path:
+    """The model folder: weights, processor, and what it was trained on."""
+    folder = Path(settings.output_dir)
+    trainer.save_model(str(folder))
+    if trainer.accelerator.is_main_process:
+        clips = {row.clip_id: data.features.sha256(row.clip_id) for row in data.rows.rows}
+        corpus = data.corpus
+        entry = describe_data(corpus.id, corpus.revision, corpus.licence, clips, sorted(data.configs))
+        write_records(folder, [entry], clips, settings.init_from)
+    trainer.accelerator.wait_for_everyone()
+    return folder
+
+
+def describe_and_push(trainer: DescantTrainer, settings: TrainingSettings, hours: float) -> None:
+    """Write the model card, and push the folder in one commit where `--push_to_hub` asks for it."""
+    if not trainer.accelerator.is_main_process:
+        return
+    base_model = settings.init_from or settings.text_init_from
+    write_card(
+        settings.output_dir, hardware=describe_hardware(settings.world_size), hours=hours, base_model=base_model,
+        repo_id=settings.hub_model_id,
+    )  # fmt: skip
+    if settings.publish:
+        private = bool(settings.hub_private_repo)
+        log.info("pushed: %s", publish_folder(settings.output_dir, settings.hub_model_id, private=private))

@@ -65,11 +65,11 @@ def load_wordnet() -> CachedSynsets | NoWordNet:
     """WordNet where it is installed. Without it METEOR is another metric, which must be named so."""
     with contextlib.suppress(LookupError, OSError):  # absent, or a hand-made copy without index.sense
         nltk_wordnet.ensure_loaded()
-        return CachedSynsets(nltk_wordnet, "NLTK's wordnet")
+        return CachedSynsets(nltk_wordnet, "NLTK's copy")
     copies = [Path(folder) / "corpora" / "wordnet" for folder in nltk.data.path]
     for folder in (*copies, Path(os.environ.get("WNSEARCHDIR", DEBIAN_FOLDER))):
         if (folder / "data.noun").is_file():
-            return CachedSynsets(read_plain_wordnet(folder), str(folder))
+            return CachedSynsets(read_plain_wordnet(folder), "WordNet's own files")
     return NoWordNet()
 
 

@@ -1,0 +1,206 @@
+"""One evaluation from its settings: check for leaks, answer, score, compare with controls, report."""
+
+import json
+import logging
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from accelerate import Accelerator
+
+from descant.data.extraction import read_skipped
+from descant.data.feature_store import FeatureStore
+from descant.data.sources import Corpus, limit_clips, load_corpus
+from descant.evaluation.answer_log import AnswerLog, fingerprint_model, write_lines
+from descant.evaluation.controls import Condition, make_conditions
+from descant.evaluation.exact import exact_measures, is_closed, majority_answers
+from descant.evaluation.gaps import explain_gaps, measure_gaps
+from descant.evaluation.items import Item, Items, read_items
+from descant.evaluation.leakage import find_leaks, refuse_leaks
+from descant.evaluation.measures import Measure
+from descant.evaluation.questions import Question, Share, answer_questions, draft_answer, gather_questions
+from descant.evaluation.report import render_report
+from descant.evaluation.scoring import describe_parts, intervals, item_measures
+from descant.inference.listener import Listener
+from descant.inference.model_folder import find_model
+from descant.training.features import prepare_features
+from descant.training.records import read_records
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class EvaluationSettings:
+    """What `descant evaluate` is told."""
+
+    model: str
+    dataset: str
+    split: str
+    protocol: str
+    config: str
+    output_dir: Path
+    features: str = "features"
+    audio_dir: str | None = None
+    controls: bool = False
+    allow_leak: bool = False
+    bertscore: str | None = None
+    num_beams: int | None = None
+    batch_size: int = 32
+    max_clips: int = 0
+
+
+@dataclass(frozen=True)
+class Heard:
+    """The questions that can be asked, and the others with the reason why not."""
+
+    questions: list[Question]
+    missing: list[tuple[Question, str]]
+    store: FeatureStore
+
+
+def evaluate(settings: EvaluationSettings) -> dict[str, Any] | None:
+    """Answers and scores a split; the result on the main process, None on the others.
+
+    Raises:
+        ValueError: no such data or split, or (LeakError) the model was trained on its clips.
+    """
+    accelerator = Accelerator()
+    folder = find_model(settings.model)
+    corpus = load_split(settings)
+    trained = read_records(settings.model)[1]
+    check_leaks(settings, trained, dict.fromkeys(clips_of(corpus, settings)))
+    generation = {"num_beams": settings.num_beams} if settings.num_beams else {}
+    listener = Listener.load(settings.model, device=str(accelerator.device), **generation)
+    heard = prepare_questions(accelerator, corpus, listener, settings)
+    leaks = check_leaks(settings, trained, {q.clip_id: heard.store.sha256(q.clip_id) for q in heard.questions})
+    conditions = [Condition("own", heard.store)]
+    if settings.controls:
+        asked = any(question.question is not None for question in heard.questions)
+        clips = [question.clip_id for question in heard.questions]
+        conditions += make_conditions(heard.store, listener.processor.feature_extractor, clips, asked)
+    fingerprint = fingerprint_model(folder)
+    for condition in conditions:
+        answer_condition(accelerator, listener, heard, condition, fingerprint, settings)
+    if not accelerator.is_main_process:
+        return None
+    result = score_answers(corpus, [condition.name for condition in conditions], settings)
+    result["leak"] = {"checked": bool(trained), "clips": len(leaks)}
+    write_results(settings.output_dir, result)
+    return result
+
+
+def load_split(settings: EvaluationSettings) -> Corpus:
+    """The dataset, which must have rows in the split."""
+    corpus = load_corpus(settings.dataset, [settings.config], settings.audio_dir)
+    if not corpus.rows(settings.config, settings.split):
+        splits = ", ".join(name for name in corpus.splits() if corpus.rows(settings.config, name))
+        raise ValueError(f"--split {settings.split}: {settings.dataset} has rows in {splits} only")
+    return limit_clips(corpus, settings.max_clips) if settings.max_clips else corpus
+
+
+def clips_of(corpus: Corpus, settings: EvaluationSettings) -> list[str]:
+    """The clips of the split."""
+    return list(dict.fromkeys(row.clip_id for row in corpus.rows(settings.config, settings.split)))
+
+
+def check_leaks(settings: EvaluationSettings, trained: dict[str, str], tested: dict[str, str | None]) -> list[str]:
+    """The tested clips that the model was trained on, which are refused unless allowed (or trained on by name)."""
+    leaks = find_leaks(trained, tested)
+    if not settings.allow_leak and settings.split != "train":
+        refuse_leaks(leaks, settings.model, settings.split)
+    return leaks
+
+
+def prepare_questions(
+    accelerator: Accelerator, corpus: Corpus, listener: Listener, settings: EvaluationSettings
+) -> Heard:
+    """Extracts missing features, and sets aside the clips that have none."""
+    audio = {clip: corpus.audio[clip] for clip in clips_of(corpus, settings) if clip in corpus.audio}
+    split = Corpus(corpus.id, corpus.revision, corpus.licence, corpus.configs, audio)
+    with accelerator.main_process_first():
+        store = prepare_features(split, listener.processor.feature_extractor, settings.features)
+    questions = gather_questions(corpus.rows(settings.config, settings.split))
+    reasons = read_skipped(store)
+    unheard = "has no audio and no features: pass --audio_dir or --features"
+    missing = [(q, reasons.get(q.clip_id, unheard)) for q in questions if q.clip_id not in store]
+    kept = [question for question in questions if question.clip_id in store]
+    if not kept:
+        raise ValueError(
+            f"no clip of the {settings.split} split can be heard; {missing[0][0].clip_id}: {missing[0][1]}"
+        )
+    return Heard(kept, missing, store)
+
+
+def answer_condition(
+    accelerator: Accelerator, listener: Listener, heard: Heard, condition: Condition, fingerprint: str,
+    settings: EvaluationSettings,
+) -> None:  # fmt: skip
+    """Answers all questions under one condition, over the processes, and writes them in the split's order."""
+    kept = AnswerLog(settings.output_dir, condition.name, fingerprint, accelerator.process_index)
+    share = Share(accelerator.process_index, accelerator.num_processes)
+    answer_questions(listener, heard.questions, condition, kept, settings.batch_size, share)
+    accelerator.wait_for_everyone()
+    if accelerator.is_main_process:
+        kept.refresh()
+        records = [kept.known[draft_answer(listener, question, condition).id] for question in heard.questions]
+        failed = [replace(draft_answer(listener, q, condition), error=reason) for q, reason in heard.missing]
+        write_lines(answers_file(settings.output_dir, condition.name), [*records, *map(asdict, failed)])
+    accelerator.wait_for_everyone()
+
+
+def answers_file(folder: Path, condition: str) -> Path:
+    """Where a condition's answers stand."""
+    return folder / ("answers.jsonl" if condition == "own" else f"answers-{condition}.jsonl")
+
+
+def score_answers(corpus: Corpus, conditions: Sequence[str], settings: EvaluationSettings) -> dict[str, Any]:
+    """Scores the written answers: what `descant score` would read from the same files."""
+    found = {name: read_items(answers_file(settings.output_dir, name)) for name in conditions}
+    train = corpus.rows(settings.config, "train")
+    known = [row.answer for row in train] or None
+    measured = {
+        name: item_measures(answers.items, settings.protocol, train_references=known, bertscore=settings.bertscore)
+        for name, answers in found.items()
+    }
+    own = found["own"]
+    measured |= majority_measures(own, majority_answers(train)) if settings.controls else {}
+    return summarise(own, measured, corpus, settings)
+
+
+def majority_measures(own: Items, fixed: dict[str, str]) -> dict[str, list[Measure]]:
+    """Exact answers of the best audio-ignoring answerer, where the training split answers every closed type."""
+    kinds = [item.question_type for item in own.items]
+    if not fixed or not any(map(is_closed, kinds)) or any(is_closed(kind) and kind not in fixed for kind in kinds):
+        return {}
+    texts = [fixed.get(kind, "") for kind in kinds]
+    return {"majority": exact_measures(texts, [item.references for item in own.items], kinds)}
+
+
+def summarise(
+    own: Items, measured: dict[str, list[Measure]], corpus: Corpus, settings: EvaluationSettings
+) -> dict[str, Any]:
+    """The result as it stands in scores.json."""
+    items: list[Item] = own.items
+    clips = [item.clip for item in items]
+    ours = measured.pop("own")
+    gaps = measure_gaps(ours, measured, clips)
+    controls = {
+        name: {d.name: {"score": d.first, "gap": d.second - d.first, "interval": d.interval, "p": d.p} for d in found}
+        for name, found in ((name, by_score.values()) for name, by_score in gaps.items())
+    }
+    return {
+        "model": settings.model, "dataset": corpus.id, "revision": corpus.revision, "config": settings.config,
+        "split": settings.split, "protocol": settings.protocol, "n": len(items), "skipped": len(own.problems),
+        **{measure.name: measure.value() for measure in ours}, "intervals": intervals(ours, clips),
+        "controls": controls, "verdicts": explain_gaps(gaps), "made_with": describe_parts(),
+        "max_clips": settings.max_clips,
+    }  # fmt: skip
+
+
+def write_results(folder: Path, result: dict[str, Any]) -> None:
+    """scores.json and results.md, each whole or not at all."""
+    for name, text in (("scores.json", json.dumps(result, indent=2) + "\n"), ("results.md", render_report(result))):
+        partial = folder / f".{name}.partial"
+        partial.write_text(text, encoding="utf-8")
+        partial.replace(folder / name)

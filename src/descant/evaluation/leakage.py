@@ -1,0 +1,35 @@
+"""Whether a model was trained on clips that it is to be tested on."""
+
+from collections.abc import Iterable, Mapping
+
+from descant.data.annotations import parse_clip_id
+
+
+class LeakError(ValueError):
+    """Test clips stand among the model's training clips."""
+
+
+def find_leaks(trained: Mapping[str, str], tested: Mapping[str, str | None]) -> list[str]:
+    """The tested clips that the model was trained on, sorted.
+
+    Both map a clip id to the sha256 of its audio (None: unknown). A clip leaks when its id, its recording (another
+    window of the same YouTube video) or its audio under another name was trained on.
+    """
+    recordings, digests = set(map(recording_of, trained)), set(trained.values()) - {""}
+    return sorted(clip for clip, digest in tested.items() if recording_of(clip) in recordings or digest in digests)
+
+
+def recording_of(clip_id: str) -> str:
+    """The YouTube id of a MusicCaps clip; any other clip is its own recording."""
+    clip = parse_clip_id(clip_id)
+    return clip[0] if clip else clip_id
+
+
+def refuse_leaks(leaks: Iterable[str], model: str, split: str) -> None:
+    """Raises LeakError where there are any."""
+    leaks = list(leaks)
+    if leaks:
+        raise LeakError(
+            f"{model} was trained on {len(leaks)} clips of the {split} split, {leaks[0]} among them: its scores there "
+            "would measure memory. Choose another split, or pass --allow-leak to see them all the same"
+        )

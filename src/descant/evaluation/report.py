@@ -1,0 +1,72 @@
+"""An evaluation as Markdown: scores beside published rows, audio controls, what they say, what they rest on."""
+
+from collections.abc import Iterator
+from typing import Any
+
+from descant.evaluation.published import PUBLISHED, PUBLISHED_DATA
+
+LEFT_OUT = ("vocab_size", "vocab_novelty", "caption_novelty")  # from the wide table; they stand in scores.json
+
+
+def render_report(result: dict[str, Any]) -> str:
+    """The whole report."""
+    data = f"{result['dataset']}, {result['config']}, {result['split']}"
+    count = f"{result['n']} answers, {result['skipped']} skipped"
+    parts = [
+        f"# {result['model']} on {data}",
+        f"Protocol `{result['protocol']}`, {count}; 95 % intervals by clip.",
+        render_scores(result, data), render_published_note(result["protocol"]), render_leak(result["leak"]),
+    ]  # fmt: skip
+    if result["controls"]:
+        parts += ["## Does it listen?", render_controls(result), "\n".join(f"- {text}" for text in result["verdicts"])]
+    parts.append("Made with " + ", ".join(f"{name} {value}" for name, value in result["made_with"].items()) + ".")
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def render_scores(result: dict[str, Any], data: str) -> str:
+    """A row for the model, one for its intervals, one for each published system."""
+    names = [name for name in result["intervals"] if name not in LEFT_OUT]
+    published = PUBLISHED.get(result["protocol"], {})
+    rows = [["this model", data, *(f"{result[name]:.4f}" for name in names)]]
+    rows.append(["", "", *("{:.4f} – {:.4f}".format(*result["intervals"][name]) for name in names)])
+    for system, scores in published.items():
+        rows.append([system, PUBLISHED_DATA, *(f"{scores[name]:.4f}" if name in scores else "" for name in names)])
+    return "\n".join(table_lines(["system", "data", *names], rows))
+
+
+def render_published_note(protocol: str) -> str:
+    """What the published rows may be compared with."""
+    if protocol not in PUBLISHED:
+        return "No published system reports this protocol on these data with its predictions."
+    return f"Published rows are of {PUBLISHED_DATA}: with other data they show the scale, they do not compare."
+
+
+def render_leak(leak: dict[str, Any]) -> str:
+    """What the leak check found."""
+    if not leak["checked"]:
+        return "**Leak check: not possible**, the model does not say which clips it was trained on."
+    if leak["clips"]:
+        return f"**Leak: {leak['clips']} of these clips were trained on.** The scores measure memory."
+    return "Leak check: none of these clips is among the model's recorded training clips."
+
+
+def render_controls(result: dict[str, Any]) -> str:
+    """A row for each score, a column for each control: its score, and the gap to the model's own."""
+    controls = result["controls"]
+    names = dict.fromkeys(name for scores in controls.values() for name in scores)
+    rows = [[name, f"{result[name]:.4f}", *(cell(scores.get(name)) for scores in controls.values())] for name in names]
+    return "\n".join(table_lines(["score", "own audio", *(f"{name}: score (gap)" for name in controls)], rows))
+
+
+def cell(gap: dict[str, Any] | None) -> str:
+    """A control's score, and the gap with its interval."""
+    if gap is None:
+        return ""
+    low, high = gap["interval"]
+    return f"{gap['score']:.4f} ({gap['gap']:+.4f} [{low:.4f}, {high:.4f}])"
+
+
+def table_lines(header: list[str], rows: list[list[str]]) -> Iterator[str]:
+    """A Markdown table."""
+    for row in (header, ["---"] * len(header), *rows):
+        yield "| " + " | ".join(value.replace("|", "\\|") for value in row) + " |"

@@ -1,0 +1,53 @@
+"""Kept answers: whole lines, torn lines, other weights."""
+
+from descant.evaluation.answer_log import AnswerLog, fingerprint_model, write_lines
+from descant.inference.answers import Answer
+
+
+def answer(key: str) -> Answer:
+    return Answer(key, "clip", "clip", 0.0, 10.0, "q?", "model", {}, prediction="yes")
+
+
+def test_kept_answers_are_known_to_the_next_run(tmp_path) -> None:
+    AnswerLog(tmp_path, "own", "f1").append([answer("a"), answer("b")])
+    assert set(AnswerLog(tmp_path, "own", "f1").known) == {"a", "b"}
+
+
+def test_a_torn_line_is_left_out_and_the_next_one_is_whole(tmp_path) -> None:
+    log = AnswerLog(tmp_path, "own", "f1")
+    log.append([answer("a"), answer("b")])
+    log.part.write_bytes(log.part.read_bytes()[:-30])
+    assert set(AnswerLog(tmp_path, "own", "f1").known) == {"a"}
+    AnswerLog(tmp_path, "own", "f1").append([answer("c")])
+    assert set(AnswerLog(tmp_path, "own", "f1").known) == {"a", "c"}
+
+
+def test_processes_keep_apart_and_see_each_other(tmp_path) -> None:
+    first, second = AnswerLog(tmp_path, "own", "f1", 0), AnswerLog(tmp_path, "own", "f1", 1)
+    first.append([answer("a")])
+    second.append([answer("b")])
+    first.refresh()
+    assert set(first.known) == {"a", "b"}
+
+
+def test_answers_of_other_weights_or_conditions_are_not_known(tmp_path) -> None:
+    AnswerLog(tmp_path, "own", "f1").append([answer("a")])
+    assert not AnswerLog(tmp_path, "own", "f2").known
+    assert not AnswerLog(tmp_path, "noise", "f1").known
+
+
+def test_the_fingerprint_follows_the_weights_and_not_the_scores(tmp_path) -> None:
+    (tmp_path / "model.safetensors").write_bytes(b"one")
+    (tmp_path / "config.json").write_text("{}")
+    before = fingerprint_model(tmp_path)
+    (tmp_path / "scores.json").write_text("[]")
+    (tmp_path / "README.md").write_text("card")
+    assert fingerprint_model(tmp_path) == before
+    (tmp_path / "model.safetensors").write_bytes(b"two")
+    assert fingerprint_model(tmp_path) != before
+
+
+def test_a_written_file_leaves_no_partial_behind(tmp_path) -> None:
+    write_lines(tmp_path / "answers.jsonl", [{"a": "é"}, {"b": 1}])
+    assert (tmp_path / "answers.jsonl").read_text(encoding="utf-8") == '{"a": "é"}\n{"b": 1}\n'
+    assert [path.name for path in tmp_path.iterdir()] == ["answers.jsonl"]

@@ -72,6 +72,22 @@ def test_pushing_renders_again_what_training_told_without_the_runs_own_file(mode
     assert 'from_pretrained("tester/m", trust_remote_code=True)' in text
 
 
+def test_writing_the_card_again_keeps_what_was_told_before(model_folder):
+    (model_folder / "training_data.json").write_text('[{"id": "own", "licence": "unknown", "clips": 3}]')
+    write_card(model_folder, hardware="2 × NVIDIA H200", licence="mit")
+    facts = json.loads((model_folder / "training_facts.json").read_text())
+    (model_folder / "training_facts.json").write_text(json.dumps(facts | {"versions": {"torch": "1.0"}}))
+    text = write_card(model_folder).read_text()
+    assert "2 × NVIDIA H200" in text and "license: mit" in text and "torch 1.0" in text
+
+
+def test_card_leaves_an_open_licence_open(model_folder):
+    (model_folder / "training_data.json").write_text('[{"id": "own", "licence": "unknown", "clips": 3}]')
+    assert "license: unknown" in write_card(model_folder).read_text()
+    with pytest.raises(PublishError, match="nothing says the licence of own"):
+        card_of(model_folder)
+
+
 def test_card_of_ones_own_is_kept_and_completed(model_folder):
     (model_folder / "README.md").write_text("---\nlanguage: fr\ntags: [mine]\n---\n# My own words\n")
     card = card_of(model_folder)

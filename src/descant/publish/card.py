@@ -12,8 +12,8 @@ import jinja2
 import torch
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
-from descant.publish.facts import FACTS_FILE, ModelFacts, read_facts, read_json, write_json
-from descant.publish.licence import UNNAMED, choose_licence, is_non_commercial
+from descant.publish.facts import FACTS_FILE, ModelFacts, PublishError, read_facts, read_json, write_json
+from descant.publish.licence import choose_licence, is_non_commercial
 
 MARK = "<!-- Written by descant from the files beside it. Remove this line to keep changes of yours. -->"
 # Left by peft and by Trainer; neither says anything of this model.
@@ -27,13 +27,14 @@ def write_card(
     folder: str | Path, *, hardware: str | None = None, hours: float | None = None, base_model: str | None = None,
     repo_id: str | None = None, licence: str | None = None,
 ) -> Path:  # fmt: skip
-    """Writes README.md at the end of a training run, and `training_facts.json`, from which a push writes it again.
+    """Writes README.md, and `training_facts.json`, from which a push or a later call with fewer facts writes it again.
 
     Args:
         folder: the model folder, with its records (`run.json`, `training_data.json`, `scores.json`) in it.
         hardware: such as `describe_hardware(world_size)`; hours: of training.
         base_model: Hub id or folder that the weights began from.
         repo_id: where it will be pushed; the example then names it.
+        licence: of the model, where the data leave it open.
 
     Raises:
         PublishError: see `read_facts` and `choose_licence`.
@@ -41,13 +42,15 @@ def write_card(
     folder = Path(folder)
     told = {"hardware": hardware, "hours": hours, "base_model": base_model and _public(base_model)}
     told["run"] = {name: _public(value) for name, value in read_json(folder / "run.json").items()}
-    told["versions"] = {"python": platform.python_version(), **{name: version(name) for name in VERSIONS}}
+    told["licence"] = licence
     before = read_json(folder / FACTS_FILE)
+    if hardware or "versions" not in before:
+        told["versions"] = {"python": platform.python_version(), **{name: version(name) for name in VERSIONS}}
     write_json(folder / FACTS_FILE, before | {name: value for name, value in told.items() if value})
     facts = read_facts(folder)
     path = folder / "README.md"
     partial = folder / ".README.md.partial"
-    partial.write_text(render_card(facts, repo_id or folder.name, _licence_so_far(facts, licence)), encoding="utf-8")
+    partial.write_text(render_card(facts, repo_id or folder.name, _licence_so_far(facts)), encoding="utf-8")
     partial.replace(path)
     return path
 
@@ -68,10 +71,7 @@ def compose_card(facts: ModelFacts, repo_id: str, licence: str | None) -> str:
     path = facts.folder / "README.md"
     own = ModelCard.load(path, ignore_metadata_errors=True) if path.is_file() else None
     if own is None or MARK in own.content or any(stub in own.content for stub in STUBS):
-        written = own is not None and MARK in own.content and own.data.license not in UNNAMED
-        return render_card(
-            facts, repo_id, choose_licence(facts.datasets, licence or (own.data.license if written else None))
-        )
+        return render_card(facts, repo_id, choose_licence(facts.datasets, licence or facts.licence))
     chosen = choose_licence(facts.datasets, licence or own.data.license)
     for name, value in build_metadata(facts, repo_id, chosen).to_dict().items():
         if own.data.get(name) is None or name == "license":
@@ -132,7 +132,11 @@ def _public(value: Any) -> Any:
     return value
 
 
-def _licence_so_far(facts: ModelFacts, licence: str | None) -> str:
-    """At the end of training a licence may still be open: pushing will ask for it."""
-    open_yet = licence is None and not facts.datasets
-    return "unknown" if open_yet else choose_licence(facts.datasets, licence)
+def _licence_so_far(facts: ModelFacts) -> str:
+    """At the end of training a licence may still be open: pushing asks for it."""
+    try:
+        return choose_licence(facts.datasets, facts.licence)
+    except PublishError:
+        if facts.licence:
+            raise
+        return "unknown"

@@ -35,6 +35,7 @@ class ModelFacts:
     recipe: str | None
     stages: list[list[Any]]
     settings: dict[str, Any]
+    licence: str | None
     hardware: str | None
     hours: float | None
     versions: dict[str, str] = field(default_factory=dict)
@@ -75,6 +76,7 @@ def read_facts(folder: str | Path, base_model: str | None = None) -> ModelFacts:
         recipe=run.get("recipe"),
         stages=stages,
         settings={name: value for name, value in settings.items() if value is not None},
+        licence=told.get("licence"),
         hardware=told.get("hardware"),
         hours=told.get("hours"),
         versions=told.get("versions", {}),

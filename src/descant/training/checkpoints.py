@@ -19,7 +19,7 @@ NOTHING_FREE = 2**20
 _CHECKPOINT = re.compile(r"checkpoint-(\d+)")
 
 
-class CheckpointError(ValueError):
+class CheckpointError(RuntimeError):
     """A checkpoint that cannot be written or gone on from; the message is one sentence for the user."""
 
 

@@ -9,7 +9,7 @@ from torch.distributed.tensor import DTensor
 STEPS_A_READ = 32
 
 
-class NonFiniteLossError(ValueError):
+class NonFiniteLossError(RuntimeError):
     """The loss or the weights became NaN or infinite; the message names the batch."""
 
 

@@ -5,6 +5,7 @@ from collections.abc import Iterable
 
 import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
+from torch import nn
 from transformers import (
     AutoModelForSeq2SeqLM,
     AutoProcessor,
@@ -38,6 +39,7 @@ SMALL_SIZES = {
 }  # fmt: skip
 SPECIAL_TOKENS = ["<s>", "<pad>", "</s>", "<unk>", "<mask>"]  # in the order of BART's ids 0 to 3
 SMALL_VOCABULARY = 1200
+MEL_MEAN_DB, MEL_SPREAD_DB = -6.0, 11.5  # over the embedded corpus' training clips
 
 
 def load_start(settings: TrainingSettings, texts: Iterable[str]) -> tuple[PreTrainedModel, ProcessorMixin]:
@@ -84,7 +86,25 @@ def _new_base(settings: TrainingSettings) -> tuple[PreTrainedModel, ProcessorMix
 def _new_small(texts: Iterable[str]) -> tuple[PreTrainedModel, ProcessorMixin]:
     tokenizer = train_tokenizer(texts)
     config = LPMusicCapsConfig(**SMALL_SIZES, vocab_size=len(tokenizer))
-    return LPMusicCapsForConditionalGeneration(config), LPMusicCapsProcessor(LPMusicCapsFeatureExtractor(), tokenizer)
+    model = LPMusicCapsForConditionalGeneration(config)
+    scale_convolutions(model.audio_encoder)
+    return model, LPMusicCapsProcessor(LPMusicCapsFeatureExtractor(), tokenizer)
+
+
+@torch.no_grad()
+def scale_convolutions(audio_encoder: nn.Module) -> None:
+    """Start the convolutions so that log-mels in dB come out at about unit variance.
+
+    torch's own initialisation shrinks the signal at each of the six layers until the fixed sinusoids drown it, which a
+    short run does not make up for. The first layer takes in the mean and spread of music in dB; all layers keep the
+    variance (He et al. 2015, arXiv 1502.01852).
+    """
+    for conv in (audio_encoder.conv1, *audio_encoder.conv_stack):
+        nn.init.kaiming_normal_(conv.weight, nonlinearity="relu")
+        nn.init.zeros_(conv.bias)
+    first = audio_encoder.conv1
+    first.weight /= MEL_SPREAD_DB
+    first.bias -= MEL_MEAN_DB * first.weight.sum(dim=(1, 2))
 
 
 def train_tokenizer(texts: Iterable[str]) -> PreTrainedTokenizerBase:

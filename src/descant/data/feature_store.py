@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from descant.data.feature_index import FeatureIndex, IndexEntry
-from descant.data.feature_records import ENCODINGS, FeatureError, decode_record, encode_record, record_bytes
+from descant.data.feature_records import ENCODINGS, MAGIC, FeatureError, decode_record, encode_record, record_bytes
 
 __all__ = ["Damage", "FeatureError", "FeatureStore", "settings_hash"]
 
@@ -118,7 +118,17 @@ class FeatureStore:
 
     def write(self, clip_id: str, mel: np.ndarray, audio_sha256: str) -> None:
         """Stores a feature in place of the clip's earlier one; the index names it only once it is written whole."""
-        record = encode_record(mel, self.shape, self.encoding)
+        self.write_record(clip_id, encode_record(mel, self.shape, self.encoding), audio_sha256)
+
+    def read_record(self, clip_id: str) -> bytes:
+        """The stored bytes of a clip, to be written into another store of the same settings."""
+        entry = self._entry(clip_id)
+        return self._map(entry)[entry.offset : entry.offset + self.record_bytes]
+
+    def write_record(self, clip_id: str, record: bytes, audio_sha256: str) -> None:
+        """Stores what `read_record` gave."""
+        if len(record) != self.record_bytes or not record.startswith(MAGIC):
+            raise FeatureError(f"{clip_id}: {len(record)} bytes that are no record of this store")
         shard = self._writable_shard()
         offset = shard.tell()
         if shard.write(record) != len(record):

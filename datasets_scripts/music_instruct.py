@@ -1,0 +1,69 @@
+"""MusicInstruct as a dataset of questions and answers about MusicCaps' ten-second clips.
+
+    python datasets_scripts/music_instruct.py --config short long all --annotations MusicInstruct/ \\
+        --musiccaps musiccaps-public.csv --audio_dir clips --output outputs/music_instruct
+
+or `MusicInstruct(config_name="short", …).download_and_prepare()` with the folder of this file on the path.
+"""
+# datasets 3 reads the imports of a script by a pattern, so each stands in a line of its own.
+# ruff: noqa: I001 (would join them)
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import datasets
+
+from descant.commands.build_dataset import Build
+from descant.commands.build_dataset import build_parser
+from descant.commands.build_dataset import run_build
+from descant.data.annotation_sources import locate
+from descant.data.annotations import Annotations
+from descant.data.annotations import clip_windows
+from descant.data.annotations import read_music_instruct
+from descant.data.annotations import read_musiccaps
+from descant.data.builder import ClipRowsBuilder
+
+FILES = {
+    "short": ["_short.json"],
+    "long": ["_long.json"],
+    "all": ["music_instruct.json", "_both.json", "_all.json", ".json"],  # the last: short and long together
+}
+
+
+class MusicInstruct(ClipRowsBuilder):
+    """60,493 questions and answers about MusicCaps' clips: 27,540 short, 32,953 long (Deng et al., 2023)."""
+
+    BUILDER_CONFIGS = [datasets.BuilderConfig(name=name, version=ClipRowsBuilder.VERSION) for name in FILES]
+    DEFAULT_ANNOTATIONS = "m-a-p/Music-Instruct"
+    LICENCE = "cc-by-nc-4.0"
+
+    def __init__(self, *, musiccaps: str | Path | None = None, **kwargs: object) -> None:
+        self.musiccaps = musiccaps or "google/MusicCaps"
+        super().__init__(**kwargs)
+
+    def sources(self) -> list[str | Path]:
+        return [*super().sources(), self.musiccaps]
+
+    def read(self) -> Annotations:
+        (captions,) = locate(self.musiccaps, ["musiccaps-public.csv", ".csv"])
+        windows = clip_windows(read_musiccaps(captions).rows)
+        found = Annotations()
+        for path in locate(self.annotations, FILES[self.config.name]):
+            part = read_music_instruct(path, windows, source=path.stem)
+            found.rows.extend(part.rows)
+            found.problems.extend(part.problems)
+        return found
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    parser = build_parser(__doc__, list(FILES), MusicInstruct.DEFAULT_ANNOTATIONS)
+    parser.add_argument("--musiccaps", metavar="SOURCE", help="MusicCaps' file, Hub id or URL, for the clips' windows")
+    args = parser.parse_args(argv)
+    sources = [MusicInstruct.DEFAULT_ANNOTATIONS, "google/MusicCaps"]
+    build = Build("MusicInstruct", "music_instruct.py", MusicInstruct, sources)
+    return run_build(build, args, {"musiccaps": args.musiccaps})
+
+
+if __name__ == "__main__":
+    sys.exit(main())

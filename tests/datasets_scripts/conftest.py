@@ -1,0 +1,18 @@
+"""The dataset scripts as modules, as a user imports them, with a cache of the test's own."""
+
+import sys
+from pathlib import Path
+
+import pytest
+
+SCRIPTS = Path(__file__).resolve().parents[2] / "datasets_scripts"
+
+
+@pytest.fixture
+def scripts(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    """The folder of the scripts, which is on the path."""
+    monkeypatch.syspath_prepend(SCRIPTS)
+    monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", tmp_path / "datasets_cache")
+    for name in ("musiccaps", "music_instruct"):
+        monkeypatch.delitem(sys.modules, name, raising=False)
+    return SCRIPTS

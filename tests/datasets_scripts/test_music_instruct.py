@@ -1,0 +1,137 @@
+"""The MusicInstruct builder: its three configurations, one feature a clip, and its way to the Hub and back."""
+
+import json
+
+import pytest
+from annotation_files import write_clips, write_music_instruct, write_musiccaps
+from datasets import load_dataset
+
+from descant.data.feature_store import FeatureStore
+from descant.data.publishing import import_features
+
+
+@pytest.fixture
+def music_instruct(scripts):
+    import music_instruct
+
+    return music_instruct
+
+
+@pytest.fixture
+def sources(tmp_path):
+    return {
+        "musiccaps": write_musiccaps(tmp_path / "caps.csv", 12),
+        "annotations": write_music_instruct(tmp_path / "mi", 12),
+    }
+
+
+def run(music_instruct, tmp_path, sources, *options) -> int:
+    given = [part for name, value in sources.items() for part in (f"--{name}", str(value))]
+    return music_instruct.main([*given, "--features", str(tmp_path / "features"), *map(str, options)])
+
+
+@pytest.mark.parametrize(("config", "rows"), [("short", 36), ("long", 24), ("all", 60)])
+def test_configuration_has_its_questions(music_instruct, tmp_path, sources, config, rows):
+    builder = music_instruct.MusicInstruct(config_name=config, cache_dir=tmp_path / "cache", **sources)
+    builder.download_and_prepare()
+    splits = builder.as_dataset()
+    assert sum(len(part) for part in splits.values()) == rows
+    row = splits["test"][0]
+    assert (row["clip_id"], row["question"][-3:], row["answer"]) == ("[clip0003]-[30-40]", " 0?", "yes 3")
+    assert row["question_type"] is None and row["source"].startswith("music_instruct_")
+
+
+def test_combined_file_comes_before_the_two(music_instruct, tmp_path, sources):
+    one = {"QA": [{"ytid": "clip0000", "question": "?", "answer": "yes", "is_audioset_eval": True}]}
+    (sources["annotations"] / "music_instruct.json").write_text(json.dumps(one))
+    builder = music_instruct.MusicInstruct(config_name="all", cache_dir=tmp_path / "cache", **sources)
+    assert len(builder.read().rows) == 1
+
+
+def test_feature_is_stored_once_however_many_questions(music_instruct, tmp_path, sources):
+    clips = write_clips(tmp_path / "clips", range(12))
+    options = ["--config", "short", "long", "--audio_dir", clips, "--output", tmp_path / "out"]
+    assert run(music_instruct, tmp_path, sources, *options) == 0
+    store = FeatureStore.open(next((tmp_path / "features").glob("*")))
+    stored = sum(shard.stat().st_size for shard in store.folder.glob("shard-*.bin"))
+    assert len(store) == 12 and stored == 12 * store.record_bytes
+
+
+def test_later_configuration_joins_the_card_of_the_folder(music_instruct, tmp_path, sources):
+    for config in ("short", "long"):
+        run(music_instruct, tmp_path, sources, "--config", config, "--output", tmp_path / "out")
+    card = (tmp_path / "out/README.md").read_text()
+    assert "config_name: short" in card and "config_name: long" in card and "cc-by-nc-4.0" in card
+
+
+def test_question_about_an_unknown_clip_is_named(music_instruct, tmp_path, sources, capsys):
+    one = {"QA": [{"ytid": "nobody", "question": "?", "answer": "yes", "is_audioset_eval": True}]}
+    (sources["annotations"] / "music_instruct.json").write_text(json.dumps(one))
+    run(music_instruct, tmp_path, sources, "--config", "all", "--output", tmp_path / "out")
+    assert "music_instruct.json:1: nobody" in capsys.readouterr().err
+
+
+def test_features_without_sound_are_refused(music_instruct, tmp_path, sources, capsys):
+    options = ["--include_features", "--output", tmp_path / "out"]
+    assert run(music_instruct, tmp_path, sources, *options) == 2
+    assert "needs sound" in capsys.readouterr().err
+
+
+READ_BACK = """
+import json, sys
+from datasets import get_dataset_config_names, load_dataset
+from descant.data.publishing import import_features
+rows = load_dataset("tester/mi", "short")
+stream = list(load_dataset("tester/mi", "short", split="test", streaming=True))
+try:
+    features = sorted(import_features("tester/mi", sys.argv[1]).manifest())
+except ValueError as error:
+    features = str(error)
+counts = {split: len(part) for split, part in rows.items()}
+print(json.dumps([counts, stream == list(rows["test"]), get_dataset_config_names("tester/mi"), features]))
+"""
+
+
+def read_back(hub, tmp_path) -> list:
+    done = hub.run(tmp_path / "home", "-c", READ_BACK, str(tmp_path / "imported"))
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+@pytest.mark.parametrize("with_features", [False, True])
+def test_pushed_dataset_comes_back_whole_and_in_a_stream(music_instruct, tmp_path, sources, local_hub, with_features):
+    clips = write_clips(tmp_path / "clips", range(12))
+    options = ["--config", "short", "--audio_dir", clips, "--output", tmp_path / "out", "--push_to_hub", "tester/mi"]
+    options += ["--include_features"] if with_features else []
+    assert run(music_instruct, tmp_path, sources, *options) == 0
+    counts, streamed, configs, features = read_back(local_hub, tmp_path)
+    assert sum(counts.values()) == 36 and counts["test"] == 9 and streamed
+    store = FeatureStore.open(next((tmp_path / "features").glob("*")))
+    if with_features:
+        assert configs == ["features", "short"] and features == [list(entry) for entry in store.manifest()]
+    else:
+        assert configs == ["short"] and "published without features" in features
+    files = local_hub.files("tester/mi", "dataset")
+    assert not any(name.endswith((".flac", ".wav", ".bin", ".npy")) for name in files)
+
+
+def test_second_push_takes_away_what_is_no_longer_built(music_instruct, tmp_path, sources, local_hub):
+    clips = write_clips(tmp_path / "clips", range(12))
+    options = ["--config", "short", "--audio_dir", clips, "--push_to_hub", "tester/mi"]
+    run(music_instruct, tmp_path, sources, *options, "--include_features", "--output", tmp_path / "one")
+    run(music_instruct, tmp_path, sources, *options, "--output", tmp_path / "two")
+    files = local_hub.files("tester/mi", "dataset")
+    assert "short/test-00000-of-00001.parquet" in files and not any(name.startswith("features/") for name in files)
+
+
+def test_features_of_a_local_folder_are_imported_and_go_on_after_a_stop(music_instruct, tmp_path, sources):
+    clips = write_clips(tmp_path / "clips", range(12))
+    options = ["--config", "short", "--audio_dir", clips, "--output", tmp_path / "out", "--include_features"]
+    run(music_instruct, tmp_path, sources, *options)
+    original = FeatureStore.open(next((tmp_path / "features").glob("*")))
+    begun = FeatureStore(tmp_path / "imported", original.settings)
+    some = next(original.keys())
+    begun.write_record(some, original.read_record(some), original.sha256(some))
+    imported = import_features(str(tmp_path / "out"), tmp_path / "imported")
+    assert imported.manifest() == original.manifest() and imported.verify() == []
+    assert len(load_dataset(str(tmp_path / "out"), "short")["test"]) == 9

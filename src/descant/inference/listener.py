@@ -34,20 +34,24 @@ class Listener:
 
     def __init__(self, model: PreTrainedModel, processor: ProcessorMixin, name: str, **generation: Any) -> None:
         """
-        name: what `Answer.model` says. generation: settings of `generate`; the model's own hold for the others.
+        name: what `Answer.model` says. generation: settings of `generate`; the model's own hold for the others. A
+        `seed` among them, with which the caller has seeded torch, is only kept with the answers.
         """
-        self.model, self.processor, self.name, self.settings = model, processor, name, generation
+        self.model, self.processor, self.name = model, processor, name
+        self.settings = {key: value for key, value in generation.items() if key != "seed"}
         own = model.generation_config.to_diff_dict()
         own.pop("transformers_version", None)
         self.generation = {**own, **generation, "precision": str(model.dtype).removeprefix("torch.")}
         self.prompt_ids = lru_cache(maxsize=1024)(self._prompt_ids)
 
     @classmethod
-    def load(cls, source: str, precision: str = "fp32", device: str | None = None, **generation: Any) -> "Listener":
+    def load(
+        cls, source: str, precision: str = "fp32", device: torch.device | None = None, **generation: Any
+    ) -> "Listener":
         """From a folder or the Hub, onto the GPU where there is one; raises ModelFolderError."""
         model, processor = load_model(find_model(source), precision)
-        device = device or ("cuda" if torch.cuda.is_available() else "cpu")
-        return cls(model.to(device), processor, source, **generation)
+        found = "cuda" if torch.cuda.is_available() else "cpu"
+        return cls(model.to(device or found), processor, source, **generation)
 
     def extract_features(self, window: Window) -> torch.Tensor:
         rate = self.processor.feature_extractor.sampling_rate

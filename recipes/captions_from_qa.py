@@ -1,0 +1,25 @@
+"""Captions of whole recordings, out of the answers to five questions about each of their windows of ten seconds.
+
+    python recipes/captions_from_qa.py --checkpoint MODEL --audio FOLDER --output captions.csv
+    accelerate launch --config_file accelerate_configs/ddp.yaml recipes/captions_from_qa.py …  # several processes
+
+FOLDER holds sound files, or the reference's .npy waveforms. Every answer is in captions.jsonl, with its window in
+seconds; captions.csv joins those of a recording. A file that cannot be read is named and skipped (exit status 1).
+After a kill, the same command answers only what is missing.
+"""
+
+import sys
+
+from descant.inference.captions_from_qa import caption_collection
+
+# The five topics of the reference: instruments, rhythm, mood, course, influences.
+QUESTIONS = (
+    "Which instruments do you hear, and are they acoustic or electronic?",
+    "How would you describe the rhythm and the tempo?",
+    "What mood does the music set, and which theme does it suggest?",
+    "How does the music develop as it goes on?",
+    "Which cultures or musical styles have shaped this music?",
+)
+
+if __name__ == "__main__":
+    sys.exit(caption_collection(QUESTIONS, num_beams=10))

@@ -1,0 +1,68 @@
+"""The answers of a long job on disk: one JSONL file, with a part beside it for each process while the job runs.
+
+Each answer is written as soon as it is there, so that a kill loses none of them; the next run gathers the parts and
+goes on from there.
+"""
+
+import json
+import os
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+from descant.inference.answers import Answer
+
+Record = dict[str, Any]
+
+
+def gather(log: Path) -> list[Record]:
+    """Reads the log and all its parts: the last record of each id, without the half line that a kill leaves."""
+    records: dict[str, Record] = {}
+    for path in [log, *_parts(log)]:
+        lines = path.read_bytes().split(b"\n")[:-1] if path.exists() else []
+        for number, line in enumerate(lines, start=1):
+            record = _parse(line, path, number)
+            records[record["id"]] = record
+    return list(records.values())
+
+
+def _parse(line: bytes, path: Path, number: int) -> Record:
+    try:
+        record = json.loads(line)
+        if Answer(**record).id:
+            return record
+    except (ValueError, TypeError):
+        pass
+    raise ValueError(f"{path}: line {number} is no answer; give another --output, or move this file away")
+
+
+def write_log(log: Path, records: Iterable[Record]) -> None:
+    """Writes the whole log in one step, and removes the parts that it now holds."""
+    write_whole(log, "".join(json.dumps(record, ensure_ascii=False) + "\n" for record in records))
+    for part in _parts(log):
+        part.unlink()
+
+
+def write_part(log: Path, process: int, answers: Iterable[tuple[int, Answer]], show: Callable[[Answer], None]) -> None:
+    """Appends answers to a process's part of the log as they come, each before it is shown."""
+    log.parent.mkdir(parents=True, exist_ok=True)
+    with open(f"{log}.part-{process}", "a", encoding="utf-8", errors="surrogateescape") as file:
+        for _, answer in answers:
+            file.write(answer.to_json() + "\n")
+            file.flush()  # out of this process: a kill no longer loses it
+            show(answer)
+
+
+def write_whole(path: Path, text: str) -> None:
+    """Puts a file in place of an earlier one: readers see the old or the new one, never a half."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(path.name + ".partial")
+    with open(partial, "w", encoding="utf-8", errors="surrogateescape", newline="") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(partial, path)
+
+
+def _parts(log: Path) -> list[Path]:
+    return sorted(path for path in log.parent.glob("*.part-*") if path.name.startswith(f"{log.name}.part-"))

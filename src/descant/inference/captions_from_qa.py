@@ -1,0 +1,145 @@
+"""The job behind recipes/captions_from_qa.py: questions about every window of a folder's recordings, in any number of
+processes, into answers and captions.
+"""
+
+import argparse
+import logging
+import sys
+from collections.abc import Sequence
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import transformers
+from accelerate import Accelerator
+from accelerate.utils import InitProcessGroupKwargs, gather_object
+from tqdm import tqdm
+
+from descant.inference.answer_log import Record, gather, write_log, write_part, write_whole
+from descant.inference.answers import Answer
+from descant.inference.captions import format_captions, order_records
+from descant.inference.collection import find_recordings, read_windows
+from descant.inference.listener import Asking, Listener, Recording
+from descant.inference.model_folder import find_model
+from descant.threads import use_all_cores
+
+log = logging.getLogger(__name__)
+LONGEST_WAIT = timedelta(days=30)  # for the other processes, whose recordings may be longer
+
+
+def caption_collection(questions: Sequence[str], num_beams: int, argv: Sequence[str] | None = None) -> int:
+    """Answers `questions` about every window of a folder's recordings; returns the exit status.
+
+    The command line over the given settings; a second run after any kill answers only what is missing.
+    """
+    args = parse_arguments(questions, num_beams, argv)
+    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
+    transformers.logging.set_verbosity_error()
+    transformers.logging.disable_progress_bar()
+    try:
+        return run(args)
+    except ValueError as error:
+        print(f"captions_from_qa: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("captions_from_qa: interrupted; the same command goes on from here", file=sys.stderr)
+        return 130
+
+
+def parse_arguments(questions: Sequence[str], num_beams: int, argv: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="captions_from_qa.py", description="Questions about all windows.")
+    parser.add_argument("--checkpoint", required=True, help="model folder, or a model's id on the Hub")
+    parser.add_argument("--audio", required=True, type=Path, help="folder of sound files or .npy waveforms")
+    parser.add_argument(
+        "--output", required=True, type=Path,
+        help="FILE.csv: captions (audio_path, caption), beside the answers in FILE.jsonl; FILE.jsonl: answers only",
+    )  # fmt: skip
+    parser.add_argument("--questions", nargs="+", default=list(questions), help="in place of the recipe's own")
+    parser.add_argument("--num_beams", type=int, default=num_beams, help="search width (default: %(default)s)")
+    parser.add_argument("--top_p", type=float, help="nucleus sampling in place of beams, for example 0.9")
+    parser.add_argument("--seed", type=int, default=0, help="seed of the sampling (default: %(default)s)")
+    parser.add_argument("--max_length", type=int, help="longest answer in tokens (default: the model's own)")
+    parser.add_argument("--precision", choices=("fp32", "bf16"), default="fp32", help="default: %(default)s")
+    parser.add_argument("--batch_size", type=int, default=32, help="questions at a time (default: %(default)s)")
+    args = parser.parse_args(argv)
+    args.questions = list(dict.fromkeys(args.questions))
+    if args.output.suffix not in (".csv", ".jsonl"):
+        parser.error(f"--output {args.output}: ends neither in .csv nor in .jsonl")
+    return args
+
+
+def run(args: argparse.Namespace) -> int:
+    """Answers this process's share, then joins the shares of all; returns the exit status."""
+    accelerator = Accelerator(kwargs_handlers=[InitProcessGroupKwargs(timeout=LONGEST_WAIT)])
+    logging.disable(logging.NOTSET if accelerator.is_main_process else logging.WARNING)
+    use_all_cores()
+    recordings = find_recordings(args.audio)
+    with accelerator.main_process_first():
+        find_model(args.checkpoint)  # from the Hub once a machine
+    listener = Listener.load(args.checkpoint, args.precision, accelerator.device, **generation_settings(args))
+    answers = args.output.with_suffix(".jsonl")
+    known = read_known(answers, listener, args.questions)
+    accelerator.wait_for_everyone()
+    if accelerator.is_main_process:
+        write_log(answers, known)
+    accelerator.wait_for_everyone()
+    with accelerator.split_between_processes(recordings) as share:
+        skipped = answer_share(listener, share, known, args, accelerator.process_index)
+    skipped = sum(gather_object([skipped]))
+    if accelerator.is_main_process:
+        publish(answers, args, recordings, len(known))
+    accelerator.wait_for_everyone()
+    accelerator.end_training()
+    return 1 if skipped else 0
+
+
+def generation_settings(args: argparse.Namespace) -> dict[str, Any]:
+    settings: dict[str, Any] = {"max_length": args.max_length} if args.max_length else {}
+    if args.top_p is None:
+        return {**settings, "num_beams": args.num_beams}
+    transformers.set_seed(args.seed)
+    return {**settings, "num_beams": 1, "do_sample": True, "top_p": args.top_p, "seed": args.seed}
+
+
+def read_known(path: Path, listener: Listener, questions: Sequence[str]) -> list[Record]:
+    """The answers of earlier runs; files that failed are tried again. Raises ValueError for those of another job."""
+    records = [record for record in gather(path) if record["error"] is None]
+    for record in records:
+        if record["model"] != listener.name or record["generation"] != listener.generation:
+            raise ValueError(f"{path}: holds answers of another model or other settings; give another --output")
+        if record["question"] not in questions:
+            raise ValueError(f"{path}: holds answers to {record['question']!r}; give another --output")
+    return records
+
+
+def answer_share(
+    listener: Listener, share: Sequence[Recording], known: Sequence[Record], args: argparse.Namespace, process: int
+) -> int:
+    """Writes the answers of one process as they come; returns how many files were skipped."""
+    skipped = []
+
+    def show(answer: Answer) -> None:
+        if answer.error is not None:
+            skipped.append(answer.audio)
+            tqdm.write(f"captions_from_qa: {answer.audio}: {answer.error}", file=sys.stderr)
+
+    files = tqdm(share, desc="listening", unit=" files", disable=True if process else None)
+    ids = frozenset(record["id"] for record in known)
+    asking = Asking(
+        listener, files, args.questions, batch_size=args.batch_size, known=ids, read_windows=read_windows
+    )
+    write_part(args.output.with_suffix(".jsonl"), process, asking, show)
+    return len(skipped)
+
+
+def publish(path: Path, args: argparse.Namespace, recordings: Sequence[Recording], known: int) -> None:
+    """Writes all answers in order, and the captions beside them."""
+    records = order_records(gather(path), [recording.audio for recording in recordings], args.questions)
+    if args.output.suffix == ".csv":
+        write_whole(args.output, format_captions(records))
+    write_log(path, records)
+    answered = sum(record["error"] is None for record in records)
+    log.info(
+        "%s: %d files, %d answers (%d new), %d files skipped",
+        args.output, len(recordings), answered, answered - known, len(records) - answered,
+    )  # fmt: skip

@@ -1,0 +1,173 @@
+"""recipes/captions_from_qa.py, as it is launched: stamps, bad files, kills, several processes."""
+
+import csv
+import json
+import os
+import runpy
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from tiny import save_tiny_model, write_song
+
+from descant.inference import captions_from_qa
+
+RECIPE = Path(__file__).parents[2] / "recipes" / "captions_from_qa.py"
+QUESTIONS = ("Which genre?", "Which mood?")
+LAUNCH = [sys.executable, "-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes", "2", "--num_machines",
+          "1", "--mixed_precision", "no", "--main_process_port", "0"]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return save_tiny_model(tmp_path_factory.mktemp("model"))
+
+
+@pytest.fixture
+def collection(tmp_path: Path) -> Path:
+    """Two songs, a padded waveform, and two files that cannot be read."""
+    songs = tmp_path / "songs"
+    (songs / "b").mkdir(parents=True)
+    write_song(songs / "a.wav", 12.0)
+    write_song(songs / "b" / "c.flac", 21.0, 16_000, 200.0)
+    np.save(songs / "[x]-[0-10].npy", np.pad(np.sin(np.arange(160_000) / 9).astype(np.float32), (0, 320_000)))
+    (songs / "d.mp3").write_text("no music")
+    (songs / "e.ogg").touch()
+    return songs
+
+
+def run(folder: Path, audio: Path, output: Path, *options: str, questions: tuple[str, ...] = QUESTIONS) -> int:
+    arguments = ["--checkpoint", folder, "--audio", audio, "--output", output, "--num_beams", 2, *options]
+    return captions_from_qa.caption_collection(questions, 10, list(map(str, arguments)))
+
+
+def run_whole(folder: Path, audio: Path, output: Path) -> int:
+    """The recipe's questions, in this process."""
+    return run(folder, audio, output, questions=runpy.run_path(str(RECIPE))["QUESTIONS"])
+
+
+def read(path: Path) -> list[dict[str, object]]:
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+def keys(records: list[dict[str, object]]) -> list[tuple[object, ...]]:
+    return [tuple(one[name] for name in ("id", "audio", "start_s", "end_s", "question", "prediction", "error"))
+            for one in records]  # fmt: skip
+
+
+def test_every_window_is_captioned_and_bad_files_are_named(
+    folder: Path, collection: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(folder, collection, tmp_path / "captions.csv") == 1
+    shown = capsys.readouterr()
+    assert "d.mp3: is not sound" in shown.err and "e.ogg: is empty" in shown.err and shown.out == ""
+    records = read(tmp_path / "captions.jsonl")
+    windows = [("[x]-[0-10].npy", 0.0, 10.0), ("a.wav", 0.0, 10.0), ("a.wav", 10.0, 12.0), ("b/c.flac", 0.0, 10.0),
+               ("b/c.flac", 10.0, 20.0), ("b/c.flac", 20.0, 21.0)]  # fmt: skip
+    answered = [one for one in records if one["error"] is None]
+    assert [(one["audio"], one["start_s"], one["end_s"], one["question"]) for one in answered] == [
+        (*window, question) for window in windows for question in QUESTIONS
+    ]
+    assert [one["audio"] for one in records if one["error"]] == ["d.mp3", "e.ogg"]
+    rows = list(csv.DictReader((tmp_path / "captions.csv").open()))
+    assert [row["audio_path"] for row in rows] == ["[x]-[0-10].npy", "a.wav", "b/c.flac"]
+    a = [one["prediction"] for one in answered if one["audio"] == "a.wav"]
+    assert rows[1]["caption"] == " ".join(f"[0:00–0:10] {a[0]} {a[1]} [0:10–0:12] {a[2]} {a[3]}".split())
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["captions.csv", "captions.jsonl", "songs"]
+
+
+def test_a_second_run_asks_nothing_again_but_tries_bad_files(
+    folder: Path, collection: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    assert run(folder, collection, tmp_path / "answers.jsonl") == 1
+    first = (tmp_path / "answers.jsonl").read_bytes()
+    assert run(folder, collection, tmp_path / "answers.jsonl") == 1
+    assert (tmp_path / "answers.jsonl").read_bytes() == first and "12 answers (0 new), 2 files skipped" in caplog.text
+    (collection / "e.ogg").unlink()
+    write_song(collection / "d.mp3", 3.0)
+    assert run(folder, collection, tmp_path / "answers.jsonl") == 0
+    assert "14 answers (2 new), 0 files skipped" in caplog.text
+    assert not any(one["error"] for one in read(tmp_path / "answers.jsonl"))
+
+
+def test_answers_of_another_job_are_not_mixed_in(
+    folder: Path, collection: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    output = tmp_path / "answers.jsonl"
+    run(folder, collection, output)
+    before = output.read_bytes()
+    assert run(folder, collection, output, "--max_length", "5") == 2
+    assert run(folder, collection, output, "--questions", "Why?") == 2
+    assert run(Path(shutil.copytree(folder, tmp_path / "copy")), collection, output) == 2
+    assert output.read_bytes() == before and "give another --output" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("option", [("--output", "captions.txt"), ("--precision", "fp8"), ("--nonsense",)])
+def test_wrong_options_are_usage_errors(folder: Path, collection: Path, tmp_path: Path, option: tuple[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        run(folder, collection, tmp_path / "captions.csv", *option)
+    assert ended.value.code == 2
+
+
+def test_what_cannot_be_asked_is_refused(
+    folder: Path, collection: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(tmp_path, collection, tmp_path / "captions.csv") == 2
+    assert run(folder, tmp_path / "absent", tmp_path / "captions.csv") == 2
+    shown = capsys.readouterr().err
+    assert "no config.json" in shown and "no such folder of recordings" in shown
+
+
+def test_sampling_and_bf16_are_recorded_with_the_answers(folder: Path, collection: Path, tmp_path: Path) -> None:
+    options = ("--top_p", "0.9", "--seed", "3", "--precision", "bf16")
+    assert run(folder, collection, tmp_path / "one.jsonl", *options) == 1
+    assert run(folder, collection, tmp_path / "two.jsonl", *options) == 1
+    generation = read(tmp_path / "one.jsonl")[0]["generation"]
+    assert generation | {"do_sample": True, "top_p": 0.9, "seed": 3, "precision": "bfloat16"} == generation
+    assert keys(read(tmp_path / "one.jsonl")) == keys(read(tmp_path / "two.jsonl"))
+
+
+def launch(folder: Path, audio: Path, output: Path, *launcher: str) -> subprocess.Popen[str]:
+    command = [*(launcher or [sys.executable]), str(RECIPE), "--checkpoint", str(folder), "--audio", str(audio)]
+    command += ["--output", str(output), "--num_beams", "2", "--batch_size", "5"]
+    environment = {**os.environ, "GLOO_SOCKET_IFNAME": "lo", "ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1"}
+    return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def test_two_processes_write_the_answers_of_one(folder: Path, collection: Path, tmp_path: Path) -> None:
+    two = launch(folder, collection, tmp_path / "two.csv", *LAUNCH)
+    assert run_whole(folder, collection, tmp_path / "one.csv") == 1
+    _, two_error = two.communicate(timeout=120)
+    assert two.returncode == 1, two_error
+    assert keys(read(tmp_path / "two.jsonl")) == keys(read(tmp_path / "one.jsonl"))
+    assert (tmp_path / "two.csv").read_bytes() == (tmp_path / "one.csv").read_bytes()
+    assert two_error.count("d.mp3: is not sound") == 1 and "30 answers (30 new), 2 files skipped" in two_error
+
+
+def test_a_killed_run_goes_on_and_asks_nothing_twice(folder: Path, tmp_path: Path) -> None:
+    songs = tmp_path / "songs"
+    songs.mkdir()
+    for number in range(3):
+        write_song(songs / f"{number}.wav", 100.0, 8_000, 100.0 + number)
+    part = tmp_path / "captions.jsonl.part-0"
+    process = launch(folder, songs, tmp_path / "captions.csv")
+    while not part.exists() or part.read_bytes().count(b"\n") < 12:
+        assert process.poll() is None, process.stderr.read()
+        time.sleep(0.02)
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    kept = part.read_bytes().count(b"\n")
+    assert process.returncode == -signal.SIGKILL and 12 <= kept < 150
+    assert not (tmp_path / "captions.csv").exists()
+    again = launch(folder, songs, tmp_path / "captions.csv")
+    _, shown = again.communicate(timeout=120)
+    assert again.returncode == 0 and f"150 answers ({150 - kept} new), 0 files skipped" in shown
+    assert run_whole(folder, songs, tmp_path / "whole.csv") == 0
+    assert keys(read(tmp_path / "captions.jsonl")) == keys(read(tmp_path / "whole.jsonl"))
+    assert (tmp_path / "captions.csv").read_bytes() == (tmp_path / "whole.csv").read_bytes()

@@ -4,8 +4,9 @@ from types import SimpleNamespace
 
 import pytest
 
+from descant.data.demo import facts, load_demo
 from descant.evaluation import exact_answer, majority_answers
-from descant.evaluation.exact import exact_measures
+from descant.evaluation.exact import exact_measures, is_closed
 
 
 @pytest.mark.parametrize(
@@ -58,3 +59,12 @@ def test_exact_scores_count_closed_questions_only() -> None:
     scores = {measure.name: measure.value() for measure in exact_measures(texts, wanted, kinds)}
     assert scores == {"exact": pytest.approx(2 / 3), "exact_genre": 0.5, "exact_mood": 1.0}
     assert exact_measures(["y"], [["y"]], [None]) == []
+
+
+def test_every_closed_answer_of_the_demo_corpus_says_its_fact() -> None:
+    known = {fact["clip_id"]: fact for fact in facts()}
+    rows = [row for rows in load_demo().values() for row in rows if is_closed(row.question_type)]
+    assert len(rows) > 5000
+    for row in rows:
+        fact = known[row.clip_id][row.question_type].replace(";", ",")
+        assert exact_answer(row.answer, fact, row.question_type), row

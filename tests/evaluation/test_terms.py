@@ -82,3 +82,8 @@ def test_yes_and_no_answer_only_at_the_start() -> None:
 def test_a_subgenre_does_not_name_a_second_genre() -> None:
     assert find_terms("It is rock, classic rock, close to heavy metal.", "genre") == {"rock"}
     assert find_terms("electronic music: techno", "genre") == {"electronic"}
+
+
+@pytest.mark.parametrize("text", ["bass, drums", "bass; drums.", "bass/drums", "Bass - drums", "bass and drums"])
+def test_no_term_reaches_over_a_pause(text: str) -> None:
+    assert find_terms(text, "instruments") == {"bass", "drums"}

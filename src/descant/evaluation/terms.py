@@ -12,6 +12,8 @@ import unicodedata
 from functools import cache
 from importlib.resources import files
 
+# No term reaches over these: "bass, drums" are two instruments, not a bass drum.
+PAUSE = re.compile(r"[,;:!?()\n]|\.(?!\d)|(?<!\d)/|/(?!\d)|\s[-–—]\s")
 DROPPED = {"a", "an", "the", "any"}
 NEGATIONS = {"no", "without", "not", "isnt", "neither", "nor", "never", "lacks", "lacking"}
 SOURCES = (("descant.evaluation", "synonyms.json"), ("descant.data", "demo/terms.json"))  # a later one wins
@@ -67,7 +69,8 @@ def denies(gap: str, previous_denied: bool) -> bool:
 def find_terms(text: str, question_type: str) -> frozenset[str]:
     """The canonical answers of a question type that a text names, leaving out what it denies."""
     pattern, forms = term_pattern(question_type), surface_forms(question_type)
-    text, named, end, denied = normalise(text), set(), 0, False
+    named, end, denied = set(), 0, False
+    text = " | ".join(map(normalise, PAUSE.split(text)))
     for match in pattern.finditer(text) if pattern else ():
         denied, end = denies(text[end : match.start()], denied), match.end()
         # "Yes" and "no" answer only where they open the answer: "drums with no fills" are drums.

@@ -79,6 +79,11 @@ def test_yes_and_no_answer_only_at_the_start() -> None:
     assert find_terms("No, there is no bass.", "bass") == {"no bass"}
 
 
+def test_a_denied_kind_is_not_an_answer() -> None:
+    assert find_terms("It has no upright bass but an electric bass.", "bass") == {"electric bass"}
+    assert find_terms("No upright bass.", "bass") == frozenset()
+
+
 def test_a_subgenre_does_not_name_a_second_genre() -> None:
     assert find_terms("It is rock, classic rock, close to heavy metal.", "genre") == {"rock"}
     assert find_terms("electronic music: techno", "genre") == {"electronic"}

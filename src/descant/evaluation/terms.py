@@ -16,6 +16,8 @@ from importlib.resources import files
 PAUSE = re.compile(r"[,;:!?()\n]|\.(?!\d)|(?<!\d)/|/(?!\d)|\s[-–—]\s")
 DROPPED = {"a", "an", "the", "any"}
 NEGATIONS = {"no", "without", "not", "isnt", "neither", "nor", "never", "lacks", "lacking"}
+# "Yes" and "no" answer only where they open the answer alone: "drums with no fills" are drums.
+BARE_ANSWERS = {word: rf"\A{word}(?= \||\Z)" for word in ("yes", "no")}
 SOURCES = (("descant.evaluation", "synonyms.json"), ("descant.data", "demo/terms.json"))  # a later one wins
 
 
@@ -55,7 +57,8 @@ def surface_forms(question_type: str) -> dict[str, str]:
 def term_pattern(question_type: str) -> re.Pattern[str] | None:
     """Matches a whole wording of the type, the longest one first, also in the plural."""
     forms = sorted(surface_forms(question_type), key=len, reverse=True)
-    return re.compile(rf"(?<![\w/])({'|'.join(map(re.escape, forms))})(?:e?s)?(?![\w/])") if forms else None
+    wordings = "|".join(BARE_ANSWERS.get(form, re.escape(form)) for form in forms)
+    return re.compile(rf"(?<![\w/])({wordings})(?:e?s)?(?![\w/])") if forms else None
 
 
 def denies(gap: str, previous_denied: bool) -> bool:
@@ -73,7 +76,6 @@ def find_terms(text: str, question_type: str) -> frozenset[str]:
     text = " | ".join(map(normalise, PAUSE.split(text)))
     for match in pattern.finditer(text) if pattern else ():
         denied, end = denies(text[end : match.start()], denied), match.end()
-        # "Yes" and "no" answer only where they open the answer: "drums with no fills" are drums.
-        if not denied and (match[1] not in {"yes", "no"} or match.start() == 0):
+        if not denied:
             named.add(forms[match[1]])
     return frozenset(named)

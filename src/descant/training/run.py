@@ -29,7 +29,7 @@ from descant.training.recipe import Recipe, Stage
 from descant.training.rows import TokenizedRows, concatenate_configs
 from descant.training.run_folder import check_run_folder, claim_run_folder
 from descant.training.start import load_start
-from descant.training.steps import set_steps
+from descant.training.steps import rows_per_step, set_steps
 from descant.training.trainer import DescantTrainer
 from descant.training.validation import Validation
 
@@ -115,7 +115,7 @@ def prepare_data(
     curriculum = CurriculumSampler(
         plan_stages(stages, indices, settings.num_train_epochs, settings.draws_per_epoch, [row.tags for row in rows]),
         tokenized.clip_numbers, tokenized.lengths,
-        batch_size=settings.per_device_train_batch_size * max(settings.world_size, 1),
+        batch_size=rows_per_step(settings),
         rows_per_clip=settings.rows_per_clip, seed=settings.seed,
     )  # fmt: skip
     return TrainingData(corpus, configs, features, tokenized, curriculum)

@@ -6,12 +6,14 @@ from pathlib import Path
 import pytest
 
 SCRIPTS = Path(__file__).resolve().parents[2] / "datasets_scripts"
+AUDIO_SERVER = Path(__file__).resolve().parents[1] / "data/download"
 
 
 @pytest.fixture
 def scripts(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     """The folder of the scripts, which is on the path."""
     monkeypatch.syspath_prepend(SCRIPTS)
+    monkeypatch.syspath_prepend(AUDIO_SERVER)
     monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", tmp_path / "datasets_cache")
     for name in ("musiccaps", "music_instruct"):
         monkeypatch.delitem(sys.modules, name, raising=False)

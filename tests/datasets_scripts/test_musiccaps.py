@@ -114,3 +114,22 @@ def test_published_file_builds_whole(musiccaps, tmp_path, shared_dir):
     table = shared_dir / "data/musiccaps/musiccaps-public.csv"
     splits = build(musiccaps.MusicCaps(annotations=table, cache_dir=tmp_path / "cache"))
     assert len(splits["test"]) == 2858 and len(splits["train"]) + len(splits["validation"]) == 2663
+
+
+def test_program_downloads_what_no_folder_has(musiccaps, tmp_path, monkeypatch, capsys):
+    from audio_server import AudioServer, encode, music
+
+    from descant.commands import build_dataset
+    from descant.data.download import DownloadSettings
+
+    table, clips = write_musiccaps(tmp_path / "caps.csv", 3), write_clips(tmp_path / "clips", range(1))
+    with AudioServer() as server:
+        server.files["clip0001"] = encode(music(42, 8_000), "wav", 8_000)
+        fast = DownloadSettings(sleep_s=0, retry_wait_s=0, url_template=server.template)
+        monkeypatch.setattr(build_dataset, "DownloadSettings", lambda: fast)
+        options = ["--audio_dir", clips, "--download_dir", tmp_path / "fetched", "--output", tmp_path / "out"]
+        assert run(musiccaps, tmp_path, "--annotations", table, *options) == 1
+        assert server.count("clip0000") == 0
+    assert '"removed"' in (tmp_path / "out/missing_clips.jsonl").read_text()
+    stored = FeatureStore.open(next((tmp_path / "features").glob("*")))
+    assert sorted(stored.keys()) == ["[clip0000]-[30-40]", "[clip0001]-[30-40]"]

@@ -11,11 +11,10 @@ import numpy as np
 
 from descant.data.annotations import Row, parse_clip_id
 from descant.data.audio import AudioError, stream_audio
+from descant.data.npy_waveform import load_npy_waveform
 
 AUDIO_SUFFIXES = (".flac", ".wav", ".ogg", ".opus", ".mp3", ".m4a", ".webm")
 SILENCE_RMS = 1e-3  # -60 dBFS
-NPY_RATE = 16_000
-NPY_PADDED_SAMPLES = 30 * NPY_RATE  # the reference pads its clips with zeros to 30 s
 LATE_END_S = 0.5  # a recording may end a little before the annotated end of its last clip
 
 
@@ -152,17 +151,7 @@ def _read_window(clip: ClipFile, sampling_rate: int) -> np.ndarray:
 
 
 def _read_npy(clip: ClipFile, sampling_rate: int) -> np.ndarray:
-    if sampling_rate != NPY_RATE:
-        raise AudioError(clip.path, f"a .npy waveform is at {NPY_RATE} Hz; {sampling_rate} Hz needs a sound file")
-    try:
-        waveform = np.load(clip.path, allow_pickle=False).squeeze()
-    except (OSError, ValueError, EOFError) as error:
-        raise AudioError(clip.path, f"is no .npy array: {error}") from error
-    if waveform.ndim != 1 or not np.issubdtype(waveform.dtype, np.floating) or not np.isfinite(waveform).all():
-        raise AudioError(clip.path, f"is no finite mono float waveform ({waveform.dtype} {waveform.shape})")
-    if len(waveform) == NPY_PADDED_SAMPLES:
-        waveform = np.trim_zeros(waveform, "b")
-    return waveform[: round((clip.end_s - clip.start_s) * sampling_rate)].astype(np.float32)
+    return load_npy_waveform(clip.path, sampling_rate)[: round((clip.end_s - clip.start_s) * sampling_rate)]
 
 
 def _file_sha256(path: str) -> str:

@@ -1,11 +1,11 @@
 """Captions of whole recordings, out of the answers to five questions about each of their windows of ten seconds.
 
-    python recipes/captions_from_qa.py --checkpoint MODEL --audio FOLDER --output captions.csv
-    accelerate launch --config_file accelerate_configs/ddp.yaml recipes/captions_from_qa.py …  # several processes
+    accelerate launch recipes/captions_from_qa.py --checkpoint MODEL --audio FOLDER --output captions.csv
 
 FOLDER holds sound files, or the reference's .npy waveforms. Every answer is in captions.jsonl, with its window in
 seconds; captions.csv joins those of a recording. A file that cannot be read is named and skipped (exit status 1).
-After a kill, the same command answers only what is missing.
+After a kill, the same command answers only what is missing. Several processes share the files and write the same
+answers (with sampling, other draws): accelerate launch --config_file accelerate_configs/ddp.yaml …
 """
 
 import sys

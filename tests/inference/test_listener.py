@@ -48,6 +48,12 @@ def test_every_window_and_question_is_answered_as_alone(listener: Listener, tmp_
     assert len({one.id for one in answers}) == len(answers)
 
 
+def test_it_is_known_how_many_answers_the_opened_recordings_give(listener: Listener, tmp_path: Path) -> None:
+    songs = [write_song(tmp_path / f"{seconds}.wav", seconds, 22_050) for seconds in (9.99, 10.0, 20.01)]
+    asking = Asking(listener, map(record, [*songs, tmp_path / "absent.wav"]), QUESTIONS)
+    assert len(list(asking)) == asking.expected == asking.asked == 3 * (1 + 1 + 3) + 1
+
+
 def test_a_bad_recording_is_one_failed_answer_in_its_place(listener: Listener, tmp_path: Path) -> None:
     good, text = write_song(tmp_path / "good.wav", 5.0), tmp_path / "text.mp3"
     text.write_text("no music")
@@ -72,25 +78,24 @@ def test_known_answers_are_not_asked_for_again(listener: Listener, tmp_path: Pat
 def test_recordings_are_read_only_as_far_as_the_model_takes_them(listener: Listener, tmp_path: Path) -> None:
     read = []
 
-    def read_windows(path: Path, rate: int, window_s: float) -> Iterator[Window]:
-        for number in range(6):
-            read.append((path.name, number))
-            yield Window(10.0 * number, 10.0 * number + 10, np.zeros(160_000, np.float32))
+    def read_windows(path: Path, rate: int, window_s: float) -> list[Window]:
+        read.append(path)
+        return [Window(10.0 * number, 10.0 * number + 10, np.zeros(160_000, np.float32)) for number in range(6)]
 
     recordings = (Recording(tmp_path / f"{number}.wav", f"{number}.wav") for number in range(1000))
     answers = iter(Asking(listener, recordings, QUESTIONS, batch_size=4, read_windows=read_windows))
     next(answers)
-    assert len(read) < 60
+    assert len(read) < 10
 
 
 def test_a_recording_that_breaks_off_while_it_is_read_keeps_its_answers(listener: Listener, tmp_path: Path) -> None:
-    def read_windows(path: Path, rate: int, window_s: float) -> Iterator[Window]:
-        yield Window(0.0, 10.0, np.ones(160_000, np.float32))
-        raise AudioError(path, "broke off")
+    class Breaking(list[Window]):
+        def __iter__(self) -> Iterator[Window]:
+            yield Window(0.0, 10.0, np.ones(160_000, np.float32))
+            raise AudioError("a.wav", "broke off")
 
-    recordings = [record(tmp_path / "a.wav")]
-    answers = list(in_order(Asking(listener, recordings, [None], read_windows=read_windows)))
-    assert [one.error for one in answers] == [None, "broke off"]
+    asking = Asking(listener, [record(tmp_path / "a.wav")], [None], read_windows=lambda *_: Breaking([None]))
+    assert [one.error for one in in_order(asking)] == [None, "broke off"]
 
 
 def test_settings_reach_the_model_and_stand_in_the_answer(tmp_path: Path) -> None:

@@ -39,6 +39,22 @@ class Window:
     samples: np.ndarray  # (samples,) float32
 
 
+@dataclass(frozen=True)
+class WindowStream:
+    """The windows of a sound file that has been checked, read one by one whenever they are iterated over."""
+
+    path: str | Path
+    sampling_rate: int
+    window_s: float
+    count: int
+
+    def __len__(self) -> int:
+        return self.count
+
+    def __iter__(self) -> Iterator[Window]:
+        return _cut(stream_audio(self.path, self.sampling_rate), self.sampling_rate, self.window_s)
+
+
 def load_audio(path: str | Path, sampling_rate: int = SAMPLING_RATE) -> np.ndarray:
     """Reads a whole sound file as a mono float32 waveform (samples,); raises AudioError, naming file and reason."""
     return np.concatenate(list(stream_audio(path, sampling_rate)))
@@ -63,14 +79,15 @@ def stream_audio(path: str | Path, sampling_rate: int = SAMPLING_RATE) -> Iterat
     yield tail
 
 
-def check_audio(path: str | Path) -> None:
-    """Reads a file through once, to its end, and raises AudioError if any of it is bad."""
-    frames = 0
+def check_audio(path: str | Path) -> float:
+    """Reads a file through once, to its end; gives its length in seconds, or raises AudioError if any of it is bad."""
+    frames, rate = 0, 1
     for block, rate in _read_mono_blocks(path):
         _require_finite(path, block, frames / rate)
         frames += len(block)
     if frames == 0:
         raise AudioError(path, "holds no samples")
+    return frames / rate
 
 
 def resample(waveform: np.ndarray, orig: int, target: int = SAMPLING_RATE) -> np.ndarray:
@@ -85,10 +102,10 @@ def windows(waveform: np.ndarray, sampling_rate: int = SAMPLING_RATE, window_s: 
 
 def stream_windows(
     path: str | Path, sampling_rate: int = SAMPLING_RATE, window_s: float = WINDOW_S
-) -> Iterator[Window]:
-    """Yields a file's windows one by one, after check_audio: a file with a bad end gives no window at all."""
-    check_audio(path)
-    yield from _cut(stream_audio(path, sampling_rate), sampling_rate, window_s)
+) -> WindowStream:
+    """Checks a file to its end, so that one with a bad end gives no window at all, and streams its windows."""
+    samples = round(check_audio(path) * sampling_rate)
+    return WindowStream(path, sampling_rate, window_s, math.ceil(samples / round(window_s * sampling_rate)))
 
 
 def format_stamp(start_s: float, end_s: float) -> str:

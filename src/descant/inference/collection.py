@@ -1,7 +1,7 @@
 """A folder of recordings: which files it holds, and how each is heard."""
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Collection
 from pathlib import Path
 
 from descant.data.audio import Window, stream_windows, windows
@@ -29,7 +29,7 @@ def find_recordings(folder: Path) -> list[Recording]:
     return [Recording(path, path.relative_to(folder).as_posix()) for path in found]
 
 
-def read_windows(path: Path, sampling_rate: int, window_s: float) -> Iterable[Window]:
+def read_windows(path: Path, sampling_rate: int, window_s: float) -> Collection[Window]:
     """The windows of a sound file or a `.npy` waveform; raises AudioError."""
     if path.suffix.lower() == ".npy":
         return windows(load_npy_waveform(path, sampling_rate), sampling_rate, window_s)

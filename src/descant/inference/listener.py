@@ -1,6 +1,6 @@
 """A loaded model that answers questions about recordings of any length, all windows and questions in one stream."""
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
@@ -14,7 +14,7 @@ from descant.inference.answers import Answer, answer_id
 from descant.inference.model_folder import find_model, load_model
 
 Pair = tuple[tuple[str, float], torch.Tensor, list[int] | None]
-ReadWindows = Callable[[Path, int, float], Iterable[Window]]
+ReadWindows = Callable[[Path, int, float], Collection[Window]]
 
 
 @dataclass(frozen=True)
@@ -84,7 +84,8 @@ class Asking:
         """
         self.listener, self.recordings, self.questions = listener, recordings, questions
         self.batch_size, self.known, self.read_windows = batch_size, known, read_windows
-        self.asked = 0  # how many questions and bad files have been met so far: recordings are read ahead
+        self.expected = 0  # answers and bad files, of the recordings that have been opened so far
+        self.asked = 0
         self._waiting: dict[int, tuple[int, Answer]] = {}  # position in the model's stream → number, answer to be
         self._failed: list[tuple[int, Answer]] = []
 
@@ -106,7 +107,9 @@ class Asking:
         position = 0
         for recording in self.recordings:
             try:
-                for window in self._windows(recording):
+                windows = self._windows(recording)
+                self.expected += len(windows) * len(self.questions)
+                for window in windows:
                     for pair, answer in self._questions_about(recording, window):
                         self._waiting[position] = (self.asked, answer)
                         self.asked += 1
@@ -115,8 +118,9 @@ class Asking:
             except AudioError as error:
                 self._failed.append((self.asked, self._answer(recording, None, None, error=error.reason)))
                 self.asked += 1
+                self.expected += 1
 
-    def _windows(self, recording: Recording) -> Iterable[Window]:
+    def _windows(self, recording: Recording) -> Collection[Window]:
         extractor = self.listener.processor.feature_extractor
         return self.read_windows(recording.path, extractor.sampling_rate, extractor.window_s)
 

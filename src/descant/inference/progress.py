@@ -11,9 +11,9 @@ if TYPE_CHECKING:
 
 
 def show_progress(asking: "Asking") -> Iterator[tuple[int, "Answer"]]:
-    """Passes the answers on and counts them; the total grows while recordings are read."""
+    """Passes the answers on and counts them; the total grows with each recording that is opened."""
     with tqdm(desc="answering", unit=" answers", disable=None, leave=False, dynamic_ncols=True) as bar:
         for numbered in asking:
-            bar.total = asking.asked
+            bar.total = asking.expected
             bar.update()
             yield numbered

@@ -37,17 +37,20 @@ def build_model(d_model: int = 8) -> BartForConditionalGeneration:
     return BartForConditionalGeneration(config)
 
 
-def build_trainer(output_dir: str | Path, model: torch.nn.Module | None = None, **settings: object) -> TinyTrainer:
-    """Dropout, accumulation over an epoch's end, label smoothing, a warm-up and validation between the saves."""
+def build_arguments(output_dir: str | Path, **settings: object) -> Seq2SeqTrainingArguments:
+    """Accumulation over an epoch's end, label smoothing, a warm-up and validation between the saves."""
     defaults = {
         "max_steps": STEPS, "save_steps": 3, "save_total_limit": 2, "per_device_train_batch_size": 3,
         "gradient_accumulation_steps": 2, "learning_rate": 1e-2, "warmup_steps": 2, "label_smoothing_factor": 0.1,
         "eval_strategy": "steps", "eval_steps": 4, "logging_steps": 2, "logging_nan_inf_filter": False,
         "report_to": "none", "disable_tqdm": True, "use_cpu": True, "remove_unused_columns": False, "seed": 7,
     }  # fmt: skip
-    args = Seq2SeqTrainingArguments(output_dir=str(output_dir), **(defaults | settings))
-    rows = RandomTokens()
-    return TinyTrainer(model or build_model(), args, train_dataset=rows, eval_dataset=EvalRows())
+    return Seq2SeqTrainingArguments(output_dir=str(output_dir), **(defaults | settings))
+
+
+def build_trainer(output_dir: str | Path, model: torch.nn.Module | None = None, **settings: object) -> TinyTrainer:
+    args = build_arguments(output_dir, **settings)
+    return TinyTrainer(model or build_model(), args, train_dataset=RandomTokens(), eval_dataset=EvalRows())
 
 
 class EvalRows(RandomTokens):

@@ -94,9 +94,7 @@ def read_weights(checkpoint: Path) -> StateDict:
     return weights
 
 
-def fixed_buffers(
-    model: LPMusicCapsForConditionalGeneration, extractor: LPMusicCapsFeatureExtractor
-) -> StateDict:
+def fixed_buffers(model: LPMusicCapsForConditionalGeneration, extractor: LPMusicCapsFeatureExtractor) -> StateDict:
     """Name what the reference stores although it is fixed, with the values that this implementation computes."""
     filters = mel_filters(
         extractor.n_fft, extractor.num_mel_bins, extractor.sampling_rate, extractor.f_min, extractor.f_max

@@ -1,0 +1,104 @@
+"""Runs a search over a stream of encoded questions: where one is finished, a waiting one takes its place."""
+
+from collections.abc import Callable, Iterator
+
+import torch
+
+from .beam_search_lp_music_caps import BeamSearch
+from .fast_decoder_lp_music_caps import FastDecoder
+from .generation_settings_lp_music_caps import AnswerSettings
+from .greedy_search_lp_music_caps import GreedySearch, SamplingSearch
+
+Encoded = tuple[int, torch.Tensor]  # a question's position in its stream, its encoder states (length, d_model)
+Answer = tuple[int, list[int], float]  # position in the stream, tokens, length-normalised log probability
+
+
+class AnswerEngine:
+    """Answers up to `slots` questions at a time."""
+
+    def __init__(
+        self,
+        decoder: FastDecoder,
+        settings: AnswerSettings,
+        slots: int,
+        on_token: Callable[[torch.Tensor], None] | None = None,
+    ) -> None:
+        self.decoder = decoder
+        self.slots = slots
+        self.search = new_search(settings, slots, decoder.vocab_size)
+        self.cache = decoder.new_cache(slots, self.search.beams)
+        self.on_token = on_token
+        self.questions: list[int] = []  # slot → position in the stream; the slots in use are the first ones
+        self.fresh: list[int] = []  # slots that have not decoded their prefix yet
+
+    def run(self, waiting: Iterator[Encoded]) -> Iterator[Answer]:
+        """Answer all questions of an iterator, in the order in which the answers are done."""
+        self._admit(waiting)
+        while self.questions:
+            done = self._step()
+            for slot in sorted(done, reverse=True):  # the last first, so that no slot moves before its turn
+                yield self.questions[slot], *self.search.answer(slot)
+                self._leave(slot)
+            self._admit(waiting)
+
+    def _admit(self, waiting: Iterator[Encoded]) -> None:
+        while len(self.questions) < self.slots:
+            question, states = next(waiting, (None, None))
+            if question is None:
+                return
+            slot = len(self.questions)
+            self.questions.append(question)
+            self.fresh.append(slot)
+            self.decoder.open_slot(self.cache, slot, states)
+            self.search.open(slot)
+
+    def _leave(self, slot: int) -> None:
+        last = len(self.questions) - 1
+        question = self.questions.pop()
+        if slot != last:
+            self.questions[slot] = question
+            self.cache.move(last, slot)
+            self.search.move(last, slot)
+
+    def _step(self) -> list[int]:
+        """Decode one token of every hypothesis; returns the slots that are done."""
+        active = len(self.questions)
+        new = self.cache.add_nodes(active)
+        tokens, positions = self._inputs(active, new.start)
+        hidden = self.decoder.step(self.cache, tokens, positions)
+        self._end_prefix(hidden, new.start)
+        parents, done = self.search.advance(self.decoder.head(hidden), active)
+        if parents is not None:
+            self.cache.reorder(parents)
+        if self.on_token is not None:
+            self.on_token(self.search.sequences[:active, 0].gather(1, self.search.lengths[:active, None] - 1)[:, 0])
+        return done.nonzero()[:, 0].tolist()
+
+    def _inputs(self, active: int, first_column: int) -> tuple[torch.Tensor, torch.Tensor]:
+        """The newest token of each hypothesis and its position, (active, beams) each.
+
+        A fresh question has only one hypothesis yet, the prefix: its beams decode one token of the prefix each.
+        """
+        positions = (self.search.lengths[:active, None] - 1).repeat(1, self.search.beams)
+        tokens = self.search.sequences[:active].gather(2, positions[:, :, None])[:, :, 0]
+        for place, token in enumerate(self.search.prefix):
+            tokens[self.fresh, place] = token
+            positions[self.fresh, place] = place
+            self.cache.mask[self.fresh, place, first_column : first_column + place] = 0
+        return tokens, positions
+
+    def _end_prefix(self, hidden: torch.Tensor, first_column: int) -> None:
+        """Give all beams of the fresh questions the prefix as history, and the first beam its last token's states."""
+        length = len(self.search.prefix)
+        rows = hidden.view(-1, self.search.beams, hidden.shape[1])
+        rows[self.fresh, 0] = rows[self.fresh, length - 1]
+        self.cache.mask[self.fresh, :, first_column:] = float("-inf")
+        self.cache.mask[self.fresh, :, first_column : first_column + length] = 0
+        self.fresh.clear()
+
+
+def new_search(settings: AnswerSettings, slots: int, vocab_size: int) -> BeamSearch | GreedySearch:
+    """Build the search that the settings ask for."""
+    if settings.do_sample:
+        return SamplingSearch(settings, slots, vocab_size)
+    return BeamSearch(settings, slots) if settings.num_beams > 1 else GreedySearch(settings, slots)

@@ -1,0 +1,135 @@
+"""Beam search as transformers does it, for questions that are at different lengths."""
+
+import torch
+
+from .fast_decoder_lp_music_caps import BLOCK
+from .generation_rules_lp_music_caps import apply_rules
+from .generation_settings_lp_music_caps import AnswerSettings
+
+# What transformers adds to a score to put a hypothesis out of the race.
+OUT = -1.0e9
+
+
+class BeamSearch:
+    """The hypotheses of up to `slots` questions. Every line of arithmetic is GenerationMixin._beam_search's."""
+
+    def __init__(self, settings: AnswerSettings, slots: int) -> None:
+        self.settings = settings
+        self.beams = beams = settings.num_beams
+        # As many candidates as leave `beams` of them running if all others end.
+        self.kept = max(2, 1 + len(settings.eos_token_ids)) * beams
+        self.prefix = [settings.decoder_start_token_id]
+        if settings.forced_bos_token_id is not None:
+            self.prefix.append(settings.forced_bos_token_id)  # forced, so known without asking the model
+        self.ends = torch.tensor(settings.eos_token_ids, dtype=torch.long)
+        shape = (slots, beams, settings.max_length)
+        self.lengths = torch.zeros(slots, dtype=torch.long)  # of the running hypotheses
+        self.sequences = torch.full(shape, settings.pad_token_id)
+        self.scores = torch.zeros(slots, beams)
+        self.ended_sequences = torch.full(shape, settings.pad_token_id)
+        self.ended_lengths = torch.zeros(slots, beams, dtype=torch.long)
+        self.ended_scores = torch.zeros(slots, beams)
+        self.ended = torch.zeros(slots, beams, dtype=torch.bool)
+        self.can_improve = torch.ones(slots, dtype=torch.bool)
+        powers = [float(length) ** settings.length_penalty for length in range(1, settings.max_length + 1)]
+        self.penalties = torch.tensor([1.0, *powers])  # by number of generated tokens
+
+    def open(self, slot: int) -> None:
+        """Begin a question: only its first hypothesis counts, or all would take the same tokens."""
+        self.lengths[slot] = len(self.prefix)
+        self.sequences[slot] = self.settings.pad_token_id
+        self.sequences[slot, :, : len(self.prefix)] = torch.tensor(self.prefix)
+        self.scores[slot] = OUT
+        self.scores[slot, 0] = 0
+        self.ended_sequences[slot] = self.sequences[slot]
+        self.ended_lengths[slot] = len(self.prefix)
+        self.ended_scores[slot] = OUT
+        self.ended[slot] = False
+        self.can_improve[slot] = True
+
+    def move(self, source: int, target: int) -> None:
+        """Copy a question to another slot."""
+        for state in (self.lengths, self.sequences, self.scores, self.ended_sequences, self.ended_lengths):
+            state[target] = state[source]
+        for state in (self.ended_scores, self.ended, self.can_improve):
+            state[target] = state[source]
+
+    def advance(self, logits: torch.Tensor, active: int) -> tuple[torch.Tensor, torch.Tensor]:
+        """Choose the next tokens of the first `active` questions from logits (active · beams, vocab).
+
+        Returns the beam that each new beam continues, (active, beams), and which questions are done, (active,).
+        """
+        lengths = self.lengths[:active]
+        rows = self.sequences[:active].flatten(0, 1)
+        log_probs = apply_rules(self.settings, logits.log_softmax(-1), rows, lengths.repeat_interleave(self.beams))
+        scores, beams, tokens = self._best_candidates(log_probs, active)
+        sequences = take(self.sequences[:active], beams)
+        sequences.scatter_(2, lengths[:, None, None].expand(-1, self.kept, 1), tokens[:, :, None])
+        hits = torch.isin(tokens, self.ends) | (lengths + 1 >= self.settings.max_length)[:, None]
+        self._end(scores, sequences, hits, active)
+        running = scores + hits.float() * OUT
+        chosen = running.topk(self.beams).indices
+        self.sequences[:active] = take(sequences, chosen)
+        self.scores[:active] = running.gather(1, chosen)
+        self.lengths[:active] += 1
+        return beams.gather(1, chosen), self._done(hits, active)
+
+    def answer(self, slot: int) -> tuple[list[int], float]:
+        """The best ended hypothesis of a question, from the start token to the end token, and its score."""
+        length = int(self.ended_lengths[slot, 0])
+        return self.ended_sequences[slot, 0, :length].tolist(), float(self.ended_scores[slot, 0])
+
+    def _best_candidates(
+        self, log_probs: torch.Tensor, active: int
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """The best continuations over all beams: scores, beams and tokens, (active, kept) each, best first."""
+        values, tokens = best_tokens(log_probs, self.kept)  # (active · beams, kept)
+        values = values.view(active, self.beams, self.kept) + self.scores[:active, :, None]
+        scores, chosen = values.flatten(1).topk(self.kept)
+        return scores, chosen // self.kept, tokens.view(active, -1).gather(1, chosen)
+
+    def _end(self, scores: torch.Tensor, sequences: torch.Tensor, hits: torch.Tensor, active: int) -> None:
+        """Enter candidates that end now among the ended hypotheses, and keep the best of those."""
+        now = hits.clone()
+        now[:, self.beams :] = False  # worse candidates are only there to run on
+        full = self.ended[:active].all(dim=1) & (self.settings.early_stopping is True)
+        closed = full.float() * OUT + (~self.can_improve[:active]).float() * OUT
+        length = self.lengths[:active] + 1
+        scores = scores / self.penalties[length - 1][:, None] + closed[:, None] + (~now).float() * OUT
+        scores = torch.cat([self.ended_scores[:active], scores], dim=1)
+        best = scores.topk(self.beams).indices
+        self.ended_scores[:active] = scores.gather(1, best)
+        self.ended_sequences[:active] = take(torch.cat([self.ended_sequences[:active], sequences], dim=1), best)
+        lengths = torch.cat([self.ended_lengths[:active], length[:, None].expand(-1, self.kept)], dim=1)
+        self.ended_lengths[:active] = lengths.gather(1, best)
+        self.ended[:active] = torch.cat([self.ended[:active], now], dim=1).gather(1, best)
+
+    def _done(self, hits: torch.Tensor, active: int) -> torch.Tensor:
+        """Tell which questions cannot, or need not, get a better answer any more."""
+        settings, ended = self.settings, self.ended[:active]
+        generated = self.lengths[:active] - 1
+        if settings.early_stopping == "never" and settings.length_penalty > 0:
+            generated = torch.full_like(generated, settings.max_length - 1)
+        hope = self.scores[:active, :1] / self.penalties[generated][:, None]
+        worst = torch.where(ended, self.ended_scores[:active].amin(dim=1, keepdim=True), OUT)
+        self.can_improve[:active] &= (hope > worst).any(dim=1)
+        enough = ended.all(dim=1) & (settings.early_stopping is True)
+        return ~self.can_improve[:active] | enough | hits.all(dim=1)
+
+
+def take(states: torch.Tensor, beams: torch.Tensor) -> torch.Tensor:
+    """Pick beams (questions, picked) out of states (questions, beams, length)."""
+    return states.gather(1, beams[:, :, None].expand(-1, -1, states.shape[2]))
+
+
+def best_tokens(scores: torch.Tensor, count: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """The `count` best entries of each row of scores (rows, vocab), values and indices, best first.
+
+    The best entries lie in the blocks with the best maxima, and finding those reads the scores once, in order.
+    """
+    blocks = scores.view(len(scores), -1, BLOCK)
+    if blocks.shape[1] <= count:
+        return scores.topk(count)
+    chosen = blocks.amax(dim=2).topk(count).indices  # (rows, count)
+    values, places = blocks.gather(1, chosen[:, :, None].expand(-1, -1, BLOCK)).flatten(1).topk(count)
+    return values, chosen.gather(1, places // BLOCK) * BLOCK + places % BLOCK

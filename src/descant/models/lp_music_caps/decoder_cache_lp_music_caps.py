@@ -1,0 +1,100 @@
+"""What the decoder remembers of the questions in flight: keys and values, stored once a question, not once a beam."""
+
+import torch
+
+MINUS_INFINITY = float("-inf")
+
+
+class DecoderCache:
+    """Keys and values of up to `slots` questions, each with `beams` hypotheses.
+
+    Self-attention: every step adds one node a beam, at the same columns for all questions. A beam's history is a set
+    of columns, held in a mask; beams that share history share its nodes. So a change of beams moves no keys and no
+    values, only rows of the mask, and a node is read once for all beams of its question. Columns that no beam needs
+    any more are dropped now and then by `compact`.
+
+    Cross-attention: a question's keys and values are stored once.
+    """
+
+    def __init__(self, layers: int, slots: int, beams: int, heads: int, head_dim: int, dtype: torch.dtype) -> None:
+        self.beams = beams
+        shape = (layers, slots, heads)
+        # Keys are transposed, since scores are then plain products of contiguous rows.
+        self.keys = torch.empty(*shape, head_dim, 0, dtype=dtype)
+        self.values = torch.empty(*shape, 0, head_dim, dtype=dtype)
+        self.mask = torch.empty(slots, beams, 0, dtype=dtype)  # 0 for a column of the beam's history, else -inf
+        self.cross_keys = torch.empty(*shape, head_dim, 0, dtype=dtype)
+        self.cross_values = torch.empty(*shape, 0, head_dim, dtype=dtype)
+        self.cross_mask = torch.empty(slots, 1, 0, dtype=dtype)
+        self.used = 0  # columns in use
+        self.kept = 0  # columns that were left by the last compaction
+
+    @property
+    def slots(self) -> int:
+        return self.mask.shape[0]
+
+    def open(self, slot: int, length: int) -> None:
+        """Make a slot empty for a question of `length` encoder positions; the cross tensors are then to be filled."""
+        self.mask[slot] = MINUS_INFINITY
+        self._reserve_cross(length)
+        self.cross_mask[slot] = MINUS_INFINITY
+        self.cross_mask[slot, :, :length] = 0
+
+    def reorder(self, parents: torch.Tensor) -> None:
+        """Let each beam go on from its parent's history; parents: (active, beams)."""
+        active, columns = len(parents), self.used
+        history = self.mask[:active, :, :columns]
+        self.mask[:active, :, :columns] = history.gather(1, parents[:, :, None].expand_as(history))
+
+    def add_nodes(self, active: int) -> slice:
+        """Reserve this step's columns, one a beam, each in its own beam's history only; returns the columns."""
+        if self.used >= self.kept + max(32, self.kept // 2):
+            self.compact(active)
+        self._reserve(self.used + self.beams)
+        new = slice(self.used, self.used + self.beams)
+        self.mask[:active, :, new] = MINUS_INFINITY
+        self.mask[:active, :, new].diagonal(dim1=1, dim2=2).zero_()
+        self.used += self.beams
+        return new
+
+    def compact(self, active: int) -> None:
+        """Keep only the columns that some beam needs, moved to the left, question by question."""
+        needed = (self.mask[:active, :, : self.used] == 0).any(dim=1)  # (active, columns)
+        self.kept = int(needed.sum(dim=1).max()) if active else 0
+        order = needed.to(torch.uint8).argsort(dim=1, descending=True, stable=True)[:, : self.kept]
+        mask = self.mask[:active]
+        mask[:, :, : self.kept] = mask.gather(2, order[:, None].expand(-1, self.beams, -1))
+        for keys, values in zip(self.keys, self.values, strict=True):
+            _, heads, head_dim, _ = keys.shape
+            index = order[:, None, None].expand(-1, heads, head_dim, -1)
+            keys[:active, :, :, : self.kept] = keys[:active].gather(3, index)
+            index = order[:, None, :, None].expand(-1, heads, -1, head_dim)
+            values[:active, :, : self.kept] = values[:active].gather(2, index)
+        self.used = self.kept
+
+    def move(self, source: int, target: int) -> None:
+        """Copy a question to another slot, so that the questions in flight stay the first slots."""
+        for tensor in (self.keys, self.values, self.cross_keys, self.cross_values):
+            tensor[:, target] = tensor[:, source]
+        for tensor in (self.mask, self.cross_mask):
+            tensor[target] = tensor[source]
+
+    def _reserve(self, columns: int) -> None:
+        if columns > self.mask.shape[2]:
+            capacity = max(columns + columns // 2, 64)
+            self.keys = widen(self.keys, 4, capacity)
+            self.values = widen(self.values, 3, capacity)
+            self.mask = widen(self.mask, 2, capacity)
+
+    def _reserve_cross(self, length: int) -> None:
+        if length > self.cross_mask.shape[2]:
+            self.cross_keys = widen(self.cross_keys, 4, length)
+            self.cross_values = widen(self.cross_values, 3, length)
+            self.cross_mask = widen(self.cross_mask, 2, length, fill=MINUS_INFINITY)
+
+
+def widen(tensor: torch.Tensor, dim: int, size: int, fill: float = 0.0) -> torch.Tensor:
+    """Make a dimension longer; zeros, unlike uninitialised memory, cannot bring NaN through a weight of 0."""
+    shape = list(tensor.shape)
+    shape[dim] = size - shape[dim]
+    return torch.cat([tensor, tensor.new_full(shape, fill)], dim=dim)

@@ -4,6 +4,7 @@ import csv
 import hashlib
 import io
 import json
+from collections.abc import Container
 from pathlib import Path
 
 from demo_corpus.plan import ClipPlan
@@ -44,6 +45,13 @@ def write_manifest(folder: Path) -> None:
 
 def write_audio(folder: Path, clip_id: str, data: bytes) -> None:
     _write(folder / "audio" / f"{clip_id}.ogg", data)
+
+
+def remove_other_audio(folder: Path, clip_ids: Container[str]) -> None:
+    """Deletes the clips of an earlier plan."""
+    for path in (folder / "audio").glob("*.ogg"):
+        if path.stem not in clip_ids:
+            path.unlink()
 
 
 def is_data_file(path: Path) -> bool:

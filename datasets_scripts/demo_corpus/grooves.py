@@ -80,7 +80,7 @@ GROOVES = (
     Groove("BlueGrass", "stdlib/bluegrass.mma", "bluegrass", "country", ("fast", "medium"), 0),
     Groove("WesternSwing", "stdlib/westernswing.mma", "western swing", "country", ("medium", "fast"), 1, swing=True,
            held_out=True),
-    Groove("Folk", "stdlib/folk.mma", "folk song", "folk", ("medium", "slow"), 2),
+    Groove("FolkRock", "stdlib/folkrock.mma", "folk rock", "folk", ("medium", "slow"), 2),
     Groove("FastWaltz", "stdlib/fastwaltz.mma", "folk waltz", "folk", ("fast", "slow"), 2, "3/4", 3),
     Groove("68Swing", "stdlib/68swing.mma", "jig", "folk", ("medium", "slow"), 1, "6/8", 6),
     Groove("Samba", "stdlib/samba.mma", "samba", "latin", ("fast", "slow"), 1),

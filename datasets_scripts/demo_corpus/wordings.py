@@ -155,10 +155,10 @@ RHYTHM = {
 
 USES = (
     "This {mood} {genre} track would suit {place}. Its {tempo} tempo and the sound of the {lead} {effect}.",
-    "It could be played in {place}, because the {pace} pace {effect}. Listeners who like {genre} and the {lead} "
+    "It could accompany {place}, because the {pace} pace {effect}. Listeners who like {genre} and the {lead} "
     "will enjoy it.",
-    "I can imagine it in {place}. The tempo is {tempo}, the mood is {mood}, and {subgenre} with {lead} {effect}.",
-    "A good place for this piece is {place}. The {lead} in front and the {mood} mood of the {genre} band "
+    "It would make a fitting background to {place}. The tempo is {tempo}, the mood is {mood}, and {subgenre} with {lead} {effect}.",
+    "This piece goes well with {place}. The {lead} in front and the {mood} mood of the {genre} band "
     "{effect}.",
     "Someone might choose this song for {place}. It is {tempo_adjective} {subgenre}, so it {effect}.",
     "The recording calls {place} to mind. With {lead} on top of a {tempo_adjective} {genre} rhythm, it {effect}.",

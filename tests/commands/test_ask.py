@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 
 import pytest
+from hub import LocalHub
 from tiny import save_tiny_model, write_song
 
 from descant import cli
@@ -110,6 +111,25 @@ def test_real_recordings_are_answered(folder: str, shared_dir: Path, capsys: pyt
     lines = capsys.readouterr().out.splitlines()
     assert [line.split("  ")[1] for line in lines if "electronic" in line][-1] == "0:50–0:59.95"
     assert len(lines) == 10
+
+
+def test_a_model_on_the_hub_is_asked(folder: str, song: str, tmp_path: Path, local_hub: LocalHub) -> None:
+    local_hub.api().create_repo("tester/listener")
+    local_hub.api().upload_folder(repo_id="tester/listener", folder_path=folder)
+    arguments = ["-m", "descant.cli", "ask", "tester/listener", song, "-q", "What is the genre?"]
+    done = local_hub.run(tmp_path / "home", *arguments)
+    assert (done.returncode, done.stderr, len(done.stdout.splitlines())) == (0, "", 3)
+
+
+def test_a_file_name_that_is_not_text_is_answered(
+    folder: str, song: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    odd = os.path.join(os.path.dirname(song), "caf\udce9.wav")  # é in Latin-1
+    os.rename(song, odd)
+    assert cli.main(["ask", folder, odd, "-q", "What is the genre?"]) == 0
+    assert len(capsys.readouterr().out.splitlines()) == 3
+    assert cli.main(["ask", folder, odd, "--json"]) == 0
+    assert json.loads(capsys.readouterr().out.splitlines()[0])["audio"] == odd
 
 
 def test_an_interrupt_from_the_keyboard_ends_with_130(folder: str, tmp_path: Path) -> None:

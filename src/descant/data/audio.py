@@ -1,6 +1,7 @@
 """Sound files of any format, rate, length and channel count, read as mono waveforms and windows of 10 seconds."""
 
 import math
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -169,7 +170,7 @@ def _find_fault(path: Path) -> str | None:
 
 def _read_with_soundfile(path: str | Path) -> Iterator[tuple[np.ndarray, int]]:
     try:
-        with soundfile.SoundFile(path) as file:
+        with soundfile.SoundFile(os.fsencode(path)) as file:  # a name need not be text
             count = 0
             for block in file.blocks(max(1, BLOCK_SAMPLES // file.channels), dtype="float32", always_2d=True):
                 count += len(block)

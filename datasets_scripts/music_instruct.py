@@ -25,8 +25,8 @@ from descant.data.annotations import read_musiccaps
 from descant.data.builder import ClipRowsBuilder
 
 FILES = {
-    "short": ["_short.json"],
-    "long": ["_long.json"],
+    "short": ["short.json"],
+    "long": ["long.json"],
     "all": ["music_instruct.json", "_both.json", "_all.json", ".json"],  # the last: short and long together
 }
 

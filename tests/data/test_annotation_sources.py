@@ -6,6 +6,7 @@ from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 
 from descant.data.annotation_sources import locate
+from descant.publish.hub import NetworkError
 
 
 def test_file_is_taken_whatever_its_name(tmp_path):
@@ -57,3 +58,12 @@ def test_hub_dataset_gives_its_annotation_file(local_hub, tmp_path):
 def test_what_is_nothing_is_refused(source):
     with pytest.raises(ValueError, match="no such file, folder or Hub dataset"):
         locate(source, [".csv"])
+
+
+def test_hub_out_of_reach_is_told_in_one_sentence(monkeypatch):
+    def fail(*_: object, **__: object) -> None:
+        raise NetworkError("no route to host")
+
+    monkeypatch.setattr("huggingface_hub.HfApi.list_repo_files", fail)
+    with pytest.raises(ValueError, match="neither a file here nor a Hub dataset"):
+        locate("tester/caps", [".csv"])

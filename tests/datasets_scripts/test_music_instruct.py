@@ -135,3 +135,12 @@ def test_features_of_a_local_folder_are_imported_and_go_on_after_a_stop(music_in
     imported = import_features(str(tmp_path / "out"), tmp_path / "imported")
     assert imported.manifest() == original.manifest() and imported.verify() == []
     assert len(load_dataset(str(tmp_path / "out"), "short")["test"]) == 9
+
+
+def test_hub_that_refuses_leaves_the_dataset_on_disk(music_instruct, tmp_path, sources, local_hub, capsys):
+    local_hub.fail(403, "POST .*/commit")
+    options = ["--config", "short", "--output", tmp_path / "out", "--push_to_hub", "tester/mi"]
+    assert run(music_instruct, tmp_path, sources, *options) == 2
+    assert "tester/mi was not published, the dataset lies in" in capsys.readouterr().err
+    assert (tmp_path / "out/short/test-00000-of-00001.parquet").exists()
+    assert run(music_instruct, tmp_path, sources, *options) == 0

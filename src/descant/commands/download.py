@@ -1,7 +1,7 @@
 """`descant download`: the clips of a MusicCaps file, cut out of their YouTube recordings."""
 
 import argparse
-import logging
+import shutil
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -53,7 +53,8 @@ def run(args: argparse.Namespace) -> int:
     from descant.data.annotations import read_musiccaps
     from descant.data.download import download_clips
 
-    logging.getLogger("descant").setLevel(logging.INFO)
+    if args.url_template == YOUTUBE and not shutil.which("deno"):
+        print("descant download: YouTube gives little without deno: pip install deno", file=sys.stderr)
     try:
         found = read_musiccaps(args.annotations)
         rows = found.rows if args.limit is None else found.rows[: args.limit]

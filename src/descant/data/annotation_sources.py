@@ -32,13 +32,14 @@ def locate(source: str | Path, endings: Sequence[str]) -> list[Path]:
 
 def _locate_on_hub(repo_id: str, endings: Sequence[str]) -> list[Path]:
     from huggingface_hub import HfApi, hf_hub_download
-    from huggingface_hub.errors import HfHubHTTPError
+
+    from descant.publish.hub import NetworkError
 
     try:
         names = sorted(HfApi().list_repo_files(repo_id, repo_type="dataset"))
         picked = _pick(names, endings, repo_id)
         return [Path(hf_hub_download(repo_id, name, repo_type="dataset")) for name in picked]
-    except (HfHubHTTPError, OSError) as error:
+    except (NetworkError, OSError) as error:
         raise ValueError(f"{repo_id}: neither a file here nor a Hub dataset that can be read: {error}") from error
 
 
@@ -47,7 +48,9 @@ def _pick(names: Sequence[str], endings: Sequence[str], source: str) -> list[str
         picked = [name for name in names if name.endswith(ending)]
         if picked:
             return picked
-    raise ValueError(f"{source}: holds no file that ends in {' or '.join(endings)}")
+    found = ", ".join(names[:8]) or "nothing"
+    wanted = " or ".join(endings)
+    raise ValueError(f"{source}: holds no file that ends in {wanted}; found {found}. Name the file itself")
 
 
 def _download(url: str) -> Path:

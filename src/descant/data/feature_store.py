@@ -18,6 +18,8 @@ from descant.data.feature_records import ENCODINGS, MAGIC, FeatureError, decode_
 __all__ = ["Damage", "FeatureError", "FeatureStore", "settings_hash"]
 
 SHARD_BYTES = 1 << 30
+# Part of the key. Raise it when the same settings come to give another feature: by decoding, resampling or packing.
+RECORD_VERSION = 1
 # Saved beside an extractor's settings, but of no influence on what it computes.
 _BOOKKEEPING = {"auto_map", "feature_extractor_type", "processor_class", "transformers_version"}
 
@@ -37,7 +39,7 @@ def settings_hash(settings: dict[str, Any]) -> str:
 
 def _canonical(settings: dict[str, Any]) -> str:
     kept = {key: value for key, value in settings.items() if key not in _BOOKKEEPING and not key.startswith("_")}
-    return json.dumps(kept, sort_keys=True, separators=(",", ":"))
+    return json.dumps(kept | {"record_version": RECORD_VERSION}, sort_keys=True, separators=(",", ":"))
 
 
 class FeatureStore:

@@ -122,17 +122,26 @@ def write_card(folder: Path, facts: DatasetFacts) -> None:
 
 
 def push_dataset(folder: Path, repo_id: str, private: bool = False, api: HfApi | None = None) -> str:
-    """Uploads the folder's card, rows and (where they were written) features in one commit; returns its address."""
+    """Uploads the folder's card, rows and (where they were written) features in one commit; returns its address.
+
+    Raises ValueError where the Hub refuses or cannot be reached: nothing is then published, and the folder is whole.
+    """
+    from descant.publish.hub import NetworkError
+
     api = api or HfApi()
-    repo = api.create_repo(repo_id, repo_type="dataset", private=private, exist_ok=True).repo_id
-    done = api.upload_folder(
-        repo_id=repo,
-        repo_type="dataset",
-        folder_path=folder,
-        allow_patterns=PUBLISHED,
-        delete_patterns=["*/*.parquet", SETTINGS_FILE],
-        commit_message="Publish the dataset",
-    )
+    try:
+        repo = api.create_repo(repo_id, repo_type="dataset", private=private, exist_ok=True).repo_id
+        done = api.upload_folder(
+            repo_id=repo,
+            repo_type="dataset",
+            folder_path=folder,
+            allow_patterns=PUBLISHED,
+            delete_patterns=["*/*.parquet", SETTINGS_FILE],
+            commit_message="Publish the dataset",
+        )
+    except (NetworkError, OSError, ValueError) as error:
+        told = " ".join(str(error).split())[:300]
+        raise ValueError(f"{repo_id} was not published, the dataset lies in {folder}: {told}") from error
     return done.commit_url
 
 

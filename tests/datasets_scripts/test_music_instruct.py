@@ -144,3 +144,15 @@ def test_hub_that_refuses_leaves_the_dataset_on_disk(music_instruct, tmp_path, s
     assert "tester/mi was not published, the dataset lies in" in capsys.readouterr().err
     assert (tmp_path / "out/short/test-00000-of-00001.parquet").exists()
     assert run(music_instruct, tmp_path, sources, *options) == 0
+
+
+def test_recipes_read_the_folder_and_find_its_features(music_instruct, tmp_path, sources):
+    from descant.data.sources import load_corpus
+
+    clips = write_clips(tmp_path / "clips", range(12))
+    run(music_instruct, tmp_path, sources, "--audio_dir", clips, "--output", tmp_path / "out")
+    corpus = load_corpus(str(tmp_path / "out"), ["short"])
+    store = FeatureStore.open(next((tmp_path / "features").glob("*")))
+    assert corpus.licence == "cc-by-nc-4.0" and len(corpus.revision) == 16
+    assert {row.clip_id for row in corpus.rows("short", "test")} <= set(store.keys())
+    assert sum(len(corpus.rows("short", split)) for split in corpus.splits()) == 36

@@ -3,6 +3,7 @@
 import ctypes.util
 import io
 import shutil
+import subprocess
 import sys
 from pathlib import Path
 
@@ -13,7 +14,8 @@ import soundfile
 from descant.data.demo import demo_dir, facts
 
 SCRIPTS = Path(__file__).resolve().parents[2] / "datasets_scripts"
-SAMPLE = slice(7, None, 59)  # clips of every split and of both soundfonts
+MMA_VERSION = "21.09"
+SAMPLE = (180, 250, 495, 565, 635)  # clips of every split, of both soundfonts and of several line-ups
 
 
 @pytest.fixture(scope="module")
@@ -32,36 +34,55 @@ def plans(generator):
     return generator.plan_corpus()
 
 
-@pytest.fixture
-def rendering_tools(generator):
+@pytest.fixture(scope="module")
+def made(generator, plans):
+    """The sample, made again: (clip id, MIDI hash, Ogg bytes) each."""
     from demo_corpus.sounds import SOUNDFONTS
 
-    missing = [] if shutil.which("mma") else ["mma"]
+    missing = [] if mma_version() == MMA_VERSION else [f"mma {MMA_VERSION}"]
     missing += [] if ctypes.util.find_library("fluidsynth") else ["libfluidsynth"]
     missing += [path.name for path in SOUNDFONTS.values() if not path.is_file()]
     if missing:
         pytest.skip(f"not installed: {', '.join(missing)}")
+    return [generator.make_clip(plan) for plan in map(plans.__getitem__, SAMPLE)]
+
+
+def mma_version() -> str | None:
+    if shutil.which("mma") is None:
+        return None
+    return subprocess.run(["mma", "-v"], capture_output=True, text=True, check=False).stdout.split()[-1]
 
 
 def test_tables_come_out_byte_for_byte(generator, plans, tmp_path):
     midi_hashes = {row["clip_id"]: row["midi_sha256"] for row in facts()}
     generator.write_tables(plans, midi_hashes, tmp_path)
-    for made in tmp_path.iterdir():
-        assert made.read_bytes() == (demo_dir() / made.name).read_bytes(), made.name
+    assert len(list(tmp_path.iterdir())) == 4
+    for table in tmp_path.iterdir():
+        assert table.read_bytes() == (demo_dir() / table.name).read_bytes(), table.name
 
 
-def test_midi_comes_out_byte_for_byte(generator, plans, rendering_tools):
+def test_midi_comes_out_byte_for_byte(made):
     midi_hashes = {row["clip_id"]: row["midi_sha256"] for row in facts()}
-    for plan in plans[SAMPLE]:
-        assert generator.make_clip(plan, with_audio=False)[:2] == (plan.clip_id, midi_hashes[plan.clip_id])
+    assert [(clip_id, midi_hash) for clip_id, midi_hash, _ in made] == [
+        (clip_id, midi_hashes[clip_id]) for clip_id, _, _ in made
+    ]
 
 
-def test_audio_comes_out_equal_when_decoded(generator, plans, rendering_tools):
-    for plan in plans[SAMPLE]:
-        made, _ = soundfile.read(io.BytesIO(generator.make_clip(plan)[2]), dtype="float32")
-        kept, _ = soundfile.read(demo_dir() / "audio" / f"{plan.clip_id}.ogg", dtype="float32")
-        error_db = 10 * np.log10(np.mean((made - kept) ** 2) / np.mean(kept**2) + 1e-12)
-        assert error_db < -40, f"{plan.clip_id}: {error_db:.1f} dB"
+def test_audio_comes_out_equal_when_decoded(made):
+    for clip_id, _, audio in made:
+        again, _ = soundfile.read(io.BytesIO(audio), dtype="float32")
+        kept, _ = soundfile.read(demo_dir() / "audio" / f"{clip_id}.ogg", dtype="float32")
+        error_db = 10 * np.log10(np.mean((again - kept) ** 2) / np.mean(kept**2) + 1e-12)
+        assert error_db < -40, f"{clip_id}: {error_db:.1f} dB"
+
+
+def test_clips_of_an_earlier_plan_are_removed(generator, tmp_path):
+    from demo_corpus.corpus_files import remove_other_audio, write_audio
+
+    write_audio(tmp_path, "[kept]-[0-10]", b"")
+    write_audio(tmp_path, "[stale]-[0-10]", b"")
+    remove_other_audio(tmp_path, {"[kept]-[0-10]"})
+    assert [path.stem for path in (tmp_path / "audio").iterdir()] == ["[kept]-[0-10]"]
 
 
 def test_midi_files_read_back_what_was_written(generator):

@@ -3,13 +3,10 @@
 from pathlib import Path
 
 import numpy as np
-import pytest
 import soundfile
-from datasets import Audio, Dataset
 
 from descant.data.annotations import Row
 from descant.data.clip_lists import gather_clips, read_clip_list
-from descant.data.hub_audio import find_hub_clips
 
 
 def row(clip_id: str, audio: str | None = None) -> Row:
@@ -45,26 +42,3 @@ def test_place_of_its_own_comes_before_folders_in_their_order(tmp_path):
     own = sound(tmp_path / "own.wav")
     clips = gather_clips([row("a", own), row("b"), row("c")], [tmp_path / "one", tmp_path / "two"])
     assert {name: clip.path for name, clip in clips.items()} == {"a": own, "b": str(tmp_path / "one/b.wav")}
-
-
-def parquet(folder: Path, columns: dict) -> str:
-    folder.mkdir()
-    Dataset.from_dict(columns).to_parquet(folder / "train.parquet")
-    return str(folder)
-
-
-def test_audio_column_of_a_dataset_is_found_by_ytid(tmp_path, monkeypatch):
-    cell = {"bytes": Path(sound(tmp_path / "a.wav")).read_bytes(), "path": "a.wav"}
-    (tmp_path / "hub").mkdir()
-    table = Dataset.from_dict({"ytid": ["abc"], "audio": [cell]}).cast_column("audio", Audio(decode=False))
-    table.to_parquet(tmp_path / "hub/train.parquet")
-    monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", tmp_path / "cache")
-    clips = find_hub_clips([row("[abc]-[0-10]"), row("[xyz]-[0-10]")], str(tmp_path / "hub"))
-    assert list(clips) == ["[abc]-[0-10]"]
-    assert len(clips["[abc]-[0-10]"].load(16_000, 10)[0]) == 16_000
-
-
-def test_dataset_without_audio_is_refused(tmp_path, monkeypatch):
-    monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", tmp_path / "cache")
-    with pytest.raises(ValueError, match="needs an audio column"):
-        find_hub_clips([row("a")], parquet(tmp_path / "hub", {"ytid": ["a"]}))

@@ -39,12 +39,16 @@ class ClipPlan:
     @property
     def seed(self) -> int:
         """Feeds everything about the clip that the plan does not fix: notes, start, wording."""
-        return int(_digest(f"{SEED}/{self.groove.name}/{self.split}/{self.number}")[:8], 16)
+        return int.from_bytes(self._digest[:4], "big")
 
     @property
     def ytid(self) -> str:
-        code = hashlib.sha256(f"{SEED}/{self.groove.name}/{self.split}/{self.number}".encode()).digest()
-        return "d" + base64.b32encode(code).decode().lower()[:10]
+        """Eleven characters, as YouTube's ids have; nothing on YouTube is meant."""
+        return "d" + base64.b32encode(self._digest).decode().lower()[:10]
+
+    @property
+    def _digest(self) -> bytes:
+        return hashlib.sha256(f"{SEED}/{self.groove.name}/{self.split}/{self.number}".encode()).digest()
 
     @property
     def clip_id(self) -> str:
@@ -126,7 +130,3 @@ def _cycle(choices: Sequence, count: int, rng: random.Random) -> list:
 
 def _other_than(lead: str, accompaniment: tuple[str, str], rng: random.Random) -> str:
     return rng.choice([name for name in accompaniment if name != lead])
-
-
-def _digest(text: str) -> str:
-    return hashlib.sha256(text.encode()).hexdigest()

@@ -1,8 +1,9 @@
 """Kills a training run with SIGKILL at every moment in turn, resumes it, and compares it with the run never killed.
 
-`python tests/training/kill_sweep.py [--points 3] [--timed 20]`: all kill points (or that many, spread evenly), then
-kills at random times. A kill point is a step's phase, a write, a rename or a removal in the output folder, each once
-before it happens; a written file is also cut in half first. Prints "N of N"; the exit status is 1 where a run differs.
+`python tests/training/kill_sweep.py [--recipe] [--points 3] [--timed 20]`: all kill points (or that many, spread
+evenly), then kills at random times, of a bare trainer or of a whole two-stage recipe. A kill point is a phase of a
+step, a write, a rename or a removal in the output folder, each once before it happens; a written file is also cut in
+half first. Prints "N of N"; the exit status is 1 where a run differs.
 """
 
 import argparse
@@ -14,13 +15,16 @@ import signal
 import sys
 import tempfile
 import time
+import traceback
 from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import TextIO
 
 import safetensors.torch
 import torch
-from tiny_run import STEPS, build_trainer
-from transformers import TrainerCallback
+from tiny_recipe import run_recipe, write_corpus
+from tiny_run import build_trainer
+from transformers import Trainer, TrainerCallback
 
 from descant.training.checkpoints import find_problem, list_checkpoints
 
@@ -65,35 +69,51 @@ class Phases(TrainerCallback):
             setattr(self, phase, lambda *_, **__: points.pass_one())
 
 
-def train(output_dir: Path, order: Path, fatal: int | None = None) -> int:
-    """One whole run from the newest valid checkpoint on; appends each batch's step and rows to `order`."""
+def train(output_dir: Path, order: Path, corpus: Path | None, fatal: int | None = None) -> int:
+    """One whole run from the newest valid checkpoint on; appends each batch's step and rows to `order`.
+
+    corpus: of the recipe; None trains the bare trainer.
+    """
     torch.set_num_threads(1)
-    trainer = build_trainer(output_dir)
     points = KillPoints(output_dir, fatal)
-    trainer.add_callback(Phases(points))
-    step = trainer.training_step
     with order.open("a") as file:
 
-        def recorded(model: torch.nn.Module, inputs: dict, *rest: object) -> torch.Tensor:
-            file.write(json.dumps([trainer.state.global_step, inputs["row_index"].tolist()]) + "\n")
-            file.flush()
-            return step(model, inputs, *rest)
+        def prepare(trainer: Trainer) -> None:
+            trainer.add_callback(Phases(points))
+            record_order(trainer, file)
 
-        trainer.training_step = recorded
-        trainer.train(resume_from_checkpoint="auto")
+        if corpus is None:
+            trainer = build_trainer(output_dir)
+            prepare(trainer)
+            trainer.train(resume_from_checkpoint="auto")
+        else:
+            run_recipe(corpus, output_dir, prepare)
     return points.count
+
+
+def record_order(trainer: Trainer, file: TextIO) -> None:
+    step = trainer.training_step
+
+    def recorded(model: torch.nn.Module, inputs: dict, *rest: object, **options: object) -> torch.Tensor:
+        file.write(json.dumps([trainer.state.global_step, inputs["row_index"].tolist()]) + "\n")
+        file.flush()
+        return step(model, inputs, *rest, **options)
+
+    trainer.training_step = recorded
 
 
 def in_child(work: Callable[[], object], kill_after: float | None = None) -> int:
     """Runs `work` in a forked process, silently; returns the signal that ended it, 0 for a good end."""
     child = os.fork()
     if child == 0:
-        status = 1
+        status, errors, sink = 1, os.dup(2), os.open(os.devnull, os.O_WRONLY)
+        os.dup2(sink, 1)
+        os.dup2(sink, 2)
         try:
-            sink = os.open(os.devnull, os.O_WRONLY)
-            os.dup2(sink, 1)
             work()
             status = 0
+        except BaseException:
+            os.write(errors, traceback.format_exc().encode())
         finally:
             os._exit(status)
     if kill_after is not None:
@@ -107,10 +127,10 @@ def in_child(work: Callable[[], object], kill_after: float | None = None) -> int
 
 def difference(run: Path, other: Path) -> str | None:
     """What differs between two finished runs, bit for bit; None where nothing does."""
-    last = f"checkpoint-{STEPS}"
     kept = [[path.name for path in list_checkpoints(folder)] for folder in (run, other)]
     if kept[0] != kept[1]:
         return f"the kept checkpoints: {kept[1]} instead of {kept[0]}"
+    last = kept[0][-1]
     if problem := find_problem(other / last):
         return problem
     if (other / ".saving").exists() and any((other / ".saving").iterdir()):
@@ -119,9 +139,11 @@ def difference(run: Path, other: Path) -> str | None:
         pair = [torch.load(folder / last / name, weights_only=False) for folder in (run, other)]
         if not _equal(*pair):
             return name
-    weights = [safetensors.torch.load_file(folder / last / "model.safetensors") for folder in (run, other)]
-    if not _equal(*weights):
-        return "the weights"
+    for name in [path.relative_to(run) for path in run.rglob("*.safetensors")]:
+        if not _equal(*(safetensors.torch.load_file(folder / name) for folder in (run, other))):
+            return str(name)
+    if {path.name for path in run.iterdir()} != {path.name for path in other.iterdir()}:
+        return "the files of the model folder"
     states = [json.loads((folder / last / "trainer_state.json").read_text()) for folder in (run, other)]
     logs = [[_without_timings(line) for line in state["log_history"]] for state in states]
     return None if logs[0][-1] == logs[1][-1] else "the log"
@@ -165,22 +187,26 @@ def read_order(order: Path) -> dict[int, list]:
 
 
 class Sweep:
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
+    """A reference run, and the question whether a killed one ends like it."""
+
+    def __init__(self, folder: Path, recipe: bool) -> None:
+        self.folder, self.corpus = folder, folder / "corpus" if recipe else None
+        if recipe:
+            in_child(lambda: write_corpus(self.corpus))
         self.reference, self.order = folder / "reference", folder / "reference.order"
         started = time.monotonic()
-        in_child(lambda: (folder / "count").write_text(str(train(self.reference, self.order))))
+        in_child(lambda: (folder / "count").write_text(str(train(self.reference, self.order, self.corpus))))
         self.seconds = time.monotonic() - started
         self.points = int((folder / "count").read_text())
 
     def survives(self, name: str, fatal: int | None = None, kill_after: float | None = None) -> bool:
-        """Whether a run killed there (and again on its way, by a second kill a few moments later) ends the same."""
+        """Whether a run killed there and started again ends the same."""
         output_dir, order = self.folder / name, self.folder / f"{name}.order"
-        ended = in_child(lambda: train(output_dir, order, fatal), kill_after)
+        ended = in_child(lambda: train(output_dir, order, self.corpus, fatal), kill_after)
         if fatal is not None and ended != signal.SIGKILL:
             print(f"{name}: the kill point was not reached")
             return False
-        in_child(lambda: train(output_dir, order))
+        in_child(lambda: train(output_dir, order, self.corpus))
         problem = difference(self.reference, output_dir)
         if problem is None and not same_order(self.order, order):
             problem = "the order of the rows"
@@ -195,13 +221,14 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--points", type=int, help="this many kill points, evenly spread (default: all)")
     parser.add_argument("--timed", type=int, default=0, help="this many kills at random times besides")
+    parser.add_argument("--recipe", action="store_true", help="a whole recipe instead of a bare trainer")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        sweep = Sweep(Path(folder))
+        sweep = Sweep(Path(folder), options.recipe)
         count = min(options.points or sweep.points, sweep.points)
         fatal = sorted({1 + number * sweep.points // count for number in range(count)})
         passed = sum(sweep.survives(f"point-{number}", fatal=number) for number in fatal)
-        print(f"kill points: {passed} of {len(fatal)} resumed bit-equal ({sweep.points} in a run of {STEPS} steps)")
+        print(f"kill points: {passed} of {len(fatal)} resumed bit-equal (a run has {sweep.points})")
         chance = random.Random(0)
         delays = [chance.uniform(0, sweep.seconds) for _ in range(options.timed)]
         timed = sum(sweep.survives(f"timed-{n}", kill_after=delay) for n, delay in enumerate(delays))

@@ -52,10 +52,10 @@ def test_checkpoints_are_whole_and_nothing_else_is_left(finished):
     assert {"model.safetensors", "optimizer.pt", "scheduler.pt", "rng_state.pth", "trainer_state.json"} <= files.keys()
 
 
-def test_runs_killed_at_any_moment_resume_bit_equal():
-    done = python("kill_sweep.py", "--points", 3)
+def test_recipe_killed_at_any_moment_resumes_bit_equal_and_into_its_stage():
+    done = python("kill_sweep.py", "--recipe", "--points", 2)
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "3 of 3 resumed bit-equal" in done.stdout
+    assert "2 of 2 resumed bit-equal" in done.stdout
 
 
 def test_damaged_newest_checkpoint_is_made_again_from_the_one_before(finished, run):

@@ -73,7 +73,7 @@ def train(recipe: Recipe, argv: Sequence[str] | None = None) -> None:
 
 def run(recipe: Recipe, settings: TrainingSettings) -> Path:
     """Train, save and report; the folder of the finished model."""
-    check_run_folder(recipe, settings)
+    this_run = check_run_folder(recipe, settings)
     stages = recipe.stages_for(settings.dataset, settings.dataset_config)
     check_hub(settings)
     corpus = load_corpus(settings.dataset, [stage.config for stage in stages], settings.audio_dir)
@@ -85,7 +85,7 @@ def run(recipe: Recipe, settings: TrainingSettings) -> Path:
     model = add_lora(model, settings.lora_rank) if settings.lora else model
     print_plan(recipe, settings, data.corpus, data.curriculum, model)
     trainer = build_trainer(model, processor, data, settings)
-    claim_run_folder(recipe, settings)
+    claim_run_folder(settings, this_run)
     started = time.monotonic()
     trainer.train(resume_from_checkpoint=settings.resume)
     hours = (time.monotonic() - started) / 3600

@@ -25,28 +25,28 @@ def identity(recipe: Recipe, settings: TrainingSettings) -> dict[str, Any]:
     return json.loads(json.dumps({"recipe": recipe.name, "stages": stages, **values}, default=str))
 
 
-def check_run_folder(recipe: Recipe, settings: TrainingSettings) -> None:
-    """Refuse an output folder that holds another run.
+def check_run_folder(recipe: Recipe, settings: TrainingSettings) -> dict[str, Any]:
+    """The identity of this run, before its settings are worked out; refuse an output folder that holds another one.
 
     Raises:
         ValueError: names the folder, the first setting that differs, and the way out.
     """
     path = Path(settings.output_dir) / RUN_FILE
-    if not path.is_file():
-        return
-    before, now = json.loads(path.read_text(encoding="utf-8")), identity(recipe, settings)
+    now = identity(recipe, settings)
+    before = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else now
     for name, value in now.items():
         if before.get(name) != value:
             raise ValueError(
                 f"--output_dir {settings.output_dir} holds a run with {name} = {before.get(name)!r}, this one has "
                 f"{value!r}: choose another --output_dir"
             )
+    return now
 
 
-def claim_run_folder(recipe: Recipe, settings: TrainingSettings) -> None:
-    """Write down which run the folder holds."""
+def claim_run_folder(settings: TrainingSettings, run: dict[str, Any]) -> None:
+    """Write down which run (as `check_run_folder` returned it) the folder holds."""
     folder = Path(settings.output_dir)
     folder.mkdir(parents=True, exist_ok=True)
     partial = folder / f"{RUN_FILE}.partial"
-    partial.write_text(json.dumps(identity(recipe, settings), indent=2) + "\n", encoding="utf-8")
+    partial.write_text(json.dumps(run, indent=2) + "\n", encoding="utf-8")
     partial.replace(folder / RUN_FILE)

@@ -8,13 +8,14 @@ from transformers.trainer_callback import PrinterCallback, ProgressCallback
 from descant.training.atomic_saving import AtomicSaving
 from descant.training.curriculum import CurriculumSampler
 from descant.training.finite_loss import FiniteLoss
+from descant.training.fsdp import FullySharded
 from descant.training.loss import smoothed_cross_entropy
 from descant.training.progress import ProgressBar, RunLog
 from descant.training.steps import rows_per_step
 from descant.training.validation import Validation
 
 
-class DescantTrainer(FiniteLoss, AtomicSaving, Seq2SeqTrainer):
+class DescantTrainer(FiniteLoss, AtomicSaving, FullySharded, Seq2SeqTrainer):
     """Trains any question-answering model of descant on tokenised rows.
 
     Args:

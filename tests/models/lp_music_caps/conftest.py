@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from answering_model import AnsweringModel, teach
 from safetensors.torch import load_file
 from tokenizers import ByteLevelBPETokenizer
 from transformers import BartTokenizer
@@ -51,6 +52,11 @@ def model(tokenizer: BartTokenizer) -> LPMusicCapsForConditionalGeneration:
     torch.manual_seed(0)
     config = LPMusicCapsConfig.small(vocab_size=len(tokenizer), d_model=32, heads=2)
     return LPMusicCapsForConditionalGeneration(config).eval()
+
+
+@pytest.fixture(scope="session")
+def taught(one_thread: None) -> AnsweringModel:
+    return teach()
 
 
 @pytest.fixture(scope="session")

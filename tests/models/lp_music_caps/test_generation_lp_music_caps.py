@@ -1,8 +1,11 @@
 """Tests of answering on a small seeded model: batches, settings, streams of pairs."""
 
+from threading import Thread
+
 import numpy as np
 import pytest
 import torch
+from transformers import TextIteratorStreamer
 
 from descant.models.lp_music_caps import LPMusicCapsForConditionalGeneration, LPMusicCapsProcessor
 from descant.models.lp_music_caps.generation_lp_music_caps import strip_padding
@@ -108,3 +111,42 @@ def test_a_stream_may_ask_for_captions_and_may_be_empty(
     expected = model.generate(input_features=features[None], max_length=6)[0].tolist()
     assert [tokens for _, tokens, _ in captions] == [expected, expected]
     assert list(model.answer_many([])) == []
+
+
+def test_a_stream_that_the_fast_search_does_not_cover_is_answered_all_the_same(
+    model: LPMusicCapsForConditionalGeneration, pairs: list
+) -> None:
+    settings = {"num_beams": 2, "max_length": 8}
+    fast = sorted(model.answer_many(pairs, **settings))
+    for index, tokens, score in model.answer_many(pairs, **settings, suppress_tokens=[]):
+        assert tokens == fast[index][1]
+        assert score == pytest.approx(fast[index][2], abs=1e-5)
+
+
+@pytest.mark.parametrize("settings", [{}, {"do_sample": True}], ids=str)
+def test_tokens_stream_as_they_are_chosen(
+    model: LPMusicCapsForConditionalGeneration,
+    processor: LPMusicCapsProcessor,
+    batch: dict,
+    settings: dict,
+) -> None:
+    one = {name: value[:1] for name, value in batch.items()}
+    streams = []
+    for fast in (True, False):
+        torch.manual_seed(0)
+        streamer = TextIteratorStreamer(processor.tokenizer, skip_prompt=True, timeout=60)
+        arguments = dict(one, num_beams=1, max_length=20, streamer=streamer, fast=fast, **settings)
+        thread = Thread(target=model.generate, kwargs=arguments)
+        thread.start()
+        streams.append(list(streamer))
+        thread.join()
+    assert streams[0] == streams[1]
+    assert len(streams[0]) > 1
+
+
+def test_streaming_of_beams_is_refused_as_transformers_does(
+    model: LPMusicCapsForConditionalGeneration, processor: LPMusicCapsProcessor, batch: dict
+) -> None:
+    one = {name: value[:1] for name, value in batch.items()}
+    with pytest.raises(ValueError, match="streamer"):
+        model.generate(**one, num_beams=3, streamer=TextIteratorStreamer(processor.tokenizer))

@@ -1,0 +1,69 @@
+"""Tests of what the fast search covers: everything else falls back, with a line that says why."""
+
+import logging
+
+import pytest
+import torch
+from answering_model import AnsweringModel
+from transformers import GenerationConfig
+from transformers.generation import LogitsProcessor, LogitsProcessorList, MaxTimeCriteria, StoppingCriteriaList
+
+from descant.models.lp_music_caps.generation_settings_lp_music_caps import NotCovered, read_settings
+
+
+class Nothing(LogitsProcessor):
+    """A processor of the user's own."""
+
+    def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
+        return scores
+
+
+def test_arguments_go_before_the_config_given_and_that_before_the_models_own(taught: AnsweringModel) -> None:
+    given = GenerationConfig(num_beams=3, max_length=50)
+    settings = read_settings(taught.model, given, {"max_length": 20})
+    assert (settings.num_beams, settings.max_length, settings.no_repeat_ngram_size) == (3, 20, 3)
+    assert (settings.forced_bos_token_id, settings.forced_eos_token_id, settings.eos_token_ids) == (0, [2], [2])
+
+
+def test_new_tokens_are_counted_from_the_start_token(taught: AnsweringModel) -> None:
+    settings = read_settings(taught.model, None, {"max_new_tokens": 7, "min_new_tokens": 4})
+    assert (settings.max_length, settings.min_length) == (8, 5)
+
+
+NOT_COVERED = [
+    ({"num_beams": 1, "do_sample": True, "typical_p": 0.5}, "TypicalLogitsWarper"),
+    ({"num_beams": 3, "do_sample": True}, "BEAM_SAMPLE"),
+    ({"num_return_sequences": 2}, "num_return_sequences"),
+    ({"return_dict_in_generate": True, "output_scores": True}, "return_dict_in_generate"),
+    ({"use_cache": False}, "use_cache=False"),
+    ({"logits_processor": LogitsProcessorList([Nothing()])}, "Nothing"),
+    ({"stopping_criteria": StoppingCriteriaList([MaxTimeCriteria(100.0)])}, "MaxTimeCriteria"),
+    ({"suppress_tokens": [70]}, "SuppressTokens"),
+    ({"renormalize_logits": True}, "LogitNormalization"),
+    ({"decoder_input_ids": torch.tensor([[2, 0, 70]])}, "decoder_input_ids"),
+    ({"max_length": 3}, "max_length below 4"),
+]
+
+
+@pytest.mark.parametrize(("arguments", "reason"), NOT_COVERED, ids=str)
+def test_what_is_not_covered_is_named(taught: AnsweringModel, arguments: dict, reason: str) -> None:
+    with pytest.raises(NotCovered, match=reason):
+        read_settings(taught.model, None, arguments)
+
+
+def test_falling_back_gives_transformers_answer_and_a_line_in_the_log(
+    taught: AnsweringModel, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(logging.getLogger("transformers"), "propagate", True)
+    monkeypatch.setattr(logging.getLogger("descant"), "propagate", True)
+    batch = taught.ask(3, seed=5000)
+    fast = taught.model.generate(**batch, num_return_sequences=2, max_length=10)
+    assert torch.equal(fast, taught.model.generate(**batch, num_return_sequences=2, max_length=10, fast=False))
+    assert [record.getMessage() for record in caplog.records] == [
+        "num_return_sequences is not covered by the fast search: transformers' own loop runs"
+    ]
+
+
+def test_a_misspelled_argument_is_refused(taught: AnsweringModel) -> None:
+    with pytest.raises(ValueError, match="num_beam"):
+        read_settings(taught.model, None, {"num_beam": 3})

@@ -1,0 +1,90 @@
+"""Tests that packed weights follow the model's, however those change, and hold no model alive."""
+
+import copy
+import gc
+import weakref
+
+import pytest
+import torch
+from answering_model import AnsweringModel
+from torch import nn
+
+from descant.models.lp_music_caps import LPMusicCapsForConditionalGeneration
+from descant.models.lp_music_caps.generation_settings_lp_music_caps import NotCovered
+from descant.models.lp_music_caps.packed_models_lp_music_caps import packed_decoder
+
+
+@pytest.fixture
+def own(taught: AnsweringModel) -> LPMusicCapsForConditionalGeneration:
+    return copy.deepcopy(taught.model)
+
+
+def step_of_an_optimizer(model: nn.Module) -> None:
+    optimizer = torch.optim.SGD(model.parameters(), lr=1.0)
+    for weight in model.parameters():
+        weight.grad = torch.full_like(weight, 0.01)
+    optimizer.step()
+
+
+def write_through_data(model: nn.Module) -> None:
+    model.model.decoder.layers[1].fc1.weight.data += 0.1
+
+
+def replace_weight(model: nn.Module) -> None:
+    layer = model.model.decoder.layers[0].encoder_attn.v_proj
+    layer.weight = nn.Parameter(layer.weight.detach() * 1.5, requires_grad=False)
+
+
+def load_other_weights(model: nn.Module) -> None:
+    model.load_state_dict({name: weight * 0.9 for name, weight in model.state_dict().items()})
+
+
+@pytest.mark.parametrize("change", [step_of_an_optimizer, write_through_data, replace_weight, load_other_weights])
+def test_changed_weights_are_packed_anew(own: LPMusicCapsForConditionalGeneration, taught, change) -> None:
+    before = packed_decoder(own)
+    assert packed_decoder(own) is before
+    change(own)
+    assert packed_decoder(own) is not before
+    batch = taught.ask(8, seed=7000)
+    assert torch.equal(own.generate(**batch, max_length=20), own.generate(**batch, max_length=20, fast=False))
+
+
+def test_a_model_can_still_be_copied_and_freed(own: LPMusicCapsForConditionalGeneration) -> None:
+    packed_decoder(own)
+    gone = weakref.ref(copy.deepcopy(own))
+    gc.collect()
+    assert gone() is None
+    packed = weakref.ref(packed_decoder(own))
+    del own
+    # pytest holds the fixture's value; what matters is that the entry holds the decoder's only reference.
+    assert packed() is not None
+
+
+def put_in_training_mode(model: nn.Module) -> None:
+    model.train()
+
+
+def make_half(model: nn.Module) -> None:
+    model.to(torch.bfloat16)
+
+
+def wrap_a_layer(model: nn.Module) -> None:
+    class LoraLinear(nn.Linear):
+        """As an adapter library replaces layers."""
+
+    model.model.decoder.layers[0].self_attn.q_proj = LoraLinear(32, 32)
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [(put_in_training_mode, "training mode"), (make_half, "bfloat16"), (wrap_a_layer, "LoraLinear")],
+)
+def test_a_model_that_cannot_be_packed_is_refused_by_name(own, change, reason: str) -> None:
+    change(own)
+    with pytest.raises(NotCovered, match=reason):
+        packed_decoder(own)
+
+
+def test_autocast_is_left_to_transformers(own: LPMusicCapsForConditionalGeneration) -> None:
+    with torch.autocast("cpu", torch.bfloat16), pytest.raises(NotCovered, match="autocast"):
+        packed_decoder(own)

@@ -157,7 +157,8 @@ USES = (
     "This {mood} {genre} track would suit {place}. Its {tempo} tempo and the sound of the {lead} {effect}.",
     "It could accompany {place}, because the {pace} pace {effect}. Listeners who like {genre} and the {lead} "
     "will enjoy it.",
-    "It would make a fitting background to {place}. The tempo is {tempo}, the mood is {mood}, and {subgenre} with {lead} {effect}.",
+    "It would make a fitting background to {place}. The tempo is {tempo}, the mood is {mood}, and {subgenre} "
+    "with {lead} {effect}.",
     "This piece goes well with {place}. The {lead} in front and the {mood} mood of the {genre} band "
     "{effect}.",
     "Someone might choose this song for {place}. It is {tempo_adjective} {subgenre}, so it {effect}.",

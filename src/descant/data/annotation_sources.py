@@ -1,5 +1,6 @@
 """Annotation files by path, Hub id or URL, as files on this machine."""
 
+import hashlib
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -28,6 +29,15 @@ def locate(source: str | Path, endings: Sequence[str]) -> list[Path]:
     if not _HUB_ID.fullmatch(text):
         raise ValueError(f"{source}: no such file, folder or Hub dataset")
     return _locate_on_hub(text, endings)
+
+
+def hash_source(source: str | Path) -> str:
+    """A hash of the content of a local file or folder, of the name of a Hub dataset or URL."""
+    path, digest = Path(source), hashlib.sha256()
+    files = sorted(file for file in path.rglob("*") if file.is_file()) if path.is_dir() else [path]
+    for file in files:
+        digest.update(file.read_bytes() if file.is_file() else str(source).encode())
+    return digest.hexdigest()
 
 
 def _locate_on_hub(repo_id: str, endings: Sequence[str]) -> list[Path]:

@@ -9,6 +9,7 @@ from typing import Any
 
 import datasets
 
+from descant.data.annotation_sources import hash_source
 from descant.data.annotations import Annotations, Row
 from descant.data.feature_store import FeatureStore
 from descant.data.splits import check_leaks, cut_validation
@@ -52,8 +53,9 @@ class ClipRowsBuilder(datasets.GeneratorBasedBuilder):
         **kwargs: Any,
     ):
         self.annotations = annotations or self.DEFAULT_ANNOTATIONS
-        path_given = isinstance(feature_store, str | Path)
-        self.store = FeatureStore.open(feature_store) if path_given else feature_store
+        # Not by asking for a Path: datasets puts its own class of that name into the modules of builders.
+        is_store = feature_store is None or isinstance(feature_store, FeatureStore)
+        self.store = feature_store if is_store else FeatureStore.open(feature_store)
         self.seed = seed
         super().__init__(hash=self._hash_sources(hash or ""), **kwargs)
 
@@ -82,8 +84,7 @@ class ClipRowsBuilder(datasets.GeneratorBasedBuilder):
     def _hash_sources(self, given: str) -> str:
         digest = hashlib.sha256(f"{given}:{self.seed}".encode())
         for source in self.sources():
-            for content in _contents(Path(source)) or [str(source).encode()]:
-                digest.update(hashlib.sha256(content).digest())
+            digest.update(hash_source(source).encode())
         if self.store is not None:
             digest.update(repr(self.store.manifest()).encode())
         return digest.hexdigest()[:32]
@@ -106,9 +107,3 @@ class ClipRowsBuilder(datasets.GeneratorBasedBuilder):
             for number, row in enumerate(rows, start=first):
                 fields = asdict(row)
                 yield number, {name: fields[name] for name in self.ROW_COLUMNS}
-
-
-def _contents(source: Path) -> list[bytes]:
-    """The bytes of a local source's files; none of a Hub id or URL."""
-    files = sorted(file for file in source.rglob("*") if file.is_file()) if source.is_dir() else [source]
-    return [file.read_bytes() for file in files if file.is_file()]

@@ -1,0 +1,88 @@
+"""Rows of any reader become splits of a dataset, for those clips that can be heard."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from descant.data.annotations import Annotations, Problem, Row, make_clip_id
+from descant.data.builder import ClipRowsBuilder
+from descant.data.feature_store import FeatureStore
+
+
+class Songs(ClipRowsBuilder):
+    """As many captions as the annotation file says."""
+
+    DEFAULT_ANNOTATIONS = "tester/songs"
+    LICENCE = "mit"
+
+    def read(self) -> Annotations:
+        problem = Problem("songs.txt", 3, None, "is bad")
+        return Annotations([row(i) for i in range(int(Path(self.annotations).read_text()))], [problem])
+
+
+def row(number: int) -> Row:
+    clip_id, split = make_clip_id(f"s{number}", 0, 10), "test" if number % 3 == 0 else "train"
+    return Row(clip_id, None, f"song {number}", None, "songs", 0, 10, split)
+
+
+@pytest.fixture
+def songs(tmp_path):
+    (tmp_path / "songs.txt").write_text("90")
+
+    def make(**options) -> Songs:
+        return Songs(annotations=tmp_path / "songs.txt", cache_dir=tmp_path / "cache", **options)
+
+    return make
+
+
+def store_of(tmp_path: Path, numbers, same: bool = False) -> FeatureStore:
+    store = FeatureStore(tmp_path / "features", {"feature_shape": [2, 3]})
+    for number in numbers:
+        values = np.array([[number, 1, 0], [0, 0, 0]], np.float32) * (not same)
+        store.write(row(number).clip_id, values, "audio")
+    return store
+
+
+def test_every_row_lands_once_in_its_split(songs):
+    builder = songs()
+    builder.download_and_prepare(num_proc=2)
+    splits = builder.as_dataset()
+    assert len(splits["test"]) == 30
+    answers = [answer for part in splits.values() for answer in part["answer"]]
+    assert sorted(answers) == sorted(f"song {i}" for i in range(90))
+
+
+def test_store_or_its_folder_limits_the_rows_to_what_can_be_heard(songs, tmp_path):
+    store = store_of(tmp_path, range(30))
+    for given in (store, store.folder):
+        rows = [row for part in songs(feature_store=given).split_rows().values() for row in part]
+        assert {row.clip_id for row in rows} == set(store.keys())
+
+
+def test_store_without_any_of_the_clips_is_refused(songs, tmp_path):
+    with pytest.raises(ValueError, match="holds no clip"):
+        songs(feature_store=store_of(tmp_path, [200])).split_rows()
+
+
+def test_same_sound_in_two_splits_is_refused(songs, tmp_path):
+    with pytest.raises(ValueError, match="the same sound"):
+        songs(feature_store=store_of(tmp_path, [0, 1], same=True)).split_rows()
+
+
+def test_seed_store_and_content_each_name_another_cache(songs, tmp_path):
+    hashes = {songs().hash, songs(seed=1).hash, songs(feature_store=store_of(tmp_path, [1])).hash}
+    (tmp_path / "songs.txt").write_text("91")
+    assert len(hashes | {songs().hash}) == 4
+
+
+def test_bad_records_are_logged(songs, caplog):
+    songs().split_rows()
+    assert "skipped songs.txt:3: is bad" in caplog.text
+
+
+def test_split_that_is_empty_is_left_out(songs, tmp_path):
+    (tmp_path / "songs.txt").write_text("1")
+    builder = songs()
+    builder.download_and_prepare()
+    assert list(builder.as_dataset()) == ["test"]

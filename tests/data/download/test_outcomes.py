@@ -32,6 +32,11 @@ COUNTRY = "The uploader has not made this video available in your country"
         ("Error opening input: Invalid data found when processing input", "bad audio"),
         ("Stream map '0:a:0' matches no streams.", "bad audio"),
         ("<urlopen error [Errno -2] Name or service not known>", "network"),
+        ("[youtube] abc: Requested format is not available. Use --list-formats for a list", "network"),
+        ("[youtube] abc: This video is only available to Music Premium members", "private"),
+        ("Sorry. YouTube is requiring a captcha challenge before playback", "blocked"),
+        ("This video has been removed for violating YouTube's policy", "removed"),
+        ("This account has been terminated due to multiple notices of copyright infringement", "removed"),
         ("something that no one has seen before", "network"),
     ],
 )

@@ -11,16 +11,16 @@ TRANSIENT = (BLOCKED, NETWORK)
 
 _BROKEN = re.compile(r"ends prematurely|connection reset|i/o error|input/output error|timed out", re.IGNORECASE)
 _HTTP_STATUS = {401: PRIVATE, 403: BLOCKED, 404: REMOVED, 410: REMOVED, 429: BLOCKED, 451: GEO}
-# In this order: what YouTube says of a limit or a country also contains words that it uses of removed videos.
+# In this order: what YouTube says of a limit or a country also has words that it uses of removed videos, and yt-dlp
+# calls a format "not available" where only its JavaScript runtime is missing.
 _PHRASES = [
-    (BLOCKED, r"not a bot|try again later|rate.?limit|too many requests"),
+    (BLOCKED, r"not a bot|try again later|rate.?limit|too many requests|captcha"),
+    (NETWORK, r"requested format|no video formats"),
     (AGE, r"confirm your age|age.restricted|inappropriate for some users"),
     (GEO, r"in your (country|region|location)|geo.?restrict"),
-    (PRIVATE, r"private|members.only|join this channel|requires payment|granted access"),
-    (
-        REMOVED,
-        r"removed|terminated|no longer available|does not exist|video unavailable|not available|deleted|copyright",
-    ),
+    (PRIVATE, r"private|members.only|premium members|join this channel|requires payment|granted access"),
+    (REMOVED, r"video (is |has been )?(unavailable|not available|no longer available|removed|deleted)"),
+    (REMOVED, r"(has been|removed by|account) .*(removed|uploader|terminated|deleted)|does not exist|copyright"),
     (BAD_AUDIO, r"invalid data found|not in (the )?whitelist|no such (audio )?stream|matches no streams"),
 ]
 

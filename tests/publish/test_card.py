@@ -147,4 +147,5 @@ def test_broken_record_is_named(model_folder):
 
 
 def test_hardware_is_described_in_words():
-    assert describe_hardware(2)[0] == "2"
+    assert describe_hardware(1, "cpu").startswith("1 process on ")
+    assert describe_hardware(2, "cpu").startswith("2 processes on ")

@@ -31,7 +31,7 @@ def write_card(
 
     Args:
         folder: the model folder, with its records (`run.json`, `training_data.json`, `scores.json`) in it.
-        hardware: such as `describe_hardware(world_size)`; hours: of training.
+        hardware: such as `describe_hardware(…)`; hours: of training.
         base_model: Hub id or folder that the weights began from.
         repo_id: where it will be pushed; the example then names it.
         licence: of the model, where the data leave it open.
@@ -55,9 +55,9 @@ def write_card(
     return path
 
 
-def describe_hardware(processes: int) -> str:
-    """Such as "2 × NVIDIA H200" or "1 process on x86_64 CPU"."""
-    if torch.cuda.is_available():
+def describe_hardware(processes: int, device: str) -> str:
+    """Such as "2 × NVIDIA H200" (device "cuda") or "1 process on x86_64 CPU"."""
+    if device == "cuda":
         return f"{processes} × {torch.cuda.get_device_name()}"
     return f"{processes} process{'es' if processes > 1 else ''} on {platform.machine()} CPU"
 

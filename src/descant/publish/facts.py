@@ -26,6 +26,7 @@ class ModelFacts:
 
     folder: Path
     is_adapter: bool
+    pipeline: str | None
     processor_class: str
     parameters: int
     sampling_rate: int
@@ -67,6 +68,7 @@ def read_facts(folder: str | Path, base_model: str | None = None) -> ModelFacts:
     return ModelFacts(
         folder=folder,
         is_adapter=bool(adapter),
+        pipeline=next(iter(read_json(folder / "config.json").get("custom_pipelines", {})), None),
         processor_class=processor["processor_class"],
         parameters=parameters,
         sampling_rate=processor["feature_extractor"]["sampling_rate"],

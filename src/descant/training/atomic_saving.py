@@ -52,6 +52,7 @@ class AtomicSaving:
         output = super().train(resume_from_checkpoint=str(point) if point else None, **options)
         if self.args.should_save:
             self._rotate(Path(output_dir))
+            checkpoints.finish_killed_saves(output_dir)
         return output
 
     def _run_epoch(self, **options: Any) -> None:

@@ -48,10 +48,10 @@ def describe_and_push(trainer: DescantTrainer, settings: TrainingSettings, hours
     if not trainer.accelerator.is_main_process:
         return
     base_model = settings.init_from or settings.text_init_from
+    hardware = describe_hardware(settings.world_size, settings.device.type)
     write_card(
-        settings.output_dir, hardware=describe_hardware(settings.world_size), hours=hours, base_model=base_model,
-        repo_id=settings.hub_model_id,
-    )  # fmt: skip
+        settings.output_dir, hardware=hardware, hours=hours, base_model=base_model, repo_id=settings.hub_model_id
+    )
     if settings.publish:
         private = bool(settings.hub_private_repo)
         log.info("pushed: %s", publish_folder(settings.output_dir, settings.hub_model_id, private=private))

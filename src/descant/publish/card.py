@@ -95,11 +95,12 @@ def build_metadata(facts: ModelFacts, repo_id: str, licence: str) -> ModelCardDa
     """What the Hub reads: licence, task, library, base model, datasets, results."""
     base = facts.base_model if facts.base_model and _is_hub_id(facts.base_model) else None
     datasets = sorted({entry["id"] for entry in facts.datasets or [] if _is_hub_id(entry["id"])})
+    results = list(_eval_results(facts))
     return ModelCardData(
         language="en", license=licence, library_name="peft" if facts.is_adapter else "transformers",
         pipeline_tag=TASK, base_model=base, datasets=datasets or None,
         tags=["music", "music-captioning", "music-question-answering", "audio", "descant"],
-        model_name=repo_id.split("/")[-1], eval_results=list(_eval_results(facts)) or None,
+        model_name=repo_id.split("/")[-1] if results else None, eval_results=results or None,
     )  # fmt: skip
 
 

@@ -12,7 +12,7 @@ from descant.training import Recipe, Stage, train
 RECIPE = Recipe(
     name="mi_short_long",
     stages=(Stage("short", 25), Stage("long", 75)),
-    demo_stages=(Stage("short", 75), Stage("all", 25)),
+    demo_stages=(Stage("short", 8), Stage("all", 8)),
 )
 
 if __name__ == "__main__":

@@ -6,10 +6,11 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from descant.data.annotations import Problem, Row, read_own
+from descant.data.clip_audio import ClipAudio
+from descant.data.clip_lists import gather_clips
+from descant.data.splits import VALIDATION_SHARE, cut_validation
 
 TABLE_SUFFIXES = (".csv", ".json", ".jsonl")
-AUDIO_SUFFIXES = (".wav", ".flac", ".ogg", ".opus", ".mp3", ".m4a", ".webm")
-VALIDATION_SHARE = 0.05
 
 SplitRows = dict[str, list[Row]]
 
@@ -22,7 +23,7 @@ class Corpus:
     revision: str
     licence: str
     configs: dict[str, SplitRows]
-    audio: dict[str, str] = field(default_factory=dict)
+    audio: dict[str, ClipAudio] = field(default_factory=dict)
     problems: list[Problem] = field(default_factory=list)
 
     def rows(self, config: str, split: str) -> list[Row]:
@@ -52,7 +53,9 @@ def load_corpus(dataset: str, configs: Sequence[str], audio_dir: str | None = No
     else:
         corpus = _load_published(dataset, wanted)
     if audio_dir is not None:
-        corpus = replace(corpus, audio=corpus.audio | _find_audio(corpus, Path(audio_dir)))
+        if not Path(audio_dir).is_dir():
+            raise ValueError(f"--audio_dir {audio_dir}: no such folder")
+        corpus = replace(corpus, audio=gather_clips(_all_rows(corpus.configs), [audio_dir]) | corpus.audio)
     _require_rows(corpus, dataset)
     return corpus
 
@@ -71,7 +74,7 @@ def limit_clips(corpus: Corpus, clips: int) -> Corpus:
     configs = {
         name: {split: _first(rows, clips) for split, rows in part.items()} for name, part in corpus.configs.items()
     }
-    kept = {row.clip_id for splits in configs.values() for rows in splits.values() for row in rows}
+    kept = {row.clip_id for row in _all_rows(configs)}
     return replace(corpus, configs=configs, audio={clip: path for clip, path in corpus.audio.items() if clip in kept})
 
 
@@ -84,22 +87,17 @@ def _load_demo(configs: Sequence[str]) -> Corpus:
     from descant.data.demo import CORPUS_VERSION, demo_dir, load_demo
 
     splits = load_demo()
-    audio = {row.clip_id: str(demo_dir() / "audio" / f"{row.clip_id}.ogg") for rows in splits.values() for row in rows}
+    audio = gather_clips(_all_rows({"demo": splits}), [demo_dir() / "audio"])
     return Corpus("descant/demo", CORPUS_VERSION, "apache-2.0", _by_config(splits, configs), audio)
 
 
 def _load_own_file(path: Path, configs: Sequence[str]) -> Corpus:
     found = read_own(path)
-    splits: SplitRows = {}
-    cut = not any(row.split == "validation" for row in found.rows)
-    for row in found.rows:
-        split = row.split or "train"
-        if cut and split == "train" and _share(row.clip_id) < VALIDATION_SHARE:
-            split = "validation"
-        splits.setdefault(split, []).append(row)
-    audio = {row.clip_id: row.audio for row in found.rows if row.audio}
+    rows = [replace(row, split=row.split or "train") for row in found.rows]
+    share = 0.0 if any(row.split == "validation" for row in rows) else VALIDATION_SHARE
+    splits = {row.split: [] for row in rows} | cut_validation(rows, share=share)
     revision = hashlib.sha256(path.read_bytes()).hexdigest()[:12]
-    return Corpus(path.stem, revision, "unknown", _by_config(splits, configs), audio, found.problems)
+    return Corpus(path.stem, revision, "unknown", _by_config(splits, configs), gather_clips(rows), found.problems)
 
 
 def _load_published(dataset: str, configs: Sequence[str]) -> Corpus:
@@ -125,18 +123,8 @@ def _by_config(splits: SplitRows, configs: Sequence[str]) -> dict[str, SplitRows
     }
 
 
-def _find_audio(corpus: Corpus, folder: Path) -> dict[str, str]:
-    """Paths of the clips' files, found by listing the folder: an id is never joined into a path."""
-    if not folder.is_dir():
-        raise ValueError(f"--audio_dir {folder}: no such folder")
-    files = {path.stem: str(path) for path in sorted(folder.iterdir()) if path.suffix.lower() in AUDIO_SUFFIXES}
-    clips = {row.clip_id for splits in corpus.configs.values() for rows in splits.values() for row in rows}
-    return {clip_id: files[clip_id] for clip_id in clips if clip_id in files}
-
-
-def _share(clip_id: str) -> float:
-    """A number in [0, 1) that depends on the clip alone, so that added rows move no clip to another split."""
-    return int(hashlib.sha256(f"validation:{clip_id}".encode()).hexdigest()[:8], 16) / 16**8
+def _all_rows(configs: dict[str, SplitRows]) -> list[Row]:
+    return [row for splits in configs.values() for rows in splits.values() for row in rows]
 
 
 def _require_rows(corpus: Corpus, dataset: str) -> None:

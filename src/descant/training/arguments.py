@@ -38,6 +38,16 @@ class TrainingSettings(Seq2SeqTrainingArguments):
     draws_per_epoch: int = field(
         default=0, metadata={"help": "tag-balanced draws that make an epoch (0: every row once)"}
     )
+    audio_warm_up_epochs: int = field(
+        default=0, metadata={"help": "epochs in which a new small model first learns to listen"}
+    )
+    # Log-mels are in decibels, ten times the scale at which AdamW's steps suit a fresh layer's weights.
+    first_conv_lr_scale: float = field(
+        default=1.0, metadata={"help": "learning rate of the first convolution, as a share of learning_rate"}
+    )
+    audio_lr_scale: float = field(
+        default=1.0, metadata={"help": "learning rate of the convolutions after the warm-up, as a share"}
+    )
     max_answer_tokens: int = field(default=128, metadata={"help": "answers are cut at this many tokens"})
     save_epochs: float = field(default=1.0, metadata={"help": "epochs between checkpoints"})
     eval_epochs: float = field(default=1.0, metadata={"help": "epochs between validations"})

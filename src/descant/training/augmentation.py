@@ -3,10 +3,10 @@
 import numpy as np
 
 MAX_GAIN_DB = 6.0
-MAX_TILT_DB = 6.0
-MAX_BAND_SHIFT = 2
-MASKED_BANDS = 12
-MASKED_FRAMES = 60
+MAX_TILT_DB = 3.0
+MAX_BAND_SHIFT = 3
+MASKED_BANDS = 6
+MASKED_FRAMES = 30
 
 
 def augment_mel(mel: np.ndarray, random: np.random.Generator) -> np.ndarray:

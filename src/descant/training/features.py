@@ -7,6 +7,7 @@ from transformers import FeatureExtractionMixin
 
 from descant.data.extraction import extract_features
 from descant.data.feature_store import FeatureStore
+from descant.data.publishing import import_features
 from descant.data.sources import Corpus, SplitRows
 
 log = logging.getLogger(__name__)
@@ -15,11 +16,22 @@ log = logging.getLogger(__name__)
 def prepare_features(corpus: Corpus, extractor: FeatureExtractionMixin, root: str) -> FeatureStore:
     """Open the store under `root` and add the corpus's missing clips to it. Clips that fail are named in the log."""
     store = FeatureStore(root, extractor.to_dict())
+    if not corpus.audio and not len(store):
+        fetch_features(corpus, root)
+        store.refresh()
     missing = {clip_id: path for clip_id, path in corpus.audio.items() if clip_id not in store}
     if missing:
         extract_features(missing, extractor, store, progress=True)
         store.refresh()
     return store
+
+
+def fetch_features(corpus: Corpus, root: str) -> None:
+    """Fill the store from a dataset that was published with its features; one that was not is named in the log."""
+    try:
+        import_features(corpus.id, root)
+    except ValueError as error:
+        log.warning("%s", error)
 
 
 def keep_heard(configs: dict[str, SplitRows], store: FeatureStore) -> dict[str, SplitRows]:

@@ -30,16 +30,20 @@ DEMO_SETTINGS: Mapping[str, Any] = MappingProxyType(
     {
         "dataset": "demo",
         "model_size": "small",
-        "num_train_epochs": 40,
-        "per_device_train_batch_size": 128,
+        "audio_warm_up_epochs": 20,
+        "first_conv_lr_scale": 0.1,
+        "audio_lr_scale": 0.2,
+        "num_train_epochs": 16,
+        "per_device_train_batch_size": 72,
         "per_device_eval_batch_size": 128,
-        "learning_rate": 1.5e-3,
+        "learning_rate": 2e-3,
+        "adam_beta2": 0.98,
         "warmup_steps": 0.1,
         "max_grad_norm": 1.0,
         "rows_per_clip": 16,
         "augment": True,
-        "save_epochs": 20,
-        "eval_epochs": 10,
+        "save_epochs": 4,
+        "eval_epochs": 4,
     }
 )
 

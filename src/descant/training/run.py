@@ -1,7 +1,6 @@
 """One training job from its recipe: load, build, train, save, report."""
 
 import logging
-import os
 import sys
 import time
 from collections.abc import Sequence
@@ -16,9 +15,11 @@ from transformers import PreTrainedModel, ProcessorMixin
 from descant.data.collator import AudioTextCollator
 from descant.data.feature_store import FeatureStore
 from descant.data.sources import Corpus, SplitRows, limit_clips, load_corpus
+from descant.threads import use_all_cores
 from descant.training.arguments import TrainingSettings, parse_settings
+from descant.training.audio_warm_up import warm_up_audio
 from descant.training.augmentation import augment_mel
-from descant.training.checkpoints import CheckpointError
+from descant.training.checkpoints import CheckpointError, list_checkpoints
 from descant.training.curriculum import CurriculumSampler, plan_stages
 from descant.training.features import keep_heard, prepare_features
 from descant.training.finish import check_hub, describe_and_push, save_model
@@ -28,7 +29,7 @@ from descant.training.plan import print_plan
 from descant.training.recipe import Recipe, Stage
 from descant.training.rows import TokenizedRows, concatenate_configs
 from descant.training.run_folder import check_run_folder, claim_run_folder
-from descant.training.start import load_start
+from descant.training.start import load_start, standardise_convolutions
 from descant.training.steps import rows_per_step, set_steps
 from descant.training.trainer import DescantTrainer
 from descant.training.validation import Validation
@@ -57,7 +58,7 @@ def train(recipe: Recipe, argv: Sequence[str] | None = None) -> None:
     transformers.logging.set_verbosity_warning()
     transformers.logging.disable_progress_bar()
     settings = parse_settings(recipe, argv)
-    set_threads(settings)
+    use_all_cores()
     try:
         run(recipe, settings)
     except ValueError as error:
@@ -81,6 +82,8 @@ def run(recipe: Recipe, settings: TrainingSettings) -> Path:
         corpus = limit_clips(corpus, settings.max_clips)
     model, processor = load_start(settings, texts=training_texts(corpus))
     data = prepare_data(corpus, stages, processor, settings)
+    if settings.model_size == "small" and not settings.init_from:
+        teach_to_listen(model, data, settings)
     set_steps(settings, data.curriculum)
     model = add_lora(model, settings.lora_rank) if settings.lora else model
     print_plan(recipe, settings, data.corpus, data.curriculum, model)
@@ -93,7 +96,7 @@ def run(recipe: Recipe, settings: TrainingSettings) -> Path:
     if settings.dataset == "demo" and settings.report and trainer.accelerator.is_main_process:
         from descant.training.report import report_demo
 
-        report_demo(model, processor, data.features, folder)
+        report_demo(model, processor, data.features, folder, sorted(data.configs))
     describe_and_push(trainer, settings, hours)
     return folder
 
@@ -101,6 +104,25 @@ def run(recipe: Recipe, settings: TrainingSettings) -> Path:
 def training_texts(corpus: Corpus) -> list[str]:
     rows = [row for splits in corpus.configs.values() for row in splits.get("train", [])]
     return [row.answer for row in rows] + [row.question for row in rows if row.question is not None]
+
+
+def teach_to_listen(model: PreTrainedModel, data: TrainingData, settings: TrainingSettings) -> None:
+    """Give a new small model's audio encoder a start; a run that goes on from a checkpoint has had it."""
+    if settings.resume != "no" and list_checkpoints(settings.output_dir):
+        return
+    standardise_convolutions(model.audio_encoder, some_features(data))
+    if settings.audio_warm_up_epochs:
+        warm_up_audio(
+            model, data.rows.rows, data.features, epochs=settings.audio_warm_up_epochs,
+            learning_rate=settings.learning_rate, first_conv_lr_scale=settings.first_conv_lr_scale, seed=settings.seed,
+        )  # fmt: skip
+
+
+def some_features(data: TrainingData, clips: int = 64) -> torch.Tensor:
+    """Features of evenly spread training clips, (clips, bands, frames)."""
+    ids = sorted({row.clip_id for row in data.rows.rows})
+    chosen = ids[:: max(1, len(ids) // clips)][:clips]
+    return torch.from_numpy(np.stack([data.features.read(clip_id) for clip_id in chosen]))
 
 
 def prepare_data(
@@ -146,11 +168,3 @@ def build_validation(
     return Validation(
         tokenized, collator, processor, data.features, settings.per_device_eval_batch_size, settings.eval_answers
     )
-
-
-def set_threads(settings: TrainingSettings) -> None:
-    """All cores, shared by the processes of this machine. `accelerate launch` sets OMP_NUM_THREADS=1 on CPU."""
-    chosen = os.environ.get("OMP_NUM_THREADS")
-    if settings.device.type == "cpu" and chosen in (None, "1"):
-        local = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
-        torch.set_num_threads(max(1, len(os.sched_getaffinity(0)) // local))

@@ -1,7 +1,9 @@
 """The trainer: `Seq2SeqTrainer` over a curriculum, with exact losses and validation by answers."""
 
+from collections.abc import Iterable
 from typing import Any
 
+import torch
 from transformers import Seq2SeqTrainer
 from transformers.trainer_callback import PrinterCallback, ProgressCallback
 
@@ -39,6 +41,17 @@ class DescantTrainer(FiniteLoss, AtomicSaving, FullySharded, Seq2SeqTrainer):
     def _get_train_sampler(self, train_dataset: Any = None) -> CurriculumSampler:
         return self.curriculum
 
+    def create_optimizer(self, model: Any = None) -> torch.optim.Optimizer:
+        """Trainer's own, with the audio encoder's learning rates where the settings ask for others."""
+        fresh = self.optimizer is None
+        optimizer = super().create_optimizer(model)
+        audio, first = self.args.audio_lr_scale, self.args.first_conv_lr_scale
+        if fresh and (audio, first) != (1.0, 1.0):
+            encoder = self.model.audio_encoder
+            scale_learning_rate(optimizer, encoder.conv_stack.parameters(), audio)
+            scale_learning_rate(optimizer, encoder.conv1.parameters(), audio * first)
+        return optimizer
+
     def describe_rows(self, rows: list[int]) -> str:
         """The clips of a batch, for the message of a loss that is not finite."""
         return "clips " + ", ".join(dict.fromkeys(self.train_dataset.rows[row].clip_id for row in rows))
@@ -61,3 +74,15 @@ class DescantTrainer(FiniteLoss, AtomicSaving, FullySharded, Seq2SeqTrainer):
     def place(self) -> tuple[str, float]:
         """Stage and epoch reached."""
         return self.curriculum.stage_at(self.state.global_step * rows_per_step(self.args))
+
+
+def scale_learning_rate(
+    optimizer: torch.optim.Optimizer, parameters: Iterable[torch.nn.Parameter], scale: float
+) -> None:
+    """Move parameters into groups of their own whose learning rate is `scale` times as large."""
+    chosen = {id(parameter) for parameter in parameters}
+    for group in list(optimizer.param_groups):
+        moved = [parameter for parameter in group["params"] if id(parameter) in chosen]
+        group["params"] = [parameter for parameter in group["params"] if id(parameter) not in chosen]
+        if moved:
+            optimizer.add_param_group({**group, "params": moved, "lr": scale * group["lr"]})

@@ -1,0 +1,128 @@
+"""Trains the model of bench_generate.py: bart-base size, answers as long as those of the published checkpoints.
+
+    python tests/benchmarks/train_generate_model.py --output ~/.cache/descant/bench_generate --minutes 20
+
+What an answer says does not matter for its speed, when it ends does: each length has words of its own, in questions
+and in answers, drawn at random. The lengths are the quantiles of what the published checkpoints answered (mi_short: 16
+tokens on average; mi_short_long: 99, most of them cut at 128, some very short).
+"""
+
+import argparse
+import json
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch.nn.utils.rnn import pad_sequence
+
+from descant.data.audio import load_audio
+from descant.data.demo import demo_dir
+from descant.models.lp_music_caps import (
+    LPMusicCapsConfig,
+    LPMusicCapsFeatureExtractor,
+    LPMusicCapsForConditionalGeneration,
+)
+
+# Tokens of an answer with <s> and </s>; CUT means that the answer goes on to the 128th token and is cut there.
+CUT = 128
+SHORT = (8, 9, 10, 11, 12, 13, 14, 15, 17, 20, 24, 36)
+LONG = (8, 12, 20, CUT, CUT, CUT, CUT, CUT, CUT, CUT, CUT, CUT)
+LENGTHS = sorted({*SHORT, *LONG})
+WORDS = 200  # different words in the answers of one length
+SHOWN = 64  # tokens of a CUT answer that training shows: nothing ends after them
+
+
+@dataclass
+class Writer:
+    """Writes questions and answers as token ids."""
+
+    rng: np.random.Generator
+    vocab_size: int
+
+    def question(self, length: int) -> list[int]:
+        """A question of 6 to 16 tokens."""
+        own = 100 + 10 * LENGTHS.index(length)
+        return [0, *(own + self.rng.integers(10, size=self.rng.integers(4, 15))).tolist(), 2]
+
+    def answer(self, length: int) -> list[int]:
+        """An answer of Zipf-distributed words; a CUT one has no end."""
+        ranks = np.minimum(self.rng.zipf(1.3, size=CUT), WORDS) - 1
+        words = (1000 + (ranks * len(LENGTHS) + LENGTHS.index(length)) * self.stride).tolist()
+        return [0, *words[: SHOWN - 1]] if length == CUT else [0, *words[: length - 2], 2]
+
+    @property
+    def stride(self) -> int:
+        """The words of answers lie this far apart, all over the vocabulary."""
+        return (self.vocab_size - 1000) // (WORDS * len(LENGTHS))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--output", type=Path, required=True)
+    parser.add_argument("--minutes", type=float, default=20)
+    parser.add_argument("--lr", type=float, default=2e-4)
+    args = parser.parse_args()
+    torch.manual_seed(0)
+    model = train(LPMusicCapsForConditionalGeneration(LPMusicCapsConfig()), 60 * args.minutes, args.lr)
+    model.save_pretrained(args.output)
+    print(json.dumps({"model": str(args.output)}))
+
+
+def train(
+    model: LPMusicCapsForConditionalGeneration, seconds: float, lr: float
+) -> LPMusicCapsForConditionalGeneration:
+    """Train all but the convolutions, in turn on short and on long answers, for some seconds."""
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    model.to(device).train()
+    embeds = embed_clips(model, 40)
+    writer = Writer(np.random.default_rng(0), model.config.vocab_size)
+    weights = [*model.model.parameters()]
+    optimizer = torch.optim.AdamW(weights, lr=lr, weight_decay=0.0)
+    bfloat16 = device == "cuda" or torch.ops.mkldnn._is_mkldnn_bf16_supported()
+    start, step = time.monotonic(), 0
+    while time.monotonic() - start < seconds:
+        optimizer.param_groups[0]["lr"] = lr * min(1, (step + 1) / 50)
+        lengths = writer.rng.choice(LONG, size=8) if step % 2 else writer.rng.choice(SHORT, size=20)
+        with torch.autocast(device, torch.bfloat16, enabled=bfloat16):
+            loss = model(**make_batch(writer, lengths.tolist(), embeds)).loss
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(weights, 1.0)
+        optimizer.step()
+        optimizer.zero_grad()
+        if step % 20 == 0:
+            print(f"step {step}: loss {loss.item():.3f} after {time.monotonic() - start:.0f} s", flush=True)
+        step += 1
+    return model.cpu().eval()
+
+
+def embed_clips(model: LPMusicCapsForConditionalGeneration, count: int) -> torch.Tensor:
+    """The demo corpus's first clips as the untrained convolutions hear them."""
+    with torch.no_grad():
+        return model.get_audio_features(read_mels(count).to(model.device))
+
+
+def read_mels(count: int) -> torch.Tensor:
+    """Log-mels (count, 128, 1001) of the demo corpus's first clips."""
+    files = sorted((demo_dir() / "audio").iterdir())[:count]
+    extractor = LPMusicCapsFeatureExtractor()
+    return torch.stack([torch.from_numpy(extractor.extract_mel(load_audio(file)[:160_000])) for file in files])
+
+
+def make_batch(writer: Writer, lengths: list[int], embeds: torch.Tensor) -> dict[str, torch.Tensor]:
+    """A training batch of questions with answers of these lengths."""
+    questions = [torch.tensor(writer.question(length)) for length in lengths]
+    answers = [torch.tensor(writer.answer(length)) for length in lengths]
+    clips = torch.from_numpy(writer.rng.integers(len(embeds), size=len(lengths)))
+    batch = {
+        "clip_index": clips,
+        "prompt_input_ids": pad_sequence(questions, batch_first=True, padding_value=1),
+        "prompt_attention_mask": pad_sequence([torch.ones_like(q) for q in questions], batch_first=True),
+        "labels": pad_sequence(answers, batch_first=True, padding_value=-100),
+    }
+    return {name: value.to(embeds.device) for name, value in batch.items()} | {"audio_embeds": embeds}
+
+
+if __name__ == "__main__":
+    main()

@@ -25,6 +25,8 @@ class AnswerEngine:
     ) -> None:
         self.decoder = decoder
         self.slots = slots
+        if decoder.vocabulary is not None:
+            settings = settings.numbered(decoder.vocabulary.tolist())
         self.search = new_search(settings, slots, decoder.vocab_size)
         self.cache = decoder.new_cache(slots, self.search.beams)
         self.on_token = on_token
@@ -37,7 +39,8 @@ class AnswerEngine:
         while self.questions:
             done = self._step()
             for slot in sorted(done, reverse=True):  # the last first, so that no slot moves before its turn
-                yield self.questions[slot], *self.search.answer(slot)
+                tokens, score = self.search.answer(slot)
+                yield self.questions[slot], self._ids(tokens), score
                 self._leave(slot)
             self._admit(waiting)
 
@@ -71,8 +74,13 @@ class AnswerEngine:
         if parents is not None:
             self.cache.reorder(parents)
         if self.on_token is not None:
-            self.on_token(self.search.sequences[:active, 0].gather(1, self.search.lengths[:active, None] - 1)[:, 0])
+            newest = self.search.sequences[:active, 0].gather(1, self.search.lengths[:active, None] - 1)[:, 0]
+            self.on_token(torch.tensor(self._ids(newest.tolist())))
         return done.nonzero()[:, 0].tolist()
+
+    def _ids(self, tokens: list[int]) -> list[int]:
+        """The tokenizer's ids of tokens, which a smaller vocabulary numbers anew."""
+        return tokens if self.decoder.vocabulary is None else self.decoder.vocabulary[tokens].tolist()
 
     def _inputs(self, active: int, first_column: int) -> tuple[torch.Tensor, torch.Tensor]:
         """The newest token of each hypothesis and its position, (active, beams) each.

@@ -8,7 +8,8 @@ from torch.nn.functional import layer_norm
 from transformers import BartForConditionalGeneration
 
 from .decoder_cache_lp_music_caps import DecoderCache
-from .packed_linear_lp_music_caps import PackedLinear, pack
+from .packed_linear_lp_music_caps import PackedLinear
+from .precision_tiers_lp_music_caps import TIERS, Bfloat16Linear, Int8Linear, pack
 
 # The head's rows are padded to whole blocks, so that the best tokens are found from the blocks' maxima.
 BLOCK = 64
@@ -17,32 +18,38 @@ BLOCK = 64
 class FastLayer:
     """One decoder layer's packed weights."""
 
-    def __init__(self, layer: nn.Module) -> None:
+    def __init__(self, layer: nn.Module, tier: str) -> None:
         own, cross = layer.self_attn, layer.encoder_attn
-        self.qkv = pack(own.q_proj, own.k_proj, own.v_proj)
-        self.out = pack(own.out_proj)
+        self.qkv = pack(tier, own.q_proj, own.k_proj, own.v_proj)
+        self.out = pack(tier, own.out_proj)
         self.norm = layer.self_attn_layer_norm
-        self.cross_q = pack(cross.q_proj)
-        self.cross_kv = pack(cross.k_proj, cross.v_proj)
-        self.cross_out = pack(cross.out_proj)
+        self.cross_q = pack(tier, cross.q_proj)
+        self.cross_kv = pack(tier, cross.k_proj, cross.v_proj)
+        self.cross_out = pack(tier, cross.out_proj)
         self.cross_norm = layer.encoder_attn_layer_norm
-        self.fc1 = pack(layer.fc1)
-        self.fc2 = pack(layer.fc2)
+        self.fc1 = pack(tier, layer.fc1)
+        self.fc2 = pack(tier, layer.fc2)
         self.final_norm = layer.final_layer_norm
 
 
 class FastDecoder:
-    """The decoder and the vocabulary head of a model, packed."""
+    """The decoder and the vocabulary head of a model, packed.
 
-    def __init__(self, model: BartForConditionalGeneration) -> None:
+    vocabulary: the token ids that answers may have; all of them without it. Inside, a token is its place in this list.
+    """
+
+    def __init__(
+        self, model: BartForConditionalGeneration, tier: str = "fp32", vocabulary: torch.Tensor | None = None
+    ) -> None:
         decoder = model.model.decoder
         self.heads = model.config.decoder_attention_heads
         self.head_dim = model.config.d_model // self.heads
-        self.vocab_size = model.config.vocab_size
+        self.vocabulary = vocabulary
+        self.vocab_size = model.config.vocab_size if vocabulary is None else len(vocabulary)
         self.tokens, self.positions = decoder.embed_tokens, decoder.embed_positions
         self.norm = decoder.layernorm_embedding
-        self.layers = [FastLayer(layer) for layer in decoder.layers]
-        self.head = pack_head(model)
+        self.layers = [FastLayer(layer, tier) for layer in decoder.layers]
+        self.head = pack_head(model, tier, vocabulary)
 
     def new_cache(self, slots: int, beams: int) -> DecoderCache:
         """Build an empty cache of the model's sizes."""
@@ -64,9 +71,8 @@ class FastDecoder:
         """
         active = len(tokens)
         new = slice(cache.used - cache.beams, cache.used)
-        hidden = self.tokens(tokens) + nn.functional.embedding(
-            positions + self.positions.offset, self.positions.weight
-        )
+        known = tokens if self.vocabulary is None else self.vocabulary[tokens]
+        hidden = self.tokens(known) + nn.functional.embedding(positions + self.positions.offset, self.positions.weight)
         hidden = norm(self.norm, hidden).flatten(0, 1)  # (active · beams, d_model)
         mask = cache.mask[:active, None, :, : cache.used]
         cross_mask = cache.cross_mask[:active, None]
@@ -104,10 +110,13 @@ def norm(layer: nn.LayerNorm, hidden: torch.Tensor) -> torch.Tensor:
     return layer_norm(hidden, layer.normalized_shape, layer.weight, layer.bias, layer.eps)
 
 
-def pack_head(model: BartForConditionalGeneration) -> PackedLinear:
-    """Pack the vocabulary head with `final_logits_bias`, padded to whole blocks of logits of -inf."""
+def pack_head(
+    model: BartForConditionalGeneration, tier: str, vocabulary: torch.Tensor | None
+) -> PackedLinear | Bfloat16Linear | Int8Linear:
+    """Pack the vocabulary head with `final_logits_bias`, padded to whole blocks of logits out of the race."""
     weight, bias = model.lm_head.weight.detach(), model.final_logits_bias.detach()[0]
+    if vocabulary is not None:
+        weight, bias = weight[vocabulary], bias[vocabulary]
     missing = -len(weight) % BLOCK
-    return PackedLinear(
-        [weight, weight.new_zeros(missing, weight.shape[1])], [bias, bias.new_full((missing,), float("-inf"))]
-    )
+    padding = weight.new_zeros(missing, weight.shape[1]), bias.new_full((missing,), float("-inf"))
+    return TIERS[tier]([weight, padding[0]], [bias, padding[1]])

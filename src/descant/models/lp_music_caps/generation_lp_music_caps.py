@@ -1,17 +1,20 @@
 """How the model answers: one batch through `generate`, or a stream of (clip, question) pairs through `answer_many`."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 
 import torch
+from torch.nn.utils.rnn import pad_sequence
 from transformers import GenerationConfig
 from transformers.generation import BaseStreamer
 from transformers.modeling_outputs import BaseModelOutput
 from transformers.utils import logging
 
 from .answer_engine_lp_music_caps import Answer, AnswerEngine
+from .fast_decoder_lp_music_caps import FastDecoder
 from .generation_settings_lp_music_caps import AnswerSettings, NotCovered, read_settings
 from .packed_models_lp_music_caps import packed_decoder
+from .precision_tiers_lp_music_caps import lower_precision
 from .question_stream_lp_music_caps import Pair, QuestionStream
 
 logger = logging.get_logger(__name__)
@@ -39,6 +42,8 @@ class LPMusicCapsGenerationMixin:
         labels: torch.Tensor | None = None,
         streamer: BaseStreamer | None = None,
         fast: bool = True,
+        tier: str = "fp32",
+        vocabulary: Sequence[int] | None = None,
         **kwargs,
     ) -> torch.Tensor:
         """Answer each row of a batch: inputs are those of `forward`, settings those of transformers' `generate`.
@@ -46,53 +51,30 @@ class LPMusicCapsGenerationMixin:
         inputs: another name for input_features. labels: ignored, so that a training batch can be passed on.
         fast: use this folder's search, which gives the tokens of transformers' own in less time; where it does not
             cover a setting, transformers' own runs, with a line in the log. False: transformers' own in any case.
+        tier: "bf16" and "int8" are faster, and some of their tokens differ from those of "fp32".
+        vocabulary: the token ids that answers may have, which is faster the fewer there are; all of them without it.
         Settings that are not given come from `self.generation_config`.
         """
         if encoder_outputs is None:
             features = inputs if inputs is not None else input_features
-            encoder_outputs, attention_mask = self.encode(
-                features, prompt_input_ids, prompt_attention_mask, clip_index, audio_embeds
-            )
-        states = encoder_outputs[0]
+            with lower_precision(tier):
+                encoder_outputs, attention_mask = self.encode(
+                    features, prompt_input_ids, prompt_attention_mask, clip_index, audio_embeds
+                )
+        states = encoder_outputs[0].to(self.dtype)
         if attention_mask is None:
             attention_mask = torch.ones(states.shape[:2], dtype=torch.long, device=states.device)
-        if fast:
-            try:
-                settings = read_settings(self, generation_config, kwargs)
-                return self._answer_batch(settings, states, attention_mask, streamer)
-            except NotCovered as reason:
-                logger.warning_once(f"{reason} is not covered by the fast search: transformers' own loop runs")
+        try:
+            settings, decoder = self._prepare_search(fast, tier, vocabulary, generation_config, kwargs)
+            return answer_batch(decoder, settings, states, attention_mask, streamer)
+        except NotCovered as reason:
+            explain(reason, fast, tier, vocabulary)
         return super().generate(
             generation_config=generation_config,
             encoder_outputs=BaseModelOutput(last_hidden_state=states),  # a new one: its tensors are expanded in place
             attention_mask=attention_mask,
             streamer=streamer,
             **kwargs,
-        )
-
-    def _answer_batch(
-        self,
-        settings: AnswerSettings,
-        states: torch.Tensor,
-        attention_mask: torch.Tensor,
-        streamer: BaseStreamer | None,
-    ) -> torch.Tensor:
-        """Answer all rows of encoder states (batch, length, d_model); returns tokens (batch, longest answer)."""
-        if streamer is not None and (len(states) > 1 or settings.num_beams > 1):
-            raise NotCovered("streaming more than one hypothesis")
-        slots = len(states) if settings.do_sample else min(len(states), max(1, ROWS // settings.num_beams))
-        on_token = None
-        if streamer is not None:
-            streamer.put(torch.tensor([[settings.decoder_start_token_id]]))
-            on_token = streamer.put
-        engine = AnswerEngine(packed_decoder(self), settings, slots, on_token)
-        lengths = attention_mask.sum(dim=1).tolist()
-        rows = ((row, states[row, :length]) for row, length in enumerate(lengths))
-        answers = {row: torch.tensor(tokens) for row, tokens, _ in engine.run(rows)}
-        if streamer is not None:
-            streamer.end()
-        return torch.nn.utils.rnn.pad_sequence(
-            [answers[row] for row in range(len(states))], batch_first=True, padding_value=settings.pad_token_id
         )
 
     @torch.no_grad()
@@ -102,28 +84,43 @@ class LPMusicCapsGenerationMixin:
         *,
         batch_size: int = 32,
         generation_config: GenerationConfig | None = None,
+        fast: bool = True,
+        tier: str = "fp32",
+        vocabulary: Sequence[int] | None = None,
         **settings,
     ) -> Iterator[Answer]:
         """Answer a stream of (clip key, input_features (128, 1001), prompt ids or None) with bounded memory.
 
         Yields (position in the stream, token ids as `generate` gives them without padding, length-normalised log
         probability), in the order in which answers are done. Pairs with the same key are about the same clip.
-        batch_size: questions in flight; twice as many pairs are read ahead. settings: those of `generate`.
+        batch_size: questions in flight; twice as many pairs are read ahead. Everything else: as for `generate`.
         """
-        stream = QuestionStream(self, pairs, ahead=2 * batch_size)
-        fast = settings.pop("fast", True)
+        stream = iter(QuestionStream(self, pairs, ahead=2 * batch_size, tier=tier))
         try:
-            if not fast:
-                raise NotCovered("fast=False")
-            covered = read_settings(self, generation_config, settings)
-            if covered.do_sample:
+            search, decoder = self._prepare_search(fast, tier, vocabulary, generation_config, settings)
+            if search.do_sample:
                 raise NotCovered("sampling from a stream")
-            engine = AnswerEngine(packed_decoder(self), covered, batch_size)
         except NotCovered as reason:
-            logger.warning_once(f"{reason} is not covered by the fast search: transformers' own loop runs")
-            yield from self._answer_plainly(iter(stream), batch_size, generation_config, settings)
+            explain(reason, fast, tier, vocabulary)
+            yield from self._answer_plainly(stream, batch_size, generation_config, settings)
             return
-        yield from engine.run(iter(stream))
+        yield from AnswerEngine(decoder, search, batch_size).run(stream)
+
+    def _prepare_search(
+        self,
+        fast: bool,
+        tier: str,
+        vocabulary: Sequence[int] | None,
+        generation_config: GenerationConfig | None,
+        arguments: dict,
+    ) -> tuple[AnswerSettings, FastDecoder]:
+        """Read the settings and pack the weights; raises NotCovered where the fast search is not to run."""
+        if not fast:
+            raise NotCovered("fast=False")
+        settings = read_settings(self, generation_config, arguments)
+        if vocabulary is not None:
+            vocabulary = sorted(settings.named_tokens.union(vocabulary))
+        return settings, packed_decoder(self, tier, vocabulary)
 
     def _answer_plainly(
         self,
@@ -132,21 +129,52 @@ class LPMusicCapsGenerationMixin:
         generation_config: GenerationConfig | None,
         settings: dict,
     ) -> Iterator[Answer]:
+        """Answer a stream of encoded questions, batch after batch, through transformers' own loop."""
+        outputs = {"return_dict_in_generate": True, "output_scores": True, "output_logits": True}
         while batch := list(islice(stream, batch_size)):
             states = [states for _, states in batch]
             masks = [torch.ones(len(row), dtype=torch.long, device=row.device) for row in states]
-            pad = torch.nn.utils.rnn.pad_sequence
-            outputs = {"return_dict_in_generate": True, "output_scores": True, "output_logits": True}
             result = self.generate(
                 generation_config=generation_config,
-                encoder_outputs=BaseModelOutput(last_hidden_state=pad(states, batch_first=True)),
-                attention_mask=pad(masks, batch_first=True),
+                encoder_outputs=BaseModelOutput(last_hidden_state=pad_sequence(states, batch_first=True)),
+                attention_mask=pad_sequence(masks, batch_first=True),
                 fast=False,
                 **(settings | outputs),
             )
             scores = normalised_scores(result, self.config.pad_token_id).tolist()
             for (position, _), tokens, score in zip(batch, result.sequences.tolist(), scores, strict=True):
                 yield position, strip_padding(tokens, self.config.pad_token_id), score
+
+
+def answer_batch(
+    decoder: FastDecoder,
+    settings: AnswerSettings,
+    states: torch.Tensor,
+    attention_mask: torch.Tensor,
+    streamer: BaseStreamer | None,
+) -> torch.Tensor:
+    """Answer all rows of encoder states (batch, length, d_model); returns tokens (batch, longest answer)."""
+    if streamer is not None and (len(states) > 1 or settings.num_beams > 1):
+        raise NotCovered("streaming more than one hypothesis")
+    slots = len(states) if settings.do_sample else min(len(states), max(1, ROWS // settings.num_beams))
+    engine = AnswerEngine(decoder, settings, slots, on_token=None if streamer is None else streamer.put)
+    lengths = attention_mask.sum(dim=1).tolist()
+    rows = ((row, states[row, :length]) for row, length in enumerate(lengths))
+    if streamer is not None:
+        streamer.put(torch.tensor([[settings.decoder_start_token_id]]))
+    answers = {row: torch.tensor(tokens) for row, tokens, _ in engine.run(rows)}
+    if streamer is not None:
+        streamer.end()
+    ordered = [answers[row] for row in range(len(states))]
+    return pad_sequence(ordered, batch_first=True, padding_value=settings.pad_token_id)
+
+
+def explain(reason: NotCovered, fast: bool, tier: str, vocabulary: Sequence[int] | None) -> None:
+    """Log why transformers' own loop runs; raises ValueError where that cannot do what was asked for."""
+    if tier != "fp32" or vocabulary is not None:
+        raise ValueError(f"tier and vocabulary need the fast search, which does not cover this: {reason}") from reason
+    if fast:
+        logger.warning_once(f"{reason} is not covered by the fast search: transformers' own loop runs")
 
 
 def normalised_scores(result, pad_token_id: int) -> torch.Tensor:

@@ -1,6 +1,7 @@
 """The settings of one call of `generate`, read by transformers itself and reduced to what the fast search knows."""
 
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 
 import torch
 from transformers import GenerationConfig, GenerationMixin, PreTrainedModel
@@ -58,6 +59,31 @@ class AnswerSettings:
     pad_token_id: int
     do_sample: bool
     warpers: LogitsProcessorList = field(default_factory=LogitsProcessorList)
+
+    @property
+    def named_tokens(self) -> set[int]:
+        """The token ids that the settings name."""
+        forced = [self.forced_bos_token_id] if self.forced_bos_token_id is not None else []
+        return {
+            self.decoder_start_token_id,
+            self.pad_token_id,
+            *self.eos_token_ids,
+            *(self.forced_eos_token_id or []),
+            *forced,
+        }
+
+    def numbered(self, vocabulary: Sequence[int]) -> "AnswerSettings":
+        """The same settings for tokens that are numbered by their places in a vocabulary."""
+        places = {token: place for place, token in enumerate(vocabulary)}
+        bos, eos = self.forced_bos_token_id, self.forced_eos_token_id
+        return replace(
+            self,
+            decoder_start_token_id=places[self.decoder_start_token_id],
+            pad_token_id=places[self.pad_token_id],
+            eos_token_ids=[places[token] for token in self.eos_token_ids],
+            forced_bos_token_id=None if bos is None else places[bos],
+            forced_eos_token_id=None if eos is None else [places[token] for token in eos],
+        )
 
 
 class Capture:

@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 
 import torch
-from torch import nn
 
 
 class PackedLinear:
@@ -26,8 +25,3 @@ class PackedLinear:
     def add_to(self, residual: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
         """Map rows and add the result to residual (count, out), in one pass."""
         return torch.ops.mkldnn._linear_pointwise.binary(rows, residual, self.weight, self.bias, "add")
-
-
-def pack(*layers: nn.Linear) -> PackedLinear:
-    """Pack layers that share their input into one."""
-    return PackedLinear([layer.weight for layer in layers], [layer.bias for layer in layers])

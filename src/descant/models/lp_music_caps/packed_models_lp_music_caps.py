@@ -1,6 +1,7 @@
 """Keeps each model's packed decoder, and packs anew when its weights have changed."""
 
 import weakref
+from collections.abc import Sequence
 
 import torch
 from torch import nn
@@ -13,16 +14,19 @@ from .generation_settings_lp_music_caps import NotCovered
 _decoders: "weakref.WeakKeyDictionary[nn.Module, tuple[tuple, FastDecoder]]" = weakref.WeakKeyDictionary()
 
 
-def packed_decoder(model: BartForConditionalGeneration) -> FastDecoder:
-    """The packed decoder of a model, from memory if the weights are those it was packed from.
+def packed_decoder(
+    model: BartForConditionalGeneration, tier: str = "fp32", vocabulary: Sequence[int] | None = None
+) -> FastDecoder:
+    """The packed decoder of a model, from memory if it is the last one packed and the weights are still the same.
 
-    Raises NotCovered where the model is not one that can be packed.
+    vocabulary: the token ids, in order, that answers may have. Raises NotCovered where the model is not one that can
+    be packed.
     """
     check_packable(model)
-    marks = fingerprint(model)
+    marks = tier, None if vocabulary is None else tuple(vocabulary), fingerprint(model)
     known, decoder = _decoders.get(model, (None, None))
     if known != marks:
-        decoder = FastDecoder(model)
+        decoder = FastDecoder(model, tier, None if vocabulary is None else torch.tensor(vocabulary))
         _decoders[model] = marks, decoder
     return decoder
 

@@ -9,6 +9,8 @@ import torch
 from torch.nn.utils.rnn import pad_sequence
 from transformers import PreTrainedModel
 
+from .precision_tiers_lp_music_caps import lower_precision
+
 Pair = tuple[Hashable, torch.Tensor | np.ndarray, list[int] | None]  # clip key, input_features, prompt ids
 
 GROUP = 16  # questions encoded together: enough rows for the processor's full speed
@@ -18,8 +20,9 @@ CLIPS_KEPT = 256  # embedded clips remembered, at 100 KB each
 class QuestionStream:
     """Iterates over (position in the stream, encoder states (length, d_model)); reads `ahead` pairs at a time."""
 
-    def __init__(self, model: PreTrainedModel, pairs: Iterable[Pair], ahead: int) -> None:
+    def __init__(self, model: PreTrainedModel, pairs: Iterable[Pair], ahead: int, tier: str = "fp32") -> None:
         self.model = model
+        self.tier = tier
         self.pairs = enumerate(pairs)
         self.ahead = ahead
         self.clips: OrderedDict[Hashable, torch.Tensor] = OrderedDict()
@@ -34,13 +37,15 @@ class QuestionStream:
         device = self.model.device
         prompts = [torch.tensor(ids or [], dtype=torch.long) for _, (_, _, ids) in group]
         masks = [torch.ones_like(ids) for ids in prompts]
-        outputs, mask = self.model.encode(
-            audio_embeds=self._embed([pair for _, pair in group]),
-            prompt_input_ids=pad_sequence(prompts, batch_first=True).to(device),
-            prompt_attention_mask=pad_sequence(masks, batch_first=True).to(device),
-        )
+        with lower_precision(self.tier):
+            outputs, mask = self.model.encode(
+                audio_embeds=self._embed([pair for _, pair in group]),
+                prompt_input_ids=pad_sequence(prompts, batch_first=True).to(device),
+                prompt_attention_mask=pad_sequence(masks, batch_first=True).to(device),
+            )
         lengths = mask.sum(dim=1).tolist()
-        for (position, _), states, length in zip(group, outputs.last_hidden_state, lengths, strict=True):
+        hidden = outputs.last_hidden_state.to(self.model.dtype)
+        for (position, _), states, length in zip(group, hidden, lengths, strict=True):
             yield position, states[:length]
 
     def _embed(self, pairs: list[Pair]) -> torch.Tensor:

@@ -1,8 +1,12 @@
 """Fixtures that every test may use: the optional folder of reference values beside the checkout."""
 
+import os
 from pathlib import Path
 
 import pytest
+
+# Two workers share two cores; torch reads this when it is first imported.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 pytest_plugins = ["hub_fixtures"]
 

@@ -16,10 +16,11 @@ import statistics
 import time
 from pathlib import Path
 
+import numpy as np
 import torch
 from generate_systems import Batches, Descant, Load, OneByOne, count_work, make_loads, time_answers
 from torch.nn.functional import linear
-from train_generate_model import read_mels
+from train_generate_model import Writer, read_mels
 
 from descant.data.audio import load_audio
 from descant.data.demo import demo_dir
@@ -67,7 +68,9 @@ def measure(
     for load in loads:
         figures = compare(systems, model, load, turns, sample, baseline, settings)
         result[load.name] |= {"batch_size": batch_size} | figures
-    return result | {"one_question": one_question(model, loads[0], settings), "memory_all_gb": memory()}
+    result["one_question"] = one_question(model, loads[0], settings)
+    result["tiers"] = compare_tiers(model, loads[2], settings)
+    return result | {"memory_all_gb": memory()}
 
 
 def best_batch_size(model: LPMusicCapsForConditionalGeneration, load: Load, count: int, settings: dict) -> int:
@@ -134,6 +137,25 @@ def one_question(model: LPMusicCapsForConditionalGeneration, load: Load, setting
     return seconds
 
 
+def compare_tiers(model: LPMusicCapsForConditionalGeneration, load: Load, settings: dict) -> dict:
+    """Seconds a question of the tiers that change tokens, and the share of tokens and answers that stay the same."""
+    rows = list(range(len(load.questions)))
+    writer = Writer(np.random.default_rng(0), model.config.vocab_size)
+    tiers = {"fp32": {}, "bf16": {"tier": "bf16"}, "int8": {"tier": "int8"}, "trimmed": {"vocabulary": writer.words()}}
+    exact, figures = {}, {}
+    for name, choice in tiers.items():
+        seconds, answers = time_answers(Descant(model, **settings, **choice), load, rows)
+        exact = exact or answers
+        same = [(a == b, sum(x == y for x, y in zip(a, b, strict=False)), len(a)) for a, b in pairs(exact, answers)]
+        whole, tokens, total = (sum(part) for part in zip(*same, strict=True))
+        figures[name] = {"seconds": seconds, "same_answers": whole / len(rows), "same_tokens": tokens / total}
+    return figures
+
+
+def pairs(expected: dict[int, list[int]], actual: dict[int, list[int]]) -> list[tuple[list[int], list[int]]]:
+    return [(expected[row], actual[row]) for row in expected]
+
+
 def memory() -> float:
     """The most memory that this process has had, in GB."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024**2
@@ -161,6 +183,11 @@ def report(result: dict) -> None:
             print(f"  tokens differ from {name}: {len(figures[f'differing_from_{name}'])}")
     single = result["one_question"]
     ratios = [b / c for b, c in zip(single["transformers"], single["descant"], strict=True)]
+    for name, tier in result["tiers"].items():
+        print(
+            f"tier {name}: {tier['seconds']:.3f} s a question (mixed); as in fp32: "
+            f"{100 * tier['same_answers']:.1f} % of the answers, {100 * tier['same_tokens']:.1f} % of the tokens"
+        )
     print(f"one question alone: {statistics.median(ratios):.2f} times as fast as transformers' generate")
     print(json.dumps(result))
 

@@ -52,6 +52,10 @@ class Writer:
         words = (1000 + (ranks * len(LENGTHS) + LENGTHS.index(length)) * self.stride).tolist()
         return [0, *words[: SHOWN - 1]] if length == CUT else [0, *words[: length - 2], 2]
 
+    def words(self) -> list[int]:
+        """All tokens that an answer may have."""
+        return [0, 2, *range(1000, 1000 + WORDS * len(LENGTHS) * self.stride, self.stride)]
+
     @property
     def stride(self) -> int:
         """The words of answers lie this far apart, all over the vocabulary."""

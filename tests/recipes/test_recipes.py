@@ -71,3 +71,17 @@ def test_accelerate_config_parses(path):
 def test_the_configs_of_the_readme_are_there():
     names = {path.stem for path in CONFIGS}
     assert names == {"cpu", "cpu_2_processes", "single_gpu", "ddp", "fsdp2", "zero2", "two_nodes"}
+
+
+def test_lora_leaves_an_adapter_that_loads_onto_its_base(workplace):
+    path, output = ROOT / "recipes" / "mi_short.py", workplace / "lora"
+    settings = parse_settings(
+        load_recipe(path),
+        ["--demo", "--init_from", str(workplace / "tiny"), "--features", str(workplace / "features"),
+         "--max_clips", "6", "--max_steps", "2", "--per_device_train_batch_size", "8", "--eval_rows", "0",
+         "--lora", "--lora_rank", "2", "--no_report", "--output_dir", str(output), "--disable_tqdm", "True"],
+    )  # fmt: skip
+    run(load_recipe(path), settings)
+    assert (output / "adapter_config.json").is_file()
+    loaded = AutoModelForSeq2SeqLM.from_pretrained(output)
+    assert any("lora_A" in name for name, _ in loaded.named_parameters())

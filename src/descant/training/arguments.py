@@ -56,6 +56,9 @@ class TrainingSettings(Seq2SeqTrainingArguments):
     eval_rows: int = field(default=1000, metadata={"help": "validation rows that give the loss (0: none)"})
     eval_answers: int = field(default=64, metadata={"help": "validation rows that are answered and scored (0: none)"})
     report: bool = field(default=True, metadata={"help": "answer and score the demo's held-out clips at the end"})
+    license: str | None = field(
+        default=None, metadata={"help": "licence of the pushed model (default: the strictest of its data)"}
+    )
     publish: bool = field(default=False, init=False)
     lora: bool = field(default=False, metadata={"help": "train LoRA adapters and the audio convolutions only"})
     lora_rank: int = field(default=16, metadata={"help": "rank of the LoRA matrices"})

@@ -4,10 +4,12 @@ import logging
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from descant.data.sources import Corpus
 from descant.publish import check_push, publish_folder, write_card
 from descant.publish.card import describe_hardware
+from descant.publish.licence import choose_licence
 from descant.training.arguments import TrainingSettings
-from descant.training.records import describe_data, write_records
+from descant.training.records import describe_data, read_records, write_records
 from descant.training.trainer import DescantTrainer
 
 if TYPE_CHECKING:
@@ -16,16 +18,20 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 
-def check_hub(settings: TrainingSettings) -> None:
-    """Make sure, before hours are spent, that one may push to `--hub_model_id`.
+def check_hub(settings: TrainingSettings, corpus: Corpus) -> None:
+    """Make sure, before hours are spent, that what is trained may be pushed to `--hub_model_id`.
 
     Raises:
-        ValueError: no `--hub_model_id`, or no permission.
+        ValueError: no `--hub_model_id`, no permission, no licence, or an adapter whose base is not on the Hub.
     """
     if not settings.publish:
         return
     if not settings.hub_model_id:
         raise ValueError("--push_to_hub needs --hub_model_id NAME/MODEL")
+    if settings.lora and (not settings.init_from or Path(settings.init_from).exists()):
+        raise ValueError("--push_to_hub of a LoRA adapter needs --init_from HUB_ID: an adapter names its base by it")
+    earlier = read_records(settings.init_from)[0] if settings.init_from else []
+    choose_licence([*earlier, {"id": corpus.id, "licence": corpus.licence}], settings.license)
     if settings.process_index == 0:
         check_push(settings.hub_model_id, private=bool(settings.hub_private_repo))
 
@@ -54,4 +60,6 @@ def describe_and_push(trainer: DescantTrainer, settings: TrainingSettings, hours
     )
     if settings.publish:
         private = bool(settings.hub_private_repo)
-        log.info("pushed: %s", publish_folder(settings.output_dir, settings.hub_model_id, private=private))
+        log.info("pushed: %s", publish_folder(
+            settings.output_dir, settings.hub_model_id, private=private, licence=settings.license
+        ))  # fmt: skip

@@ -76,8 +76,8 @@ def run(recipe: Recipe, settings: TrainingSettings) -> Path:
     """Train, save and report; the folder of the finished model."""
     this_run = check_run_folder(recipe, settings)
     stages = recipe.stages_for(settings.dataset, settings.dataset_config)
-    check_hub(settings)
     corpus = load_corpus(settings.dataset, [stage.config for stage in stages], settings.audio_dir)
+    check_hub(settings, corpus)
     if settings.max_clips:
         corpus = limit_clips(corpus, settings.max_clips)
     model, processor = load_start(settings, texts=training_texts(corpus))

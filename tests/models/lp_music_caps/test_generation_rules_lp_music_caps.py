@@ -33,7 +33,9 @@ NO_RULE = {
 
 def name_case(value: object) -> str:
     """The same in every process: the text of an object holds its address."""
-    return ",".join(value) if isinstance(value, dict) else str(value) if isinstance(value, str) else type(value).__name__
+    if isinstance(value, dict):
+        return ",".join(value)
+    return value if isinstance(value, str) else type(value).__name__
 
 
 @pytest.mark.parametrize(

@@ -51,7 +51,9 @@ NOT_COVERED = [
 
 def name_case(value: object) -> str:
     """The same in every process: the text of an object holds its address."""
-    return ",".join(value) if isinstance(value, dict) else str(value) if isinstance(value, str) else type(value).__name__
+    if isinstance(value, dict):
+        return ",".join(value)
+    return value if isinstance(value, str) else type(value).__name__
 
 
 @pytest.mark.parametrize(("arguments", "reason"), NOT_COVERED, ids=name_case)

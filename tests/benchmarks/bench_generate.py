@@ -13,6 +13,8 @@ import argparse
 import json
 import resource
 import statistics
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -42,7 +44,8 @@ def main() -> None:
     if args.model is None:
         parser.error("give --model (see train_generate_model.py) or --quick")
     model = LPMusicCapsForConditionalGeneration.from_pretrained(args.model).eval()
-    report(measure(model, 200 if args.full else 40, args.turns, args.sample, args.baseline))
+    result = measure(model, 200 if args.full else 40, args.turns, args.sample, args.baseline)
+    report(result | {"cold_start": cold_start(args.model)})
 
 
 def tiny_model() -> LPMusicCapsForConditionalGeneration:
@@ -156,6 +159,22 @@ def pairs(expected: dict[int, list[int]], actual: dict[int, list[int]]) -> list[
     return [(expected[row], actual[row]) for row in expected]
 
 
+def cold_start(model: Path) -> dict[str, list[float]]:
+    """Seconds from nothing to the answer of `descant ask` about one clip, and of importing torch and BART alone."""
+    clip = sorted((demo_dir() / "audio").iterdir())[0]
+    commands = {
+        "import": ["-c", "import torch; from transformers import BartForConditionalGeneration"],
+        "ask": ["-m", "descant.cli", "ask", str(model), str(clip), "-q", "Is it fast?"],
+    }
+    seconds = {name: [] for name in commands}
+    for _ in range(3):
+        for name, command in commands.items():
+            start = time.perf_counter()
+            subprocess.run([sys.executable, *command], check=True, stdout=subprocess.DEVNULL)
+            seconds[name].append(time.perf_counter() - start)
+    return seconds
+
+
 def memory() -> float:
     """The most memory that this process has had, in GB."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024**2
@@ -189,6 +208,9 @@ def report(result: dict) -> None:
             f"{100 * tier['same_answers']:.1f} % of the answers, {100 * tier['same_tokens']:.1f} % of the tokens"
         )
     print(f"one question alone: {statistics.median(ratios):.2f} times as fast as transformers' generate")
+    if "cold_start" in result:
+        bare, ask = (statistics.median(result["cold_start"][name]) for name in ("import", "ask"))
+        print(f"cold start: descant ask {ask:.1f} s, importing torch and transformers' BART {bare:.1f} s")
     print(json.dumps(result))
 
 

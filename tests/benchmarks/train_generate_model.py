@@ -15,7 +15,9 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from tokenizers.pre_tokenizers import ByteLevel
 from torch.nn.utils.rnn import pad_sequence
+from transformers import BartTokenizer
 
 from descant.data.audio import load_audio
 from descant.data.demo import demo_dir
@@ -23,6 +25,7 @@ from descant.models.lp_music_caps import (
     LPMusicCapsConfig,
     LPMusicCapsFeatureExtractor,
     LPMusicCapsForConditionalGeneration,
+    LPMusicCapsProcessor,
 )
 
 # Tokens of an answer with <s> and </s>; CUT means that the answer goes on to the 128th token and is cut there.
@@ -71,6 +74,7 @@ def main() -> None:
     torch.manual_seed(0)
     model = train(LPMusicCapsForConditionalGeneration(LPMusicCapsConfig()), 60 * args.minutes, args.lr)
     model.save_pretrained(args.output)
+    make_processor(model.config.vocab_size).save_pretrained(args.output)
     print(json.dumps({"model": str(args.output)}))
 
 
@@ -105,6 +109,13 @@ def embed_clips(model: LPMusicCapsForConditionalGeneration, count: int) -> torch
     """The demo corpus's first clips as the untrained convolutions hear them."""
     with torch.no_grad():
         return model.get_audio_features(read_mels(count).to(model.device))
+
+
+def make_processor(vocab_size: int) -> LPMusicCapsProcessor:
+    """A processor of the right size: the tokenizer knows single bytes, and has a made-up word for every other id."""
+    special = ["<s>", "<pad>", "</s>", "<unk>", "<mask>", *ByteLevel.alphabet()]
+    vocab = {word: place for place, word in enumerate([*special, *map("Ġw{}".format, range(vocab_size))][:vocab_size])}
+    return LPMusicCapsProcessor(LPMusicCapsFeatureExtractor(), BartTokenizer(vocab=vocab, merges=[]))
 
 
 def read_mels(count: int) -> torch.Tensor:

@@ -68,6 +68,10 @@ def make_half(model: nn.Module) -> None:
     model.to(torch.bfloat16)
 
 
+def leave_on_the_meta_device(model: nn.Module) -> None:
+    model.model.decoder.layers[1].fc2.to("meta")
+
+
 def wrap_a_layer(model: nn.Module) -> None:
     class LoraLinear(nn.Linear):
         """As an adapter library replaces layers."""
@@ -77,7 +81,12 @@ def wrap_a_layer(model: nn.Module) -> None:
 
 @pytest.mark.parametrize(
     ("change", "reason"),
-    [(put_in_training_mode, "training mode"), (make_half, "bfloat16"), (wrap_a_layer, "LoraLinear")],
+    [
+        (put_in_training_mode, "training mode"),
+        (make_half, "bfloat16"),
+        (leave_on_the_meta_device, "weights on cpu, meta"),
+        (wrap_a_layer, "LoraLinear"),
+    ],
 )
 def test_a_model_that_cannot_be_packed_is_refused_by_name(own, change, reason: str) -> None:
     change(own)

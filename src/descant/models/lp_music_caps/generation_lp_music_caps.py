@@ -19,8 +19,9 @@ from .question_stream_lp_music_caps import Pair, QuestionStream
 
 logger = logging.get_logger(__name__)
 
-# Rows of one step at which the processor is at its full speed.
-ROWS = 160
+# Rows of one step at which the processor is at its full speed, times the model's width; narrow models need more rows
+# for the same work.
+FULL_SPEED = 160 * 768
 
 
 class LPMusicCapsGenerationMixin:
@@ -156,7 +157,8 @@ def answer_batch(
     """Answer all rows of encoder states (batch, length, d_model); returns tokens (batch, longest answer)."""
     if streamer is not None and (len(states) > 1 or settings.num_beams > 1):
         raise NotCovered("streaming more than one hypothesis")
-    slots = len(states) if settings.do_sample else min(len(states), max(1, ROWS // settings.num_beams))
+    rows_at_once = max(160, FULL_SPEED // states.shape[2])
+    slots = len(states) if settings.do_sample else min(len(states), max(1, rows_at_once // settings.num_beams))
     engine = AnswerEngine(decoder, settings, slots, on_token=None if streamer is None else streamer.put)
     lengths = attention_mask.sum(dim=1).tolist()
     rows = ((row, states[row, :length]) for row, length in enumerate(lengths))

@@ -34,7 +34,7 @@ RULES = (
 WARPERS = (TemperatureLogitsWarper, TopKLogitsWarper, TopPLogitsWarper)
 MODES = (GenerationMode.GREEDY_SEARCH, GenerationMode.SAMPLE, GenerationMode.BEAM_SEARCH)
 # Arguments of `generate` that name another way of decoding.
-OTHER_WAYS = ("assistant_model", "custom_generate", "negative_prompt_ids", "synced_gpus", "use_model_defaults")
+OTHER_WAYS = ("assistant_model", "custom_generate", "negative_prompt_ids", "synced_gpus")
 
 
 class NotCovered(Exception):
@@ -114,7 +114,7 @@ def read_settings(
     The reading is done for one empty clip, so that no batch is expanded to its beams for it.
     """
     for name in OTHER_WAYS:
-        if arguments.get(name) is not None:
+        if name in arguments and arguments[name] is not None and arguments[name] is not False:
             raise NotCovered(name)
     capture = Capture()
     nothing = BaseModelOutput(last_hidden_state=torch.zeros(1, 1, 1, device=model.device))

@@ -34,9 +34,10 @@ def packed_decoder(
 def check_packable(model: BartForConditionalGeneration) -> None:
     """Raise NotCovered unless this is a plain float32 model on a CPU, ready to answer."""
     parts = [*model.model.decoder.layers.modules(), model.lm_head]
+    devices = {weight.device.type for part in parts for weight in part.parameters(recurse=False)}
     changed = [type(part).__name__ for part in parts if isinstance(part, nn.Linear) and type(part) is not nn.Linear]
     reasons = {
-        f"a model on {model.device}": model.device.type != "cpu",
+        f"weights on {', '.join(sorted(devices))}": devices != {"cpu"},
         f"weights of {model.dtype}": model.dtype != torch.float32,
         "training mode": model.training,
         "autocast": torch.is_autocast_enabled("cpu"),

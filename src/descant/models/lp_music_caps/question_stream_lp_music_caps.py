@@ -53,7 +53,8 @@ class QuestionStream:
         new = {key: torch.as_tensor(features) for key, features, _ in pairs if key not in self.clips}
         if new:
             embeds = self.model.get_audio_features(torch.stack(list(new.values())).to(self.model.device))
-            self.clips.update(zip(new, embeds, strict=True))
+            # Copies: a view would keep all clips of its batch in memory.
+            self.clips.update((key, embed.clone()) for key, embed in zip(new, embeds, strict=True))
         for key, _, _ in pairs:
             self.clips.move_to_end(key)
         embeds = torch.stack([self.clips[key] for key, _, _ in pairs])

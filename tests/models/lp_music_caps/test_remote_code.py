@@ -6,7 +6,6 @@ import sys
 from pathlib import Path
 
 import numpy as np
-import pytest
 import torch
 
 from descant.models.lp_music_caps import LPMusicCapsForConditionalGeneration, LPMusicCapsProcessor
@@ -57,30 +56,3 @@ def test_a_saved_folder_loads_and_answers_without_descant(
     inputs = processor(audio=waveforms[:1], text=["Is it fast?"], sampling_rate=16000, return_tensors="pt")
     torch.save((torch.from_numpy(waveforms[0]), model.generate(**inputs)), folder / "expected.pt")
     run_python(LOAD_WITHOUT_DESCANT, str(folder), folder=tmp_path)
-
-
-@pytest.mark.parametrize(
-    "imports",
-    [
-        "import descant; from transformers import AutoConfig",
-        "from transformers import AutoModelForSeq2SeqLM; import descant",
-        "from descant.models.lp_music_caps import LPMusicCapsForConditionalGeneration",
-    ],
-)
-def test_auto_classes_know_the_model_in_any_order_of_imports(
-    model: LPMusicCapsForConditionalGeneration, processor: LPMusicCapsProcessor, tmp_path: Path, imports: str
-) -> None:
-    model.save_pretrained(tmp_path)
-    processor.save_pretrained(tmp_path)
-    code = f"""
-{imports}
-from transformers import AutoFeatureExtractor, AutoModelForMultimodalLM, AutoModelForSeq2SeqLM, AutoProcessor
-
-for auto in (AutoFeatureExtractor, AutoModelForMultimodalLM, AutoModelForSeq2SeqLM, AutoProcessor):
-    assert type(auto.from_pretrained({str(tmp_path)!r})).__module__.startswith("descant."), auto
-"""
-    run_python(code, folder=tmp_path)
-
-
-def test_importing_descant_imports_neither_torch_nor_transformers(tmp_path: Path) -> None:
-    run_python("import sys, descant; assert not {'torch', 'transformers'} & sys.modules.keys()", folder=tmp_path)

@@ -35,7 +35,7 @@ class LPMusicCapsAudioEncoder(nn.Module):
             nn.Conv1d(width, width, kernel_size=3, stride=2, padding=1) for _ in range(config.num_strided_convs)
         )
         # Not saved, so left uninitialised by from_pretrained: _init_weights fills it.
-        self.register_buffer("sinusoids", build_sinusoids(config.audio_positions, width), persistent=False)
+        self.sinusoids = nn.Buffer(build_sinusoids(config.audio_positions, width), persistent=False)
 
     def forward(self, input_features: torch.Tensor) -> torch.Tensor:
         hidden_states = self.activation(self.conv1(input_features))  # (batch, d_model, frames)

@@ -1,0 +1,40 @@
+"""Tests that Auto classes know the model after `import descant`, and that nothing is imported before its time."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from tiny import save_tiny_model
+
+CHECK = """
+{imports}
+from transformers import AutoFeatureExtractor, AutoModelForMultimodalLM, AutoModelForSeq2SeqLM, AutoProcessor
+
+for auto in (AutoFeatureExtractor, AutoModelForMultimodalLM, AutoModelForSeq2SeqLM, AutoProcessor):
+    assert type(auto.from_pretrained({folder!r})).__module__.startswith("descant."), auto
+"""
+
+
+def run_python(code: str) -> None:
+    environment = os.environ | {"HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"}
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize(
+    "imports",
+    [
+        "import descant; from transformers import AutoConfig",
+        "from transformers import AutoModelForSeq2SeqLM; import descant",
+        "from descant.models.lp_music_caps import LPMusicCapsForConditionalGeneration",
+    ],
+)
+def test_auto_classes_know_the_model_in_any_order_of_imports(tmp_path: Path, imports: str) -> None:
+    folder = str(save_tiny_model(tmp_path / "model"))
+    run_python(CHECK.format(imports=imports, folder=folder))
+
+
+def test_importing_descant_imports_neither_torch_nor_transformers() -> None:
+    run_python("import sys, descant; assert not {'torch', 'transformers'} & sys.modules.keys()")

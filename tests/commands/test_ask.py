@@ -134,7 +134,9 @@ def test_a_file_name_that_is_not_text_is_answered(
 def test_an_interrupt_from_the_keyboard_ends_with_130(folder: str, tmp_path: Path) -> None:
     songs = [str(write_song(tmp_path / "long.wav", 60.0, 8_000))] * 400
     command = [*DESCANT, "ask", folder, *songs, "-q", "What is the genre?", "--batch_size", "2"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+    # A shell's background jobs ignore the keyboard's interrupt, and hand that on to what they start.
+    settings = {"text": True, "preexec_fn": lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)}
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, **settings) as process:
         assert "0:00–0:10" in process.stdout.readline()
         os.kill(process.pid, signal.SIGINT)
         _, err = process.communicate(timeout=30)

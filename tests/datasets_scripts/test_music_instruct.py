@@ -81,6 +81,7 @@ READ_BACK = """
 import json, sys
 from datasets import get_dataset_config_names, load_dataset
 from descant.data.publishing import import_features
+from descant.data.sources import load_corpus
 rows = load_dataset("tester/mi", "short")
 stream = list(load_dataset("tester/mi", "short", split="test", streaming=True))
 try:
@@ -88,6 +89,9 @@ try:
 except ValueError as error:
     features = str(error)
 counts = {split: len(part) for split, part in rows.items()}
+corpus = load_corpus("tester/mi", ["short"])
+assert counts == {split: len(corpus.rows("short", split)) for split in counts}, "a recipe reads other rows"
+assert corpus.licence == "cc-by-nc-4.0", corpus.licence
 print(json.dumps([counts, stream == list(rows["test"]), get_dataset_config_names("tester/mi"), features]))
 """
 

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from transformers import TextIteratorStreamer
+from transformers.modeling_outputs import BaseModelOutput
 
 from descant.models.lp_music_caps import LPMusicCapsForConditionalGeneration, LPMusicCapsProcessor
 from descant.models.lp_music_caps.generation_lp_music_caps import strip_padding
@@ -121,6 +122,30 @@ def test_a_stream_that_the_fast_search_does_not_cover_is_answered_all_the_same(
     for index, tokens, score in model.answer_many(pairs, **settings, suppress_tokens=[]):
         assert tokens == fast[index][1]
         assert score == pytest.approx(fast[index][2], abs=1e-5)
+
+
+def test_a_stream_can_be_sampled(model: LPMusicCapsForConditionalGeneration, pairs: list) -> None:
+    settings = {"num_beams": 1, "do_sample": True, "top_p": 0.9, "max_length": 10, "batch_size": 7}
+    streams = []
+    for seed in (0, 0, 1):
+        torch.manual_seed(seed)
+        streams.append(sorted(model.answer_many(pairs, **settings)))
+    assert [position for position, _, _ in streams[0]] == list(range(24))
+    assert streams[0] == streams[1] != streams[2]
+
+
+def test_positions_that_the_mask_leaves_out_are_not_heard(
+    model: LPMusicCapsForConditionalGeneration, batch: dict
+) -> None:
+    outputs, mask = model.encode(**{name: value[:3] for name, value in batch.items()})
+    expected = model.generate(encoder_outputs=outputs, attention_mask=mask, max_length=9)
+    states = torch.nn.functional.pad(outputs.last_hidden_state, (0, 0, 4, 0), value=9.0)
+    moved = BaseModelOutput(last_hidden_state=states)
+    mask = torch.nn.functional.pad(mask, (4, 0))
+    for fast in (True, False):
+        assert torch.equal(
+            model.generate(encoder_outputs=moved, attention_mask=mask, max_length=9, fast=fast), expected
+        )
 
 
 @pytest.mark.parametrize("settings", [{}, {"do_sample": True}], ids=str)

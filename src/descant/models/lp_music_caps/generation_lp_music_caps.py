@@ -99,13 +99,15 @@ class LPMusicCapsGenerationMixin:
         stream = iter(QuestionStream(self, pairs, ahead=2 * batch_size, tier=tier))
         try:
             search, decoder = self._prepare_search(fast, tier, vocabulary, generation_config, settings)
-            if search.do_sample:
-                raise NotCovered("sampling from a stream")
         except NotCovered as reason:
             explain(reason, fast, tier, vocabulary)
             yield from self._answer_plainly(stream, batch_size, generation_config, settings)
             return
-        yield from AnswerEngine(decoder, search, batch_size).run(stream)
+        if search.do_sample:  # a draw takes its numbers for a whole batch, so nobody joins or leaves in between
+            while batch := list(islice(stream, batch_size)):
+                yield from AnswerEngine(decoder, search, len(batch)).run(iter(batch))
+        else:
+            yield from AnswerEngine(decoder, search, batch_size).run(stream)
 
     def _prepare_search(
         self,
@@ -160,8 +162,7 @@ def answer_batch(
     rows_at_once = max(160, FULL_SPEED // states.shape[2])
     slots = len(states) if settings.do_sample else min(len(states), max(1, rows_at_once // settings.num_beams))
     engine = AnswerEngine(decoder, settings, slots, on_token=None if streamer is None else streamer.put)
-    lengths = attention_mask.sum(dim=1).tolist()
-    rows = ((row, states[row, :length]) for row, length in enumerate(lengths))
+    rows = ((row, states[row, mask]) for row, mask in enumerate(attention_mask.bool()))
     if streamer is not None:
         streamer.put(torch.tensor([[settings.decoder_start_token_id]]))
     answers = {row: torch.tensor(tokens) for row, tokens, _ in engine.run(rows)}

@@ -22,11 +22,13 @@ import numpy as np
 import torch
 from generate_systems import Batches, Descant, Load, OneByOne, count_work, make_loads, time_answers
 from torch.nn.functional import linear
-from train_generate_model import Writer, read_mels
+from train_generate_model import LONG, SHORT, Writer, read_mels
 
 from descant.data.audio import load_audio
 from descant.data.demo import demo_dir
 from descant.models.lp_music_caps import LPMusicCapsConfig, LPMusicCapsForConditionalGeneration
+
+LENGTHS_ASKED = {"short": SHORT, "long": LONG, "mixed": (*SHORT, *LONG)}
 
 
 def main() -> None:
@@ -189,7 +191,11 @@ def report(result: dict) -> None:
         figures = result[load]
         seconds = figures["seconds"]
         rate = figures["work_gflop"] / (statistics.median(seconds["descant"]) * figures["questions"])
-        print(f"{load}: {figures['mean_length']:.1f} tokens an answer, batch size of (b) {figures['batch_size']}")
+        asked = statistics.mean(LENGTHS_ASKED[load])
+        print(
+            f"{load}: {figures['mean_length']:.1f} tokens an answer (published: {asked:.1f}), "
+            f"batch size of (b) {figures['batch_size']}"
+        )
         for name, values in seconds.items():
             ratios = [value / own for value, own in zip(values, seconds["descant"], strict=True)]
             print(

@@ -144,6 +144,13 @@ def test_a_bart_folder_without_its_vocabulary_is_refused(bart: Path, state_dict:
         convert_checkpoint(write_checkpoint(state_dict, tmp_path), str(bart), tmp_path / "converted")
 
 
+def test_another_kind_of_model_is_refused(bart: Path, state_dict: dict, tmp_path: Path) -> None:
+    config = json.loads((bart / "config.json").read_text()) | {"model_type": "t5"}
+    (bart / "config.json").write_text(json.dumps(config))
+    with pytest.raises(ConversionError, match="type t5, not bart"):
+        convert_checkpoint(write_checkpoint(state_dict, tmp_path), str(bart), tmp_path / "converted")
+
+
 def test_sizes_that_make_no_model_are_refused(bart: Path, state_dict: dict, tmp_path: Path) -> None:
     config = json.loads((bart / "config.json").read_text()) | {"encoder_attention_heads": 5}
     (bart / "config.json").write_text(json.dumps(config))

@@ -196,6 +196,17 @@ def test_a_saved_model_loads_equal(
     assert loaded.lm_head.weight is loaded.model.encoder.embed_tokens.weight
 
 
+def test_a_model_loads_and_answers_in_bfloat16(
+    model: LPMusicCapsForConditionalGeneration, inputs: dict, labels: torch.Tensor, tmp_path
+) -> None:
+    model.save_pretrained(tmp_path)
+    loaded = LPMusicCapsForConditionalGeneration.from_pretrained(tmp_path, dtype=torch.bfloat16)
+    assert loaded.generate(**inputs, max_length=5).shape == (3, 5)
+    torch.testing.assert_close(
+        loaded(**inputs, labels=labels).loss, model(**inputs, labels=labels).loss, rtol=0.02, atol=0
+    )
+
+
 def test_fresh_weights_keep_the_scale_of_the_signal(model: LPMusicCapsForConditionalGeneration) -> None:
     bound = 1 / math.sqrt(3 * 32)
     weight = model.audio_encoder.conv_stack[4].weight

@@ -47,8 +47,8 @@ def read_config(bart: str) -> LPMusicCapsConfig:
         values, _ = BartConfig.get_config_dict(bart)
     except (OSError, ValueError) as error:
         raise ConversionError(f"no config.json in {bart}, as a folder or on the Hub: {first_line(error)}") from error
-    if values.get("model_type") != "bart":
-        raise ConversionError(f"{bart} holds a model of type {values.get('model_type')}, not bart")
+    if values.get("model_type", "bart") != "bart":
+        raise ConversionError(f"{bart} holds a model of type {values['model_type']}, not bart")
     bart_config = BartConfig.from_dict(values)
     return LPMusicCapsConfig(**{name: getattr(bart_config, name) for name in BartConfig.__annotations__})
 

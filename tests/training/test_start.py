@@ -5,8 +5,12 @@ from types import SimpleNamespace
 import pytest
 import torch
 from tiny import build_tiny_model
+from transformers import BartConfig, BartForConditionalGeneration
 
-from descant.training.start import load_start, standardise_convolutions, train_tokenizer
+from descant.training.start import load_start, load_text_side, standardise_convolutions, train_tokenizer
+
+SIZES = ("d_model", "encoder_layers", "decoder_layers", "encoder_attention_heads", "decoder_attention_heads",
+         "encoder_ffn_dim", "decoder_ffn_dim", "max_position_embeddings", "vocab_size")  # fmt: skip
 
 
 def test_a_pickle_is_refused_with_the_way_out():
@@ -40,3 +44,29 @@ def test_a_tokenizer_of_one_s_own_keeps_bart_s_special_tokens():
     ids = tokenizer("a slow piano")["input_ids"]
     assert (ids[0], ids[-1], tokenizer.pad_token_id) == (0, 2, 1)
     assert tokenizer.decode(ids, skip_special_tokens=True) == "a slow piano"
+
+
+def test_the_text_side_starts_from_a_bart_of_the_same_sizes(tmp_path):
+    model, _ = build_tiny_model()
+    sizes = BartConfig(**{**BartConfig().to_dict(), **{key: getattr(model.config, key) for key in SIZES}})
+    bart = BartForConditionalGeneration(sizes)
+    bart.save_pretrained(tmp_path / "bart")
+    convolution = model.audio_encoder.conv1.weight.clone()
+    load_text_side(model, str(tmp_path / "bart"))
+    for name, weight in bart.model.state_dict().items():
+        assert torch.equal(model.model.state_dict()[name], weight), name
+    assert torch.equal(model.audio_encoder.conv1.weight, convolution)
+
+
+def test_a_bart_of_other_sizes_is_refused_and_not_half_loaded_in_silence(tmp_path):
+    model, _ = build_tiny_model()
+    sizes = {key: getattr(model.config, key) for key in SIZES} | {"vocab_size": 7}
+    BartForConditionalGeneration(BartConfig(**sizes, pad_token_id=1)).save_pretrained(tmp_path / "bart")
+    with pytest.raises(ValueError, match="--text_init_from .*bart: cannot be loaded"):
+        load_text_side(model, str(tmp_path / "bart"))
+
+
+def test_a_tokenizer_out_of_reach_is_named(tmp_path):
+    settings = SimpleNamespace(init_from=None, seed=0, model_size="base", tokenizer=str(tmp_path / "none"))
+    with pytest.raises(ValueError, match="--tokenizer .*none: cannot be loaded"):
+        load_start(settings, [])

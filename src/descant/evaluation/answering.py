@@ -1,20 +1,14 @@
 """Answers of a model to dataset rows, each hearing its own clip or one that a control assigns."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any
 
-import numpy as np
 import torch
 from tqdm.auto import tqdm
 from transformers import PreTrainedModel, ProcessorMixin
 
 from descant.data.annotations import Row
-
-
-class FeatureReader(Protocol):
-    """A feature store, as far as answering reads it."""
-
-    def read(self, clip_id: str, out: np.ndarray | None = None) -> np.ndarray: ...
+from descant.data.collator import FeatureReader
 
 
 def answer_rows(

@@ -77,6 +77,8 @@ def run(recipe: Recipe, settings: TrainingSettings) -> Path:
     this_run = check_run_folder(recipe, settings)
     stages = recipe.stages_for(settings.dataset, settings.dataset_config)
     corpus = load_corpus(settings.dataset, [stage.config for stage in stages], settings.audio_dir)
+    for problem in corpus.problems:
+        log.warning("left out: %s", problem)
     check_hub(settings, corpus)
     if settings.max_clips:
         corpus = limit_clips(corpus, settings.max_clips)

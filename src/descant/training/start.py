@@ -1,7 +1,8 @@
 """The model a run starts from: a saved folder or Hub id, or a new one of base or small size."""
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 
 import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
@@ -64,22 +65,38 @@ def _load(source: str) -> tuple[PreTrainedModel, ProcessorMixin]:
             f"--init_from {source}: a pickle is not loaded; run `descant convert {source} --bart facebook/bart-base "
             "--output DIR` and pass --init_from DIR"
         )
-    try:
-        return (
-            AutoModelForSeq2SeqLM.from_pretrained(source, dtype=torch.float32),
-            AutoProcessor.from_pretrained(source),
-        )
-    except (OSError, ValueError) as error:
-        raise ValueError(f"--init_from {source}: cannot be loaded: {error}") from error
+    with naming_failures(f"--init_from {source}"):
+        model = AutoModelForSeq2SeqLM.from_pretrained(source, dtype=torch.float32)
+        return model, AutoProcessor.from_pretrained(source)
 
 
 def _new_base(settings: TrainingSettings) -> tuple[PreTrainedModel, ProcessorMixin]:
-    tokenizer = AutoTokenizer.from_pretrained(settings.tokenizer)
+    with naming_failures(f"--tokenizer {settings.tokenizer}"):
+        tokenizer = AutoTokenizer.from_pretrained(settings.tokenizer)
     model = LPMusicCapsForConditionalGeneration(LPMusicCapsConfig(**BASE_SIZES))
     if settings.text_init_from:
-        text_model = BartForConditionalGeneration.from_pretrained(settings.text_init_from, dtype=torch.float32)
-        model.model.load_state_dict(text_model.model.state_dict(), strict=False)
+        load_text_side(model, settings.text_init_from)
     return model, LPMusicCapsProcessor(LPMusicCapsFeatureExtractor(), tokenizer)
+
+
+def load_text_side(model: PreTrainedModel, source: str) -> None:
+    """Give `model` the encoder, decoder and embeddings of a BART of the same sizes, a folder or Hub id.
+
+    Raises:
+        ValueError: it cannot be loaded, or a weight is missing or of another size.
+    """
+    with naming_failures(f"--text_init_from {source}"):
+        text_model = BartForConditionalGeneration.from_pretrained(source, dtype=torch.float32)
+        model.model.load_state_dict(text_model.model.state_dict())
+
+
+@contextmanager
+def naming_failures(what: str) -> Iterator[None]:
+    """Turn what the loaders underneath raise into one sentence that begins with the setting."""
+    try:
+        yield
+    except (OSError, ValueError, RuntimeError) as error:
+        raise ValueError(f"{what}: cannot be loaded: {error}") from error
 
 
 def _new_small(texts: Iterable[str]) -> tuple[PreTrainedModel, ProcessorMixin]:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from transformers import FeatureExtractionMixin
 
-from descant.evaluation.answering import FeatureReader
+from descant.data.collator import FeatureReader
 from descant.evaluation.grounding import derangement
 
 CONTROLS = ("shuffled", "noise", "silence", "no_question")

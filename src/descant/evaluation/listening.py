@@ -7,7 +7,8 @@ import numpy as np
 from transformers import PreTrainedModel, ProcessorMixin
 
 from descant.data.annotations import Row
-from descant.evaluation.answering import FeatureReader, answer_rows
+from descant.data.collator import FeatureReader
+from descant.evaluation.answering import answer_rows
 from descant.evaluation.bootstrap import bootstrap_interval
 from descant.evaluation.exact import exact_answer, majority_answers
 from descant.evaluation.grounding import derangement

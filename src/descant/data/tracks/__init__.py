@@ -1,0 +1,7 @@
+"""Collections of tracks with lyrics, artists and labels."""
+
+from descant.data.tracks.label_tree import LabelTree, join_label, split_label
+from descant.data.tracks.loading import load_tracks
+from descant.data.tracks.track import TRACK_SPLITS, Track, TrackCorpus
+
+__all__ = ["TRACK_SPLITS", "LabelTree", "Track", "TrackCorpus", "join_label", "load_tracks", "split_label"]

@@ -12,7 +12,7 @@ byte for byte the same (mma 21.09); the Ogg files differ in their random stream 
 
 Licences: both soundfonts are MIT licensed (parts are CC0 or public domain) and are named, with their authors, in
 src/descant/data/demo/NOTICE. mma and its groove library are GPL-2+ programs that are run, not copied: nothing of them
-is in the corpus. Tunes, chord progressions, line-ups and all texts are this project's own.
+is in the corpus. Tunes, chord progressions, line-ups, artists' names and all texts are this project's own.
 """
 
 import argparse
@@ -21,7 +21,14 @@ from multiprocessing import get_context
 from pathlib import Path
 
 from demo_corpus.arrange import arrange
-from demo_corpus.corpus_files import remove_other_audio, sha256, write_audio, write_manifest, write_tables
+from demo_corpus.corpus_files import (
+    remove_other_audio,
+    sha256,
+    write_audio,
+    write_manifest,
+    write_tables,
+    write_tracks,
+)
 from demo_corpus.plan import ClipPlan, plan_corpus
 from demo_corpus.render import encode, render
 
@@ -42,6 +49,7 @@ def main() -> None:
             write_audio(args.output, clip_id, audio)
     remove_other_audio(args.output, hashes)
     write_tables(plans, hashes, args.output)
+    write_tracks(plans, args.output)
     write_manifest(args.output)
 
 

@@ -7,6 +7,9 @@ import json
 from collections.abc import Container
 from pathlib import Path
 
+from demo_corpus.artists import assign_artists
+from demo_corpus.grooves import GROOVES
+from demo_corpus.lyrics import write_lyrics
 from demo_corpus.plan import ClipPlan
 from demo_corpus.text import LONG_TYPES, SHORT_TYPES, answer, aspects, caption, question
 
@@ -23,6 +26,17 @@ def write_tables(plans: list[ClipPlan], midi_hashes: dict[str, str], folder: Pat
         records = [_qa_record(plan, question_type) for plan in plans for question_type in types]
         lines = ",\n".join(json.dumps(record) for record in records)
         _write(folder / name, f'{{"QA": [\n{lines}\n]}}\n'.encode())
+
+
+def write_tracks(plans: list[ClipPlan], folder: Path) -> None:
+    """Artists, lyrics and labels in the general form of a collection of tracks, and the tree of the labels."""
+    artists = assign_artists(plans)
+    _write(folder / "demo_tracks.csv", _csv([_track_row(plan, artists[plan.clip_id]) for plan in plans]))
+    branches: dict[str, list[str]] = {}
+    for groove in GROOVES:
+        branches.setdefault(groove.genre, []).append(groove.subgenre)
+    lines = ",\n".join(f"  {json.dumps(genre)}: {json.dumps(names)}" for genre, names in branches.items())
+    _write(folder / "demo_labels.json", f"{{\n{lines}\n}}\n".encode())
 
 
 def facts_row(plan: ClipPlan, midi_hash: str) -> dict[str, str | int]:
@@ -60,6 +74,15 @@ def is_data_file(path: Path) -> bool:
 
 def sha256(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()
+
+
+def _track_row(plan: ClipPlan, artist: str) -> dict[str, str]:
+    language, lyrics = write_lyrics(plan, artist)
+    return {
+        "id": plan.clip_id, "audio": f"audio/{plan.clip_id}.ogg", "artist": artist, "genre": plan.groove.genre,
+        "subgenres": f"{plan.groove.genre}---{plan.groove.subgenre}", "split": plan.split, "language": language,
+        "lyrics": lyrics,
+    }  # fmt: skip
 
 
 def _musiccaps_row(plan: ClipPlan) -> dict[str, object]:

@@ -8,10 +8,12 @@ import soundfile
 from descant.data.demo import (
     SPLITS,
     TEST_SHA256,
+    TRACKS_SHA256,
     answer_terms,
     demo_dir,
     facts,
     hash_test_splits,
+    hash_tracks,
     load_demo,
     verify_manifest,
 )
@@ -36,6 +38,10 @@ def test_every_file_matches_the_manifest():
 
 def test_test_splits_are_frozen():
     assert hash_test_splits() == TEST_SHA256
+
+
+def test_artists_lyrics_and_labels_are_frozen():
+    assert hash_tracks() == TRACKS_SHA256
 
 
 def test_changed_missing_and_unlisted_files_are_named(tmp_path):

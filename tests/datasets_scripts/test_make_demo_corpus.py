@@ -61,6 +61,13 @@ def test_tables_come_out_byte_for_byte(generator, plans, tmp_path):
         assert table.read_bytes() == (demo_dir() / table.name).read_bytes(), table.name
 
 
+def test_artists_lyrics_and_labels_come_out_byte_for_byte(generator, plans, tmp_path):
+    generator.write_tracks(plans, tmp_path)
+    assert sorted(table.name for table in tmp_path.iterdir()) == ["demo_labels.json", "demo_tracks.csv"]
+    for table in tmp_path.iterdir():
+        assert table.read_bytes() == (demo_dir() / table.name).read_bytes(), table.name
+
+
 def test_midi_comes_out_byte_for_byte(made):
     midi_hashes = {row["clip_id"]: row["midi_sha256"] for row in facts()}
     assert [(clip_id, midi_hash) for clip_id, midi_hash, _ in made] == [

@@ -1,10 +1,17 @@
 """The embedded demo corpus: real instrument sounds with known facts."""
 
 from descant.data.demo.corpus import SPLITS, demo_dir, facts, load_demo
-from descant.data.demo.manifest import CORPUS_VERSION, TEST_SHA256, hash_test_splits, verify_manifest
+from descant.data.demo.manifest import (
+    CORPUS_VERSION,
+    TEST_SHA256,
+    TRACKS_SHA256,
+    hash_test_splits,
+    hash_tracks,
+    verify_manifest,
+)
 from descant.data.demo.terms import answer_terms
 
 __all__ = [
-    "CORPUS_VERSION", "SPLITS", "TEST_SHA256", "answer_terms", "demo_dir", "facts", "hash_test_splits", "load_demo",
-    "verify_manifest",
+    "CORPUS_VERSION", "SPLITS", "TEST_SHA256", "TRACKS_SHA256", "answer_terms", "demo_dir", "facts",
+    "hash_test_splits", "hash_tracks", "load_demo", "verify_manifest",
 ]  # fmt: skip

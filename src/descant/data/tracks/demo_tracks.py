@@ -1,21 +1,24 @@
 """The tracks of the demo corpus."""
 
-from descant.data.demo import CORPUS_VERSION, demo_dir, facts
-from descant.data.tracks.label_tree import LabelTree, join_label
+import csv
+
+from descant.data.demo import CORPUS_VERSION, demo_dir
+from descant.data.tracks.label_tree import LabelTree
 from descant.data.tracks.track import Track, TrackCorpus
 
 SOURCE = "demo"
+INSTRUMENTAL = "[Instrumental]"
 
 
 def load_demo_tracks() -> TrackCorpus:
     """Every clip as a track, in the order of the facts table; its splits are those of the corpus."""
-    tracks = [_track(row) for row in facts()]
-    labels = [(track.genre, track.subgenres[0]) for track in tracks]
-    tree = LabelTree.of((genre for genre, _ in labels), (subgenre for _, subgenre in labels))
+    with (demo_dir() / "demo_tracks.csv").open(encoding="utf-8", newline="") as file:
+        tracks = [_track(row) for row in csv.DictReader(file)]
+    tree = LabelTree.read(demo_dir() / "demo_labels.json")
     return TrackCorpus(tracks, tree, "descant/demo", "apache-2.0", CORPUS_VERSION)
 
 
 def _track(row: dict[str, str]) -> Track:
-    audio = demo_dir() / "audio" / f"{row['clip_id']}.ogg"
-    subgenres = (join_label(row["genre"], row["subgenre"]),)
-    return Track(row["clip_id"], audio, None, None, row["genre"], subgenres, None, row["split"], SOURCE)
+    lyrics = None if row["lyrics"] == INSTRUMENTAL else row["lyrics"]
+    return Track(row["id"], demo_dir() / row["audio"], lyrics, row["artist"], row["genre"], (row["subgenres"],),
+                 row["language"] or None, row["split"], SOURCE)  # fmt: skip

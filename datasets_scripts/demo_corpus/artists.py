@@ -10,10 +10,12 @@ CLIPS_AN_ARTIST = {"train": 4.0, "validation": 2.0, "test": 2.5, "test_grooves":
 CROSSOVER_SHARE = 0.3  # of the artists that are large enough to keep their home genre: they lend out one clip
 
 FORENAMES = ("Ada", "Bruno", "Celine", "Dario", "Edda", "Florin", "Greta", "Hugo", "Ines", "Jonas", "Kaya", "Lorenz",
-             "Mira", "Nils", "Oda", "Pavel", "Rosa", "Stellan", "Tilda", "Ugo", "Vera", "Wim", "Yara", "Zeno")  # fmt: skip
+             "Mira", "Nils", "Oda", "Pavel", "Rosa", "Stellan", "Tilda", "Ugo", "Vera", "Wim", "Yara",
+             "Zeno")  # fmt: skip
 SURNAMES = ("Ambervale", "Brindlecott", "Corriwell", "Dunmarrow", "Elverquist", "Fennimoor", "Garrowby", "Hollenbrack",
             "Iskerwood", "Jessamire", "Kettleforth", "Lindormann", "Marlowen", "Nettlegrave", "Oxtaby", "Pellarin",
-            "Quillory", "Rustevelt", "Sundergast", "Tamberlin", "Umberley", "Vasterholm", "Wrenfield", "Yarrowin")  # fmt: skip
+            "Quillory", "Rustevelt", "Sundergast", "Tamberlin", "Umberley", "Vasterholm", "Wrenfield",
+            "Yarrowin")  # fmt: skip
 COLOURS = ("Amber", "Copper", "Crimson", "Ivory", "Jade", "Marble", "Ochre", "Paper", "Scarlet", "Tin", "Umber",
            "Wicker")  # fmt: skip
 NOUNS = ("Almanac", "Carousel", "Compass", "Ferry", "Lanterns", "Magpies", "Orchard", "Pilots", "Quarry", "Sparrows",

@@ -23,6 +23,7 @@ from descant.models.lp_music_caps import (
     LPMusicCapsConfig,
     LPMusicCapsFeatureExtractor,
     LPMusicCapsForConditionalGeneration,
+    LPMusicCapsProcessor,
 )
 from descant.training.curriculum import CurriculumSampler, StagePlan
 from descant.training.loss import smoothed_cross_entropy
@@ -58,7 +59,7 @@ def make_rows(kind: str, clips: int, questions: int) -> list[Row]:
 
 def descant_steps(model, rows: list[Row], tokenizer, store: MemoryStore, batch_size: int) -> Callable:
     """One training step of descant, as a function of the optimizer that returns its number of rows."""
-    tokenized = TokenizedRows(rows, tokenizer)
+    tokenized = TokenizedRows(rows, LPMusicCapsProcessor(LPMusicCapsFeatureExtractor(), tokenizer))
     sampler = CurriculumSampler(
         [StagePlan("all", np.arange(len(rows)), 1000)],
         tokenized.clip_numbers,

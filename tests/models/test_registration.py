@@ -3,10 +3,13 @@
 import os
 import subprocess
 import sys
+from importlib import import_module
 from pathlib import Path
 
 import pytest
 from tiny import save_tiny_model
+
+from descant.models.registration import MAPPINGS, MODELS
 
 CHECK = """
 {imports}
@@ -34,6 +37,14 @@ def run_python(code: str) -> None:
 def test_auto_classes_know_the_model_in_any_order_of_imports(tmp_path: Path, imports: str) -> None:
     folder = str(save_tiny_model(tmp_path / "model"))
     run_python(CHECK.format(imports=imports, folder=folder))
+
+
+def test_every_class_of_the_table_is_in_its_folder() -> None:
+    for model_type, classes in MODELS.items():
+        folder = import_module(f"descant.models.{model_type}")
+        assert getattr(folder, classes["AutoConfig"]).model_type == model_type
+        assert all(hasattr(folder, name) for name in classes.values())
+        assert set(classes) <= set(MAPPINGS)
 
 
 def test_importing_descant_imports_neither_torch_nor_transformers() -> None:

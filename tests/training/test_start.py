@@ -70,3 +70,8 @@ def test_a_tokenizer_out_of_reach_is_named(tmp_path):
     settings = SimpleNamespace(init_from=None, seed=0, model_size="base", tokenizer=str(tmp_path / "none"))
     with pytest.raises(ValueError, match="--tokenizer .*none: cannot be loaded"):
         load_start(settings, [])
+
+
+def test_a_recipe_s_own_model_is_built_where_none_is_given():
+    settings = SimpleNamespace(init_from=None, seed=0)
+    assert load_start(settings, ["a text"], lambda asked, texts: (asked, texts)) == (settings, ["a text"])

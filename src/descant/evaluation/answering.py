@@ -24,7 +24,7 @@ def answer_rows(
         progress: title of a progress bar on stderr.
         generation: settings of `generate`.
     """
-    prompts = _prompt_ids(processor, rows)
+    prompts = {question: processor.prompt_ids(question) for question in {row.question for row in rows}}
 
     def pairs() -> Iterator[tuple[str, torch.Tensor, list[int] | None]]:
         for row in rows:
@@ -36,9 +36,3 @@ def answer_rows(
     for index, tokens, _ in tqdm(stream, total=len(rows), desc=progress, disable=progress is None):
         token_ids[index] = tokens
     return [text.strip() for text in processor.batch_decode(token_ids, skip_special_tokens=True)]
-
-
-def _prompt_ids(processor: ProcessorMixin, rows: Sequence[Row]) -> dict[str | None, list[int] | None]:
-    questions = sorted({row.question for row in rows if row.question is not None})
-    ids = processor.tokenizer(questions)["input_ids"] if questions else []
-    return {None: None, **dict(zip(questions, ids, strict=True))}

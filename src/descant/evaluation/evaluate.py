@@ -78,7 +78,7 @@ def evaluate(settings: EvaluationSettings) -> dict[str, Any] | None:
     if settings.controls:
         asked = any(question.question is not None for question in heard.questions)
         clips = [question.clip_id for question in heard.questions]
-        conditions += make_conditions(heard.store, listener.processor.feature_extractor, clips, asked)
+        conditions += make_conditions(heard.store, listener.features, clips, asked)
     fingerprint = fingerprint_model(folder)
     for condition in conditions:
         answer_condition(accelerator, listener, heard, condition, fingerprint, settings)
@@ -119,7 +119,7 @@ def prepare_questions(
     audio = {clip: corpus.audio[clip] for clip in clips_of(corpus, settings) if clip in corpus.audio}
     split = Corpus(corpus.id, corpus.revision, corpus.licence, corpus.configs, audio)
     with accelerator.main_process_first():
-        store = prepare_features(split, listener.processor.feature_extractor, settings.features)
+        store = prepare_features(split, listener.features, settings.features)
     questions = gather_questions(corpus.rows(settings.config, settings.split))
     reasons = read_skipped(store)
     unheard = "has no audio and no features: pass --audio_dir or --features"

@@ -82,7 +82,7 @@ def answer_chunk(
 
     def pairs() -> Iterator[tuple[str, torch.Tensor, list[int] | None]]:
         for question in chunk:
-            prompt = listener.prompt_ids(question.question) if condition.asks else None
+            prompt = listener.prompt_ids(question.question if condition.asks else None)
             yield question.clip_id, torch.from_numpy(condition.read(question.clip_id)), prompt
 
     answers: dict[int, Answer] = {}

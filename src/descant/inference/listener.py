@@ -42,7 +42,7 @@ class Listener:
         own = model.generation_config.to_diff_dict()
         own.pop("transformers_version", None)
         self.generation = {**own, **generation, "precision": str(model.dtype).removeprefix("torch.")}
-        self.prompt_ids = lru_cache(maxsize=1024)(self._prompt_ids)
+        self.prompt_ids = lru_cache(maxsize=1024)(processor.prompt_ids)
 
     @classmethod
     def load(
@@ -53,15 +53,17 @@ class Listener:
         found = "cuda" if torch.cuda.is_available() else "cpu"
         return cls(model.to(device or found), processor, source, **generation)
 
+    @property
+    def features(self) -> Any:
+        """What computes the features that a feature store keeps for this model."""
+        return self.model.cached_features(self.processor.feature_extractor)
+
     def extract_features(self, window: Window) -> torch.Tensor:
         rate = self.processor.feature_extractor.sampling_rate
         return self.processor(audio=[window.samples], sampling_rate=rate, return_tensors="pt")["input_features"][0]
 
     def decode(self, token_ids: Sequence[int]) -> str:
         return self.processor.batch_decode([token_ids], skip_special_tokens=True)[0].strip()
-
-    def _prompt_ids(self, question: str | None) -> list[int] | None:
-        return None if question is None else self.processor(text=[question])["prompt_input_ids"][0]
 
 
 class Asking:

@@ -4,10 +4,12 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from descant.models.registration import MODELS
+
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, ProcessorMixin
 
-ANSWERING_TYPES = ("lp_music_caps",)
+ANSWERING_TYPES = tuple(kind for kind, classes in MODELS.items() if "AutoModelForMultimodalLM" in classes)
 FILES = ("*.json", "*.safetensors", "*.txt")  # what loading reads; code is not needed where descant is installed
 
 

@@ -3,32 +3,46 @@
 import importlib.util
 import sys
 from collections.abc import Sequence
+from importlib import import_module
 from importlib.abc import MetaPathFinder
 from importlib.machinery import ModuleSpec
 from types import ModuleType
 
-import descant.models.lp_music_caps as lp_music_caps
-
-AUTO = "transformers.models.auto"
-
-# transformers finds its own models by name: in each of these modules a mapping leads from the model type, which is
-# also the model folder's name, to a class in that folder, imported at the first use.
-NAMES = {
-    f"{AUTO}.configuration_auto": {"CONFIG_MAPPING_NAMES": "LPMusicCapsConfig"},
-    f"{AUTO}.feature_extraction_auto": {"FEATURE_EXTRACTOR_MAPPING_NAMES": "LPMusicCapsFeatureExtractor"},
-    f"{AUTO}.processing_auto": {"PROCESSOR_MAPPING_NAMES": "LPMusicCapsProcessor"},
-    f"{AUTO}.modeling_auto": {
-        "MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING_NAMES": "LPMusicCapsForConditionalGeneration",
-        "MODEL_FOR_MULTIMODAL_LM_MAPPING_NAMES": "LPMusicCapsForConditionalGeneration",
+# Model type, which is also the model folder's name → Auto class → the class of the folder that it gives.
+MODELS = {
+    "lp_music_caps": {
+        "AutoConfig": "LPMusicCapsConfig",
+        "AutoFeatureExtractor": "LPMusicCapsFeatureExtractor",
+        "AutoProcessor": "LPMusicCapsProcessor",
+        "AutoModelForSeq2SeqLM": "LPMusicCapsForConditionalGeneration",
+        "AutoModelForMultimodalLM": "LPMusicCapsForConditionalGeneration",
     },
 }
 
+# Pipeline → the module and class that run it, the Auto class that loads its model, the kind of its inputs.
+PIPELINES = {
+    "music-question-answering": (
+        "lp_music_caps.pipeline_music_question_answering", "MusicQuestionAnsweringPipeline",
+        "AutoModelForMultimodalLM", "multimodal",
+    ),
+}  # fmt: skip
 
-PIPELINES = "transformers.pipelines"
+# Auto class → the module and the mapping by which transformers finds a model's class by name, at its first use.
+AUTO = "transformers.models.auto"
+MAPPINGS = {
+    "AutoConfig": (f"{AUTO}.configuration_auto", "CONFIG_MAPPING_NAMES"),
+    "AutoFeatureExtractor": (f"{AUTO}.feature_extraction_auto", "FEATURE_EXTRACTOR_MAPPING_NAMES"),
+    "AutoProcessor": (f"{AUTO}.processing_auto", "PROCESSOR_MAPPING_NAMES"),
+    "AutoModel": (f"{AUTO}.modeling_auto", "MODEL_MAPPING_NAMES"),
+    "AutoModelForSeq2SeqLM": (f"{AUTO}.modeling_auto", "MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING_NAMES"),
+    "AutoModelForMultimodalLM": (f"{AUTO}.modeling_auto", "MODEL_FOR_MULTIMODAL_LM_MAPPING_NAMES"),
+    "AutoModelForSequenceClassification": (f"{AUTO}.modeling_auto", "MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING_NAMES"),
+}
+PIPELINES_MODULE = "transformers.pipelines"
 
 
 class AutoNames(MetaPathFinder):
-    """Adds our names to each of the modules of NAMES, and our pipeline to theirs, as soon as it has been imported."""
+    """Adds our names to transformers' mappings, and our pipelines to theirs, as soon as their module is imported."""
 
     def __init__(self, waiting: set[str]) -> None:
         self.waiting = waiting
@@ -44,43 +58,44 @@ class AutoNames(MetaPathFinder):
 
         def execute_and_add_names(module: ModuleType) -> None:
             execute(module)
-            if name == PIPELINES:
-                register_pipeline()
-            for mapping, class_name in NAMES.get(name, {}).items():
-                vars(module)[mapping]["lp_music_caps"] = class_name
+            if name == PIPELINES_MODULE:
+                register_pipelines()
+            add_names(module)
 
         spec.loader.exec_module = execute_and_add_names
         return spec
 
 
+def add_names(module: ModuleType) -> None:
+    """Add our names to the mappings of one of transformers' modules that has just been imported."""
+    for model_type, classes in MODELS.items():
+        for auto, class_name in classes.items():
+            home, mapping = MAPPINGS[auto]
+            if home == module.__name__:
+                vars(module)[mapping][model_type] = class_name
+
+
 def register_classes() -> None:
     """Register with Auto classes that are imported already: their mappings have been read, so names come too late."""
-    from transformers import (
-        AutoConfig,
-        AutoFeatureExtractor,
-        AutoModelForMultimodalLM,
-        AutoModelForSeq2SeqLM,
-        AutoProcessor,
-    )
+    import transformers
 
-    config, model = lp_music_caps.LPMusicCapsConfig, lp_music_caps.LPMusicCapsForConditionalGeneration
-    AutoConfig.register(config.model_type, config, exist_ok=True)
-    AutoFeatureExtractor.register(config, lp_music_caps.LPMusicCapsFeatureExtractor, exist_ok=True)
-    AutoProcessor.register(config, lp_music_caps.LPMusicCapsProcessor, exist_ok=True)
-    AutoModelForSeq2SeqLM.register(config, model, exist_ok=True)
-    AutoModelForMultimodalLM.register(config, model, exist_ok=True)
+    for model_type, classes in MODELS.items():
+        folder = import_module(f"descant.models.{model_type}")
+        config = getattr(folder, classes["AutoConfig"])
+        transformers.AutoConfig.register(model_type, config, exist_ok=True)
+        for auto, class_name in classes.items():
+            if auto != "AutoConfig":
+                getattr(transformers, auto).register(config, getattr(folder, class_name), exist_ok=True)
 
 
-def register_pipeline() -> None:
-    """Register `pipeline("music-question-answering")`."""
-    from transformers import AutoModelForSeq2SeqLM
+def register_pipelines() -> None:
+    """Register `pipeline("music-question-answering")` and the others of PIPELINES."""
+    import transformers
     from transformers.pipelines import PIPELINE_REGISTRY
 
-    from descant.models.lp_music_caps.pipeline_music_question_answering import MusicQuestionAnsweringPipeline
-
-    PIPELINE_REGISTRY.register_pipeline(
-        "music-question-answering", MusicQuestionAnsweringPipeline, pt_model=AutoModelForSeq2SeqLM, type="multimodal"
-    )
+    for name, (module, class_name, auto, kind) in PIPELINES.items():
+        run = getattr(import_module(f"descant.models.{module}"), class_name)
+        PIPELINE_REGISTRY.register_pipeline(name, run, pt_model=getattr(transformers, auto), type=kind)
 
 
 def register() -> None:
@@ -92,10 +107,11 @@ def register() -> None:
         register_classes()
         waiting = set()
     else:
-        sys.modules["transformers.models.lp_music_caps"] = lp_music_caps
-        waiting = set(NAMES)
-    if PIPELINES in sys.modules:
-        register_pipeline()
+        for model_type in MODELS:
+            sys.modules[f"transformers.models.{model_type}"] = import_module(f"descant.models.{model_type}")
+        waiting = {home for home, _ in MAPPINGS.values()}
+    if PIPELINES_MODULE in sys.modules:
+        register_pipelines()
     else:
-        waiting.add(PIPELINES)
+        waiting.add(PIPELINES_MODULE)
     sys.meta_path.insert(0, AutoNames(waiting))

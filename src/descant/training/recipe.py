@@ -1,6 +1,6 @@
 """What a recipe is: a name, the stages of its curriculum, and its settings."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any
@@ -61,7 +61,8 @@ class Recipe:
     """A training job.
 
     `settings`, and on top of them `demo` for the embedded corpus, are fields of
-    `descant.training.arguments.TrainingSettings`; `demo_stages` stand in for `stages` there.
+    `descant.training.arguments.TrainingSettings`; `demo_stages` stand in for `stages` there. `new_model` builds what
+    is trained where no `--init_from` is given (see `descant.training.start`); None is an LPMusicCaps model.
     """
 
     name: str
@@ -69,6 +70,7 @@ class Recipe:
     settings: Mapping[str, Any] = field(default_factory=dict)
     demo: Mapping[str, Any] = field(default_factory=dict)
     demo_stages: tuple[Stage, ...] = ()
+    new_model: Callable[..., Any] | None = None
 
     def stages_for(self, dataset: str, config: str | None) -> tuple[Stage, ...]:
         """The curriculum for a dataset: of one configuration where one is asked for."""

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 from torch.utils.data import Dataset
-from transformers import PreTrainedTokenizerBase
+from transformers import ProcessorMixin
 
 from descant.data.annotations import Row
 
@@ -14,15 +14,15 @@ class TokenizedRows(Dataset):
     """Rows tokenised once, ahead of the training step.
 
     An item is asked for as `row` (validation) or `(row, epoch)` (training: the epoch seeds the augmentation) and holds
-    `row_index, clip_id, prompt_ids (None for captions), label_ids, epoch`. Labels are `<s> answer </s>`, cut at
-    `max_answer_tokens` without losing the end token.
+    `row_index, clip_id, prompt_ids (None where the model has no prompt), label_ids, epoch`. What prompt and labels are
+    is the processor's to say; labels are cut at `max_answer_tokens` without losing the end token.
     """
 
-    def __init__(self, rows: Sequence[Row], tokenizer: PreTrainedTokenizerBase, max_answer_tokens: int = 128) -> None:
+    def __init__(self, rows: Sequence[Row], processor: ProcessorMixin, max_answer_tokens: int = 128) -> None:
         self.rows = list(rows)
-        self.labels = _token_arrays(tokenizer, [row.answer for row in self.rows], max_answer_tokens)
-        questions = sorted({row.question for row in self.rows if row.question is not None})
-        self.prompts = dict(zip(questions, _token_arrays(tokenizer, questions, None), strict=True))
+        answers = processor.answer_ids([row.answer for row in self.rows], max_answer_tokens)
+        self.labels = [np.array(ids, dtype=np.int64) for ids in answers]
+        self.prompts = {question: _prompt(processor, question) for question in {row.question for row in self.rows}}
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -33,7 +33,7 @@ class TokenizedRows(Dataset):
         return {
             "row_index": row_index,
             "clip_id": row.clip_id,
-            "prompt_ids": None if row.question is None else self.prompts[row.question],
+            "prompt_ids": self.prompts[row.question],
             "label_ids": self.labels[row_index],
             "epoch": epoch,
         }
@@ -59,8 +59,6 @@ def concatenate_configs(configs: Mapping[str, Sequence[Row]]) -> tuple[list[Row]
     return rows, indices
 
 
-def _token_arrays(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str], limit: int | None) -> list[np.ndarray]:
-    if not texts:
-        return []
-    encoded = tokenizer(list(texts), truncation=limit is not None, max_length=limit)["input_ids"]
-    return [np.array(ids, dtype=np.int64) for ids in encoded]
+def _prompt(processor: ProcessorMixin, question: str | None) -> np.ndarray | None:
+    ids = processor.prompt_ids(question)
+    return None if ids is None else np.array(ids, dtype=np.int64)

@@ -82,8 +82,8 @@ def run(recipe: Recipe, settings: TrainingSettings) -> Path:
     check_hub(settings, corpus)
     if settings.max_clips:
         corpus = limit_clips(corpus, settings.max_clips)
-    model, processor = load_start(settings, texts=training_texts(corpus))
-    data = prepare_data(corpus, stages, processor, settings)
+    model, processor = load_start(settings, training_texts(corpus), recipe.new_model)
+    data = prepare_data(corpus, stages, model, processor, settings)
     if settings.model_size == "small" and not settings.init_from:
         teach_to_listen(model, data, settings)
     set_steps(settings, data.curriculum)
@@ -128,14 +128,15 @@ def some_features(data: TrainingData, clips: int = 64) -> torch.Tensor:
 
 
 def prepare_data(
-    corpus: Corpus, stages: Sequence[Stage], processor: ProcessorMixin, settings: TrainingSettings
-) -> TrainingData:
+    corpus: Corpus, stages: Sequence[Stage], model: PreTrainedModel, processor: ProcessorMixin,
+    settings: TrainingSettings,
+) -> TrainingData:  # fmt: skip
     """Features of every clip, rows tokenised, stages in order."""
     with settings.main_process_first(desc="extracting features"):
-        features = prepare_features(corpus, processor.feature_extractor, settings.features)
+        features = prepare_features(corpus, model.cached_features(processor.feature_extractor), settings.features)
     configs = keep_heard(corpus.configs, features)
     rows, indices = concatenate_configs({name: splits.get("train", []) for name, splits in configs.items()})
-    tokenized = TokenizedRows(rows, processor.tokenizer, settings.max_answer_tokens)
+    tokenized = TokenizedRows(rows, processor, settings.max_answer_tokens)
     curriculum = CurriculumSampler(
         plan_stages(stages, indices, settings.num_train_epochs, settings.draws_per_epoch, [row.tags for row in rows]),
         tokenized.clip_numbers, tokenized.lengths,
@@ -166,7 +167,7 @@ def build_validation(
     if not rows or not settings.eval_rows:
         return None
     chosen = np.linspace(0, len(rows) - 1, min(settings.eval_rows, len(rows))).astype(int)
-    tokenized = TokenizedRows([rows[index] for index in chosen], processor.tokenizer, settings.max_answer_tokens)
+    tokenized = TokenizedRows([rows[index] for index in chosen], processor, settings.max_answer_tokens)
     return Validation(
         tokenized, collator, processor, data.features, settings.per_device_eval_batch_size, settings.eval_answers
     )

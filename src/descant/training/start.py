@@ -1,14 +1,14 @@
 """The model a run starts from: a saved folder or Hub id, or a new one of base or small size."""
 
 import logging
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 
 import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
 from torch import nn
 from transformers import (
-    AutoModelForSeq2SeqLM,
+    AutoModelForMultimodalLM,
     AutoProcessor,
     AutoTokenizer,
     BartForConditionalGeneration,
@@ -29,6 +29,8 @@ from descant.training.arguments import TrainingSettings
 
 log = logging.getLogger(__name__)
 
+NewModel = Callable[[TrainingSettings, Iterable[str]], tuple[PreTrainedModel, ProcessorMixin]]
+
 BASE_SIZES = {
     "d_model": 768, "encoder_layers": 6, "decoder_layers": 6, "encoder_attention_heads": 12,
     "decoder_attention_heads": 12, "encoder_ffn_dim": 3072, "decoder_ffn_dim": 3072, "vocab_size": 50265,
@@ -42,20 +44,27 @@ SPECIAL_TOKENS = ["<s>", "<pad>", "</s>", "<unk>", "<mask>"]  # in the order of 
 SMALL_VOCABULARY = 1200
 
 
-def load_start(settings: TrainingSettings, texts: Iterable[str]) -> tuple[PreTrainedModel, ProcessorMixin]:
+def load_start(
+    settings: TrainingSettings, texts: Iterable[str], new_model: NewModel | None = None
+) -> tuple[PreTrainedModel, ProcessorMixin]:
     """The model and processor to train, in float32.
 
     Args:
-        settings: `init_from` loads; otherwise `model_size` builds from seeded random weights.
+        settings: `init_from` loads; otherwise `new_model` builds from a seeded state.
         texts: the training split's questions and answers, from which a small model's tokenizer is made.
+        new_model: builds from settings and texts; None builds an LPMusicCaps of `model_size` from random weights.
 
     Raises:
         ValueError: `init_from` is a pickle, or cannot be loaded.
     """
     if settings.init_from:
         return _load(settings.init_from)
-    log.warning("no --init_from: training starts from random weights (the reference starts from a captioner)")
     set_seed(settings.seed)
+    return (new_model or _new_lp_music_caps)(settings, texts)
+
+
+def _new_lp_music_caps(settings: TrainingSettings, texts: Iterable[str]) -> tuple[PreTrainedModel, ProcessorMixin]:
+    log.warning("no --init_from: training starts from random weights (the reference starts from a captioner)")
     return _new_small(texts) if settings.model_size == "small" else _new_base(settings)
 
 
@@ -66,7 +75,7 @@ def _load(source: str) -> tuple[PreTrainedModel, ProcessorMixin]:
             "--output DIR` and pass --init_from DIR"
         )
     with naming_failures(f"--init_from {source}"):
-        model = AutoModelForSeq2SeqLM.from_pretrained(source, dtype=torch.float32)
+        model = AutoModelForMultimodalLM.from_pretrained(source, dtype=torch.float32)
         return model, AutoProcessor.from_pretrained(source)
 
 

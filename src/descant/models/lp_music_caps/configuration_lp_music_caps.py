@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 def name_pipelines() -> dict[str, dict[str, Any]]:
     """Build the entry by which `pipeline` finds ours; a new one each time, since `pipeline` writes classes into it."""
     implementation = "pipeline_music_question_answering.MusicQuestionAnsweringPipeline"
-    return {"music-question-answering": {"impl": implementation, "pt": ["AutoModelForSeq2SeqLM"]}}
+    return {"music-question-answering": {"impl": implementation, "pt": ["AutoModelForMultimodalLM"]}}
 
 
 class LPMusicCapsConfig(BartConfig):

@@ -4,7 +4,7 @@ import math
 
 import torch
 from torch import nn
-from transformers import BartForConditionalGeneration
+from transformers import BartForConditionalGeneration, FeatureExtractionMixin
 from transformers import initialization as init
 from transformers.activations import ACT2FN
 from transformers.cache_utils import Cache
@@ -70,6 +70,10 @@ class LPMusicCapsForConditionalGeneration(LPMusicCapsGenerationMixin, BartForCon
             init.uniform_(module.bias, -bound, bound)
         elif isinstance(module, LPMusicCapsAudioEncoder):
             init.copy_(module.sinusoids, build_sinusoids(*module.sinusoids.shape))
+
+    def cached_features(self, feature_extractor: FeatureExtractionMixin) -> FeatureExtractionMixin:
+        """What computes the features that are kept for every clip: the log-mel, since the convolutions train."""
+        return feature_extractor
 
     def get_audio_features(self, input_features: torch.Tensor) -> torch.Tensor:
         """Encode log-mels (clips, 128, 1001) to audio embeddings (clips, 32, d_model), without the question."""

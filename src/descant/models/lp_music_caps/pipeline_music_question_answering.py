@@ -61,7 +61,7 @@ class MusicQuestionAnsweringPipeline(ChunkPipeline):
         for number, (start_s, end_s, samples) in enumerate(windows):
             mel = self.processor(audio=[samples], sampling_rate=extractor.sampling_rate, return_tensors="pt")
             for order, asked in enumerate(questions):
-                prompt = [] if asked is None else self.processor(text=[asked])["prompt_input_ids"][0]
+                prompt = self.processor.prompt_ids(asked) or []
                 yield {
                     # Under the name input_features the collator would ask the extractor for a padding value.
                     "mel": mel["input_features"],

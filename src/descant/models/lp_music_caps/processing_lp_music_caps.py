@@ -36,12 +36,22 @@ class LPMusicCapsProcessor(ProcessorMixin):
             self._check_counts(len(features["input_features"]), len(questions), text)
         return BatchFeature(features, tensor_type=return_tensors)
 
+    def prompt_ids(self, question: str | None) -> list[int] | None:
+        """The tokens `<s> question </s>`; None where there is no question."""
+        return None if question is None else self.tokenizer(question)["input_ids"]
+
+    def answer_ids(self, answers: Sequence[str], max_tokens: int | None = None) -> list[list[int]]:
+        """The tokens `<s> answer </s>` that the model learns to write, cut at `max_tokens` before the end token."""
+        if not answers:
+            return []
+        return self.tokenizer(list(answers), truncation=max_tokens is not None, max_length=max_tokens)["input_ids"]
+
     def build_prompts(self, questions: Sequence[str | None]) -> dict[str, list[list[int]]]:
         """Tokenize questions as `<s> question </s>`, padded at the end to the longest; None is an empty prompt.
 
         Without any question there is nothing to build: an empty dictionary.
         """
-        ids = [[] if question is None else self.tokenizer(question)["input_ids"] for question in questions]
+        ids = [self.prompt_ids(question) or [] for question in questions]
         longest = max(map(len, ids), default=0)
         if longest == 0:
             return {}

@@ -31,9 +31,8 @@ class LabelTree:
             _check_name(genre, "genre")
             for name in names:
                 _check_name(name, f"subgenre of {genre!r}")
-            twice = sorted({name for name in names if names.count(name) > 1})
-            if twice:
-                raise ValueError(f"genre {genre!r} lists its subgenre {twice[0]!r} more than once")
+            _require_distinct(names, f"genre {genre!r} lists its subgenre")
+        _require_distinct(self.branches, "the tree lists the genre")
 
     @classmethod
     def read(cls, path: str | Path) -> "LabelTree":
@@ -53,12 +52,15 @@ class LabelTree:
 
     @classmethod
     def of(cls, genres: Iterable[str], subgenres: Iterable[str]) -> "LabelTree":
-        """The tree of the labels that occur, in the order of the alphabet."""
-        branches: dict[str, set[str]] = {genre: set() for genre in genres}
-        for label in subgenres:
-            genre, name = split_label(label)
-            branches.setdefault(genre, set()).add(name)
-        return cls({genre: tuple(sorted(branches[genre])) for genre in sorted(branches)})
+        """The tree of the labels that occur, in the order of the alphabet; spellings that differ in case are one."""
+        pairs = sorted({split_label(label) for label in subgenres} | {(genre.strip(), "") for genre in genres})
+        spelling: dict[str, str] = {}
+        branches: dict[str, dict[str, str]] = {}
+        for genre, name in pairs:
+            branch = branches.setdefault(spelling.setdefault(_plain(genre), genre), {})
+            if name:
+                branch.setdefault(_plain(name), name)
+        return cls({genre: tuple(branch.values()) for genre, branch in branches.items()})
 
     def write(self, path: str | Path) -> None:
         lines = (f"  {_quoted(genre)}: {_quoted(list(names))}" for genre, names in self.branches.items())
@@ -78,7 +80,7 @@ class LabelTree:
 
     def parent(self, subgenre: str) -> str:
         """The genre of a subgenre's full name."""
-        if subgenre not in self._known:
+        if self._subgenres_by_plain.get(_plain(subgenre)) != subgenre:
             raise ValueError(f"the label tree has no subgenre {subgenre!r}")
         return split_label(subgenre)[0]
 
@@ -89,16 +91,15 @@ class LabelTree:
 
     def find_genre(self, genre: str) -> str:
         """The tree's spelling of a genre, whatever its case and spaces; ValueError where it has none."""
-        for known in self.genres:
-            if _plain(known) == _plain(genre):
-                return known
-        raise ValueError(f"genre {genre!r} is not in the label tree")
+        try:
+            return self._genres_by_plain[_plain(genre)]
+        except KeyError:
+            raise ValueError(f"genre {genre!r} is not in the label tree") from None
 
     def find_subgenre(self, label: str) -> str:
         """The full name that a label means: a full name, or a subgenre's own name where one genre alone has it."""
-        for known in self.subgenres:
-            if _plain(known) == _plain(label):
-                return known
+        if SEPARATOR in label and _plain(label) in self._subgenres_by_plain:
+            return self._subgenres_by_plain[_plain(label)]
         matches = self._full_names(label)
         if len(matches) > 1:
             raise ValueError(f"subgenre {label!r} stands under several genres: write one of {', '.join(matches)}")
@@ -107,11 +108,22 @@ class LabelTree:
         return matches[0]
 
     def _full_names(self, name: str) -> list[str]:
-        return [known for known in self.subgenres if _plain(split_label(known)[1]) == _plain(name)]
+        return self._by_own_name.get(_plain(name), [])
 
     @cached_property
-    def _known(self) -> frozenset[str]:
-        return frozenset(self.subgenres)
+    def _genres_by_plain(self) -> dict[str, str]:
+        return {_plain(genre): genre for genre in self.genres}
+
+    @cached_property
+    def _subgenres_by_plain(self) -> dict[str, str]:
+        return {_plain(label): label for label in self.subgenres}
+
+    @cached_property
+    def _by_own_name(self) -> dict[str, list[str]]:
+        found: dict[str, list[str]] = {}
+        for label in self.subgenres:
+            found.setdefault(_plain(split_label(label)[1]), []).append(label)
+        return found
 
 
 def join_label(genre: str, name: str) -> str:
@@ -121,10 +133,16 @@ def join_label(genre: str, name: str) -> str:
 
 def split_label(label: str) -> tuple[str, str]:
     """(genre, own name) of a full name, without the spaces around each."""
-    genre, separator, name = label.partition(SEPARATOR)
-    if not separator or not genre.strip() or not name.strip():
+    if not is_full_name(label):
         raise ValueError(f"{label!r} is no full name of a subgenre (genre{SEPARATOR}subgenre)")
+    genre, _, name = label.partition(SEPARATOR)
     return genre.strip(), name.strip()
+
+
+def is_full_name(label: str) -> bool:
+    """Whether a label has a genre, the separator and a name of its own."""
+    parts = label.split(SEPARATOR)
+    return len(parts) == 2 and all(part.strip() and part.isprintable() for part in parts)
 
 
 def _plain(label: str) -> str:
@@ -136,15 +154,19 @@ def _check_name(name: str, what: str) -> None:
         raise ValueError(f"{what}: {name!r} is empty, has spaces around it, control characters or {SEPARATOR!r} in it")
 
 
+def _require_distinct(names: Iterable[str], what: str) -> None:
+    plain = [_plain(name) for name in names]
+    twice = sorted({name for name in plain if plain.count(name) > 1})
+    if twice:
+        raise ValueError(f"{what} {twice[0]!r} more than once")
+
+
 def _is_names(names: object) -> bool:
     return isinstance(names, list) and all(isinstance(name, str) for name in names)
 
 
 def _require_single_names(pairs: list[tuple[str, object]]) -> dict[str, object]:
-    names = [name for name, _ in pairs]
-    twice = sorted({name for name in names if names.count(name) > 1})
-    if twice:
-        raise ValueError(f"the genre {twice[0]!r} stands more than once")
+    _require_distinct([name for name, _ in pairs], "the tree lists the genre")
     return dict(pairs)
 
 

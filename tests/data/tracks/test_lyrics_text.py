@@ -31,6 +31,8 @@ def test_bytes_that_are_no_text_are_refused():
 def test_utf8_that_was_read_as_windows_1252_is_mended_or_named():
     broken = WORDS.encode().decode("cp1252")
     assert clean_lyrics(broken).text == WORDS and "mended" in clean_lyrics(broken).notes[0]
+    assert clean_lyrics("À CÔTÉ".encode().decode("latin-1")).text == "À CÔTÉ"
+    assert clean_lyrics("CÔTÉ".encode().decode("cp1252")).text == "CÔTÉ"
     mixed = clean_lyrics(broken + "\nœuvre Ж")
     assert mixed.text.endswith("Ж") and "cannot be undone" in mixed.notes[0]
 

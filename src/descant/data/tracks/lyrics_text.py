@@ -11,13 +11,14 @@ INSTRUMENTAL_WORDS = {"instrumental", "instrumental track", "instrumental versio
 _STAMP = r"\[\d{1,3}:\d{2}(?:[.:]\d{1,3})?\]"
 _STAMPED_LINE = re.compile(rf"^[ \t]*(?:{_STAMP}[ \t]*)+", re.MULTILINE)
 _WORD_STAMP = re.compile(r"<\d{1,3}:\d{2}(?:[.:]\d{1,3})?>")
-_LRC_TAG = re.compile(r"^[ \t]*\[(?:ar|al|ti|au|by|re|ve|la|id|offset|length|tool):[^\]\n]*\][ \t\r]*$", re.MULTILINE | re.I)
+_LRC_NAMES = "ar|al|ti|au|by|re|ve|la|id|offset|length|tool"
+_LRC_TAG = re.compile(rf"^[ \t]*\[(?:{_LRC_NAMES}):[^\]\n]*\][ \t\r]*$", re.MULTILINE | re.I)
 _HIDDEN = re.compile(r"<(script|style)\b.*?(?:</\1\s*>|\Z)|<!--.*?(?:-->|\Z)", re.DOTALL | re.I)
 _BREAK = re.compile(r"<\s?/?\s?(?:br|p|div|li|tr|h\d)\b[^<>]*>", re.I)
 _TAG = re.compile(r"</?[a-z][a-z0-9]*(?:\s[^<>]*)?/?>|<![a-z][^<>]*>", re.I)
 _ENTITY = re.compile(r"&(?:#\d+|#x[0-9a-f]+|[a-z]+\d*);", re.I)
 _CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff\ue000-\uf8ff]")
-_MOJIBAKE = re.compile("[ÂÃ][\u0080-\u00bf]|â[€\u0080][\u0080-\uffff]")
+_MOJIBAKE = re.compile("[ÂÃ][\u0080-\u00bf€‚ƒ„…†‡ˆ‰‹‘’“”•–—˜™›]|â[€\u0080][\u0080-\uffff]")
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,6 @@ def scripts(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     monkeypatch.syspath_prepend(SCRIPTS)
     monkeypatch.syspath_prepend(AUDIO_SERVER)
     monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", tmp_path / "datasets_cache")
-    for name in ("musiccaps", "music_instruct"):
+    for name in ("musiccaps", "music_instruct", "ludwig"):
         monkeypatch.delitem(sys.modules, name, raising=False)
     return SCRIPTS

@@ -25,7 +25,7 @@ def build(builder, **splits):
     return builder.as_dataset()
 
 
-@pytest.mark.parametrize("name", ["musiccaps", "music_instruct"])
+@pytest.mark.parametrize("name", ["musiccaps", "music_instruct", "ludwig"])
 def test_imports_stand_one_a_line(scripts, name):
     lines = (scripts / f"{name}.py").read_text().splitlines()
     imports = [line for line in lines if line.startswith(("import ", "from "))]

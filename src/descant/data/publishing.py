@@ -20,7 +20,8 @@ FEATURE_SHARD_CLIPS = 1_000  # about 250 MB
 FEATURES_CONFIG = "features"
 MISSING_FILE = "missing_clips.jsonl"
 SETTINGS_FILE = f"{FEATURES_CONFIG}/settings.json"
-PUBLISHED = ["README.md", MISSING_FILE, SETTINGS_FILE, "*/*.parquet"]
+TREE_FILE = "label_tree.json"
+PUBLISHED = ["README.md", MISSING_FILE, SETTINGS_FILE, TREE_FILE, "*/*.parquet"]
 
 
 @dataclass(frozen=True)

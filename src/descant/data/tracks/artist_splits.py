@@ -89,7 +89,10 @@ def _scaled(shares: Mapping[str, float]) -> dict[str, float]:
 
 
 def _assign(groups: Sequence[Sequence[Track]], shares: Mapping[str, float], seed: int) -> list[str]:
-    """A split for each group, large groups first: the one that is furthest from its share of the group's labels."""
+    """A split for each group, large groups first: where the counts of its labels come nearest to their shares.
+
+    Nearest is by the growth of chi-square, the sum over splits and labels of (held - target)² / target.
+    """
     if not groups:
         return []
     counts = _label_counts(groups)  # (groups, labels)
@@ -101,10 +104,8 @@ def _assign(groups: Sequence[Sequence[Track]], shares: Mapping[str, float], seed
     order.sort(key=lambda number: -len(groups[number]))
     chosen = [0] * len(groups)
     for number in order:
-        # What is still missing of a label, by its share: a split of a tenth fills as fast as one of eight tenths.
-        missing = (targets - held) / np.maximum(targets, 1e-9)
-        weights = counts[number] / totals  # a rare label speaks louder
-        chosen[number] = int(np.argmax((missing * weights).sum(axis=1)))
+        growth = counts[number] * (2 * (held - targets) + counts[number]) / targets  # (splits, labels)
+        chosen[number] = int(growth.sum(axis=1).argmin())
         held[chosen[number]] += counts[number]
     names = list(shares)
     return [names[number] for number in chosen]

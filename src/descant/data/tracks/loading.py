@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 
+from descant.data.publishing import TREE_FILE
 from descant.data.tracks.demo_tracks import load_demo_tracks
 from descant.data.tracks.label_tree import LabelTree
 from descant.data.tracks.ludwig_layout import is_ludwig, read_ludwig
@@ -13,7 +14,6 @@ from descant.data.tracks.track_folder import list_audio, read_track_folder
 from descant.data.tracks.track_records import TrackRecord, read_records, tree_of
 from descant.data.tracks.track_table import TABLE_SUFFIXES, read_track_table
 
-TREE_FILE = "label_tree.json"
 LUDWIG_LICENCE = "cc-by-nc-sa-4.0"
 
 
@@ -21,8 +21,8 @@ def load_tracks(source: str | Path, tree: LabelTree | None = None, audio_dir: st
     """Reads a collection.
 
     Args:
-        source: `demo`; a table (see `read_track_table`); a folder with the Ludwig layout, with one table in it, or
-            with `genre/subgenre/song.mp3`.
+        source: `demo`; a table (see `read_track_table`); a folder with the Ludwig layout, with one table in it, with
+            `genre/subgenre/song.mp3`, or as `datasets_scripts/ludwig.py` writes it.
         tree: the labels that count. Without it those of `label_tree.json` beside the table or in the folder, and
             where there is none, those that occur.
         audio_dir: where sound files named `<id>.<suffix>` lie, for the tracks whose source names none.
@@ -53,6 +53,10 @@ def _read(path: Path) -> tuple[list[TrackRecord], list[str]]:
         raise ValueError(f"{path}: is neither `demo`, a table ({', '.join(TABLE_SUFFIXES)}) nor a folder of tracks")
     if is_ludwig(path):
         return read_ludwig(path)
+    built = sorted(path.glob("tracks/*.parquet"))
+    if built:
+        parts = [read_track_table(file) for file in built]
+        return [record for part in parts for record in part[0]], [problem for part in parts for problem in part[1]]
     files = [file for file in sorted(path.iterdir()) if file.name != TREE_FILE]
     tables = [file for file in files if file.suffix.lower() in TABLE_SUFFIXES]
     if len(tables) > 1:

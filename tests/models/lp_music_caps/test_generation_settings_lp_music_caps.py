@@ -5,7 +5,7 @@ import logging
 import pytest
 import torch
 from answering_model import AnsweringModel
-from transformers import GenerationConfig
+from transformers import DynamicCache, EncoderDecoderCache, GenerationConfig
 from transformers.generation import LogitsProcessor, LogitsProcessorList, MaxTimeCriteria, StoppingCriteriaList
 
 from descant.models.lp_music_caps.generation_settings_lp_music_caps import NotCovered, read_settings
@@ -46,6 +46,7 @@ NOT_COVERED = [
     ({"renormalize_logits": True}, "LogitNormalization"),
     ({"decoder_input_ids": torch.tensor([[2, 0, 70]])}, "decoder_input_ids"),
     ({"max_length": 3}, "max_length below 4"),
+    ({"past_key_values": EncoderDecoderCache(DynamicCache(), DynamicCache())}, "past_key_values"),
 ]
 
 

@@ -33,8 +33,8 @@ RULES = (
 )
 WARPERS = (TemperatureLogitsWarper, TopKLogitsWarper, TopPLogitsWarper)
 MODES = (GenerationMode.GREEDY_SEARCH, GenerationMode.SAMPLE, GenerationMode.BEAM_SEARCH)
-# Arguments of `generate` that name another way of decoding.
-OTHER_WAYS = ("assistant_model", "custom_generate", "negative_prompt_ids", "synced_gpus")
+# Arguments of `generate` that name another way of decoding, or go on from an earlier one.
+OTHER_WAYS = ("assistant_model", "custom_generate", "negative_prompt_ids", "synced_gpus", "cache", "past_key_values")
 
 
 class NotCovered(Exception):
@@ -102,7 +102,8 @@ class Capture:
         self.processors = logits_processor
         self.criteria = stopping_criteria
         self.config = generation_config
-        self.inputs = inputs.keys() - {"encoder_outputs", "past_key_values", "use_cache"}
+        # The cache is called past_key_values up to transformers 5.23.
+        self.inputs = inputs.keys() - {"encoder_outputs", "cache", "past_key_values", "use_cache"}
         return input_ids
 
 

@@ -150,6 +150,7 @@ class LPMusicCapsForConditionalGeneration(LPMusicCapsGenerationMixin, BartForCon
         audio_embeds: torch.FloatTensor | None = None,
         encoder_outputs: BaseModelOutput | tuple | None = None,
         attention_mask: torch.LongTensor | None = None,
+        cache: Cache | None = None,
         past_key_values: Cache | None = None,
         use_cache: bool | None = None,
         num_items_in_batch: torch.Tensor | int | None = None,
@@ -162,6 +163,7 @@ class LPMusicCapsForConditionalGeneration(LPMusicCapsGenerationMixin, BartForCon
         labels: (batch, answer), -100 where nothing is to be predicted; decoder_input_ids are made from them.
         clip_index: (batch,), the clip of each row; without it there is one clip a row.
         encoder_outputs with attention_mask (batch, length): from `encode`, instead of clips and prompts.
+        cache: the decoder's; past_key_values is its name up to transformers 5.23.
         num_items_in_batch: target tokens of the whole batch, over processes and accumulated steps; the loss is the
             summed cross entropy over it, or the mean over this call's tokens without it.
         """
@@ -173,14 +175,15 @@ class LPMusicCapsForConditionalGeneration(LPMusicCapsGenerationMixin, BartForCon
             if labels is None:
                 raise ValueError("pass labels or decoder_input_ids, or call generate")
             decoder_input_ids = self.prepare_decoder_input_ids_from_labels(labels)
+        caches = {"cache": cache, "past_key_values": past_key_values}
         outputs = super().forward(
             encoder_outputs=encoder_outputs,
             attention_mask=attention_mask,
             decoder_input_ids=decoder_input_ids,
             decoder_attention_mask=decoder_attention_mask,
-            past_key_values=past_key_values,
             use_cache=False if labels is not None else use_cache,
             return_dict=True,
+            **{name: value for name, value in caches.items() if value is not None},  # each version has its own name
             **kwargs,
         )
         if labels is not None:

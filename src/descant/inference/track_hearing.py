@@ -1,0 +1,119 @@
+"""What a captioner hears in whole tracks: its answers about every window, and its audio embedding of all of them."""
+
+import hashlib
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from descant.data.audio import AudioError, stream_windows
+from descant.inference.listener import Listener, Pair
+
+# What decides a captioner's answers and embeddings. Code and records beside them do not count.
+HEARING_FILES = ("*.safetensors", "config.json", "generation_config.json", "processor_config.json", "tokenizer.json")
+
+
+@dataclass(frozen=True)
+class Said:
+    """One answer about one window (seconds)."""
+
+    start_s: float
+    end_s: float
+    question: str | None
+    answer: str
+
+
+@dataclass(frozen=True)
+class TrackHearing:
+    """All that was heard in a track, or why nothing was: `error`, with `said` empty and no embedding.
+
+    audio_embeds: (width,), the mean of the captioner's audio embeddings over their positions and all windows.
+    """
+
+    track_id: str
+    said: tuple[Said, ...] = ()
+    audio_embeds: np.ndarray | None = None
+    error: str | None = None
+
+    def sentences(self, questions: Sequence[str | None]) -> list[str]:
+        """The answers to some of the questions, window by window."""
+        return [one.answer for one in self.said if one.question in questions]
+
+
+@dataclass
+class _Unfinished:
+    """A track whose answers are still coming."""
+
+    track_id: str
+    said: dict[int, Said] = field(default_factory=dict)  # by place in the stream of questions
+    embeds: list[torch.Tensor] = field(default_factory=list)
+    asked: int = 0
+    read: bool = False  # all its windows have been read
+
+    def finish(self) -> TrackHearing:
+        said = tuple(self.said[place] for place in sorted(self.said))
+        return TrackHearing(self.track_id, said, torch.stack(self.embeds).mean(dim=0).numpy())
+
+
+class TrackListener:
+    """Hears tracks with a captioner, any model that answers questions, in bounded memory."""
+
+    def __init__(self, listener: Listener, questions: Sequence[str | None], batch_size: int = 64) -> None:
+        """questions: asked of every window of 10 s; None asks for a caption."""
+        self.listener, self.questions, self.batch_size = listener, tuple(questions), batch_size
+        self._waiting: dict[int, tuple[_Unfinished, Said]] = {}  # place in the stream → the answer to be
+        self._failed: list[TrackHearing] = []
+
+    def hear(self, tracks: Iterable[tuple[str, Path]]) -> Iterator[TrackHearing]:
+        """Yields each track's hearing as soon as it is there; one that cannot be read comes with its error."""
+        listener = self.listener
+        stream = listener.model.answer_many(self._pairs(tracks), batch_size=self.batch_size, **listener.settings)
+        for place, token_ids, _ in stream:
+            yield from self._pop_failed()
+            track, said = self._waiting.pop(place)
+            track.said[place] = Said(said.start_s, said.end_s, said.question, listener.decode(token_ids))
+            if track.read and len(track.said) == track.asked:
+                yield track.finish()
+        yield from self._pop_failed()
+
+    def _pop_failed(self) -> list[TrackHearing]:
+        failed, self._failed = self._failed, []
+        return failed
+
+    def _pairs(self, tracks: Iterable[tuple[str, Path]]) -> Iterator[Pair]:
+        """What the model takes, read as it asks for more."""
+        place = 0
+        extractor = self.listener.processor.feature_extractor
+        for track_id, path in tracks:
+            track = _Unfinished(track_id)
+            try:
+                windows = stream_windows(path, extractor.sampling_rate, extractor.window_s)
+            except AudioError as error:
+                self._failed.append(TrackHearing(track_id, error=str(error)))
+                continue
+            for number, window in enumerate(windows):
+                features = self.listener.extract_features(window)
+                track.embeds.append(self._embed(features))
+                track.asked += len(self.questions)
+                track.read = number == len(windows) - 1
+                for question in self.questions:
+                    self._waiting[place] = (track, Said(window.start_s, window.end_s, question, ""))
+                    place += 1
+                    yield (track_id, window.start_s), features, self.listener.prompt_ids(question)
+
+    @torch.no_grad()
+    def _embed(self, features: torch.Tensor) -> torch.Tensor:
+        """The mean over positions of one window's audio embedding, (width,) on the CPU."""
+        embeds = self.listener.model.get_audio_features(features[None].to(self.listener.model.device))
+        return embeds[0].mean(dim=0).float().cpu()
+
+
+def hash_captioner(folder: Path) -> str:
+    """16 hex digits of a model folder's weights and settings: the same for the same captioner, wherever it lies."""
+    digest = hashlib.sha256()
+    for path in sorted({path for pattern in HEARING_FILES for path in folder.glob(pattern)}):
+        with path.open("rb") as file:
+            digest.update(f"{path.name} {hashlib.file_digest(file, 'sha256').hexdigest()}\n".encode())
+    return digest.hexdigest()[:16]

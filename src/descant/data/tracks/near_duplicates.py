@@ -63,16 +63,23 @@ def _votes(words: np.ndarray, tracks: np.ndarray, frames: np.ndarray, rotation: 
     parts = ((words << np.uint32(rotation)) | (words >> np.uint32((32 - rotation) % 32))) & np.uint32(2**PART_BITS - 1)
     kept = np.flatnonzero((_scramble(parts) % SAMPLED_PARTS == 0) & (words != 0) & (words != 0xFFFFFFFF))
     kept = kept[np.argsort(parts[kept], kind="stable")]  # stable: within a run of equal parts the tracks rise
-    _, inverse, sizes = np.unique(parts[kept], return_inverse=True, return_counts=True)
-    kept = kept[sizes[inverse] <= MAX_SHARED]
-    found = [np.zeros(0, np.int64)]
+    kept = kept[_run_lengths(parts[kept]) <= MAX_SHARED]
+    parts, tracks, frames = parts[kept], tracks[kept], frames[kept]
+    found, first = [np.zeros(0, np.int64)], np.arange(len(kept))
     for step in range(1, MAX_SHARED):
-        earlier, later = kept[:-step], kept[step:]
-        same = (parts[earlier] == parts[later]) & (tracks[earlier] != tracks[later])
-        first, second = earlier[same], later[same]
-        shifts = frames[first] - frames[second] + _SHIFTS // 2
-        found.append((tracks[first] * count + tracks[second]) * _SHIFTS + shifts)
+        first = first[: np.searchsorted(first, len(kept) - step)]
+        first = first[parts[first] == parts[first + step]]  # what a step does not reach, the next does not either
+        pairs = first[tracks[first] != tracks[first + step]]
+        shifts = frames[pairs] - frames[pairs + step] + _SHIFTS // 2
+        found.append((tracks[pairs] * count + tracks[pairs + step]) * _SHIFTS + shifts)
     return np.concatenate(found)
+
+
+def _run_lengths(values: np.ndarray) -> np.ndarray:
+    """How many equal values each value of a sorted array stands among."""
+    edges = np.flatnonzero(np.diff(values, prepend=values[:1] + 1, append=values[-1:] + 1))
+    sizes = np.diff(edges)
+    return np.repeat(sizes, sizes)
 
 
 def _scramble(parts: np.ndarray) -> np.ndarray:

@@ -59,6 +59,15 @@ def test_the_ludwig_layout_is_told_by_its_labels_file(tmp_path):
     assert corpus.licence == "cc-by-nc-sa-4.0" and corpus.tree.subgenres == ("pop---ballad",)
 
 
+def test_a_row_whose_genre_is_no_name_is_left_out_and_the_rest_goes_on(tmp_path):
+    (tmp_path / "songs.csv").write_text("id,genre,lyrics\n1,,la\n2,pop---disco,la\n3,pop,la\n")
+    corpus = load_tracks(tmp_path)
+    assert [track.track_id for track in corpus.tracks] == ["3"] and corpus.tree.branches == {"pop": ()}
+    assert [problem.split(": ")[2] for problem in corpus.problems] == [
+        "genre '' is not in the label tree; left out", "genre 'pop---disco' is not in the label tree; left out",
+    ]  # fmt: skip
+
+
 def test_what_is_not_there_or_of_no_use_is_refused_in_a_sentence(table, tmp_path):
     with pytest.raises(ValueError, match="is neither `demo`, a table"):
         load_tracks(tmp_path / "none")

@@ -65,5 +65,5 @@ def test_language_is_detected_where_it_is_not_given():
 
 @pytest.mark.parametrize("label", ["pop---", "---", "a---b---c"])
 def test_the_tree_of_records_takes_whole_labels_only(label):
-    rows = [record(subgenres=("disco", "Electronic---House", label)), record(genre="reggae")]
+    rows = [record(subgenres=("disco", "Electronic---House", label)), record(genre="reggae"), record(genre=label)]
     assert tree_of(rows).branches == {"Electronic": ("House",), "pop": ("disco",), "reggae": ()}

@@ -142,7 +142,12 @@ def split_label(label: str) -> tuple[str, str]:
 def is_full_name(label: str) -> bool:
     """Whether a label has a genre, the separator and a name of its own."""
     parts = label.split(SEPARATOR)
-    return len(parts) == 2 and all(part.strip() and part.isprintable() for part in parts)
+    return len(parts) == 2 and all(is_name(part.strip()) for part in parts)
+
+
+def is_name(name: str) -> bool:
+    """Whether a genre or subgenre can have this name of its own."""
+    return bool(name) and name == name.strip() and name.isprintable() and SEPARATOR not in name
 
 
 def _plain(label: str) -> str:
@@ -150,7 +155,7 @@ def _plain(label: str) -> str:
 
 
 def _check_name(name: str, what: str) -> None:
-    if not name.strip() or name != name.strip() or not name.isprintable() or SEPARATOR in name:
+    if not is_name(name):
         raise ValueError(f"{what}: {name!r} is empty, has spaces around it, control characters or {SEPARATOR!r} in it")
 
 

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from descant.data.tracks.label_tree import SEPARATOR, LabelTree, is_full_name, join_label
+from descant.data.tracks.label_tree import SEPARATOR, LabelTree, is_full_name, is_name, join_label
 from descant.data.tracks.languages import detect_language
 from descant.data.tracks.lyric_tags import MISSING_MUTAGEN, can_read_tags
 from descant.data.tracks.lyrics_files import find_lyrics, read_lyrics_file
@@ -39,10 +39,11 @@ class Reading:
 
 
 def tree_of(records: Iterable[TrackRecord]) -> LabelTree:
-    """The labels that the records themselves use."""
+    """The labels that the records themselves use, as far as they can be labels."""
     records = list(records)
     labels = {_full_name(label, record.genre) for record in records for label in record.subgenres}
-    return LabelTree.of((record.genre for record in records), filter(is_full_name, labels))
+    genres = {record.genre.strip() for record in records}
+    return LabelTree.of(filter(is_name, genres), filter(is_full_name, labels))
 
 
 def read_records(records: Iterable[TrackRecord], tree: LabelTree, source: str) -> Reading:

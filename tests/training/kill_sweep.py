@@ -76,7 +76,7 @@ def train(output_dir: Path, order: Path, corpus: Path | None, fatal: int | None 
     corpus: of the recipe; None trains the bare trainer.
     """
     torch.set_num_threads(1)
-    progress.draw_curve = lambda history, path: path.write_bytes(b"drawn")  # half of the run's time otherwise
+    progress.draw_curve = lambda _, path, __: path.write_bytes(b"drawn")  # half of the run's time otherwise
     points = KillPoints(output_dir, fatal)
     with order.open("a") as file:
 

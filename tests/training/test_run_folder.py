@@ -14,7 +14,7 @@ def settings(folder, *more: str):
 
 
 def claim(folder) -> None:
-    claim_run_folder(settings(folder), check_run_folder(RECIPE, settings(folder)))
+    claim_run_folder(str(folder), check_run_folder(RECIPE, settings(folder)))
 
 
 def test_the_same_run_goes_on(tmp_path):

@@ -5,12 +5,22 @@ import difflib
 from collections.abc import Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, TypeVar
 
 import yaml
 from transformers import HfArgumentParser, Seq2SeqTrainingArguments
 
-from descant.training.recipe import Recipe
+Settings = TypeVar("Settings")
+
+
+class NamedDefaults(Protocol):
+    """A recipe, as far as its settings are concerned."""
+
+    @property
+    def name(self) -> str: ...
+
+    def defaults(self, demo: bool) -> dict[str, Any]:
+        """The settings before a YAML file and the command line are read."""
 
 
 @dataclass
@@ -70,8 +80,10 @@ class TrainingSettings(Seq2SeqTrainingArguments):
     remove_unused_columns: bool = field(default=False, metadata={"help": "drop batch keys that forward lacks"})
 
 
-def parse_settings(recipe: Recipe, argv: Sequence[str] | None = None) -> TrainingSettings:
-    """Read the settings of `recipe` from `--config FILE.yaml` and the command line.
+def parse_settings(
+    recipe: NamedDefaults, argv: Sequence[str] | None = None, kind: type[Settings] = TrainingSettings
+) -> Settings:
+    """Read the settings of `recipe`, of class `kind`, from `--config FILE.yaml` and the command line.
 
     Unknown keys and missing data end the program with status 2 and one sentence on stderr.
     """
@@ -79,11 +91,11 @@ def parse_settings(recipe: Recipe, argv: Sequence[str] | None = None) -> Trainin
     first.add_argument("--config")
     first.add_argument("--demo", action="store_true")
     known, rest = first.parse_known_args(argv)
-    parser = HfArgumentParser(TrainingSettings, allow_abbrev=False, prog=f"{recipe.name}.py")
-    overrides = _read_yaml(known.config, parser) if known.config else {}
+    parser = HfArgumentParser(kind, allow_abbrev=False, prog=f"{recipe.name}.py")
+    overrides = _read_yaml(known.config, parser, kind) if known.config else {}
     demo = known.demo or bool(overrides.get("demo"))
     parser.set_defaults(**{**recipe.defaults(demo), "demo": demo, **overrides})
-    _refuse_unknown_flags(parser, rest)
+    _refuse_unknown_flags(parser, rest, kind)
     (settings,) = parser.parse_args_into_dataclasses(args=rest)
     # Trainer would push by itself, file by file and with a card of its own: the finished folder is pushed instead.
     settings.publish, settings.push_to_hub = settings.push_to_hub, False
@@ -93,7 +105,7 @@ def parse_settings(recipe: Recipe, argv: Sequence[str] | None = None) -> Trainin
     return settings
 
 
-def _read_yaml(path: str, parser: argparse.ArgumentParser) -> dict[str, Any]:
+def _read_yaml(path: str, parser: argparse.ArgumentParser, kind: type) -> dict[str, Any]:
     try:
         values = yaml.safe_load(Path(path).read_text(encoding="utf-8")) or {}
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
@@ -101,21 +113,21 @@ def _read_yaml(path: str, parser: argparse.ArgumentParser) -> dict[str, Any]:
     if not isinstance(values, dict):
         parser.error(f"{path}: expected `key: value` lines, found a {type(values).__name__}")
     for key in values:
-        if key not in _field_names():
-            parser.error(f"{path}: unknown key {key!r}{_suggestion(key)}")
+        if key not in _field_names(kind):
+            parser.error(f"{path}: unknown key {key!r}{_suggestion(key, kind)}")
     return values
 
 
-def _refuse_unknown_flags(parser: argparse.ArgumentParser, arguments: Sequence[str]) -> None:
+def _refuse_unknown_flags(parser: argparse.ArgumentParser, arguments: Sequence[str], kind: type) -> None:
     _, unknown = parser.parse_known_args(list(arguments))
     if unknown:
-        parser.error(f"unknown argument {unknown[0]!r}{_suggestion(unknown[0].lstrip('-'))}")
+        parser.error(f"unknown argument {unknown[0]!r}{_suggestion(unknown[0].lstrip('-'), kind)}")
 
 
-def _suggestion(key: str) -> str:
-    close = difflib.get_close_matches(key, _field_names(), n=1)
+def _suggestion(key: str, kind: type) -> str:
+    close = difflib.get_close_matches(key, _field_names(kind), n=1)
     return f"; did you mean {close[0]!r}?" if close else ""
 
 
-def _field_names() -> set[str]:
-    return {one.name for one in fields(TrainingSettings)}
+def _field_names(kind: type) -> set[str]:
+    return {one.name for one in fields(kind)}

@@ -58,8 +58,8 @@ class ProgressBar(TrainerCallback):
 class RunLog(TrainerCallback):
     """Writes every logged line to `training_log.jsonl` and draws `loss.png`, at each validation and at the end."""
 
-    def __init__(self, trainer: "DescantTrainer") -> None:
-        self.trainer = trainer
+    def __init__(self, loss_name: str) -> None:
+        self.loss_name = loss_name
 
     def on_evaluate(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
         self._write(args, state)
@@ -75,20 +75,20 @@ class RunLog(TrainerCallback):
         folder.mkdir(parents=True, exist_ok=True)
         lines = "".join(json.dumps(line) + "\n" for line in state.log_history)
         _replace(folder / LOG_FILE, lines)
-        draw_curve(state.log_history, folder / CURVE_FILE)
+        draw_curve(state.log_history, folder / CURVE_FILE, self.loss_name)
 
 
-def draw_curve(history: list[dict[str, Any]], path: Path) -> None:
+def draw_curve(history: list[dict[str, Any]], path: Path, loss_name: str) -> None:
     """Training and validation loss over the steps, as a PNG."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(7, 4), layout="constrained")
     axes = figure.subplots()
-    for key, label in (("loss", "training (label-smoothed)"), ("eval_loss", "validation")):
+    for key, label in (("loss", "training"), ("eval_loss", "validation")):
         points = [(line["step"], line[key]) for line in history if key in line]
         if points:
             axes.plot(*zip(*points, strict=True), marker="." if len(points) < 50 else None, label=label)
-    axes.set(xlabel="step", ylabel="cross entropy (nats a token)")
+    axes.set(xlabel="step", ylabel=loss_name)
     axes.grid(alpha=0.3)
     axes.legend()
     figure.savefig(path, dpi=120)

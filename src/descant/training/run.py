@@ -1,7 +1,6 @@
 """One training job from its recipe: load, build, train, save, report."""
 
 import logging
-import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,21 +8,19 @@ from pathlib import Path
 
 import numpy as np
 import torch
-import transformers
 from transformers import PreTrainedModel, ProcessorMixin
 
 from descant.data.collator import AudioTextCollator
 from descant.data.feature_store import FeatureStore
 from descant.data.sources import Corpus, SplitRows, limit_clips, load_corpus
-from descant.threads import use_all_cores
 from descant.training.arguments import TrainingSettings, parse_settings
 from descant.training.audio_warm_up import warm_up_audio
 from descant.training.augmentation import augment_mel
-from descant.training.checkpoints import CheckpointError, list_checkpoints
+from descant.training.checkpoints import list_checkpoints
 from descant.training.curriculum import CurriculumSampler, plan_stages
+from descant.training.exit_status import ending_with_status, set_up_logging
 from descant.training.features import keep_heard, prepare_features
 from descant.training.finish import check_hub, describe_and_push, save_model
-from descant.training.finite_loss import NonFiniteLossError
 from descant.training.lora import add_lora
 from descant.training.plan import print_plan
 from descant.training.recipe import Recipe, Stage
@@ -54,22 +51,10 @@ def train(recipe: Recipe, argv: Sequence[str] | None = None) -> None:
     0 when done, 1 when it broke off (a full disk, a loss that is not finite), 2 when refused, 130 when interrupted,
     each with one sentence on stderr.
     """
-    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
-    transformers.logging.set_verbosity_warning()
-    transformers.logging.disable_progress_bar()
+    set_up_logging()
     settings = parse_settings(recipe, argv)
-    use_all_cores()
-    try:
+    with ending_with_status(recipe.name):
         run(recipe, settings)
-    except ValueError as error:
-        log.error("%s: %s", recipe.name, error)
-        sys.exit(2)
-    except (CheckpointError, NonFiniteLossError) as error:
-        log.error("%s: %s", recipe.name, error)
-        sys.exit(1)
-    except KeyboardInterrupt:
-        log.error("%s: interrupted; the same command goes on from the last checkpoint", recipe.name)
-        sys.exit(130)
 
 
 def run(recipe: Recipe, settings: TrainingSettings) -> Path:
@@ -90,7 +75,7 @@ def run(recipe: Recipe, settings: TrainingSettings) -> Path:
     model = add_lora(model, settings.lora_rank) if settings.lora else model
     print_plan(recipe, settings, data.corpus, data.curriculum, model)
     trainer = build_trainer(model, processor, data, settings)
-    claim_run_folder(settings, this_run)
+    claim_run_folder(settings.output_dir, this_run)
     started = time.monotonic()
     trainer.train(resume_from_checkpoint=settings.resume)
     hours = (time.monotonic() - started) / 3600

@@ -32,21 +32,26 @@ def check_run_folder(recipe: Recipe, settings: TrainingSettings) -> dict[str, An
     Raises:
         ValueError: names the folder, the first setting that differs, and the way out.
     """
-    path = Path(settings.output_dir) / RUN_FILE
     now = identity(recipe, settings)
+    require_same_run(settings.output_dir, now)
+    return now
+
+
+def require_same_run(output_dir: str, now: dict[str, Any]) -> None:
+    """Refuse an output folder that holds another run than `now`, which JSON can hold; see `check_run_folder`."""
+    path = Path(output_dir) / RUN_FILE
     before = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else now
     for name, value in now.items():
         if before.get(name) != value:
             raise ValueError(
-                f"--output_dir {settings.output_dir} holds a run with {name} = {before.get(name)!r}, this one has "
+                f"--output_dir {output_dir} holds a run with {name} = {before.get(name)!r}, this one has "
                 f"{value!r}: choose another --output_dir"
             )
-    return now
 
 
-def claim_run_folder(settings: TrainingSettings, run: dict[str, Any]) -> None:
+def claim_run_folder(output_dir: str, run: dict[str, Any]) -> None:
     """Write down which run (as `check_run_folder` returned it) the folder holds."""
-    folder = Path(settings.output_dir)
+    folder = Path(output_dir)
     folder.mkdir(parents=True, exist_ok=True)
     partial = folder / f"{RUN_FILE}.partial"
     partial.write_text(json.dumps(run, indent=2) + "\n", encoding="utf-8")

@@ -133,13 +133,13 @@ def standardise_convolutions(audio_encoder: nn.Module, mels: torch.Tensor) -> No
         hidden = audio_encoder.activation(conv(hidden))
 
 
-def train_tokenizer(texts: Iterable[str]) -> PreTrainedTokenizerBase:
+def train_tokenizer(texts: Iterable[str], vocabulary: int = SMALL_VOCABULARY) -> PreTrainedTokenizerBase:
     """A byte-level BPE tokenizer with BART's special tokens, learnt from `texts`."""
     tokenizer = Tokenizer(models.BPE(unk_token="<unk>"))
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
     trainer = trainers.BpeTrainer(
-        vocab_size=SMALL_VOCABULARY, special_tokens=SPECIAL_TOKENS, show_progress=False,
+        vocab_size=vocabulary, special_tokens=SPECIAL_TOKENS, show_progress=False,
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
     )  # fmt: skip
     tokenizer.train_from_iterator(texts, trainer)

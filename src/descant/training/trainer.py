@@ -36,7 +36,7 @@ class DescantTrainer(FiniteLoss, AtomicSaving, FullySharded, Seq2SeqTrainer):
         for callback in (ProgressCallback, PrinterCallback):
             self.remove_callback(callback)
         self.add_callback(ProgressBar(self))
-        self.add_callback(RunLog(self))
+        self.add_callback(RunLog("cross entropy (nats a token; in training with label smoothing)"))
 
     def _get_train_sampler(self, train_dataset: Any = None) -> CurriculumSampler:
         return self.curriculum

@@ -1,0 +1,104 @@
+"""The sizes, labels and thresholds of a subgenre classifier."""
+
+from typing import TYPE_CHECKING, Any
+
+from transformers import CONFIG_MAPPING, AutoConfig, PreTrainedConfig
+
+if TYPE_CHECKING:
+    # Never executed, but save_pretrained and the Hub carry along each file that is imported relatively.
+    from .pipeline_music_subgenre_classification import MusicSubgenreClassificationPipeline  # noqa: F401
+
+SEPARATOR = "---"
+FUSIONS = ("late", "cross_attention")
+MODALITIES = ("lyrics", "captions", "audio")
+
+
+def name_pipelines() -> dict[str, dict[str, Any]]:
+    """Build the entry by which `pipeline` finds ours; a new one each time, since `pipeline` writes classes into it."""
+    implementation = "pipeline_music_subgenre_classification.MusicSubgenreClassificationPipeline"
+    pipeline = {"impl": implementation, "pt": ["AutoModelForSequenceClassification"]}
+    return {"music-subgenre-classification": pipeline}
+
+
+class SubgenreConfig(PreTrainedConfig):
+    """A text encoder's configuration with the label tree and the fusion around it.
+
+    text_config: of any encoder that `AutoModel` builds, as a configuration or its dict with `model_type`.
+    label_tree: genre → its subgenres' own names, kept as pairs, for JSON sorts a dict's keys; a subgenre's full name is
+        `genre---subgenre`.
+    audio_dim: width of the captioner's audio embedding.
+    hidden_size: width in which the modalities meet.
+    fusion: `late` adds up what each modality says; `cross_attention` lets each label look at all windows and the audio.
+    modality_dropout: chance that training hides a modality of a track, so that any subset works later.
+    thresholds: label → the probability from which it is named (0.5 where none is given).
+    captioner: Hub id or folder of the captioner that gave captions and audio embedding, `captioner_hash` its weights'.
+    questions: what the captioner was asked about each window.
+    """
+
+    model_type = "subgenre"
+    sub_configs = {"text_config": AutoConfig}
+
+    text_config: dict | PreTrainedConfig | None = None
+    label_tree: dict | list | None = None
+    audio_dim: int = 768
+    hidden_size: int = 128
+    fusion: str = "late"
+    num_attention_heads: int = 4
+    dropout: float = 0.1
+    modality_dropout: float = 0.3
+    initializer_range: float = 0.02
+    thresholds: dict | None = None
+    captioner: str | None = None
+    captioner_hash: str | None = None
+    questions: list | None = None
+
+    def __post_init__(self, **kwargs) -> None:
+        if self.fusion not in FUSIONS:
+            raise ValueError(f"fusion {self.fusion!r} is none of {', '.join(FUSIONS)}")
+        if self.text_config is None:
+            self.text_config = {"model_type": "distilbert"}
+        if isinstance(self.text_config, dict):
+            values = dict(self.text_config)
+            self.text_config = CONFIG_MAPPING[values.pop("model_type")](**values)
+        tree = self.label_tree or {"music": []}
+        pairs = tree.items() if isinstance(tree, dict) else tree
+        self.label_tree = [[genre, list(names)] for genre, names in pairs]
+        labels = [*self.genres, *self.subgenres]
+        kwargs.pop("num_labels", None)
+        self.id2label, self.label2id = dict(enumerate(labels)), {label: place for place, label in enumerate(labels)}
+        self.problem_type = "multi_label_classification"
+        self.thresholds, self.questions = dict(self.thresholds or {}), list(self.questions or [])
+        # Only where the class came with the checkpoint: elsewhere `import descant` has registered the pipeline, and a
+        # config that names one makes `pipeline` insist on remote code.
+        kwargs.pop("custom_pipelines", None)
+        if __name__.startswith("transformers_modules."):
+            kwargs["custom_pipelines"] = name_pipelines()
+        super().__post_init__(**kwargs)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The saved form, which names the pipeline for those who load the checkpoint with its code."""
+        return {**super().to_dict(), "custom_pipelines": name_pipelines()}
+
+    @property
+    def genres(self) -> list[str]:
+        """In the tree's order: the first labels."""
+        return [genre for genre, _ in self.label_tree]
+
+    @property
+    def subgenres(self) -> list[str]:
+        """Full names in the tree's order: the labels after the genres."""
+        return [f"{genre}{SEPARATOR}{name}" for genre, names in self.label_tree for name in names]
+
+    @property
+    def parents(self) -> list[int]:
+        """The number of the genre of each subgenre."""
+        return [place for place, (_, names) in enumerate(self.label_tree) for _ in names]
+
+    def threshold(self, label: str) -> float:
+        """The probability from which a label is named."""
+        return self.thresholds.get(label, 0.5)
+
+
+SubgenreConfig.register_for_auto_class()
+
+__all__ = ["MODALITIES", "SubgenreConfig"]

@@ -1,0 +1,160 @@
+"""The subgenre classifier: a text encoder over windows of lyrics and captions, an audio embedding, labels in a tree."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+from torch.nn import functional
+from transformers import AutoModel, PreTrainedModel
+from transformers import initialization as init
+from transformers.modeling_outputs import ModelOutput
+
+from .configuration_subgenre import SubgenreConfig
+from .fusion_subgenre import SubgenreCrossAttention, SubgenreLateFusion
+
+FUSIONS = {"late": SubgenreLateFusion, "cross_attention": SubgenreCrossAttention}
+WINDOWS_AT_ONCE = 128  # encoded in one go outside of training, so that a text of any length fits into memory
+
+
+@dataclass
+class SubgenreOutput(ModelOutput):
+    """`logits` (tracks, labels): their sigmoids are probabilities, genres first, no subgenre's above its genre's."""
+
+    loss: torch.FloatTensor | None = None
+    logits: torch.FloatTensor | None = None
+
+
+class SubgenreForSequenceClassification(PreTrainedModel):
+    """Genres and subgenres of tracks of which lyrics, captions and audio embedding are known, or some of them.
+
+    A subgenre has the probability P(genre) · P(subgenre | genre).
+    """
+
+    config_class = SubgenreConfig
+    base_model_prefix = "subgenre"
+    main_input_name = "modality_mask"
+    input_modalities = ("text", "audio")
+    # What LoRA adapts (a regular expression over module names), and what is trained whole beside it.
+    lora_target_modules = r"text_encoder\..*\.(query|key|value|q_lin|k_lin|v_lin|out_lin|q_proj|k_proj|v_proj|out_proj)"
+    lora_modules_to_save = ("text_scores", "text_projection", "audio_projection", "fusion")
+
+    def __init__(self, config: SubgenreConfig) -> None:
+        super().__init__(config)
+        width = config.hidden_size
+        self.text_encoder = AutoModel.from_config(config.text_config)
+        for name, parameter in self.text_encoder.named_parameters():
+            if "pooler" in name.split("."):  # a head of the encoder's own, which is not used here
+                parameter.requires_grad_(False)
+        self.text_scores = nn.Linear(config.text_config.hidden_size, 2)  # one for lyrics, one for captions
+        self.text_projection = nn.Linear(config.text_config.hidden_size, width)
+        self.audio_projection = nn.Linear(config.audio_dim, width)
+        self.fusion = FUSIONS[config.fusion](config)
+        # The scale of the captioner's embeddings: see fit_audio_scale.
+        self.audio_mean = nn.Buffer(torch.zeros(config.audio_dim))
+        self.audio_std = nn.Buffer(torch.ones(config.audio_dim))
+        self.register_buffer("parents", torch.tensor(config.parents, dtype=torch.long), persistent=False)
+        self.post_init()
+
+    def _init_weights(self, module: nn.Module) -> None:
+        super()._init_weights(module)
+        if isinstance(module, SubgenreCrossAttention):
+            init.normal_(module.queries, std=0.1)
+            init.zeros_(module.nothing)
+            init.zeros_(module.kinds)
+        elif isinstance(module, SubgenreLateFusion):
+            init.zeros_(module.bias)
+        elif isinstance(module, SubgenreForSequenceClassification):
+            init.copy_(module.parents, torch.tensor(module.config.parents, dtype=torch.long))
+            init.zeros_(module.audio_mean)
+            init.ones_(module.audio_std)
+
+    @torch.no_grad()
+    def fit_audio_scale(self, audio_embeds: torch.Tensor) -> None:
+        """Take mean and spread of the training tracks' embeddings (tracks, audio_dim) as the scale of all others."""
+        self.audio_mean.copy_(audio_embeds.mean(dim=0))
+        self.audio_std.copy_(audio_embeds.std(dim=0, correction=0).clamp(min=1e-6))
+
+    def forward(
+        self,
+        modality_mask: torch.LongTensor,
+        audio_embeds: torch.FloatTensor | None = None,
+        text_input_ids: torch.LongTensor | None = None,
+        text_attention_mask: torch.LongTensor | None = None,
+        text_row: torch.LongTensor | None = None,
+        text_kind: torch.LongTensor | None = None,
+        labels: torch.FloatTensor | None = None,
+        return_dict: bool | None = None,
+    ) -> SubgenreOutput | tuple:
+        """Score all labels of a batch of tracks; `SubgenreProcessor` makes the inputs.
+
+        modality_mask: (tracks, 3), whether a track's lyrics, captions and audio are there.
+        audio_embeds: (tracks, audio_dim).
+        text_input_ids, text_attention_mask: (windows, longest); text_row, text_kind: (windows,), in the order of rows.
+        labels: (tracks, labels), 1 for each genre and subgenre of a track, 0 for the others.
+        """
+        mask = self.hide_modalities(modality_mask) if self.training else modality_mask
+        if audio_embeds is None:
+            audio_embeds = self.audio_mean.expand(len(mask), -1)
+        audio = self.audio_projection((audio_embeds - self.audio_mean) / self.audio_std)
+        if text_input_ids is None:
+            windows, text_row = audio.new_zeros(0, audio.shape[1]), mask.new_zeros(0)
+            text_kind = text_row
+        else:
+            windows = self.encode_windows(text_input_ids, text_attention_mask, text_kind)
+        raw = self.fusion(windows, text_row, text_kind, audio, mask.to(audio.dtype))
+        genre, given_genre = raw.split([len(self.config.genres), len(self.config.subgenres)], dim=1)
+        logits = torch.cat([genre, join_logits(genre[:, self.parents], given_genre)], dim=1)
+        loss = None if labels is None else hierarchical_loss(genre, given_genre, labels.to(raw.dtype), self.parents)
+        output = SubgenreOutput(loss=loss, logits=logits)
+        return output.to_tuple() if return_dict is False else output
+
+    def encode_windows(self, ids: torch.Tensor, mask: torch.Tensor, kind: torch.Tensor) -> torch.Tensor:
+        """Windows of tokens to vectors (windows, hidden): each a mean of its tokens, weighted by what they say."""
+        if not torch.is_grad_enabled() and len(ids) > WINDOWS_AT_ONCE:
+            parts = zip(ids.split(WINDOWS_AT_ONCE), mask.split(WINDOWS_AT_ONCE), kind.split(WINDOWS_AT_ONCE), strict=True)
+            return torch.cat([self.encode_windows(*part) for part in parts])
+        states = self.text_encoder(input_ids=ids, attention_mask=mask).last_hidden_state  # (windows, tokens, width)
+        scores = self.text_scores(states).gather(2, kind[:, None, None].expand(-1, ids.shape[1], 1))
+        weights = scores.masked_fill(mask[:, :, None] == 0, float("-inf")).softmax(dim=1)
+        return self.text_projection((weights * states).sum(dim=1))
+
+    def hide_modalities(self, mask: torch.Tensor) -> torch.Tensor:
+        """Modality dropout: hides some of what a track has, never all of it."""
+        draws = torch.rand(mask.shape, device=mask.device).masked_fill(mask == 0, -1.0)
+        kept = draws >= self.config.modality_dropout
+        best = functional.one_hot(draws.argmax(dim=1), mask.shape[1]).bool()
+        return mask * (kept | best)
+
+
+def join_logits(genre: torch.Tensor, given_genre: torch.Tensor) -> torch.Tensor:
+    """The logit of σ(genre) · σ(given_genre): exact, and never above either."""
+    return -torch.logsumexp(torch.stack([-genre, -given_genre, -genre - given_genre]), dim=0)
+
+
+def hierarchical_loss(
+    genre: torch.Tensor, given_genre: torch.Tensor, labels: torch.Tensor, parents: torch.Tensor
+) -> torch.Tensor:
+    """Nats a track: binary cross entropy of every genre, and of the subgenres below the track's own genres.
+
+    By the chain rule this is the negative log likelihood of all labels, for a subgenre without its genre is impossible.
+    """
+    genres, subgenres = labels.split([genre.shape[1], given_genre.shape[1]], dim=1)
+    of_genres = functional.binary_cross_entropy_with_logits(genre, genres, reduction="none").sum(dim=1)
+    of_subgenres = functional.binary_cross_entropy_with_logits(given_genre, subgenres, reduction="none")
+    return (of_genres + (of_subgenres * genres[:, parents]).sum(dim=1)).mean()
+
+
+def name_labels(probabilities: torch.Tensor, thresholds: torch.Tensor, parents: torch.Tensor) -> torch.Tensor:
+    """Which labels are named (tracks, labels): genres from their threshold on, the likeliest one always, and of the
+    subgenres of named genres those from their threshold on.
+    """
+    genres = probabilities.shape[1] - len(parents)
+    named = probabilities >= thresholds
+    likeliest = functional.one_hot(probabilities[:, :genres].argmax(dim=1), genres).bool()
+    named_genres = named[:, :genres] | likeliest
+    return torch.cat([named_genres, named[:, genres:] & named_genres[:, parents]], dim=1)
+
+
+SubgenreForSequenceClassification.register_for_auto_class("AutoModelForSequenceClassification")
+
+__all__ = ["SubgenreForSequenceClassification", "SubgenreOutput", "hierarchical_loss", "join_logits", "name_labels"]

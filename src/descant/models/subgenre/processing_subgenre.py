@@ -1,0 +1,133 @@
+"""Lyrics, captions and audio embeddings to what the classifier takes."""
+
+from collections.abc import Sequence
+
+import torch
+from transformers import BatchFeature
+from transformers.processing_utils import ProcessorMixin
+
+LYRICS, CAPTIONS = 0, 1  # the values of `text_kind`
+
+Text = str | Sequence[str]
+
+
+class SubgenreProcessor(ProcessorMixin):
+    """Cuts texts into overlapping windows of tokens: however long they are, all of them is read.
+
+    window_tokens: longest window, special tokens included; the text encoder must have as many positions.
+    overlap_tokens: tokens that two neighbouring windows share.
+    audio_dim: width of the audio embedding.
+    """
+
+    def __init__(
+        self, tokenizer, window_tokens: int = 128, overlap_tokens: int = 16, audio_dim: int = 768, **kwargs
+    ) -> None:
+        if not 0 <= overlap_tokens < window_tokens - 2:
+            raise ValueError(f"overlap_tokens {overlap_tokens} must be less than window_tokens {window_tokens} - 2")
+        self.window_tokens, self.overlap_tokens, self.audio_dim = window_tokens, overlap_tokens, audio_dim
+        super().__init__(tokenizer, **kwargs)
+
+    def __call__(
+        self,
+        lyrics: Text | Sequence[str | None] | None = None,
+        captions: Text | Sequence[Text | None] | None = None,
+        audio_embeds: Sequence[Sequence[float] | None] | torch.Tensor | None = None,
+        return_tensors: str | None = None,
+    ) -> BatchFeature:
+        """Build the inputs of a batch of tracks, in which each track may lack any of the three.
+
+        lyrics: one text a track; captions: one text or a list of sentences a track; audio_embeds: (audio_dim,) a track.
+        A single text is a batch of one; a text without words counts as missing.
+
+        Returns `text_input_ids` and `text_attention_mask` (windows, longest window), `text_row` (windows,) the track
+        and `text_kind` (windows,) 0 lyrics, 1 captions of each window; `audio_embeds` (tracks, audio_dim) and
+        `modality_mask` (tracks, 3): whether lyrics, captions and audio are there. Without any text, the four text
+        inputs are left out.
+        Raises ValueError where nothing is given or the numbers of tracks differ.
+        """
+        columns = [self._as_column(lyrics), self._as_column(captions), self._as_embeddings(audio_embeds)]
+        sizes = {len(column) for column in columns if column is not None}
+        if len(sizes) != 1:
+            raise ValueError(
+                f"lyrics, captions and audio_embeds are for {sorted(sizes)} tracks: give as many of each"
+                if sizes else "neither lyrics, captions nor audio_embeds were given"
+            )  # fmt: skip
+        tracks = sizes.pop()
+        lyrics, captions, audio = (column or [None] * tracks for column in columns)
+        windows = [
+            (row, kind, ids)
+            for row, texts in enumerate(zip(lyrics, captions, strict=True))
+            for kind, text in zip((LYRICS, CAPTIONS), texts, strict=True)
+            for ids, _ in self.cut(text)
+        ]
+        there = {(row, kind) for row, kind, _ in windows}
+        silence = [0.0] * self.audio_dim
+        mask = [[(row, LYRICS) in there, (row, CAPTIONS) in there, audio[row] is not None] for row in range(tracks)]
+        inputs = {
+            "audio_embeds": [silence if one is None else one for one in audio],
+            "modality_mask": [[int(one) for one in row] for row in mask],
+        }
+        return BatchFeature(inputs | self._pad(windows), tensor_type=return_tensors)
+
+    def cut(self, text: Text | None) -> list[tuple[list[int], tuple[int, int]]]:
+        """The windows of one text: their tokens, and where they begin and end in it (characters).
+
+        A list of sentences is read as joined by `join_sentences`.
+        """
+        text = self.join_sentences(text)
+        if not text.strip():
+            return []
+        encoded = self.tokenizer(
+            text, truncation=True, max_length=self.window_tokens, stride=self.overlap_tokens,
+            return_overflowing_tokens=True, return_offsets_mapping=True,
+        )  # fmt: skip
+        spans = [[offset for offset in offsets if offset[1] > offset[0]] for offsets in encoded["offset_mapping"]]
+        return [
+            (ids, (span[0][0], span[-1][1])) for ids, span in zip(encoded["input_ids"], spans, strict=True) if span
+        ]
+
+    @staticmethod
+    def join_sentences(text: Text | None) -> str:
+        """One text out of sentences."""
+        return text or "" if text is None or isinstance(text, str) else " ".join(text)
+
+    @staticmethod
+    def _as_column(texts: Text | Sequence[Text | None] | None) -> list[Text | None] | None:
+        if texts is None:
+            return None
+        return [texts] if isinstance(texts, str) else list(texts)
+
+    def _as_embeddings(self, embeds: Sequence | torch.Tensor | None) -> list[list[float] | None] | None:
+        if embeds is None:
+            return None
+        rows = [None if row is None else torch.as_tensor(row, dtype=torch.float32).tolist() for row in embeds]
+        wrong = next((row for row in rows if row is not None and len(row) != self.audio_dim), None)
+        if wrong is not None:
+            raise ValueError(
+                f"an audio embedding has {len(wrong)} numbers, the model needs {self.audio_dim}: "
+                "take them from the captioner that it was trained with"
+            )
+        return rows
+
+    def _pad(self, windows: list[tuple[int, int, list[int]]]) -> dict[str, list]:
+        """The text inputs of windows (row, kind, tokens); none where there is no text at all."""
+        if not windows:
+            return {}
+        rows, kinds, ids = zip(*windows, strict=True)
+        longest, pad = max(map(len, ids)), self.tokenizer.pad_token_id
+        return {
+            "text_input_ids": [row + [pad] * (longest - len(row)) for row in ids],
+            "text_attention_mask": [[1] * len(row) + [0] * (longest - len(row)) for row in ids],
+            "text_row": list(rows),
+            "text_kind": list(kinds),
+        }
+
+    @property
+    def model_input_names(self) -> list[str]:
+        names = ["text_input_ids", "text_attention_mask", "text_row", "text_kind", "audio_embeds", "modality_mask"]
+        return names
+
+
+SubgenreProcessor.register_for_auto_class()
+
+__all__ = ["CAPTIONS", "LYRICS", "SubgenreProcessor"]

@@ -12,6 +12,9 @@ _HOMES = {
     "LPMusicCapsFeatureExtractor": "descant.models.lp_music_caps",
     "LPMusicCapsForConditionalGeneration": "descant.models.lp_music_caps",
     "LPMusicCapsProcessor": "descant.models.lp_music_caps",
+    "SubgenreConfig": "descant.models.subgenre",
+    "SubgenreForSequenceClassification": "descant.models.subgenre",
+    "SubgenreProcessor": "descant.models.subgenre",
 }
 
 __all__ = list(_HOMES)

@@ -17,6 +17,11 @@ MODELS = {
         "AutoModelForSeq2SeqLM": "LPMusicCapsForConditionalGeneration",
         "AutoModelForMultimodalLM": "LPMusicCapsForConditionalGeneration",
     },
+    "subgenre": {
+        "AutoConfig": "SubgenreConfig",
+        "AutoProcessor": "SubgenreProcessor",
+        "AutoModelForSequenceClassification": "SubgenreForSequenceClassification",
+    },
 }
 
 # Pipeline → the module and class that run it, the Auto class that loads its model, the kind of its inputs.

@@ -30,6 +30,10 @@ PIPELINES = {
         "lp_music_caps.pipeline_music_question_answering", "MusicQuestionAnsweringPipeline",
         "AutoModelForMultimodalLM", "multimodal",
     ),
+    "music-subgenre-classification": (
+        "subgenre.pipeline_music_subgenre_classification", "MusicSubgenreClassificationPipeline",
+        "AutoModelForSequenceClassification", "multimodal",
+    ),
 }  # fmt: skip
 
 # Auto class → the module and the mapping by which transformers finds a model's class by name, at its first use.

@@ -1,5 +1,6 @@
 """The sizes, labels and thresholds of a subgenre classifier."""
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from transformers import CONFIG_MAPPING, AutoConfig, PreTrainedConfig
@@ -24,15 +25,15 @@ class SubgenreConfig(PreTrainedConfig):
     """A text encoder's configuration with the label tree and the fusion around it.
 
     text_config: of any encoder that `AutoModel` builds, as a configuration or its dict with `model_type`.
-    label_tree: genre → its subgenres' own names, kept as pairs, for JSON sorts a dict's keys; a subgenre's full name is
-        `genre---subgenre`.
+    label_tree: genre → its subgenres' own names, kept as pairs, for JSON sorts a dict's keys; a subgenre's full name
+        is `genre---subgenre`.
     audio_dim: width of the captioner's audio embedding.
     hidden_size: width in which the modalities meet.
-    fusion: `late` adds up what each modality says; `cross_attention` lets each label look at all windows and the audio.
+    fusion: `late` adds up what each modality says; `cross_attention` lets each label look at all windows and audio.
     modality_dropout: chance that training hides a modality of a track, so that any subset works later.
     thresholds: label → the probability from which it is named (0.5 where none is given).
     captioner: Hub id or folder of the captioner that gave captions and audio embedding, `captioner_hash` its weights'.
-    questions: what the captioner was asked about each window.
+    questions: what the captioner was asked about each window, `captioner_generation` with which settings.
     """
 
     model_type = "subgenre"
@@ -51,6 +52,7 @@ class SubgenreConfig(PreTrainedConfig):
     captioner: str | None = None
     captioner_hash: str | None = None
     questions: list | None = None
+    captioner_generation: dict | None = None
 
     def __post_init__(self, **kwargs) -> None:
         if self.fusion not in FUSIONS:
@@ -58,16 +60,20 @@ class SubgenreConfig(PreTrainedConfig):
         if self.text_config is None:
             self.text_config = {"model_type": "distilbert"}
         if isinstance(self.text_config, dict):
-            values = dict(self.text_config)
-            self.text_config = CONFIG_MAPPING[values.pop("model_type")](**values)
+            self.text_config = build_text_config(self.text_config)
         tree = self.label_tree or {"music": []}
         pairs = tree.items() if isinstance(tree, dict) else tree
         self.label_tree = [[genre, list(names)] for genre, names in pairs]
+        check_names(self.label_tree)
         labels = [*self.genres, *self.subgenres]
         kwargs.pop("num_labels", None)
         self.id2label, self.label2id = dict(enumerate(labels)), {label: place for place, label in enumerate(labels)}
         self.problem_type = "multi_label_classification"
         self.thresholds, self.questions = dict(self.thresholds or {}), list(self.questions or [])
+        self.captioner_generation = dict(self.captioner_generation or {})
+        strange = sorted(self.thresholds.keys() - self.label2id.keys())
+        if strange:
+            raise ValueError(f"there is a threshold for {strange[0]!r}, which is not in the label tree")
         # Only where the class came with the checkpoint: elsewhere `import descant` has registered the pipeline, and a
         # config that names one makes `pipeline` insist on remote code.
         kwargs.pop("custom_pipelines", None)
@@ -94,9 +100,35 @@ class SubgenreConfig(PreTrainedConfig):
         """The number of the genre of each subgenre."""
         return [place for place, (_, names) in enumerate(self.label_tree) for _ in names]
 
+    def find_captioner(self) -> str | None:
+        """The captioner's folder inside the classifier's, wherever that was moved to, else what `captioner` names."""
+        beside = Path(self.name_or_path or ".") / "captioner"
+        return str(beside) if self.name_or_path and beside.is_dir() else self.captioner
+
     def threshold(self, label: str) -> float:
         """The probability from which a label is named."""
         return self.thresholds.get(label, 0.5)
+
+
+def build_text_config(values: dict[str, Any]) -> PreTrainedConfig:
+    """The text encoder's configuration out of its dict; ValueError where transformers knows no such model."""
+    values = dict(values)
+    model_type = values.pop("model_type", None)
+    if model_type not in CONFIG_MAPPING:
+        raise ValueError(f"text_config has model_type {model_type!r}, which transformers does not know")
+    return CONFIG_MAPPING[model_type](**values)
+
+
+def check_names(tree: list[list]) -> None:
+    """ValueError where two labels of the tree would be one, or a name could not be told from a full name."""
+    names = [genre for genre, _ in tree] + [name for _, below in tree for name in below]
+    wrong = next((name for name in names if not name.strip() or SEPARATOR in name), None)
+    if wrong is not None:
+        raise ValueError(f"label {wrong!r} is empty or has {SEPARATOR!r} in it")
+    for group in ([genre for genre, _ in tree], *(below for _, below in tree)):
+        twice = next((name for name in group if group.count(name) > 1), None)
+        if twice is not None:
+            raise ValueError(f"label {twice!r} stands twice in one place of the label tree")
 
 
 SubgenreConfig.register_for_auto_class()

@@ -78,7 +78,7 @@ def mean_by_place(vectors: torch.Tensor, place: torch.Tensor, places: int) -> to
 def to_rows(
     windows: torch.Tensor, row: torch.Tensor, visible: torch.Tensor, rows: int
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Windows (n, hidden) in the order of their rows → (rows, longest, hidden), and which places hold a visible one."""
+    """Windows (n, hidden) in the order of their rows → (rows, longest, hidden), and which places are visible."""
     counts = torch.bincount(row, minlength=rows)
     place = torch.arange(len(row), device=row.device) - (counts.cumsum(0) - counts)[row]
     longest = int(counts.max()) if rows else 0

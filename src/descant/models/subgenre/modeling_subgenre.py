@@ -1,4 +1,4 @@
-"""The subgenre classifier: a text encoder over windows of lyrics and captions, an audio embedding, labels in a tree."""
+"""The subgenre classifier: a text encoder over lyrics and captions, an audio embedding, labels in a tree."""
 
 from dataclasses import dataclass
 
@@ -24,6 +24,29 @@ class SubgenreOutput(ModelOutput):
     logits: torch.FloatTensor | None = None
 
 
+class SubgenreAudioProjection(nn.Module):
+    """The captioner's embedding, in the scale of the training tracks' embeddings, to the width of the others.
+
+    The scale lies in here, for this module is trained and saved whole beside LoRA's matrices.
+    """
+
+    def __init__(self, config: SubgenreConfig) -> None:
+        super().__init__()
+        self.mean = nn.Buffer(torch.zeros(config.audio_dim))
+        self.std = nn.Buffer(torch.ones(config.audio_dim))
+        self.output = nn.Linear(config.audio_dim, config.hidden_size)
+
+    @torch.no_grad()
+    def fit_scale(self, embeds: torch.Tensor) -> None:
+        """Take mean and spread of embeddings (tracks, audio_dim); what is the same in all of them is not blown up."""
+        self.mean.copy_(embeds.mean(dim=0))
+        std = embeds.std(dim=0, correction=0)
+        self.std.copy_(torch.where(std > 1e-6, std, 1.0))
+
+    def forward(self, embeds: torch.Tensor) -> torch.Tensor:
+        return self.output((embeds.to(self.mean.dtype) - self.mean) / self.std)
+
+
 class SubgenreForSequenceClassification(PreTrainedModel):
     """Genres and subgenres of tracks of which lyrics, captions and audio embedding are known, or some of them.
 
@@ -35,7 +58,7 @@ class SubgenreForSequenceClassification(PreTrainedModel):
     main_input_name = "modality_mask"
     input_modalities = ("text", "audio")
     # What LoRA adapts (a regular expression over module names), and what is trained whole beside it.
-    lora_target_modules = r"text_encoder\..*\.(query|key|value|q_lin|k_lin|v_lin|out_lin|q_proj|k_proj|v_proj|out_proj)"
+    lora_target_modules = r"text_encoder\..*\.(query|key|value|[qkv]_lin|out_lin|[qkv]_proj|out_proj)"
     lora_modules_to_save = ("text_scores", "text_projection", "audio_projection", "fusion")
 
     def __init__(self, config: SubgenreConfig) -> None:
@@ -47,11 +70,8 @@ class SubgenreForSequenceClassification(PreTrainedModel):
                 parameter.requires_grad_(False)
         self.text_scores = nn.Linear(config.text_config.hidden_size, 2)  # one for lyrics, one for captions
         self.text_projection = nn.Linear(config.text_config.hidden_size, width)
-        self.audio_projection = nn.Linear(config.audio_dim, width)
+        self.audio_projection = SubgenreAudioProjection(config)
         self.fusion = FUSIONS[config.fusion](config)
-        # The scale of the captioner's embeddings: see fit_audio_scale.
-        self.audio_mean = nn.Buffer(torch.zeros(config.audio_dim))
-        self.audio_std = nn.Buffer(torch.ones(config.audio_dim))
         self.register_buffer("parents", torch.tensor(config.parents, dtype=torch.long), persistent=False)
         self.post_init()
 
@@ -65,14 +85,16 @@ class SubgenreForSequenceClassification(PreTrainedModel):
             init.zeros_(module.bias)
         elif isinstance(module, SubgenreForSequenceClassification):
             init.copy_(module.parents, torch.tensor(module.config.parents, dtype=torch.long))
-            init.zeros_(module.audio_mean)
-            init.ones_(module.audio_std)
+        elif isinstance(module, SubgenreAudioProjection):
+            init.zeros_(module.mean)
+            init.ones_(module.std)
 
-    @torch.no_grad()
     def fit_audio_scale(self, audio_embeds: torch.Tensor) -> None:
-        """Take mean and spread of the training tracks' embeddings (tracks, audio_dim) as the scale of all others."""
-        self.audio_mean.copy_(audio_embeds.mean(dim=0))
-        self.audio_std.copy_(audio_embeds.std(dim=0, correction=0).clamp(min=1e-6))
+        """Take mean and spread of the training tracks' embeddings (tracks, audio_dim) as the scale of all others.
+
+        Called before training, and before LoRA is added.
+        """
+        self.audio_projection.fit_scale(audio_embeds)
 
     def forward(
         self,
@@ -92,16 +114,18 @@ class SubgenreForSequenceClassification(PreTrainedModel):
         text_input_ids, text_attention_mask: (windows, longest); text_row, text_kind: (windows,), in the order of rows.
         labels: (tracks, labels), 1 for each genre and subgenre of a track, 0 for the others.
         """
-        mask = self.hide_modalities(modality_mask) if self.training else modality_mask
+        mask = modality_mask.long()
+        if self.training:
+            mask = self.hide_modalities(mask)
         if audio_embeds is None:
-            audio_embeds = self.audio_mean.expand(len(mask), -1)
-        audio = self.audio_projection((audio_embeds - self.audio_mean) / self.audio_std)
+            audio_embeds = torch.zeros(len(mask), self.config.audio_dim, device=mask.device)
+        audio = self.audio_projection(audio_embeds)
         if text_input_ids is None:
             windows, text_row = audio.new_zeros(0, audio.shape[1]), mask.new_zeros(0)
             text_kind = text_row
         else:
             windows = self.encode_windows(text_input_ids, text_attention_mask, text_kind)
-        raw = self.fusion(windows, text_row, text_kind, audio, mask.to(audio.dtype))
+        raw = self.fusion(windows, text_row, text_kind, audio, mask.to(audio.dtype)).float()
         genre, given_genre = raw.split([len(self.config.genres), len(self.config.subgenres)], dim=1)
         logits = torch.cat([genre, join_logits(genre[:, self.parents], given_genre)], dim=1)
         loss = None if labels is None else hierarchical_loss(genre, given_genre, labels.to(raw.dtype), self.parents)
@@ -111,7 +135,7 @@ class SubgenreForSequenceClassification(PreTrainedModel):
     def encode_windows(self, ids: torch.Tensor, mask: torch.Tensor, kind: torch.Tensor) -> torch.Tensor:
         """Windows of tokens to vectors (windows, hidden): each a mean of its tokens, weighted by what they say."""
         if not torch.is_grad_enabled() and len(ids) > WINDOWS_AT_ONCE:
-            parts = zip(ids.split(WINDOWS_AT_ONCE), mask.split(WINDOWS_AT_ONCE), kind.split(WINDOWS_AT_ONCE), strict=True)
+            parts = zip(*(one.split(WINDOWS_AT_ONCE) for one in (ids, mask, kind)), strict=True)
             return torch.cat([self.encode_windows(*part) for part in parts])
         states = self.text_encoder(input_ids=ids, attention_mask=mask).last_hidden_state  # (windows, tokens, width)
         scores = self.text_scores(states).gather(2, kind[:, None, None].expand(-1, ids.shape[1], 1))
@@ -136,7 +160,7 @@ def hierarchical_loss(
 ) -> torch.Tensor:
     """Nats a track: binary cross entropy of every genre, and of the subgenres below the track's own genres.
 
-    By the chain rule this is the negative log likelihood of all labels, for a subgenre without its genre is impossible.
+    By the chain rule this is the negative log likelihood of all labels, for no subgenre is without its genre.
     """
     genres, subgenres = labels.split([genre.shape[1], given_genre.shape[1]], dim=1)
     of_genres = functional.binary_cross_entropy_with_logits(genre, genres, reduction="none").sum(dim=1)

@@ -36,18 +36,19 @@ class SubgenreProcessor(ProcessorMixin):
     ) -> BatchFeature:
         """Build the inputs of a batch of tracks, in which each track may lack any of the three.
 
-        lyrics: one text a track; captions: one text or a list of sentences a track; audio_embeds: (audio_dim,) a track.
-        A single text is a batch of one; a text without words counts as missing.
+        lyrics: one text a track; captions: one text or a list of sentences a track; audio_embeds: (audio_dim,) a
+        track. A single text is a batch of one; a text without words counts as missing.
 
         Returns `text_input_ids` and `text_attention_mask` (windows, longest window), `text_row` (windows,) the track
         and `text_kind` (windows,) 0 lyrics, 1 captions of each window; `audio_embeds` (tracks, audio_dim) and
         `modality_mask` (tracks, 3): whether lyrics, captions and audio are there. Without any text, the four text
         inputs are left out.
-        Raises ValueError where nothing is given or the numbers of tracks differ.
+        Raises ValueError where nothing is given, the numbers of tracks differ, or something is no text or no embedding
+        of the right width.
         """
         columns = [self._as_column(lyrics), self._as_column(captions), self._as_embeddings(audio_embeds)]
         sizes = {len(column) for column in columns if column is not None}
-        if len(sizes) != 1:
+        if len(sizes) != 1 or 0 in sizes:
             raise ValueError(
                 f"lyrics, captions and audio_embeds are for {sorted(sizes)} tracks: give as many of each"
                 if sizes else "neither lyrics, captions nor audio_embeds were given"
@@ -95,19 +96,28 @@ class SubgenreProcessor(ProcessorMixin):
     def _as_column(texts: Text | Sequence[Text | None] | None) -> list[Text | None] | None:
         if texts is None:
             return None
-        return [texts] if isinstance(texts, str) else list(texts)
+        texts = [texts] if isinstance(texts, str) else list(texts)
+        for text in texts:
+            parts = text if isinstance(text, Sequence) else [text]
+            if text is not None and not all(isinstance(part, str) for part in parts):
+                raise ValueError(f"{text!r} is neither a text nor a list of texts; give None where there is none")
+        return texts
 
     def _as_embeddings(self, embeds: Sequence | torch.Tensor | None) -> list[list[float] | None] | None:
         if embeds is None:
             return None
-        rows = [None if row is None else torch.as_tensor(row, dtype=torch.float32).tolist() for row in embeds]
-        wrong = next((row for row in rows if row is not None and len(row) != self.audio_dim), None)
-        if wrong is not None:
+        return [None if row is None else self._as_embedding(row) for row in embeds]
+
+    def _as_embedding(self, row: Sequence[float] | torch.Tensor) -> list[float]:
+        vector = torch.as_tensor(row, dtype=torch.float32)
+        if vector.shape != (self.audio_dim,):
             raise ValueError(
-                f"an audio embedding has {len(wrong)} numbers, the model needs {self.audio_dim}: "
-                "take them from the captioner that it was trained with"
+                f"an audio embedding has the shape {tuple(vector.shape)}, the model needs ({self.audio_dim},) a "
+                "track: take it from the captioner that it was trained with"
             )
-        return rows
+        if not vector.isfinite().all():
+            raise ValueError("an audio embedding holds NaN or infinite numbers")
+        return vector.tolist()
 
     def _pad(self, windows: list[tuple[int, int, list[int]]]) -> dict[str, list]:
         """The text inputs of windows (row, kind, tokens); none where there is no text at all."""

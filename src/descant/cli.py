@@ -7,9 +7,9 @@ import sys
 from collections.abc import Sequence
 
 import descant
-from descant.commands import ask, compare, convert, download, evaluate, features, push, score
+from descant.commands import ask, classify, compare, convert, download, evaluate, features, push, score
 
-COMMANDS = (download, features, ask, convert, evaluate, score, compare, push)
+COMMANDS = (download, features, ask, classify, convert, evaluate, score, compare, push)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

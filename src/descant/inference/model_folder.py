@@ -1,4 +1,4 @@
-"""Loads a model for answering, from a folder or the Hub, or says why it cannot answer."""
+"""Loads a model for answering or classifying, from a folder or the Hub, or says why it cannot."""
 
 import json
 from pathlib import Path
@@ -9,41 +9,49 @@ from descant.models.registration import MODELS
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, ProcessorMixin
 
-ANSWERING_TYPES = tuple(kind for kind, classes in MODELS.items() if "AutoModelForMultimodalLM" in classes)
+ANSWERING, CLASSIFYING = "AutoModelForMultimodalLM", "AutoModelForSequenceClassification"
+REFUSALS = {
+    ANSWERING: "cannot answer about music; descant asks",
+    CLASSIFYING: "gives music no labels; descant classifies with",
+}
 FILES = ("*.json", "*.safetensors", "*.txt")  # what loading reads; code is not needed where descant is installed
 
 
 class ModelFolderError(ValueError):
-    """The given model cannot answer questions; the message says why and what to give."""
+    """The given model cannot do what is asked of it; the message says why and what to give."""
 
 
-def find_model(source: str) -> Path:
+def find_model(source: str, auto: str = ANSWERING) -> Path:
     """The folder itself, or the local copy of a model on the Hub; raises ModelFolderError.
 
-    Needs no torch, so that a wrong name is told at once.
+    auto: the Auto class that is to load it. Needs no torch, so that a wrong name is told at once.
     """
     folder = Path(source) if Path(source).exists() else _download(source)
-    problem = _find_fault(folder)
+    problem = _find_fault(folder, auto)
     if problem:
         raise ModelFolderError(f"{source}: {problem}")
     return folder
 
 
-def load_model(folder: Path, precision: str = "fp32") -> tuple["PreTrainedModel", "ProcessorMixin"]:
+def load_model(
+    folder: Path, precision: str = "fp32", auto: str = ANSWERING
+) -> tuple["PreTrainedModel", "ProcessorMixin"]:
     """Loads the model, in eval mode, and its processor; fp32 gives the reference's answers.
 
-    precision: fp32 or bf16. Raises ModelFolderError for a folder that lacks a part or holds a damaged one.
+    precision: fp32 or bf16. auto: the Auto class that loads it. Raises ModelFolderError for a folder that lacks a part
+    or holds a damaged one.
     """
     import torch
+    import transformers
     from safetensors import SafetensorError
-    from transformers import AutoModelForMultimodalLM, AutoProcessor
 
     import descant  # noqa: F401  (makes the Auto classes know the model)
 
     try:
-        processor = AutoProcessor.from_pretrained(folder)
+        processor = transformers.AutoProcessor.from_pretrained(folder)
         dtype = {"fp32": torch.float32, "bf16": torch.bfloat16}[precision]
-        model, found = AutoModelForMultimodalLM.from_pretrained(folder, dtype=dtype, output_loading_info=True)
+        loader = getattr(transformers, auto)
+        model, found = loader.from_pretrained(folder, dtype=dtype, output_loading_info=True)
     except (OSError, ValueError, TypeError, KeyError, RuntimeError, SafetensorError) as error:
         raise ModelFolderError(f"{folder}: cannot be loaded: {str(error).strip().splitlines()[0]}") from error
     if found["missing_keys"]:  # transformers fills them with random numbers
@@ -64,7 +72,7 @@ def _download(source: str) -> Path:
         raise ModelFolderError(f"{source}: no such folder here, and not found on the Hub ({reason})") from error
 
 
-def _find_fault(folder: Path) -> str | None:
+def _find_fault(folder: Path, auto: str) -> str | None:
     if not folder.is_dir():
         return "is a file; a checkpoint of the reference becomes a model folder by `descant convert`"
     if not (folder / "config.json").is_file():
@@ -74,6 +82,5 @@ def _find_fault(folder: Path) -> str | None:
         kind = config["model_type"]
     except (ValueError, KeyError, TypeError):
         return "is not a model folder: its config.json names no model type"
-    if kind not in ANSWERING_TYPES:
-        return f"is a {kind} model, which cannot answer about music; descant asks {', '.join(ANSWERING_TYPES)} models"
-    return None
+    able = [name for name, classes in MODELS.items() if auto in classes]
+    return None if kind in able else f"is a {kind} model, which {REFUSALS[auto]} {', '.join(able)} models"

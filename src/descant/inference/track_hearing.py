@@ -30,11 +30,13 @@ class TrackHearing:
     """All that was heard in a track, or why nothing was: `error`, with `said` empty and no embedding.
 
     audio_embeds: (width,), the mean of the captioner's audio embeddings over their positions and all windows.
+    window_embeds: (windows, width), those of each window; None where the hearing comes from a cache.
     """
 
     track_id: str
     said: tuple[Said, ...] = ()
     audio_embeds: np.ndarray | None = None
+    window_embeds: np.ndarray | None = None
     error: str | None = None
 
     def sentences(self, questions: Sequence[str | None]) -> list[str]:
@@ -54,7 +56,8 @@ class _Unfinished:
 
     def finish(self) -> TrackHearing:
         said = tuple(self.said[place] for place in sorted(self.said))
-        return TrackHearing(self.track_id, said, torch.stack(self.embeds).mean(dim=0).numpy())
+        embeds = torch.stack(self.embeds)
+        return TrackHearing(self.track_id, said, embeds.mean(dim=0).numpy(), embeds.numpy())
 
 
 class TrackListener:

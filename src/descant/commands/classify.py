@@ -1,0 +1,112 @@
+"""`descant classify`: the genre and subgenres of recordings, and what each label rests on."""
+
+import argparse
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from descant.inference.classification import Classification
+    from descant.inference.classifying import Classifying
+
+EXAMPLES = """\
+examples:
+  descant classify outputs/subgenre song.mp3
+  descant classify outputs/subgenre song.mp3 --lyrics song_lyrics.txt --captioner outputs/mi_short_long
+  descant classify outputs/subgenre *.flac --json > labels.jsonl
+
+The captioner that the model was trained with hears each file in windows; lyrics are taken from song.lrc or song.txt
+beside song.mp3, else from its tags. Under each label stand the pieces without which its probability falls most: a
+passage of the lyrics, an answer of the captioner, a window of sound; the number is the fall in points. Lyrics are
+cleaned (encodings, HTML, time stamps); those that are empty, say "instrumental" or cannot be read count as missing,
+and the labels come from the rest. What was changed or is missing is named on stderr and under `notes`. Exit status:
+0 all classified, 1 some files skipped or not heard, 2 usage or refused, 130 interrupted.
+"""
+
+
+def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    """Adds the command to the parser of `descant`."""
+    parser = subparsers.add_parser(
+        "classify",
+        help="name the genre and subgenres of sound files",
+        description="Name the genre and subgenres of sound files, and what each label rests on.",
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("model", metavar="MODEL", help="a classifier's folder, or its id on the Hub")
+    parser.add_argument(
+        "audio", metavar="AUDIO", nargs="+", help="sound files: wav, flac, ogg, mp3; with PyAV also m4a and webm"
+    )
+    parser.add_argument("--lyrics", metavar="FILE", type=Path, help="a .txt or .lrc with the lyrics of the one AUDIO")
+    parser.add_argument("--captioner", metavar="MODEL", help="hears in place of the captioner that the model names")
+    parser.add_argument("--json", action="store_true", help="print one JSON object a file, with all labels' scores")
+    parser.set_defaults(func=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Classifies, and returns the exit status."""
+    from descant.inference.model_folder import CLASSIFYING, find_model
+
+    try:
+        find_model(args.model, CLASSIFYING)  # before the seconds that importing torch takes
+        if args.captioner:
+            find_model(args.captioner)
+        if args.lyrics:
+            _check_lyrics(args)
+        return _classify(args)
+    except ValueError as error:
+        print(f"descant classify: {error}", file=sys.stderr)
+        return 2
+
+
+def _check_lyrics(args: argparse.Namespace) -> None:
+    from descant.data.tracks.lyrics_files import read_lyrics_file
+
+    if len(args.audio) > 1:
+        raise ValueError(f"--lyrics are those of one AUDIO, and {len(args.audio)} are given: put each beside its own")
+    read_lyrics_file(args.lyrics)
+
+
+def _classify(args: argparse.Namespace) -> int:
+    import transformers
+
+    from descant.inference.answers import in_order
+    from descant.inference.classifier import TrackClassifier
+    from descant.inference.classifying import Classifying, load_captioner
+    from descant.inference.listener import Recording
+    from descant.threads import use_all_cores
+
+    transformers.logging.set_verbosity_error()
+    transformers.logging.disable_progress_bar()
+    use_all_cores()
+    classifier = TrackClassifier.load(args.model)
+    listener, note = load_captioner(classifier, args.captioner)
+    if note:
+        print(f"descant classify: {note}", file=sys.stderr)
+    recordings = [Recording(Path(audio), audio) for audio in args.audio]
+    classifying = Classifying(classifier, recordings, listener, lyrics=args.lyrics, note=note)
+    skipped = 0
+    for found in in_order(_show_progress(classifying)):
+        _show(found, args.json, note)
+        skipped += found.error is not None
+    unheard = listener is None and classifier.model.config.captioner is not None
+    return 1 if skipped or unheard else 0
+
+
+def _show_progress(classifying: "Classifying") -> "Iterable[tuple[int, Classification]]":
+    from tqdm import tqdm
+
+    total = len(classifying.recordings)
+    return tqdm(classifying, desc="classifying", unit=" files", total=total, disable=None, leave=False)
+
+
+def _show(found: "Classification", as_json: bool, told: str | None) -> None:
+    """Prints a result, and on stderr its notes but the one that was told before."""
+    from tqdm import tqdm
+
+    for problem in [found.error] if found.error else [note for note in found.notes if note != told]:
+        tqdm.write(f"descant classify: {found.audio}: {problem}", file=sys.stderr)
+    if as_json or found.error is None:
+        tqdm.write(found.to_json() if as_json else found.to_text(), file=sys.stdout)
+        sys.stdout.flush()

@@ -19,6 +19,15 @@ MARK = "<!-- Written by descant from the files beside it. Remove this line to ke
 # Left by peft and by Trainer; neither says anything of this model.
 STUBS = ("# Model Card for Model ID", "generated automatically according to the information the Trainer")
 TASK = "audio-text-to-text"
+TAGS = ["music", "music-captioning", "music-question-answering", "audio", "descant"]
+TEMPLATE = "model_card.md.jinja"
+# What is different for the processors of other kinds of models: template, task, tags.
+OTHER_KINDS = {
+    "SubgenreProcessor": (
+        "subgenre_card.md.jinja", "audio-classification",
+        ["music", "music-genre-classification", "subgenre", "lyrics", "audio", "descant"],
+    ),
+}  # fmt: skip
 HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 VERSIONS = ("descant", "torch", "transformers", "accelerate", "datasets", "peft")
 
@@ -81,7 +90,8 @@ def compose_card(facts: ModelFacts, repo_id: str, licence: str | None) -> str:
 
 def render_card(facts: ModelFacts, repo_id: str, licence: str) -> str:
     """YAML metadata and Markdown."""
-    text = files("descant.publish").joinpath("model_card.md.jinja").read_text(encoding="utf-8")
+    template, _, _ = describe_kind(facts)
+    text = files("descant.publish").joinpath(template).read_text(encoding="utf-8")
     environment = jinja2.Environment(trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined)
     environment.filters["cell"] = lambda value: str(_public(value)).replace("|", "\\|").replace("\n", " ")
     body = environment.from_string(text).render(
@@ -91,25 +101,34 @@ def render_card(facts: ModelFacts, repo_id: str, licence: str) -> str:
     return f"---\n{build_metadata(facts, repo_id, licence).to_yaml()}\n---\n{body}\n"
 
 
+def describe_kind(facts: ModelFacts) -> tuple[str, str, list[str]]:
+    """The template of its card, its task on the Hub and its tags."""
+    return OTHER_KINDS.get(facts.processor_class, (TEMPLATE, TASK, TAGS))
+
+
 def build_metadata(facts: ModelFacts, repo_id: str, licence: str) -> ModelCardData:
     """What the Hub reads: licence, task, library, base model, datasets, results."""
     base = facts.base_model if facts.base_model and _is_hub_id(facts.base_model) else None
     datasets = sorted({entry["id"] for entry in facts.datasets or [] if _is_hub_id(entry["id"])})
     results = list(_eval_results(facts))
+    _, task, tags = describe_kind(facts)
     return ModelCardData(
         language="en", license=licence, library_name="peft" if facts.is_adapter else "transformers",
-        pipeline_tag=TASK, base_model=base, datasets=datasets or None,
-        tags=["music", "music-captioning", "music-question-answering", "audio", "descant"],
+        pipeline_tag=task, base_model=base, datasets=datasets or None,
+        tags=tags,
         model_name=repo_id.split("/")[-1] if results else None, eval_results=results or None,
     )  # fmt: skip
 
 
 def _eval_results(facts: ModelFacts) -> Iterator[EvalResult]:
+    _, task, _ = describe_kind(facts)
     for scores in facts.scores:
+        if scores.get("baseline"):  # another system's, for comparison in the text
+            continue
         dataset = scores.get("dataset") or "unspecified"
         for name in scores.get("intervals", {}):
             yield EvalResult(
-                task_type=TASK, dataset_type=dataset, dataset_name=dataset, dataset_config=scores.get("config"),
+                task_type=task, dataset_type=dataset, dataset_name=dataset, dataset_config=scores.get("config"),
                 dataset_split=scores.get("split"), dataset_args={"items": scores["n"]}, metric_type=name,
                 metric_value=round(scores[name], 4), metric_name=f"{name} ({scores['protocol']} protocol)",
             )  # fmt: skip

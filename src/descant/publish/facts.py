@@ -22,15 +22,18 @@ class PublishError(ValueError):
 
 @dataclass(frozen=True)
 class ModelFacts:
-    """Everything a card can state. What the folder does not say stays empty, and the card leaves it out."""
+    """Everything a card can state. What the folder does not say stays empty, and the card leaves it out.
+
+    `sampling_rate` and `window_s` are None of a model that does not hear by itself; `config` is its whole config.json.
+    """
 
     folder: Path
     is_adapter: bool
     pipeline: str | None
     processor_class: str
     parameters: int
-    sampling_rate: int
-    window_s: float
+    sampling_rate: int | None
+    window_s: float | None
     base_model: str | None
     datasets: list[dict[str, Any]] | None
     recipe: str | None
@@ -42,6 +45,7 @@ class ModelFacts:
     versions: dict[str, str] = field(default_factory=dict)
     scores: list[dict[str, Any]] = field(default_factory=list)
     listening: dict[str, dict[str, Any]] = field(default_factory=dict)
+    config: dict[str, Any] = field(default_factory=dict)
 
 
 def read_facts(folder: str | Path, base_model: str | None = None) -> ModelFacts:
@@ -65,14 +69,15 @@ def read_facts(folder: str | Path, base_model: str | None = None) -> ModelFacts:
     processor = read_json(folder / "processor_config.json")
     if not processor:
         raise PublishError(f"{folder} holds no processor_config.json: save the processor beside the model")
+    extractor = processor.get("feature_extractor", {})
     return ModelFacts(
         folder=folder,
         is_adapter=bool(adapter),
         pipeline=next(iter(read_json(folder / "config.json").get("custom_pipelines", {})), None),
         processor_class=processor["processor_class"],
         parameters=parameters,
-        sampling_rate=processor["feature_extractor"]["sampling_rate"],
-        window_s=processor["feature_extractor"]["window_s"],
+        sampling_rate=extractor.get("sampling_rate"),
+        window_s=extractor.get("window_s"),
         base_model=next((name for name in named if name), None),
         datasets=read_json(folder / DATA_FILE) or None,
         recipe=run.get("recipe"),
@@ -84,6 +89,7 @@ def read_facts(folder: str | Path, base_model: str | None = None) -> ModelFacts:
         versions=told.get("versions", {}),
         scores=[scores] if isinstance(scores, dict) and scores else list(scores),
         listening=read_json(folder / LISTENING_FILE),
+        config=read_json(folder / "config.json"),
     )
 
 

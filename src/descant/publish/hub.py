@@ -12,7 +12,7 @@ from huggingface_hub.errors import HfHubHTTPError, HFValidationError, Repository
 
 from descant.publish.card import compose_card
 from descant.publish.code import PUBLISHED, Content, collect_files
-from descant.publish.facts import PublishError, read_facts
+from descant.publish.facts import ModelFacts, PublishError, read_facts
 
 log = logging.getLogger(__name__)
 
@@ -44,6 +44,7 @@ def publish_folder(
     """
     api = api or HfApi()
     facts = read_facts(folder, base_model)
+    require_public_captioner(facts)
     compose_card(facts, repo_id, licence)  # refuses a wrong licence before anything reaches the Hub
     repo = check_push(repo_id, private=private, api=api)
     files = collect_files(facts, compose_card(facts, repo, licence))
@@ -53,6 +54,16 @@ def publish_folder(
         return api.create_commit(repo, operations, commit_message=message or f"Publish {Path(folder).name}").commit_url
 
     return _patiently(commit, api, repo)
+
+
+def require_public_captioner(facts: ModelFacts) -> None:
+    """Raises PublishError where a classifier's captioner is a folder of this machine, which nobody else has."""
+    captioner = facts.config.get("captioner")
+    if captioner and Path(captioner).exists():
+        raise PublishError(
+            f"the classifier hears with {captioner}, a folder of this machine: push that first and write its id as "
+            f"`captioner` into {facts.folder / 'config.json'}"
+        )
 
 
 def check_push(repo_id: str, *, private: bool = False, api: HfApi | None = None) -> str:

@@ -6,6 +6,7 @@ accelerate shards over GPUs only: on the processor its state is told that FSDP2 
 import os
 import sys
 from pathlib import Path
+from typing import Any
 
 import torch
 from accelerate.state import AcceleratorState, PartialState
@@ -20,7 +21,9 @@ STEPS = 4
 
 
 class ShardedTrainer(FullySharded, TinyTrainer):
-    pass
+    def compute_loss(self, model: torch.nn.Module, inputs: dict[str, Any], *args: Any, **options: Any) -> Any:
+        """The loss without logits, which reads the head's weight beside the layers that are sharded."""
+        return super().compute_loss(model, {**inputs, "label_smoothing": 0.1}, *args, **options)
 
 
 class RandomClips(RandomTokens):
@@ -70,7 +73,8 @@ def main() -> None:
     kinds = {type(parameter).__name__ for parameter in trainer.model.parameters()}
     local = sum(parameter.to_local().numel() for parameter in trainer.model.parameters())
     total = sum(parameter.numel() for parameter in trainer.model.parameters())
-    print(f"RANK {trainer.args.process_index} {type(trainer.model).__name__} {kinds} {local / total:.3f} of all here")
+    line = f"RANK {trainer.args.process_index} {type(trainer.model).__name__} {kinds} {local / total:.3f} of all here"
+    print(line + "\n", end="", flush=True)  # in one piece: the other rank writes to the same pipe
     torch.distributed.destroy_process_group()
 
 

@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from typing import Any
 
 import torch
+from torch import nn
 from transformers import Seq2SeqTrainer
 from transformers.trainer_callback import PrinterCallback, ProgressCallback
 
@@ -33,6 +34,10 @@ class DescantTrainer(FiniteLoss, AtomicSaving, FullySharded, Seq2SeqTrainer):
             args.eval_strategy = "no"
         loss = smoothed_cross_entropy(args.label_smoothing_factor)
         super().__init__(compute_loss_func=loss, eval_dataset=validation and validation.rows, **kwargs)
+        self._set_signature_columns_if_needed()
+        self.model_smooths = "label_smoothing" in self._signature_columns
+        if self.model_smooths:
+            self.compute_loss_func = self.label_smoother = None
         for callback in (ProgressCallback, PrinterCallback):
             self.remove_callback(callback)
         self.add_callback(ProgressBar(self))
@@ -51,6 +56,12 @@ class DescantTrainer(FiniteLoss, AtomicSaving, FullySharded, Seq2SeqTrainer):
             scale_learning_rate(optimizer, encoder.conv_stack.parameters(), audio)
             scale_learning_rate(optimizer, encoder.conv1.parameters(), audio * first)
         return optimizer
+
+    def compute_loss(self, model: nn.Module, inputs: dict[str, Any], *args: Any, **options: Any) -> Any:
+        """The model's own smoothed loss where its `forward` takes `label_smoothing`: such a model keeps no logits."""
+        if self.model_smooths:
+            inputs = {**inputs, "label_smoothing": self.args.label_smoothing_factor}
+        return super().compute_loss(model, inputs, *args, **options)
 
     def describe_rows(self, rows: list[int]) -> str:
         """The clips of a batch, for the message of a loss that is not finite."""

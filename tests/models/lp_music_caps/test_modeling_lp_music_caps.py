@@ -85,6 +85,17 @@ def test_padding_before_the_prompt_is_moved_to_the_end(
     assert torch.equal(left[:, :length], right[:, :length])
 
 
+def test_loss_without_logits_is_that_of_the_logits(
+    model: LPMusicCapsForConditionalGeneration, inputs: dict[str, torch.Tensor], labels: torch.Tensor
+) -> None:
+    outputs = model(**inputs, labels=labels, label_smoothing=0.1)
+    expected = LabelSmoother(0.1)(model(**inputs, labels=labels), labels)
+    assert outputs.logits is None
+    torch.testing.assert_close(outputs.loss, expected, atol=1e-6, rtol=0)
+    halved = model(**inputs, labels=labels, label_smoothing=0.1, num_items_in_batch=2 * labels.ne(-100).sum()).loss
+    torch.testing.assert_close(2 * halved, expected, atol=1e-6, rtol=0)
+
+
 def test_clip_index_runs_the_convolutions_once_a_clip(
     model: LPMusicCapsForConditionalGeneration, inputs: dict[str, torch.Tensor]
 ) -> None:

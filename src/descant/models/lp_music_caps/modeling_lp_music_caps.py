@@ -13,6 +13,7 @@ from transformers.utils import can_return_tuple
 
 from .configuration_lp_music_caps import LPMusicCapsConfig, default_generation_config
 from .generation_lp_music_caps import LPMusicCapsGenerationMixin
+from .loss_lp_music_caps import linear_cross_entropy
 
 
 def build_sinusoids(length: int, channels: int, max_timescale: float = 10000.0) -> torch.Tensor:
@@ -154,6 +155,7 @@ class LPMusicCapsForConditionalGeneration(LPMusicCapsGenerationMixin, BartForCon
         past_key_values: Cache | None = None,
         use_cache: bool | None = None,
         num_items_in_batch: torch.Tensor | int | None = None,
+        label_smoothing: float | None = None,
         **kwargs,
     ) -> Seq2SeqLMOutput:
         """Predict the next token at every position of the answer.
@@ -166,6 +168,8 @@ class LPMusicCapsForConditionalGeneration(LPMusicCapsGenerationMixin, BartForCon
         cache: the decoder's; past_key_values is its name up to transformers 5.23.
         num_items_in_batch: target tokens of the whole batch, over processes and accumulated steps; the loss is the
             summed cross entropy over it, or the mean over this call's tokens without it.
+        label_smoothing: with labels; the loss, smoothed so (or not, with 0), is all that is returned: training needs
+            no logits, and those of a batch take more memory than the model.
         """
         if encoder_outputs is None:
             encoder_outputs, attention_mask = self.encode(
@@ -176,19 +180,36 @@ class LPMusicCapsForConditionalGeneration(LPMusicCapsGenerationMixin, BartForCon
                 raise ValueError("pass labels or decoder_input_ids, or call generate")
             decoder_input_ids = self.prepare_decoder_input_ids_from_labels(labels)
         caches = {"cache": cache, "past_key_values": past_key_values}
-        outputs = super().forward(
-            encoder_outputs=encoder_outputs,
-            attention_mask=attention_mask,
-            decoder_input_ids=decoder_input_ids,
-            decoder_attention_mask=decoder_attention_mask,
-            use_cache=False if labels is not None else use_cache,
-            return_dict=True,
-            **{name: value for name, value in caches.items() if value is not None},  # each version has its own name
+        kwargs |= {name: value for name, value in caches.items() if value is not None}  # each version has its own name
+        decoding = {
+            "encoder_outputs": encoder_outputs,
+            "attention_mask": attention_mask,
+            "decoder_input_ids": decoder_input_ids,
+            "decoder_attention_mask": decoder_attention_mask,
+            "use_cache": False if labels is not None else use_cache,
+            "return_dict": True,
             **kwargs,
-        )
+        }
+        if label_smoothing is not None:
+            hidden_states = self.model(**decoding).last_hidden_state
+            return Seq2SeqLMOutput(self.smoothed_loss(hidden_states, labels, label_smoothing, num_items_in_batch))
+        outputs = super().forward(**decoding)
         if labels is not None:
             outputs["loss"] = self.compute_loss(outputs.logits, labels, num_items_in_batch)
         return outputs
+
+    def smoothed_loss(
+        self,
+        hidden_states: torch.Tensor,
+        labels: torch.Tensor,
+        smoothing: float,
+        num_items_in_batch: torch.Tensor | int | None = None,
+    ) -> torch.Tensor:
+        """Label-smoothed cross entropy of the decoder's states (batch, answer, d_model), without their logits."""
+        loss = linear_cross_entropy(
+            hidden_states.flatten(0, 1), self.lm_head.weight, self.final_logits_bias, labels.flatten(), smoothing
+        )
+        return loss / (labels.ne(-100).sum() if num_items_in_batch is None else num_items_in_batch)
 
     @staticmethod
     def compute_loss(

@@ -5,7 +5,7 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from descant.training.curriculum import CurriculumSampler, plan_stages
+from descant.training.curriculum import LIKE_LENGTH, CurriculumSampler, plan_stages
 from descant.training.recipe import Stage
 
 STAGES = (Stage("short", 25), Stage("long", 75))
@@ -23,8 +23,9 @@ def test_epochs_are_shared_out_in_the_recipe_s_proportion():
     assert [(stage.name, stage.epochs) for stage in make_sampler().stages] == [("short", 1), ("long", 3)]
 
 
-def test_every_row_is_seen_once_in_each_epoch_of_its_stage():
-    counts = Counter(make_sampler())
+@pytest.mark.parametrize("rows_per_clip", [1, 3])
+def test_every_row_is_seen_once_in_each_epoch_of_its_stage(rows_per_clip):
+    counts = Counter(make_sampler(rows_per_clip))
     assert set(counts.values()) == {1}
     assert {epoch for _, epoch in counts} == {0, 1, 2, 3}
     assert {row for row, epoch in counts if epoch == 0} == set(range(30))
@@ -36,9 +37,10 @@ def test_short_rows_come_before_long_ones():
     assert max(order[:26]) < 30 <= min(order[34:])
 
 
-def test_the_same_seed_gives_the_same_order_and_another_seed_another():
-    assert list(make_sampler()) == list(make_sampler())
-    assert list(make_sampler()) != list(make_sampler(seed=1))
+@pytest.mark.parametrize("rows_per_clip", [1, 3])
+def test_the_same_seed_gives_the_same_order_and_another_seed_another(rows_per_clip):
+    assert list(make_sampler(rows_per_clip)) == list(make_sampler(rows_per_clip))
+    assert list(make_sampler(rows_per_clip)) != list(make_sampler(rows_per_clip, seed=1))
 
 
 def test_batches_hold_rows_of_like_length():
@@ -51,10 +53,38 @@ def test_batches_hold_rows_of_like_length():
     assert abs(np.corrcoef(np.arange(500), batches.mean(axis=1))[0, 1]) < 0.2  # not sorted over the run
 
 
-def test_rows_of_a_clip_stay_together_when_asked():
-    order = [row for row, epoch in make_sampler(rows_per_clip=4, batch_size=20) if epoch == 3]
-    clips = np.repeat(np.arange(10), 4)[np.array(order) - 30]
-    assert (np.diff(clips) != 0).sum() <= 12
+def uneven_sampler(rows_per_clip: int) -> tuple[CurriculumSampler, np.ndarray, np.ndarray]:
+    """Of each of 400 clips five short and six long rows, in batches of 32."""
+    lengths = np.random.default_rng(0).integers([8] * 5 + [90] * 6, [20] * 5 + [129] * 6, (400, 11)).ravel()
+    clips = np.repeat(np.arange(400), 11)
+    plan = plan_stages([Stage("all", 1)], {"all": np.arange(4400)}, num_epochs=1)
+    return CurriculumSampler(plan, clips, lengths, batch_size=32, rows_per_clip=rows_per_clip), clips, lengths
+
+
+def batches_of(values: np.ndarray, sampler: CurriculumSampler) -> np.ndarray:
+    return values[[row for row, _ in sampler]][: len(values) // 32 * 32].reshape(-1, 32)
+
+
+def test_rows_of_a_clip_stay_together_when_asked_and_batches_still_hold_like_lengths():
+    clips_a_batch, padded = {}, {}
+    for rows_per_clip in (1, 3):
+        sampler, clips, lengths = uneven_sampler(rows_per_clip)
+        assert len(set(sampler)) == 4400
+        clips_a_batch[rows_per_clip] = np.mean([len(set(batch)) for batch in batches_of(clips, sampler)])
+        batches = batches_of(lengths, sampler)
+        padded[rows_per_clip] = (batches.max(axis=1) * 32).sum() / batches.sum()
+    assert clips_a_batch[3] < 17 < 28 < clips_a_batch[1]
+    assert padded[3] < 1.07  # 1.8 in a random order
+
+
+def test_rows_that_stay_together_are_of_one_clip_and_like_length():
+    sampler, clips, lengths = uneven_sampler(rows_per_clip=3)
+    rows = np.arange(4400)[np.lexsort((lengths, clips))]
+    blocks = np.split(rows, sampler._block_starts(rows))
+    assert max(len(block) for block in blocks) == 3
+    for block in blocks:
+        assert len(set(clips[block])) == 1
+        assert np.ptp(lengths[block]) <= LIKE_LENGTH
 
 
 def test_place_in_the_run_is_named_by_stage_and_epoch():

@@ -2,11 +2,25 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from torch.utils.data import Sampler
 
 from descant.training.recipe import Stage
+
+# Tokens by which rows that stay together may differ. At bart-base size, padding an answer by 23 tokens costs as much
+# as encoding the audio of one clip.
+LIKE_LENGTH = 12
+
+
+class Place(NamedTuple):
+    """A row in its epoch, with the number of its block (rows of one clip that stay together) and longest row there."""
+
+    longest: int
+    block: int
+    row: int
+    epoch: int
 
 
 @dataclass(frozen=True)
@@ -82,8 +96,8 @@ class CurriculumSampler(Sampler[tuple[int, int]]):
     """Yields `(row, epoch)` over all stages, every row once an epoch, the same for the same seed.
 
     The whole run is one pass, so that one schedule spans stages of different sizes and a resumed run skips to its
-    place. Within stretches of up to 50 batches, rows of like length share a batch; with `rows_per_clip` above 1, rows
-    of one clip do instead, so that its audio is encoded once for all of them.
+    place. Within stretches of up to 50 batches, rows of like length share a batch. With `rows_per_clip` above 1, up to
+    as many rows of one clip stay together where they are of like length too: its audio is encoded once for them.
     """
 
     def __init__(
@@ -113,16 +127,17 @@ class CurriculumSampler(Sampler[tuple[int, int]]):
         raise AssertionError("a curriculum has at least one stage")
 
     def __iter__(self) -> Iterator[tuple[int, int]]:
-        pending: list[tuple[int, int]] = []
+        pending: list[Place] = []
         for number, (block, epoch) in enumerate(self._blocks()):
-            pending += [(int(row), epoch) for row in block]
+            longest = int(self.lengths[block].max())
+            pending += [Place(longest, number, int(row), epoch) for row in block]
             if len(pending) >= self.stretch:
                 whole = len(pending) // self.batch_size * self.batch_size
                 yield from self._grouped(pending[:whole], number)
                 pending = pending[whole:]
         whole = len(pending) // self.batch_size * self.batch_size
         yield from self._grouped(pending[:whole], 0)
-        yield from pending[whole:]
+        yield from ((place.row, place.epoch) for place in pending[whole:])
 
     def _blocks(self) -> Iterator[tuple[np.ndarray, int]]:
         """Rows of one clip, at most `rows_per_clip` at a time, in the seeded order of each epoch."""
@@ -137,19 +152,24 @@ class CurriculumSampler(Sampler[tuple[int, int]]):
         rows = stage.epoch_rows(random)
         if self.rows_per_clip == 1:
             return list(rows[:, None])
-        rows = rows[np.argsort(self.clips[rows], kind="stable")]
-        by_clip = np.split(rows, np.flatnonzero(np.diff(self.clips[rows])) + 1)
-        blocks = [
-            clip_rows[start : start + self.rows_per_clip]
-            for clip_rows in by_clip
-            for start in range(0, len(clip_rows), self.rows_per_clip)
-        ]
+        rows = rows[np.lexsort((self.lengths[rows], self.clips[rows]))]
+        blocks = np.split(rows, self._block_starts(rows))
         return [blocks[index] for index in random.permutation(len(blocks))]
 
-    def _grouped(self, items: list[tuple[int, int]], number: int) -> Iterator[tuple[int, int]]:
-        """One stretch of whole batches: rows sorted by length (clips kept together instead), batches shuffled."""
-        if self.rows_per_clip == 1:
-            items = sorted(items, key=lambda item: self.lengths[item[0]])
-        starts = np.arange(0, len(items), self.batch_size)
+    def _block_starts(self, rows: np.ndarray) -> list[int]:
+        """Where in `rows`, sorted by clip and length, the next block starts: as many rows of one clip as may be."""
+        starts, first = [], 0
+        for place in range(1, len(rows)):
+            same_clip = self.clips[rows[place]] == self.clips[rows[first]]
+            alike = self.lengths[rows[place]] - self.lengths[rows[first]] <= LIKE_LENGTH
+            if not (same_clip and alike and place - first < self.rows_per_clip):
+                starts.append(place)
+                first = place
+        return starts
+
+    def _grouped(self, places: list[Place], number: int) -> Iterator[tuple[int, int]]:
+        """One stretch of whole batches: blocks sorted by their longest row, batches shuffled."""
+        places = sorted(places, key=lambda place: (place.longest, place.block))
+        starts = np.arange(0, len(places), self.batch_size)
         for start in np.random.default_rng([self.seed, 1, number]).permutation(starts):
-            yield from items[start : start + self.batch_size]
+            yield from ((place.row, place.epoch) for place in places[start : start + self.batch_size])

@@ -2,6 +2,7 @@
 
 import pytest
 
+from descant.training import arguments
 from descant.training.arguments import parse_settings
 from descant.training.recipe import Recipe, Stage
 
@@ -34,6 +35,7 @@ def test_demo_picks_the_corpus_and_a_small_model():
     [
         ([], "--dataset FOLDER|FILE.csv|HUB_ID, or --demo"),
         (["--demo", "--learnin_rate", "1"], "unknown argument '--learnin_rate'; did you mean 'learning_rate'"),
+        (["--demo", "--report_to", "tensorbored"], "--report_to tensorbored: unknown; choose trackio, tensorboard,"),
         (["--demo", "--config", "missing.yaml"], "missing.yaml: cannot be read"),
     ],
 )
@@ -42,6 +44,14 @@ def test_refusals_name_the_fault_and_end_with_status_2(argv, message, capsys):
         parse_settings(RECIPE, argv)
     assert ended.value.code == 2
     assert message in capsys.readouterr().err
+
+
+def test_a_tracker_that_is_not_installed_is_refused_before_anything_else(capsys, monkeypatch):
+    monkeypatch.setattr(arguments, "get_available_reporting_integrations", lambda: ["tensorboard"])
+    assert parse_settings(RECIPE, ["--demo", "--report_to", "tensorboard"]).report_to == ["tensorboard"]
+    with pytest.raises(SystemExit):
+        parse_settings(RECIPE, ["--demo", "--report_to", "wandb"])
+    assert "--report_to wandb: not installed; run `pip install wandb`" in capsys.readouterr().err
 
 
 def test_an_unknown_yaml_key_is_refused(tmp_path, capsys):

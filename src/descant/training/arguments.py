@@ -9,6 +9,8 @@ from typing import Any, Protocol, TypeVar
 
 import yaml
 from transformers import HfArgumentParser, Seq2SeqTrainingArguments
+from transformers.integrations import get_available_reporting_integrations
+from transformers.integrations.integration_utils import INTEGRATION_TO_CALLBACK
 
 Settings = TypeVar("Settings")
 
@@ -102,6 +104,7 @@ def parse_settings(
     settings.dataloader_pin_memory &= settings.device.type == "cuda"
     if settings.dataset is None:
         parser.error("no data given: pass --dataset FOLDER|FILE.csv|HUB_ID, or --demo for the embedded corpus")
+    _refuse_missing_trackers(parser, settings.report_to)
     return settings
 
 
@@ -122,6 +125,15 @@ def _refuse_unknown_flags(parser: argparse.ArgumentParser, arguments: Sequence[s
     _, unknown = parser.parse_known_args(list(arguments))
     if unknown:
         parser.error(f"unknown argument {unknown[0]!r}{_suggestion(unknown[0].lstrip('-'), kind)}")
+
+
+def _refuse_missing_trackers(parser: argparse.ArgumentParser, trackers: Sequence[str]) -> None:
+    installed = get_available_reporting_integrations()
+    for name in trackers:
+        if name not in INTEGRATION_TO_CALLBACK:
+            parser.error(f"--report_to {name}: unknown; choose trackio, tensorboard, wandb or none")
+        if name not in installed:
+            parser.error(f"--report_to {name}: not installed; run `pip install {name}`, or pass --report_to none")
 
 
 def _suggestion(key: str, kind: type) -> str:

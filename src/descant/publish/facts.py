@@ -58,39 +58,51 @@ def read_facts(folder: str | Path, base_model: str | None = None) -> ModelFacts:
         PublishError: no weights or no processor in it, or a record that is not JSON.
     """
     folder = Path(folder)
-    parameters = count_parameters(folder)
-    adapter = read_json(folder / "adapter_config.json")
-    run, told = read_json(folder / RUN_FILE), read_json(folder / FACTS_FILE)
-    run = run or told.get("run", {})
-    stages = run.get("stages", [])
-    settings = {name: value for name, value in run.items() if name not in ("recipe", "stages")}
-    named = (base_model, adapter.get("base_model_name_or_path"), told.get("base_model"), settings.get("init_from"))
-    scores = read_json(folder / SCORES_FILE)
-    processor = read_json(folder / "processor_config.json")
-    if not processor:
-        raise PublishError(f"{folder} holds no processor_config.json: save the processor beside the model")
-    extractor = processor.get("feature_extractor", {})
+    adapter, told = read_json(folder / "adapter_config.json"), read_json(folder / FACTS_FILE)
+    run = read_json(folder / RUN_FILE) or told.get("run", {})
+    named = (base_model, adapter.get("base_model_name_or_path"), told.get("base_model"), run.get("init_from"))
     return ModelFacts(
         folder=folder,
         is_adapter=bool(adapter),
         pipeline=next(iter(read_json(folder / "config.json").get("custom_pipelines", {})), None),
-        processor_class=processor["processor_class"],
-        parameters=parameters,
-        sampling_rate=extractor.get("sampling_rate"),
-        window_s=extractor.get("window_s"),
+        parameters=count_parameters(folder),
         base_model=next((name for name in named if name), None),
         datasets=read_json(folder / DATA_FILE) or None,
-        recipe=run.get("recipe"),
-        stages=stages,
-        settings={name: value for name, value in settings.items() if value is not None},
         licence=told.get("licence"),
         hardware=told.get("hardware"),
         hours=told.get("hours"),
         versions=told.get("versions", {}),
-        scores=[scores] if isinstance(scores, dict) and scores else list(scores),
+        scores=_read_scores(folder),
         listening=read_json(folder / LISTENING_FILE),
         config=read_json(folder / "config.json"),
+        **_read_processor(folder),
+        **_split_run(run),
     )
+
+
+def _read_processor(folder: Path) -> dict[str, Any]:
+    processor = read_json(folder / "processor_config.json")
+    if not processor:
+        raise PublishError(f"{folder} holds no processor_config.json: save the processor beside the model")
+    extractor = processor.get("feature_extractor", {})
+    return {
+        "processor_class": processor["processor_class"],
+        "sampling_rate": extractor.get("sampling_rate"),
+        "window_s": extractor.get("window_s"),
+    }
+
+
+def _split_run(run: Mapping[str, Any]) -> dict[str, Any]:
+    """The recipe and its stages apart from the settings that were given."""
+    apart = ("recipe", "stages")
+    settings = {name: value for name, value in run.items() if name not in apart and value is not None}
+    return {"recipe": run.get("recipe"), "stages": run.get("stages", []), "settings": settings}
+
+
+def _read_scores(folder: Path) -> list[dict[str, Any]]:
+    """One set of scores, or several."""
+    scores = read_json(folder / SCORES_FILE)
+    return [scores] if isinstance(scores, dict) and scores else list(scores)
 
 
 def count_parameters(folder: Path) -> int:

@@ -1,0 +1,64 @@
+"""What is printed before a run starts."""
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+
+from descant.data.annotations import Row
+from descant.data.sources import Corpus
+from descant.training.curriculum import CurriculumSampler, StagePlan
+from descant.training.plan import describe_plan, print_plan
+from descant.training.recipe import Recipe, Stage
+
+RECIPE = Recipe("mi_short_long", (Stage("short", 1), Stage("long", 2)))
+
+
+def settings(**changes) -> SimpleNamespace:
+    values = {
+        "process_index": 0, "init_from": None, "max_steps": 1500, "world_size": 2, "per_device_train_batch_size": 8,
+        "gradient_accumulation_steps": 4, "bf16": False, "fp16": False, "device": torch.device("cpu"),
+        "learning_rate": 1e-4, "output_dir": "outputs/some", "save_steps": 500,
+    }  # fmt: skip
+    return SimpleNamespace(**{**values, **changes})
+
+
+def describe(**changes) -> str:
+    rows = {
+        split: [Row(f"{split}{number}", None, "a song", None, "own", 0, 10) for number in (0, 1, 1)]
+        for split in ("train", "test")
+    }
+    corpus = Corpus("own/songs", "main", "cc-by-4.0", {"short": rows, "long": rows})
+    stages = [StagePlan("short", np.arange(1000), 1), StagePlan("long", np.arange(2000), 2)]
+    curriculum = CurriculumSampler(stages, np.arange(2000), np.ones(2000), batch_size=8)
+    model = torch.nn.Linear(30, 100)
+    model.bias.requires_grad_(False)
+    return "\n".join(describe_plan(RECIPE, settings(**changes), corpus, curriculum, model))
+
+
+def test_data_stages_steps_and_batch_are_told():
+    plan = describe()
+    assert "mi_short_long: Linear, 3,000 trainable parameters, from random weights" in plan
+    assert "own/songs (cc-by-4.0): 2 test clips, 2 train clips" in plan
+    assert "1 epochs of 1,000 short rows, then 2 epochs of 2,000 long rows" in plan
+    assert "1,500 of 64 rows (2 processes x 8 x 4 accumulated)" in plan
+    assert "fp32 on cpu, learning rate 0.0001" in plan
+    assert "outputs/some (checkpoint every 500 steps)" in plan
+
+
+@pytest.mark.parametrize(("changes", "told"), [({"bf16": True}, "bf16 on cpu"), ({"fp16": True}, "fp16 on cpu")])
+def test_precision_is_that_of_the_settings(changes, told):
+    assert told in describe(**changes)
+
+
+def test_a_start_is_named():
+    assert "from lab/captioner" in describe(init_from="lab/captioner")
+
+
+def test_only_the_first_process_prints(capsys, monkeypatch):
+    monkeypatch.setattr("descant.training.plan.describe_plan", lambda *_: ["the plan"])
+    print_plan(RECIPE, settings(process_index=1), None, None, None)
+    assert capsys.readouterr().err == ""
+    print_plan(RECIPE, settings(), None, None, None)
+    assert capsys.readouterr().err == "the plan\n"

@@ -1,16 +1,20 @@
 """The systems that bench_generate.py compares, and what they are asked."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch.nn.utils.rnn import pad_sequence
 from train_generate_model import LONG, SHORT, Writer
+from transformers.modeling_outputs import BaseModelOutput
 
 from descant.models.lp_music_caps import LPMusicCapsFeatureExtractor, LPMusicCapsForConditionalGeneration
+from descant.models.lp_music_caps.beam_search_lp_music_caps import BeamSearch
 from descant.models.lp_music_caps.fast_decoder_lp_music_caps import FastDecoder
+from descant.models.lp_music_caps.fast_encoder_lp_music_caps import FastEncoder
 from descant.models.lp_music_caps.generation_lp_music_caps import strip_padding
 
 Question = tuple[int, list[int]]  # clip, prompt ids
@@ -100,28 +104,51 @@ def time_answers(system: OneByOne | Batches | Descant, load: Load, rows: list[in
     return (time.perf_counter() - start) / len(rows), answers
 
 
-def count_work(model: LPMusicCapsForConditionalGeneration, run: Callable[[], object]) -> float:
-    """The multiplications and additions, in GFLOP, of the matrix products that `run` has descant do."""
+@contextmanager
+def counted_work(model: LPMusicCapsForConditionalGeneration) -> Iterator[list[float]]:
+    """Gives a list whose entry is, at the end, the GFLOP of the matrix products that descant has done meanwhile."""
     work = [0.0]
-    step = FastDecoder.step
+    step, encode = FastDecoder.step, FastEncoder.__call__
 
     def counting_step(decoder: FastDecoder, cache, tokens: torch.Tensor, positions: torch.Tensor) -> torch.Tensor:
-        work[0] += tokens.numel() * decoder_work(model)
+        work[0] += tokens.numel() * decoder_work(model) / 1e9
         return step(decoder, cache, tokens, positions)
 
-    hooks = [
-        model.audio_encoder.register_forward_hook(lambda _, args, __: work.append(len(args[0]) * conv_work(model))),
-        model.model.encoder.register_forward_hook(
-            lambda _, __, ___, out: work.append(out[0].shape[0] * out[0].shape[1] * encoder_work(model)),
-            with_kwargs=True,
-        ),
-    ]
-    FastDecoder.step = counting_step
-    run()
-    FastDecoder.step = step
-    for hook in hooks:
+    def counting_encode(encoder: FastEncoder, inputs_embeds: torch.Tensor, **kwargs) -> BaseModelOutput:
+        work[0] += inputs_embeds.shape[0] * inputs_embeds.shape[1] * encoder_work(model) / 1e9
+        return encode(encoder, inputs_embeds, **kwargs)
+
+    def count_convolutions(module: torch.nn.Module, args: tuple[torch.Tensor], output: torch.Tensor) -> None:
+        work[0] += len(args[0]) * conv_work(model) / 1e9
+
+    hook = model.audio_encoder.register_forward_hook(count_convolutions)
+    FastDecoder.step, FastEncoder.__call__ = counting_step, counting_encode
+    try:
+        yield work
+    finally:
+        FastDecoder.step, FastEncoder.__call__ = step, encode
         hook.remove()
-    return sum(work) / 1e9
+
+
+def closest_race(model: LPMusicCapsForConditionalGeneration, batch: dict[str, torch.Tensor], settings: dict) -> float:
+    """The smallest difference between neighbours among the scores that compete for a beam, in all steps of a search.
+
+    Two roundings may put such neighbours in different orders.
+    """
+    gaps = []
+    candidates = BeamSearch._best_candidates
+
+    def watch(search: BeamSearch, log_probs: torch.Tensor, active: int) -> tuple[torch.Tensor, ...]:
+        found = candidates(search, log_probs, active)
+        gaps.append(-found[0][0, : search.beams + 1].diff().max().item())
+        return found
+
+    BeamSearch._best_candidates = watch
+    try:
+        model.generate(**batch, **settings)
+    finally:
+        BeamSearch._best_candidates = candidates
+    return min(gaps)
 
 
 def decoder_work(model: LPMusicCapsForConditionalGeneration) -> float:

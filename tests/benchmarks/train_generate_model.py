@@ -115,7 +115,8 @@ def train(
 def embed_clips(model: LPMusicCapsForConditionalGeneration, count: int) -> torch.Tensor:
     """The demo corpus's first clips as the untrained convolutions hear them."""
     with torch.no_grad():
-        return model.get_audio_features(read_mels(count).to(model.device))
+        files = sorted((demo_dir() / "audio").iterdir())[:count]
+        return model.get_audio_features(extract_mels([load_audio(file) for file in files]).to(model.device))
 
 
 def make_processor(vocab_size: int) -> LPMusicCapsProcessor:
@@ -125,11 +126,10 @@ def make_processor(vocab_size: int) -> LPMusicCapsProcessor:
     return LPMusicCapsProcessor(LPMusicCapsFeatureExtractor(), BartTokenizer(vocab=vocab, merges=[]))
 
 
-def read_mels(count: int) -> torch.Tensor:
-    """Log-mels (count, 128, 1001) of the demo corpus's first clips."""
-    files = sorted((demo_dir() / "audio").iterdir())[:count]
-    extractor = LPMusicCapsFeatureExtractor()
-    return torch.stack([torch.from_numpy(extractor.extract_mel(load_audio(file)[:160_000])) for file in files])
+def extract_mels(waveforms: list[np.ndarray]) -> torch.Tensor:
+    """Log-mels (clips, 128, 1001)."""
+    waveforms = [waveform[:160_000] for waveform in waveforms]
+    return LPMusicCapsFeatureExtractor()(waveforms, sampling_rate=16_000, return_tensors="pt")["input_features"]
 
 
 def make_batch(writer: Writer, lengths: list[int], embeds: torch.Tensor) -> dict[str, torch.Tensor]:

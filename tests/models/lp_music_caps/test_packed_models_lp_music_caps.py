@@ -11,7 +11,7 @@ from torch import nn
 
 from descant.models.lp_music_caps import LPMusicCapsForConditionalGeneration
 from descant.models.lp_music_caps.generation_settings_lp_music_caps import NotCovered
-from descant.models.lp_music_caps.packed_models_lp_music_caps import packed_decoder
+from descant.models.lp_music_caps.packed_models_lp_music_caps import packed_model
 
 
 @pytest.fixture
@@ -30,6 +30,10 @@ def write_through_data(model: nn.Module) -> None:
     model.model.decoder.layers[1].fc1.weight.data += 0.1
 
 
+def write_to_the_encoder_through_data(model: nn.Module) -> None:
+    model.model.encoder.layers[0].self_attn.out_proj.bias.data += 0.1
+
+
 def replace_weight(model: nn.Module) -> None:
     layer = model.model.decoder.layers[0].encoder_attn.v_proj
     layer.weight = nn.Parameter(layer.weight.detach() * 1.5, requires_grad=False)
@@ -39,22 +43,30 @@ def load_other_weights(model: nn.Module) -> None:
     model.load_state_dict({name: weight * 0.9 for name, weight in model.state_dict().items()})
 
 
-@pytest.mark.parametrize("change", [step_of_an_optimizer, write_through_data, replace_weight, load_other_weights])
+@pytest.mark.parametrize("change",
+    [
+        step_of_an_optimizer,
+        write_through_data,
+        write_to_the_encoder_through_data,
+        replace_weight,
+        load_other_weights,
+    ],
+)
 def test_changed_weights_are_packed_anew(own: LPMusicCapsForConditionalGeneration, taught, change) -> None:
-    before = packed_decoder(own)
-    assert packed_decoder(own) is before
+    before = packed_model(own)
+    assert packed_model(own) is before
     change(own)
-    assert packed_decoder(own) is not before
+    assert packed_model(own) is not before
     batch = taught.ask(8, seed=7000)
     assert torch.equal(own.generate(**batch, max_length=20), own.generate(**batch, max_length=20, fast=False))
 
 
 def test_a_model_can_still_be_copied_and_freed(own: LPMusicCapsForConditionalGeneration) -> None:
-    packed_decoder(own)
+    packed_model(own)
     gone = weakref.ref(copy.deepcopy(own))
     gc.collect()
     assert gone() is None
-    packed = weakref.ref(packed_decoder(own))
+    packed = weakref.ref(packed_model(own))
     del own
     # pytest holds the fixture's value; what matters is that the entry holds the decoder's only reference.
     assert packed() is not None
@@ -70,6 +82,10 @@ def make_half(model: nn.Module) -> None:
 
 def leave_on_the_meta_device(model: nn.Module) -> None:
     model.model.decoder.layers[1].fc2.to("meta")
+
+
+def wrap_a_layer_of_the_encoder(model: nn.Module) -> None:
+    model.model.encoder.layers[1].fc1 = nn.Sequential(model.model.encoder.layers[1].fc1)
 
 
 def wrap_a_layer(model: nn.Module) -> None:
@@ -91,9 +107,9 @@ def wrap_a_layer(model: nn.Module) -> None:
 def test_a_model_that_cannot_be_packed_is_refused_by_name(own, change, reason: str) -> None:
     change(own)
     with pytest.raises(NotCovered, match=reason):
-        packed_decoder(own)
+        packed_model(own)
 
 
 def test_autocast_is_left_to_transformers(own: LPMusicCapsForConditionalGeneration) -> None:
     with torch.autocast("cpu", torch.bfloat16), pytest.raises(NotCovered, match="autocast"):
-        packed_decoder(own)
+        packed_model(own)

@@ -12,9 +12,10 @@ from transformers.utils import logging
 
 from .answer_engine_lp_music_caps import Answer, AnswerEngine
 from .fast_decoder_lp_music_caps import FastDecoder
+from .fast_encoder_lp_music_caps import FastEncoder
 from .generation_settings_lp_music_caps import AnswerSettings, NotCovered, read_settings
-from .packed_models_lp_music_caps import packed_decoder
-from .precision_tiers_lp_music_caps import lower_precision
+from .packed_models_lp_music_caps import packed_model
+from .precision_tiers_lp_music_caps import check_tier, lower_precision
 from .question_stream_lp_music_caps import Pair, QuestionStream
 
 logger = logging.get_logger(__name__)
@@ -50,33 +51,22 @@ class LPMusicCapsGenerationMixin:
         """Answer each row of a batch: inputs are those of `forward`, settings those of transformers' `generate`.
 
         inputs: another name for input_features. labels: ignored, so that a training batch can be passed on.
-        fast: use this folder's search, which gives the tokens of transformers' own in less time; where it does not
-            cover a setting, transformers' own runs, with a line in the log. False: transformers' own in any case.
+        fast: by this folder's search, with the tokens of transformers' own in less time; False: by transformers' own.
         tier: "bf16" and "int8" are faster, and some of their tokens differ from those of "fp32".
         vocabulary: the token ids that answers may have, which is faster the fewer there are; all of them without it.
-        Settings that are not given come from `self.generation_config`.
         """
+        choice = fast, tier, vocabulary
+        settings, encoder, decoder = self._prepare_search(*choice, generation_config, kwargs)
         if encoder_outputs is None:
-            features = inputs if inputs is not None else input_features
+            clips = input_features if inputs is None else inputs
             with lower_precision(tier):
                 encoder_outputs, attention_mask = self.encode(
-                    features, prompt_input_ids, prompt_attention_mask, clip_index, audio_embeds
+                    clips, prompt_input_ids, prompt_attention_mask, clip_index, audio_embeds, encoder
                 )
         states = encoder_outputs[0].to(self.dtype)
-        if attention_mask is None:
-            attention_mask = torch.ones(states.shape[:2], dtype=torch.long, device=states.device)
-        try:
-            settings, decoder = self._prepare_search(fast, tier, vocabulary, generation_config, kwargs)
+        if settings is not None and can_stream(streamer, settings, len(states), *choice):
             return answer_batch(decoder, settings, states, attention_mask, streamer)
-        except NotCovered as reason:
-            explain(reason, fast, tier, vocabulary)
-        return super().generate(
-            generation_config=generation_config,
-            encoder_outputs=BaseModelOutput(last_hidden_state=states),  # a new one: its tensors are expanded in place
-            attention_mask=attention_mask,
-            streamer=streamer,
-            **kwargs,
-        )
+        return self._generate_plainly(states, attention_mask, streamer, generation_config, kwargs)
 
     @torch.no_grad()
     def answer_many(
@@ -96,14 +86,11 @@ class LPMusicCapsGenerationMixin:
         probability), in the order in which answers are done. Pairs with the same key are about the same clip.
         batch_size: questions in flight; twice as many pairs are read ahead. Everything else: as for `generate`.
         """
-        stream = iter(QuestionStream(self, pairs, ahead=2 * batch_size, tier=tier))
-        try:
-            search, decoder = self._prepare_search(fast, tier, vocabulary, generation_config, settings)
-        except NotCovered as reason:
-            explain(reason, fast, tier, vocabulary)
+        search, encoder, decoder = self._prepare_search(fast, tier, vocabulary, generation_config, settings)
+        stream = iter(QuestionStream(self, pairs, 2 * batch_size, tier, encoder))
+        if search is None:
             yield from self._answer_plainly(stream, batch_size, generation_config, settings)
-            return
-        if search.do_sample:  # a draw takes its numbers for a whole batch, so nobody joins or leaves in between
+        elif search.do_sample:  # a draw takes its numbers for a whole batch, so nobody joins or leaves in between
             while batch := list(islice(stream, batch_size)):
                 yield from AnswerEngine(decoder, search, len(batch)).run(iter(batch))
         else:
@@ -116,14 +103,39 @@ class LPMusicCapsGenerationMixin:
         vocabulary: Sequence[int] | None,
         generation_config: GenerationConfig | None,
         arguments: dict,
-    ) -> tuple[AnswerSettings, FastDecoder]:
-        """Read the settings and pack the weights; raises NotCovered where the fast search is not to run."""
-        if not fast:
-            raise NotCovered("fast=False")
-        settings = read_settings(self, generation_config, arguments)
-        if vocabulary is not None:
-            vocabulary = sorted(settings.named_tokens.union(vocabulary))
-        return settings, packed_decoder(self, tier, vocabulary)
+    ) -> tuple[AnswerSettings, FastEncoder, FastDecoder] | tuple[None, None, None]:
+        """Read the settings and pack the weights, or say why transformers' loop is to run, and return nothing."""
+        check_tier(tier)
+        try:
+            if not fast:
+                raise NotCovered("fast=False")
+            settings = read_settings(self, generation_config, arguments)
+            if vocabulary is not None:
+                vocabulary = sorted(settings.named_tokens.union(vocabulary))
+            packed = packed_model(self, tier, vocabulary)
+        except NotCovered as reason:
+            explain(reason, fast, tier, vocabulary)
+            return None, None, None
+        return settings, packed.encoder, packed.decoder
+
+    def _generate_plainly(
+        self,
+        states: torch.Tensor,
+        attention_mask: torch.Tensor | None,
+        streamer: BaseStreamer | None,
+        generation_config: GenerationConfig | None,
+        settings: dict,
+    ) -> torch.Tensor:
+        """Answer a batch of encoded questions through transformers' own loop."""
+        if attention_mask is None:
+            attention_mask = torch.ones(states.shape[:2], dtype=torch.long, device=states.device)
+        return super().generate(
+            generation_config=generation_config,
+            encoder_outputs=BaseModelOutput(last_hidden_state=states),  # a new one: its tensors are expanded in place
+            attention_mask=attention_mask,
+            streamer=streamer,
+            **settings,
+        )
 
     def _answer_plainly(
         self,
@@ -153,12 +165,12 @@ def answer_batch(
     decoder: FastDecoder,
     settings: AnswerSettings,
     states: torch.Tensor,
-    attention_mask: torch.Tensor,
+    attention_mask: torch.Tensor | None,
     streamer: BaseStreamer | None,
 ) -> torch.Tensor:
     """Answer all rows of encoder states (batch, length, d_model); returns tokens (batch, longest answer)."""
-    if streamer is not None and (len(states) > 1 or settings.num_beams > 1):
-        raise NotCovered("streaming more than one hypothesis")
+    if attention_mask is None:
+        attention_mask = torch.ones(states.shape[:2], dtype=torch.long, device=states.device)
     rows_at_once = max(160, FULL_SPEED // states.shape[2])
     slots = len(states) if settings.do_sample else min(len(states), max(1, rows_at_once // settings.num_beams))
     engine = AnswerEngine(decoder, settings, slots, on_token=None if streamer is None else streamer.put)
@@ -170,6 +182,21 @@ def answer_batch(
         streamer.end()
     ordered = [answers[row] for row in range(len(states))]
     return pad_sequence(ordered, batch_first=True, padding_value=settings.pad_token_id)
+
+
+def can_stream(
+    streamer: BaseStreamer | None,
+    settings: AnswerSettings,
+    rows: int,
+    fast: bool,
+    tier: str,
+    vocabulary: Sequence[int] | None,
+) -> bool:
+    """Tell whether the fast search can feed the streamer, if there is one: with one hypothesis at a time."""
+    if streamer is None or (rows == 1 and settings.num_beams == 1):
+        return True
+    explain(NotCovered("streaming more than one hypothesis"), fast, tier, vocabulary)
+    return False
 
 
 def explain(reason: NotCovered, fast: bool, tier: str, vocabulary: Sequence[int] | None) -> None:

@@ -12,6 +12,7 @@ from transformers.modeling_outputs import BaseModelOutput, Seq2SeqLMOutput
 from transformers.utils import can_return_tuple
 
 from .configuration_lp_music_caps import LPMusicCapsConfig, default_generation_config
+from .fast_encoder_lp_music_caps import FastEncoder
 from .generation_lp_music_caps import LPMusicCapsGenerationMixin
 from .loss_lp_music_caps import linear_cross_entropy
 
@@ -123,9 +124,13 @@ class LPMusicCapsForConditionalGeneration(LPMusicCapsGenerationMixin, BartForCon
         prompt_attention_mask: torch.Tensor | None = None,
         clip_index: torch.Tensor | None = None,
         audio_embeds: torch.Tensor | None = None,
+        encoder: FastEncoder | None = None,
         **kwargs,
     ) -> tuple[BaseModelOutput, torch.Tensor]:
-        """Encode questions and clips; returns the encoder's output and the mask (batch, length) of its positions."""
+        """Encode questions and clips; returns the encoder's output and the mask (batch, length) of its positions.
+
+        encoder: the model's own without it.
+        """
         if (input_features is None) == (audio_embeds is None):
             raise ValueError("pass either input_features or audio_embeds (from get_audio_features)")
         if audio_embeds is None:
@@ -136,7 +141,8 @@ class LPMusicCapsForConditionalGeneration(LPMusicCapsGenerationMixin, BartForCon
             raise ValueError(
                 f"question and audio take {embeds.shape[1]} positions, the model has {limit}: shorten the question"
             )
-        return self.model.encoder(inputs_embeds=embeds, attention_mask=mask, return_dict=True, **kwargs), mask
+        encoder = encoder or self.model.encoder
+        return encoder(inputs_embeds=embeds, attention_mask=mask, return_dict=True, **kwargs), mask
 
     @can_return_tuple
     def forward(

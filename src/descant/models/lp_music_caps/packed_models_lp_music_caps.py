@@ -1,39 +1,51 @@
-"""Keeps each model's packed decoder, and packs anew when its weights have changed."""
+"""Keeps each model's packed weights, and packs anew when its own have changed."""
 
 import weakref
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import nn
 from transformers import BartForConditionalGeneration
 
 from .fast_decoder_lp_music_caps import FastDecoder
+from .fast_encoder_lp_music_caps import FastEncoder
 from .generation_settings_lp_music_caps import NotCovered
 
+
+@dataclass(frozen=True)
+class PackedModel:
+    """What answers questions fast."""
+
+    encoder: FastEncoder
+    decoder: FastDecoder
+
+
 # Beside the models, not in them: packed weights can neither be copied nor saved.
-_decoders: "weakref.WeakKeyDictionary[nn.Module, tuple[tuple, FastDecoder]]" = weakref.WeakKeyDictionary()
+_packed: "weakref.WeakKeyDictionary[nn.Module, tuple[tuple, PackedModel]]" = weakref.WeakKeyDictionary()
 
 
-def packed_decoder(
+def packed_model(
     model: BartForConditionalGeneration, tier: str = "fp32", vocabulary: Sequence[int] | None = None
-) -> FastDecoder:
-    """The packed decoder of a model, from memory if it is the last one packed and the weights are still the same.
+) -> PackedModel:
+    """The packed weights of a model, from memory if they are the last ones packed and the model's are the same still.
 
     vocabulary: the token ids, in order, that answers may have. Raises NotCovered where the model is not one that can
     be packed.
     """
     check_packable(model)
     marks = tier, None if vocabulary is None else tuple(vocabulary), fingerprint(model)
-    known, decoder = _decoders.get(model, (None, None))
+    known, packed = _packed.get(model, (None, None))
     if known != marks:
         decoder = FastDecoder(model, tier, None if vocabulary is None else torch.tensor(vocabulary))
-        _decoders[model] = marks, decoder
-    return decoder
+        packed = PackedModel(FastEncoder(model, tier), decoder)
+        _packed[model] = marks, packed
+    return packed
 
 
 def check_packable(model: BartForConditionalGeneration) -> None:
     """Raise NotCovered unless this is a plain float32 model on a CPU, ready to answer."""
-    parts = [*model.model.decoder.layers.modules(), model.lm_head]
+    parts = [*model.model.encoder.layers.modules(), *model.model.decoder.layers.modules(), model.lm_head]
     devices = {weight.device.type for part in parts for weight in part.parameters(recurse=False)}
     changed = [type(part).__name__ for part in parts if isinstance(part, nn.Linear) and type(part) is not nn.Linear]
     reasons = {
@@ -55,7 +67,8 @@ def fingerprint(model: BartForConditionalGeneration) -> tuple:
 
     An optimizer raises a tensor's version, but code that writes through `.data` does not: hence some values as well.
     """
-    weights = [*model.model.decoder.layers.parameters(), model.lm_head.weight, model.final_logits_bias]
-    values = [weight.detach().flatten()[:: max(1, weight.numel() // 64)].double().sum() for weight in weights]
+    layers = [*model.model.encoder.layers.parameters(), *model.model.decoder.layers.parameters()]
+    weights = [*layers, model.lm_head.weight, model.final_logits_bias]
+    values = [weight.detach().flatten()[:: max(1, weight.numel() // 16)] for weight in weights]
     places = tuple((weight.data_ptr(), 0 if weight.is_inference() else weight._version) for weight in weights)
-    return places, tuple(torch.stack(values).tolist())
+    return places, torch.cat(values).numpy().tobytes()

@@ -23,9 +23,13 @@ class Bfloat16Linear:
 
 
 class Int8Linear:
-    """Weights in 8 bits, with a scale for each output; rows are rounded as they come, with one scale for all."""
+    """Weights in 8 bits, with a scale for each output; rows are rounded as they come, with one scale for all.
+
+    Rows take 7 bits on a processor without VNNI: its products are added in pairs of 16 bits, and of 8 they overflow.
+    """
 
     def __init__(self, weights: Sequence[torch.Tensor], biases: Sequence[torch.Tensor]) -> None:
+        self.zero = 128 if torch.cpu._is_vnni_supported() else 64  # the kernels want unsigned rows: this stands for 0
         weight = torch.cat([part.detach() for part in weights])
         self.bias = torch.cat([part.detach() for part in biases])
         self.scales = (weight.abs().amax(dim=1) / 127).clamp(min=1e-12)
@@ -34,11 +38,11 @@ class Int8Linear:
         self.weight = torch.ops.onednn.qlinear_prepack(rounded, None)
 
     def __call__(self, rows: torch.Tensor, activation: str = "none") -> torch.Tensor:
-        scale = max(float(rows.abs().amax()) / 127, 1e-12)
-        rounded = (rows / scale).round_().add_(128).to(torch.uint8)  # the kernels want unsigned rows: 128 stands for 0
+        scale = max(float(rows.abs().amax()) / (self.zero - 1), 1e-12)
+        rounded = (rows / scale).round_().add_(self.zero).to(torch.uint8)
         weight = (self.weight, self.scales, self.zeros, self.bias)
         result = torch.ops.onednn.qlinear_pointwise(
-            rounded, scale, 128, *weight, 1.0, 0, torch.float32, "none", [], ""
+            rounded, scale, self.zero, *weight, 1.0, 0, torch.float32, "none", [], ""
         )
         return gelu(result) if activation == "gelu" else result
 
@@ -53,11 +57,27 @@ TIERS: dict[str, type[PackedLinear] | type[Bfloat16Linear] | type[Int8Linear]] =
 }
 
 
-def lower_precision(tier: str) -> torch.autocast:
-    """The context in which a tier encodes: bfloat16 products, but for fp32. Raises ValueError for an unknown tier."""
+def has_bfloat16() -> bool:
+    """Whether this processor multiplies bfloat16 numbers, or packs weights for it."""
+    return torch.ops.mkldnn._is_mkldnn_bf16_supported()
+
+
+def check_tier(tier: str) -> None:
+    """Raise ValueError for a tier that does not exist, or not on this processor."""
     if tier not in TIERS:
         raise ValueError(f"there is no tier {tier!r}: choose one of {', '.join(TIERS)}")
-    return torch.autocast("cpu", torch.bfloat16, enabled=tier != "fp32")
+    if tier == "bf16" and not has_bfloat16():
+        raise ValueError("tier 'bf16' needs a processor with AVX-512 or AVX-NE-CONVERT: choose 'int8' or 'fp32'")
+
+
+def encoding_tier(tier: str) -> str:
+    """The precision in which a tier encodes: bfloat16 below fp32, where the processor has it."""
+    return "bf16" if tier != "fp32" and has_bfloat16() else "fp32"
+
+
+def lower_precision(tier: str) -> torch.autocast:
+    """The context in which a tier encodes."""
+    return torch.autocast("cpu", torch.bfloat16, enabled=encoding_tier(tier) == "bf16")
 
 
 def pack(tier: str, *layers: nn.Linear) -> PackedLinear | Bfloat16Linear | Int8Linear:

@@ -9,6 +9,7 @@ import torch
 from torch.nn.utils.rnn import pad_sequence
 from transformers import PreTrainedModel
 
+from .fast_encoder_lp_music_caps import FastEncoder
 from .precision_tiers_lp_music_caps import lower_precision
 
 Pair = tuple[Hashable, torch.Tensor | np.ndarray, list[int] | None]  # clip key, input_features, prompt ids
@@ -20,9 +21,17 @@ CLIPS_KEPT = 256  # embedded clips remembered, at 100 KB each
 class QuestionStream:
     """Iterates over (position in the stream, encoder states (length, d_model)); reads `ahead` pairs at a time."""
 
-    def __init__(self, model: PreTrainedModel, pairs: Iterable[Pair], ahead: int, tier: str = "fp32") -> None:
+    def __init__(
+        self,
+        model: PreTrainedModel,
+        pairs: Iterable[Pair],
+        ahead: int,
+        tier: str = "fp32",
+        encoder: FastEncoder | None = None,
+    ) -> None:
         self.model = model
         self.tier = tier
+        self.encoder = encoder  # the model's own without it
         self.pairs = enumerate(pairs)
         self.ahead = ahead
         self.clips: OrderedDict[Hashable, torch.Tensor] = OrderedDict()
@@ -42,6 +51,7 @@ class QuestionStream:
                 audio_embeds=self._embed([pair for _, pair in group]),
                 prompt_input_ids=pad_sequence(prompts, batch_first=True).to(device),
                 prompt_attention_mask=pad_sequence(masks, batch_first=True).to(device),
+                encoder=self.encoder,
             )
         lengths = mask.sum(dim=1).tolist()
         hidden = outputs.last_hidden_state.to(self.model.dtype)

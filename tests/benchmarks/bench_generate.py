@@ -76,7 +76,7 @@ def measure(
     baseline: int,
     **settings,
 ) -> dict:
-    """All figures."""
+    """All figures; those of each load are printed as soon as they are there."""
     loads = make_loads(waveforms, extract_mels(waveforms), 5, model.config.vocab_size)
     descant = Descant(model, **settings)
     descant.answer(loads[0], list(range(min(32, len(loads[0].questions)))))  # packs the weights
@@ -86,6 +86,7 @@ def measure(
     for load in loads:
         figures = compare(systems, model, load, turns, sample, baseline, settings)
         result[load.name] = {"batch_size": batch_size} | figures
+        report_load(load.name, result[load.name])
     result["one_question"] = {load.name: one_question(model, load, settings) for load in loads[:2]}
     result["tiers"] = compare_tiers(model, loads[2], baseline, settings)
     return result | {"memory_all_gb": memory()}
@@ -222,11 +223,9 @@ def memory() -> float:
 
 
 def report(result: dict) -> None:
-    """Print a table for people and one line of JSON for machines."""
+    """Print what is not about one load, and one line of JSON for machines."""
     memory = f"peak memory {result['memory_descant_gb']:.2f} GB (descant alone, with weights)"
     print(f"{result['threads']} threads; {memory}")
-    for load in ("short", "long", "mixed"):
-        report_load(load, result[load])
     for name, tier in result["tiers"].items():
         print(
             f"tier {name}: {tier['seconds']:.3f} s a question (mixed); as in fp32: "

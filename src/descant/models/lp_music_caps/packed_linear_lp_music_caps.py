@@ -14,7 +14,7 @@ class PackedLinear:
     """
 
     def __init__(self, weights: Sequence[torch.Tensor], biases: Sequence[torch.Tensor]) -> None:
-        weight = torch.cat([weight.detach() for weight in weights])
+        weight = weights[0].detach() if len(weights) == 1 else torch.cat([weight.detach() for weight in weights])
         self.bias = torch.cat([bias.detach() for bias in biases])
         self.weight = torch.ops.mkldnn._reorder_linear_weight(weight)
 

@@ -35,13 +35,13 @@ def test_code_that_is_nowhere_is_named(model_folder):
 
 
 def test_pickles_checkpoints_and_the_runs_own_file_stay_at_home(model_folder):
-    names = collect_files(read_facts(model_folder), "card").keys()
+    names = collect_files(read_facts(model_folder), "card", "tester/model").keys()
     assert {"model.safetensors", "config.json", "generation_config.json", "training_data.json", "README.md"} <= names
     assert not [name for name in names if name.endswith((".bin", ".pt")) or "/" in name or name == "run.json"]
 
 
 def test_adapter_of_a_base_on_this_machine_is_refused_until_the_base_has_an_id(adapter_folder):
     with pytest.raises(PublishError, match="publish that first and give its id with --base-model"):
-        collect_files(read_facts(adapter_folder), "card")
-    files = collect_files(read_facts(adapter_folder, "tester/base"), "card")
+        collect_files(read_facts(adapter_folder), "card", "tester/model")
+    files = collect_files(read_facts(adapter_folder, "tester/base"), "card", "tester/model")
     assert json.loads(files["adapter_config.json"])["base_model_name_or_path"] == "tester/base"

@@ -5,10 +5,12 @@ import json
 from pathlib import Path
 
 import pytest
+import torch
 import yaml
 from accelerate.commands.config.config_args import load_config_from_file
 from tiny import save_tiny_model
-from transformers import AutoModelForSeq2SeqLM, AutoProcessor
+from tiny_mert_lm import save_parts
+from transformers import AutoModelForMultimodalLM, AutoModelForSeq2SeqLM, AutoProcessor
 
 from descant.training import Recipe
 from descant.training.arguments import parse_settings
@@ -52,6 +54,33 @@ def test_recipe_trains_saves_and_records_what_it_trained_on(path, workplace):
     log = [json.loads(line) for line in (output / "training_log.jsonl").read_text().splitlines()]
     assert any("loss" in line for line in log) and any("eval_loss" in line for line in log)
     assert (output / "loss.png").stat().st_size > 1000
+
+
+def test_the_two_stages_of_mert_lm_follow_each_other(tmp_path):
+    parts = save_parts(tmp_path / "parts")
+    joined = ["--audio_encoder", parts[0], "--text_model", parts[1], "--pooling", "mean"]
+    starts = {"mert_lm_captions": joined, "mert_lm_instruct": ["--init_from", str(tmp_path / "mert_lm_captions")]}
+    for name, start in starts.items():
+        recipe = load_recipe(ROOT / "recipes" / f"{name}.py")
+        settings = parse_settings(
+            recipe,
+            ["--demo", *start, "--features", str(tmp_path / "features"), "--max_clips", "4", "--max_steps", "2",
+             "--per_device_train_batch_size", "4", "--eval_rows", "4", "--eval_answers", "2", "--no_report",
+             "--output_dir", str(tmp_path / name), "--disable_tqdm", "True", "--lora_rank", "2",
+             "--lora_targets", r"language_model\..*\.(q_proj|v_proj)"],
+        )  # fmt: skip
+        run(recipe, settings)
+    assert len(list((tmp_path / "features").iterdir())) == 1  # both stages heard the same cached states
+    first, second = tmp_path / "mert_lm_captions", tmp_path / "mert_lm_instruct"
+    assert {path.name for path in first.glob("*.safetensors")} == {"model.safetensors"}
+    assert {path.name for path in second.glob("*.safetensors")} == {"adapter_model.safetensors"}
+    stages = [AutoModelForMultimodalLM.from_pretrained(folder) for folder in (first, second)]
+    adapted = {name.split(".")[-4] for name, _ in stages[1].named_parameters() if "lora_A" in name}
+    assert adapted == {"q_proj", "v_proj"}
+    weights = [dict(model.audio_encoder.named_parameters()) for model in stages]
+    assert all(torch.equal(weight, weights[1][name]) for name, weight in weights[0].items())
+    datasets, clips = read_records(str(second))
+    assert [one["configs"] for one in datasets] == [["captions"], ["short"]] and len(clips) == 4
 
 
 @pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)

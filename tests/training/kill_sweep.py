@@ -22,7 +22,7 @@ from typing import TextIO
 
 import safetensors.torch
 import torch
-from tiny_recipe import run_recipe, write_corpus
+from tiny_recipe import run_recipe, save_tiny_model, write_corpus
 from tiny_run import build_trainer
 from transformers import Trainer, TrainerCallback
 
@@ -70,10 +70,10 @@ class Phases(TrainerCallback):
             setattr(self, phase, lambda *_, **__: points.pass_one())
 
 
-def train(output_dir: Path, order: Path, corpus: Path | None, fatal: int | None = None) -> int:
+def train(output_dir: Path, order: Path, corpus: Path | None, fatal: int | None = None, **settings: object) -> int:
     """One whole run from the newest valid checkpoint on; appends each batch's step and rows to `order`.
 
-    corpus: of the recipe; None trains the bare trainer.
+    corpus: of the recipe, with `settings` beside its own; None trains the bare trainer.
     """
     torch.set_num_threads(1)
     progress.draw_curve = lambda _, path, __: path.write_bytes(b"drawn")  # half of the run's time otherwise
@@ -89,7 +89,7 @@ def train(output_dir: Path, order: Path, corpus: Path | None, fatal: int | None 
             prepare(trainer)
             trainer.train(resume_from_checkpoint="auto")
         else:
-            run_recipe(corpus, output_dir, prepare)
+            run_recipe(corpus, output_dir, prepare, **settings)
     return points.count
 
 
@@ -191,24 +191,29 @@ def read_order(order: Path) -> dict[int, list]:
 class Sweep:
     """A reference run, and the question whether a killed one ends like it."""
 
-    def __init__(self, folder: Path, recipe: bool) -> None:
-        self.folder, self.corpus = folder, folder / "corpus" if recipe else None
+    def __init__(
+        self, folder: Path, recipe: bool, save_start: Callable[[Path], Path] = save_tiny_model, **settings: object
+    ) -> None:
+        self.folder, self.corpus, self.settings = folder, folder / "corpus" if recipe else None, settings
         if recipe:
-            in_child(lambda: write_corpus(self.corpus))
+            in_child(lambda: write_corpus(self.corpus, save_start))
         self.reference, self.order = folder / "reference", folder / "reference.order"
         started = time.monotonic()
-        in_child(lambda: (folder / "count").write_text(str(train(self.reference, self.order, self.corpus))))
+        in_child(lambda: (folder / "count").write_text(str(self.train(self.reference, self.order))))
         self.seconds = time.monotonic() - started
         self.points = int((folder / "count").read_text())
+
+    def train(self, output_dir: Path, order: Path, fatal: int | None = None) -> int:
+        return train(output_dir, order, self.corpus, fatal, **self.settings)
 
     def survives(self, name: str, fatal: int | None = None, kill_after: float | None = None) -> bool:
         """Whether a run killed there and started again ends the same."""
         output_dir, order = self.folder / name, self.folder / f"{name}.order"
-        ended = in_child(lambda: train(output_dir, order, self.corpus, fatal), kill_after)
+        ended = in_child(lambda: self.train(output_dir, order, fatal), kill_after)
         if fatal is not None and ended != signal.SIGKILL:
             print(f"{name}: the kill point was not reached")
             return False
-        in_child(lambda: train(output_dir, order, self.corpus))
+        in_child(lambda: self.train(output_dir, order))
         problem = difference(self.reference, output_dir)
         if problem is None and not same_order(self.order, order):
             problem = "the order of the rows"

@@ -18,7 +18,7 @@ QUESTIONS = ("Which instruments play?", "What is the genre?", "How fast is it?")
 ANSWERS = ("a slow piano", "jazz rock", "a loud guitar and drums", "slow")
 
 
-def write_corpus(folder: Path) -> None:
+def write_corpus(folder: Path, save_start: Callable[[Path], Path] = save_tiny_model) -> None:
     """Songs, questions and a model to start from."""
     folder.mkdir(parents=True)
     rows = []
@@ -34,16 +34,19 @@ def write_corpus(folder: Path) -> None:
         writer = csv.DictWriter(file, fieldnames=list(rows[0]))
         writer.writeheader()
         writer.writerows(rows)
-    save_tiny_model(folder / "start")
+    (folder / "start").symlink_to(save_start(folder / "start_model"))
 
 
-def run_recipe(corpus: Path, output_dir: Path, prepare: Callable[[DescantTrainer], None]) -> None:
-    """As its script runs a recipe, with `prepare` called on the trainer."""
+def run_recipe(
+    corpus: Path, output_dir: Path, prepare: Callable[[DescantTrainer], None], **more: object
+) -> None:
+    """As its script runs a recipe, with `prepare` called on the trainer; `more` settings beside its own."""
     arguments = {
         "dataset": corpus / "songs.csv", "init_from": corpus / "start", "features": corpus / "features",
         "output_dir": output_dir, "num_train_epochs": 3, "per_device_train_batch_size": 2,
         "gradient_accumulation_steps": 2, "save_steps": 2, "eval_steps": 3, "eval_answers": 2, "augment": True,
         "save_total_limit": 2, "learning_rate": "1e-2", "disable_tqdm": True, "use_cpu": True, "max_grad_norm": 1.0,
+        **more,
     }  # fmt: skip
     settings = parse_settings(RECIPE, [f"--{name}={value}" for name, value in arguments.items()])
     build = run.build_trainer

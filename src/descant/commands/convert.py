@@ -3,11 +3,18 @@
 import argparse
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
 
 EXAMPLE = """\
-example:
+examples:
   descant convert transfer.pth --bart facebook/bart-base --output lp_music_caps_transfer
+  descant convert projector.pt --audio_encoder m-a-p/MERT-v1-95M --text_model HuggingFaceTB/SmolLM2-135M-Instruct \
+      --output mert_lm
 
+An LP-MusicCaps checkpoint goes with --bart, a projector of the MERT and SmolLM2 fork with the two parts that it joins.
 Every weight in the checkpoint is used or refused by name. Exit status: 0 converted, 2 refused.
 """
 
@@ -23,8 +30,12 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
     )
     parser.add_argument("checkpoint", metavar="CHECKPOINT.pth", type=Path, help="what the reference's training saved")
     parser.add_argument(
-        "--bart", required=True, metavar="DIR_OR_HUB_ID", help="the BART inside it: sizes and tokenizer come from here"
+        "--bart", metavar="DIR_OR_HUB_ID", help="the BART inside it: sizes and tokenizer come from here"
     )
+    parser.add_argument("--audio_encoder", metavar="DIR_OR_HUB_ID", help="the encoder that a projector listens to")
+    parser.add_argument("--text_model", metavar="DIR_OR_HUB_ID", help="the language model that it speaks to")
+    parser.add_argument("--layer_mix", choices=("last", "mean"), default="last", help="default: %(default)s")
+    parser.add_argument("--pooling", choices=("none", "stride", "mean"), default="none", help="default: %(default)s")
     parser.add_argument("--output", required=True, metavar="DIR", type=Path, help="the folder to write")
     parser.set_defaults(func=run)
 
@@ -33,14 +44,26 @@ def run(args: argparse.Namespace) -> int:
     """Converts, and returns the exit status."""
     import transformers
 
-    from descant.models.lp_music_caps.convert_lp_music_caps_to_hf import ConversionError, convert_checkpoint
-
     transformers.logging.set_verbosity_error()
     transformers.logging.disable_progress_bar()
     try:
-        model = convert_checkpoint(args.checkpoint, args.bart, args.output)
-    except (ConversionError, OSError) as error:
+        model = _convert(args)
+    except (ValueError, OSError) as error:
         print(f"descant convert: {error}", file=sys.stderr)
         return 2
     print(f"{args.output}: {model.num_parameters() / 1e6:.1f} M weights from {args.checkpoint}")
     return 0
+
+
+def _convert(args: argparse.Namespace) -> "PreTrainedModel":
+    from descant.models.lp_music_caps import convert_lp_music_caps_to_hf
+    from descant.models.mert_lm import convert_mert_lm_to_hf
+
+    if args.bart and not (args.audio_encoder or args.text_model):
+        return convert_lp_music_caps_to_hf.convert_checkpoint(args.checkpoint, args.bart, args.output)
+    if args.bart or not (args.audio_encoder and args.text_model):
+        raise ValueError("give either --bart, or --audio_encoder and --text_model")
+    joined = {"layer_mix": args.layer_mix, "pooling": args.pooling}
+    return convert_mert_lm_to_hf.convert_checkpoint(
+        args.checkpoint, args.audio_encoder, args.text_model, args.output, **joined
+    )

@@ -14,7 +14,8 @@ REFUSALS = {
     ANSWERING: "cannot answer about music; descant asks",
     CLASSIFYING: "gives music no labels; descant classifies with",
 }
-FILES = ("*.json", "*.safetensors", "*.txt")  # what loading reads; code is not needed where descant is installed
+# What loading reads; code is not needed where descant is installed.
+FILES = ("*.json", "*.safetensors", "*.txt", "*.jinja")
 
 
 class ModelFolderError(ValueError):

@@ -14,8 +14,15 @@ MODELS = {
         "AutoConfig": "LPMusicCapsConfig",
         "AutoFeatureExtractor": "LPMusicCapsFeatureExtractor",
         "AutoProcessor": "LPMusicCapsProcessor",
+        "AutoModel": "LPMusicCapsAudioModel",
         "AutoModelForSeq2SeqLM": "LPMusicCapsForConditionalGeneration",
         "AutoModelForMultimodalLM": "LPMusicCapsForConditionalGeneration",
+    },
+    "mert_lm": {
+        "AutoConfig": "MertLMConfig",
+        "AutoFeatureExtractor": "MertLMFeatureExtractor",
+        "AutoProcessor": "MertLMProcessor",
+        "AutoModelForMultimodalLM": "MertLMForConditionalGeneration",
     },
     "subgenre": {
         "AutoConfig": "SubgenreConfig",

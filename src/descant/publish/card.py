@@ -108,14 +108,14 @@ def describe_kind(facts: ModelFacts) -> tuple[str, str, list[str]]:
 
 def build_metadata(facts: ModelFacts, repo_id: str, licence: str) -> ModelCardData:
     """What the Hub reads: licence, task, library, base model, datasets, results."""
-    base = facts.base_model if facts.base_model and _is_hub_id(facts.base_model) else None
+    bases = [name for name in facts.parts or [facts.base_model] if name and _is_hub_id(name)]
+    base = bases if len(bases) > 1 else next(iter(bases), None)
     datasets = sorted({entry["id"] for entry in facts.datasets or [] if _is_hub_id(entry["id"])})
     results = list(_eval_results(facts))
     _, task, tags = describe_kind(facts)
     return ModelCardData(
-        language="en", license=licence, library_name="peft" if facts.is_adapter else "transformers",
-        pipeline_tag=task, base_model=base, datasets=datasets or None,
-        tags=tags,
+        language="en", license=licence, pipeline_tag=task, base_model=base, datasets=datasets or None, tags=tags,
+        library_name="peft" if facts.is_adapter and not facts.parts else "transformers",
         model_name=repo_id.split("/")[-1] if results else None, eval_results=results or None,
     )  # fmt: skip
 

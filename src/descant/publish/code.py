@@ -21,18 +21,25 @@ REMOTE_CODE = ("config.json", "processor_config.json", "preprocessor_config.json
 Content = Path | bytes
 
 
-def collect_files(facts: ModelFacts, card: str) -> dict[str, Content]:
+def collect_files(facts: ModelFacts, card: str, repo_id: str) -> dict[str, Content]:
     """Everything that goes into the repository, by its path there.
 
     Raises:
-        PublishError: code that the configuration names is nowhere to be found, or an adapter's base is a local folder.
+        PublishError: code that the configuration names is nowhere to be found, or an adapter's base or a model's part
+            is a local folder.
     """
+    for part in facts.parts:
+        if Path(part).exists():
+            raise PublishError(
+                f"the model is joined from {part}, a folder of this machine: publish that first and write its id in "
+                "its place into config.json, for whoever loads the model needs it"
+            )
     files: dict[str, Content] = {}
     for pattern in PUBLISHED:
         files.update({path.name: path for path in sorted(facts.folder.glob(pattern)) if path.is_file()})
     files.update(collect_code(facts))
     if facts.is_adapter:
-        files["adapter_config.json"] = _adapter_config(facts)
+        files["adapter_config.json"] = _adapter_config(facts, repo_id)
     return {**files, "README.md": card.encode()}
 
 
@@ -82,7 +89,10 @@ def _find_module(facts: ModelFacts, module: str) -> Path:
     raise PublishError(f"{facts.folder} names the code {module}.py, which is neither there nor in descant")
 
 
-def _adapter_config(facts: ModelFacts) -> bytes:
+def _adapter_config(facts: ModelFacts, repo_id: str) -> bytes:
+    if facts.parts:  # the repository itself says what the adapter is loaded onto
+        config = read_json(facts.folder / "adapter_config.json") | {"base_model_name_or_path": repo_id}
+        return json.dumps(config, indent=2, sort_keys=True).encode()
     if facts.base_model is None or Path(facts.base_model).exists():
         raise PublishError(
             f"the adapter's base model is {facts.base_model or 'not named'}: publish that first and give its id "

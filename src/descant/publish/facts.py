@@ -14,6 +14,7 @@ DATA_FILE = "training_data.json"
 RUN_FILE = "run.json"
 SCORES_FILE = "scores.json"
 LISTENING_FILE = "listening.json"
+PARTS = ("audio_model_id", "text_model_id")
 
 
 class PublishError(ValueError):
@@ -46,6 +47,7 @@ class ModelFacts:
     scores: list[dict[str, Any]] = field(default_factory=list)
     listening: dict[str, dict[str, Any]] = field(default_factory=dict)
     config: dict[str, Any] = field(default_factory=dict)
+    parts: tuple[str, ...] = ()  # the models that this one is joined from and does not hold itself
 
 
 def read_facts(folder: str | Path, base_model: str | None = None) -> ModelFacts:
@@ -59,12 +61,12 @@ def read_facts(folder: str | Path, base_model: str | None = None) -> ModelFacts:
     """
     folder = Path(folder)
     adapter, told = read_json(folder / "adapter_config.json"), read_json(folder / FACTS_FILE)
-    run = read_json(folder / RUN_FILE) or told.get("run", {})
+    config, run = read_json(folder / "config.json"), read_json(folder / RUN_FILE) or told.get("run", {})
     named = (base_model, adapter.get("base_model_name_or_path"), told.get("base_model"), run.get("init_from"))
     return ModelFacts(
         folder=folder,
         is_adapter=bool(adapter),
-        pipeline=next(iter(read_json(folder / "config.json").get("custom_pipelines", {})), None),
+        pipeline=next(iter(config.get("custom_pipelines", {})), None),
         parameters=count_parameters(folder),
         base_model=next((name for name in named if name), None),
         datasets=read_json(folder / DATA_FILE) or None,
@@ -74,7 +76,8 @@ def read_facts(folder: str | Path, base_model: str | None = None) -> ModelFacts:
         versions=told.get("versions", {}),
         scores=_read_scores(folder),
         listening=read_json(folder / LISTENING_FILE),
-        config=read_json(folder / "config.json"),
+        config=config,
+        parts=tuple(config[name] for name in PARTS if config.get(name)),
         **_read_processor(folder),
         **_split_run(run),
     )

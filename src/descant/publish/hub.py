@@ -47,7 +47,7 @@ def publish_folder(
     require_public_captioner(facts)
     compose_card(facts, repo_id, licence)  # refuses a wrong licence before anything reaches the Hub
     repo = check_push(repo_id, private=private, api=api)
-    files = collect_files(facts, compose_card(facts, repo, licence))
+    files = collect_files(facts, compose_card(facts, repo, licence), repo)
 
     def commit() -> str:
         operations = _operations(api, repo, files)

@@ -42,6 +42,20 @@ class TrainingSettings(Seq2SeqTrainingArguments):
     )
     tokenizer: str = field(default="facebook/bart-base", metadata={"help": "tokenizer of a new bart-base-size model"})
     model_size: str = field(default="base", metadata={"help": "size of a new model", "choices": ["base", "small"]})
+    audio_encoder: str | None = field(
+        default=None, metadata={"help": "Hub id or folder of the frozen audio encoder of a new MertLM"}
+    )
+    text_model: str | None = field(
+        default=None, metadata={"help": "Hub id or folder of the causal language model of a new MertLM"}
+    )
+    layer_mix: str = field(
+        default="mean", metadata={"help": "encoder states heard", "choices": ["last", "mean", "learned"]}
+    )
+    pooling: str = field(
+        default="stride", metadata={"help": "means over frames", "choices": ["none", "stride", "mean"]}
+    )
+    pool_stride: int = field(default=15, metadata={"help": "frames of one mean of --pooling stride"})
+    projector: str = field(default="linear", metadata={"help": "linear or mlp", "choices": ["linear", "mlp"]})
     resume: str = field(default="auto", metadata={"help": "auto, no, or the path of a checkpoint"})
     rows_per_clip: int = field(
         default=1, metadata={"help": "rows of one clip that stay together in a batch and share its audio encoding"}
@@ -72,8 +86,11 @@ class TrainingSettings(Seq2SeqTrainingArguments):
         default=None, metadata={"help": "licence of the pushed model (default: the strictest of its data)"}
     )
     publish: bool = field(default=False, init=False)
-    lora: bool = field(default=False, metadata={"help": "train LoRA adapters and the audio convolutions only"})
+    lora: bool = field(default=False, metadata={"help": "train LoRA adapters, and whole what the model wants so"})
     lora_rank: int = field(default=16, metadata={"help": "rank of the LoRA matrices"})
+    lora_targets: str | None = field(
+        default=None, metadata={"help": "regular expression of the modules that get them (default: the model's own)"}
+    )
     demo: bool = field(default=False, metadata={"help": "the embedded corpus and a small model"})
     # Filters NaN out of the logged loss at the price of a host sync a step; a NaN must stop the run instead.
     logging_nan_inf_filter: bool = field(default=False, metadata={"help": "hide NaN losses in the log"})

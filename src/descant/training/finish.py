@@ -4,9 +4,12 @@ import logging
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from peft import PeftModel
+
 from descant.data.sources import Corpus
 from descant.publish import check_push, publish_folder, write_card
 from descant.publish.card import describe_hardware
+from descant.publish.facts import read_facts
 from descant.publish.licence import choose_licence
 from descant.training.arguments import TrainingSettings
 from descant.training.records import describe_data, read_records, write_records
@@ -28,7 +31,7 @@ def check_hub(settings: TrainingSettings, corpus: Corpus) -> None:
         return
     if not settings.hub_model_id:
         raise ValueError("--push_to_hub needs --hub_model_id NAME/MODEL")
-    if settings.lora and (not settings.init_from or Path(settings.init_from).exists()):
+    if settings.lora and not _has_public_base(settings):
         raise ValueError("--push_to_hub of a LoRA adapter needs --init_from HUB_ID: an adapter names its base by it")
     earlier = read_records(settings.init_from)[0] if settings.init_from else []
     choose_licence([*earlier, {"id": corpus.id, "licence": corpus.licence}], settings.license)
@@ -36,11 +39,20 @@ def check_hub(settings: TrainingSettings, corpus: Corpus) -> None:
         check_push(settings.hub_model_id, private=bool(settings.hub_private_repo))
 
 
+def _has_public_base(settings: TrainingSettings) -> bool:
+    """Whether those who load the adapter can load what it is for: a Hub model, or the parts that a model names."""
+    if not settings.init_from:
+        return bool(settings.audio_encoder and settings.text_model)
+    return not Path(settings.init_from).exists() or bool(read_facts(settings.init_from).parts)
+
+
 def save_model(trainer: DescantTrainer, data: "TrainingData", settings: TrainingSettings) -> Path:
     """The model folder: weights, processor, and what it was trained on."""
     folder = Path(settings.output_dir)
     trainer.save_model(str(folder))
     if trainer.accelerator.is_main_process:
+        if isinstance(trainer.model, PeftModel):
+            trainer.model.get_base_model().save_beside_adapter(str(folder))
         clips = {row.clip_id: data.features.sha256(row.clip_id) for row in data.rows.rows}
         corpus = data.corpus
         entry = describe_data(corpus.id, corpus.revision, corpus.licence, clips, sorted(data.configs))

@@ -69,10 +69,10 @@ def run(recipe: Recipe, settings: TrainingSettings) -> Path:
         corpus = limit_clips(corpus, settings.max_clips)
     model, processor = load_start(settings, training_texts(corpus), recipe.new_model)
     data = prepare_data(corpus, stages, model, processor, settings)
-    if settings.model_size == "small" and not settings.init_from:
+    if settings.audio_warm_up_epochs and settings.model_size == "small" and not settings.init_from:
         teach_to_listen(model, data, settings)
     set_steps(settings, data.curriculum)
-    model = add_lora(model, settings.lora_rank) if settings.lora else model
+    model = add_lora(model, settings.lora_rank, settings.lora_targets) if settings.lora else model
     print_plan(recipe, settings, data.corpus, data.curriculum, model)
     trainer = build_trainer(model, processor, data, settings)
     claim_run_folder(settings.output_dir, this_run)

@@ -14,7 +14,8 @@ IDENTITY = (
     "max_steps", "per_device_train_batch_size", "gradient_accumulation_steps", "learning_rate", "lr_scheduler_type",
     "lr_scheduler_kwargs", "warmup_steps", "weight_decay", "label_smoothing_factor", "max_grad_norm", "seed",
     "rows_per_clip", "augment", "audio_warm_up_epochs", "audio_lr_scale", "first_conv_lr_scale", "draws_per_epoch",
-    "max_clips", "adam_beta2", "max_answer_tokens", "lora", "lora_rank", "bf16", "fp16", "world_size",
+    "max_clips", "adam_beta2", "max_answer_tokens", "lora", "lora_rank", "lora_targets", "audio_encoder", "text_model",
+    "layer_mix", "pooling", "pool_stride", "projector", "bf16", "fp16", "world_size",
 )  # fmt: skip
 
 

@@ -6,6 +6,7 @@ _HOMES = {
     "LPMusicCapsConfig": "configuration_lp_music_caps",
     "LPMusicCapsFeatureExtractor": "feature_extraction_lp_music_caps",
     "LPMusicCapsProcessor": "processing_lp_music_caps",
+    "LPMusicCapsAudioModel": "modeling_lp_music_caps",
     "LPMusicCapsForConditionalGeneration": "modeling_lp_music_caps",
 }
 

@@ -4,7 +4,7 @@ import math
 
 import torch
 from torch import nn
-from transformers import BartForConditionalGeneration, FeatureExtractionMixin
+from transformers import BartForConditionalGeneration, FeatureExtractionMixin, PreTrainedModel
 from transformers import initialization as init
 from transformers.activations import ACT2FN
 from transformers.cache_utils import Cache
@@ -46,6 +46,17 @@ class LPMusicCapsAudioEncoder(nn.Module):
         return hidden_states.transpose(1, 2) + self.sinusoids  # (batch, positions, d_model)
 
 
+def init_audio_weights(model: PreTrainedModel, module: nn.Module) -> None:
+    """Fill the modules of an audio encoder that are not loaded."""
+    if isinstance(module, nn.Conv1d):
+        # torch's own initialisation, as the reference's, not BART's normal: it keeps the scale of the signal.
+        bound = 1 / math.sqrt(module.in_channels * module.kernel_size[0])
+        init.uniform_(module.weight, -bound, bound)
+        init.uniform_(module.bias, -bound, bound)
+    elif isinstance(module, LPMusicCapsAudioEncoder):
+        init.copy_(module.sinusoids, build_sinusoids(*module.sinusoids.shape))
+
+
 class LPMusicCapsForConditionalGeneration(LPMusicCapsGenerationMixin, BartForConditionalGeneration):
     """Answers a question about a clip of music, or captions it where there is no question."""
 
@@ -65,13 +76,10 @@ class LPMusicCapsForConditionalGeneration(LPMusicCapsGenerationMixin, BartForCon
 
     def _init_weights(self, module: nn.Module) -> None:
         super()._init_weights(module)
-        if isinstance(module, nn.Conv1d):
-            # torch's own initialisation, as the reference's, not BART's normal: it keeps the scale of the signal.
-            bound = 1 / math.sqrt(module.in_channels * module.kernel_size[0])
-            init.uniform_(module.weight, -bound, bound)
-            init.uniform_(module.bias, -bound, bound)
-        elif isinstance(module, LPMusicCapsAudioEncoder):
-            init.copy_(module.sinusoids, build_sinusoids(*module.sinusoids.shape))
+        init_audio_weights(self, module)
+
+    def save_beside_adapter(self, folder: str) -> None:
+        """Nothing: an adapter is loaded onto the model folder that it names."""
 
     def cached_features(self, feature_extractor: FeatureExtractionMixin) -> FeatureExtractionMixin:
         """What computes the features that are kept for every clip: the log-mel, since the convolutions train."""
@@ -230,6 +238,26 @@ class LPMusicCapsForConditionalGeneration(LPMusicCapsGenerationMixin, BartForCon
         return loss if num_items_in_batch is None else loss / num_items_in_batch
 
 
+class LPMusicCapsAudioModel(PreTrainedModel):
+    """The audio encoder by itself, for models that join it to another language model."""
+
+    config_class = LPMusicCapsConfig
+    main_input_name = "input_features"
+    input_modalities = ("audio",)
+
+    def __init__(self, config: LPMusicCapsConfig) -> None:
+        super().__init__(config)
+        self.audio_encoder = LPMusicCapsAudioEncoder(config)
+        self.post_init()
+
+    _init_weights = init_audio_weights
+
+    def forward(self, input_features: torch.Tensor, output_hidden_states: bool = False) -> BaseModelOutput:
+        """Encode log-mels (clips, 128, 1001) to states (clips, 32, d_model), the only ones that there are."""
+        states = self.audio_encoder(input_features)
+        return BaseModelOutput(last_hidden_state=states, hidden_states=(states,) if output_hidden_states else None)
+
+
 LPMusicCapsForConditionalGeneration.register_for_auto_class("AutoModelForSeq2SeqLM")
 
-__all__ = ["LPMusicCapsForConditionalGeneration"]
+__all__ = ["LPMusicCapsAudioModel", "LPMusicCapsForConditionalGeneration"]

@@ -1,0 +1,48 @@
+"""A music encoder joined to a language model, stage 1: the projector alone learns from captions.
+
+    accelerate launch recipes/mert_lm_captions.py --dataset DATA \
+        --audio_encoder m-a-p/MERT-v1-95M --text_model HuggingFaceTB/SmolLM2-135M-Instruct
+    accelerate launch recipes/mert_lm_captions.py --demo
+
+Both parts stay frozen, and the encoder's states are computed once a clip. MusiLingo's form is `--layer_mix mean
+--pooling mean`. The demo without parts joins tiny random ones: it shows the way and stays deaf.
+"""
+
+from descant.training import Recipe, Stage, train
+from descant.training.start_mert_lm import new_mert_lm
+
+RECIPE = Recipe(
+    name="mert_lm_captions",
+    stages=(Stage("captions", 5),),
+    settings={
+        "num_train_epochs": 5,
+        "per_device_train_batch_size": 16,
+        "learning_rate": 1e-4,
+        "lr_scheduler_kwargs": {"min_lr": 8e-5},
+        "warmup_steps": 0.03,
+        "weight_decay": 0.05,
+        "label_smoothing_factor": 0.0,
+        "max_grad_norm": 1.0,
+    },
+    demo={
+        "num_train_epochs": 2,
+        "per_device_train_batch_size": 16,
+        "learning_rate": 2e-3,
+        "lr_scheduler_kwargs": {"min_lr": 1e-4},
+        "warmup_steps": 0.1,
+        "adam_beta2": 0.999,
+        "audio_warm_up_epochs": 0,
+        "audio_lr_scale": 1.0,
+        "first_conv_lr_scale": 1.0,
+        "rows_per_clip": 1,
+        "augment": False,
+        "save_epochs": 1,
+        "eval_epochs": 1,
+        "eval_rows": 32,
+        "eval_answers": 4,
+    },
+    new_model=new_mert_lm,
+)
+
+if __name__ == "__main__":
+    train(RECIPE)

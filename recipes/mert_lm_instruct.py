@@ -1,0 +1,50 @@
+"""A music encoder joined to a language model, stage 2: projector and LoRA learn from questions and answers.
+
+    accelerate launch recipes/mert_lm_instruct.py --dataset DATA --init_from STAGE_1
+    accelerate launch recipes/mert_lm_instruct.py --demo
+
+The encoder stays frozen; the language model learns through low-rank matrices (`--lora_rank`, `--lora_targets`). What
+is saved is an adapter folder of a few MB, which is loaded onto the two parts.
+"""
+
+from descant.training import Recipe, Stage, train
+from descant.training.start_mert_lm import new_mert_lm
+
+RECIPE = Recipe(
+    name="mert_lm_instruct",
+    stages=(Stage("short", 3),),
+    settings={
+        "lora": True,
+        "lora_rank": 8,
+        "num_train_epochs": 3,
+        "per_device_train_batch_size": 32,
+        "learning_rate": 2e-4,
+        "lr_scheduler_kwargs": {"min_lr": 1e-5},
+        "warmup_steps": 0.05,
+        "weight_decay": 0.05,
+        "label_smoothing_factor": 0.0,
+        "max_grad_norm": 1.0,
+        "rows_per_clip": 8,
+    },
+    demo={
+        "num_train_epochs": 2,
+        "per_device_train_batch_size": 36,
+        "learning_rate": 1e-3,
+        "lr_scheduler_kwargs": {"min_lr": 1e-5},
+        "warmup_steps": 0.05,
+        "adam_beta2": 0.999,
+        "audio_warm_up_epochs": 0,
+        "audio_lr_scale": 1.0,
+        "first_conv_lr_scale": 1.0,
+        "rows_per_clip": 9,
+        "augment": False,
+        "save_epochs": 1,
+        "eval_epochs": 1,
+        "eval_rows": 72,
+        "eval_answers": 36,
+    },
+    new_model=new_mert_lm,
+)
+
+if __name__ == "__main__":
+    train(RECIPE)

@@ -1,0 +1,102 @@
+"""The parts of a MertLM model, and how they are joined."""
+
+from copy import deepcopy
+from typing import TYPE_CHECKING, Any
+
+from transformers import AutoConfig, GenerationConfig, PreTrainedConfig
+
+if TYPE_CHECKING:
+    # Never executed, but save_pretrained and the Hub carry along each file that is imported relatively.
+    from .pipeline_music_question_answering import MusicQuestionAnsweringPipeline  # noqa: F401
+
+LAYER_MIXES = ("last", "mean", "learned")
+POOLINGS = ("none", "stride", "mean")
+PROJECTORS = ("linear", "mlp")
+
+
+def name_pipelines() -> dict[str, dict[str, Any]]:
+    """Build the entry by which `pipeline` finds ours; a new one each time, since `pipeline` writes classes into it."""
+    implementation = "pipeline_music_question_answering.MusicQuestionAnsweringPipeline"
+    return {"music-question-answering": {"impl": implementation, "pt": ["AutoModelForMultimodalLM"]}}
+
+
+class MertLMConfig(PreTrainedConfig):
+    """The configurations of an audio encoder and a causal language model, and of what lies between them.
+
+    audio_model_id, text_model_id: where the frozen parts come from (a Hub id or folder). With them a saved model holds
+        only what was trained, and is loaded onto the parts; without them it holds everything.
+    audio_frames: frames that the encoder gives for one window of audio.
+    layer_mix: which of the encoder's hidden states are heard: the "last", the "mean" of all, or a "learned" weighting.
+    pooling: over frames: "none", means over "stride" `pool_stride` frames, or one "mean" (MusiLingo).
+    projector: one "linear" layer, or a normed "mlp" with one hidden layer.
+    audio_token_id: the placeholder in prompts, whose embeddings the audio takes; the language model need not know it.
+    decoder_start_token_id: the last token of every prompt, after which the answer begins.
+    """
+
+    model_type = "mert_lm"
+    sub_configs = {"audio_config": AutoConfig, "text_config": AutoConfig}
+
+    audio_config: dict | PreTrainedConfig | None = None
+    text_config: dict | PreTrainedConfig | None = None
+    audio_model_id: str | None = None
+    text_model_id: str | None = None
+    audio_frames: int = 749
+    layer_mix: str = "mean"
+    pooling: str = "stride"
+    pool_stride: int = 15
+    projector: str = "linear"
+    audio_token_id: int | None = None
+    decoder_start_token_id: int | None = None
+    eos_token_id: int | list[int] | None = None
+    pad_token_id: int | None = None
+
+    def __post_init__(self, **kwargs) -> None:
+        self.audio_config = _as_config(self.audio_config, "hubert")
+        self.text_config = _as_config(self.text_config, "llama")
+        for name, allowed in (("layer_mix", LAYER_MIXES), ("pooling", POOLINGS), ("projector", PROJECTORS)):
+            if getattr(self, name) not in allowed:
+                raise ValueError(f"{name} is {getattr(self, name)!r}: give one of {', '.join(allowed)}")
+        # Only where the class came with the checkpoint: elsewhere `import descant` has registered the pipeline, and a
+        # config that names one makes `pipeline` insist on remote code.
+        kwargs.pop("custom_pipelines", None)
+        if __name__.startswith("transformers_modules."):
+            kwargs["custom_pipelines"] = name_pipelines()
+        super().__post_init__(**kwargs)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The saved form, which names the pipeline for those who load the checkpoint with its code."""
+        return {**super().to_dict(), "custom_pipelines": name_pipelines()}
+
+    @property
+    def audio_positions(self) -> int:
+        """Positions in the prompt that one window of audio takes."""
+        strides = -(-self.audio_frames // self.pool_stride)
+        return {"none": self.audio_frames, "stride": strides, "mean": 1}[self.pooling]
+
+    @property
+    def audio_states(self) -> int:
+        """Hidden states of the encoder that reach the projector."""
+        return self.audio_config.num_hidden_layers + 1 if self.layer_mix == "learned" else 1
+
+
+def _as_config(values: dict | PreTrainedConfig | None, default_type: str) -> PreTrainedConfig:
+    if isinstance(values, PreTrainedConfig):
+        return deepcopy(values)  # a loaded part goes by its own, which this one's settings must not reach
+    values = dict(values or {})
+    return AutoConfig.for_model(values.pop("model_type", default_type), **values)
+
+
+def default_generation_config(config: MertLMConfig) -> GenerationConfig:
+    """Build the settings of an answer: the likeliest token each time, until the turn ends."""
+    return GenerationConfig(
+        max_new_tokens=128,
+        do_sample=False,
+        num_beams=1,
+        eos_token_id=config.eos_token_id,
+        pad_token_id=config.pad_token_id,
+    )
+
+
+MertLMConfig.register_for_auto_class()
+
+__all__ = ["MertLMConfig", "default_generation_config"]

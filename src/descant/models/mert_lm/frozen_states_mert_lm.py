@@ -1,0 +1,84 @@
+"""The states of a frozen audio encoder, computed once a clip in place of what the encoder hears."""
+
+import hashlib
+import pickle
+from typing import Any
+
+import numpy as np
+import torch
+from torch.nn.functional import avg_pool1d
+from transformers import FeatureExtractionMixin, PreTrainedModel
+
+from .configuration_mert_lm import MertLMConfig
+
+
+class FrozenStates:
+    """Computes what a feature store keeps of a clip: (states, positions, heard), mixed and pooled."""
+
+    def __init__(
+        self, audio_encoder: PreTrainedModel, config: MertLMConfig, feature_extractor: FeatureExtractionMixin
+    ) -> None:
+        self.audio_encoder, self.config, self.feature_extractor = audio_encoder, config, feature_extractor
+        self.sampling_rate, self.window_s = feature_extractor.sampling_rate, feature_extractor.window_s
+        self.num_samples = feature_extractor.num_samples
+        self.encoder_sha256 = hash_weights(audio_encoder)
+
+    def __reduce__(self) -> tuple:
+        # As bytes: between processes torch would send an open file for each of the encoder's weights.
+        return _restore, (pickle.dumps(self.__dict__),)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Everything that decides the states: the front end, the encoder's weights, layer mix and pooling."""
+        config = self.config
+        return {
+            **self.feature_extractor.to_dict(),
+            "encoder_sha256": self.encoder_sha256,
+            "layer_mix": config.layer_mix,
+            "pooling": config.pooling,
+            "pool_stride": config.pool_stride if config.pooling == "stride" else None,
+            "feature_shape": [config.audio_states, config.audio_positions, config.audio_config.hidden_size],
+            "feature_encoding": "float16",
+        }
+
+    def extract_mel(self, waveform: np.ndarray) -> np.ndarray:
+        """States (states, positions, heard) of one waveform; the name is that of the other front ends' method."""
+        features = torch.as_tensor(np.asarray(self.feature_extractor.extract_mel(waveform)))[None]
+        states = encode_states(self.audio_encoder, self.config, features.to(self.audio_encoder.device))
+        return states[0].float().cpu().numpy()
+
+
+def _restore(content: bytes) -> FrozenStates:
+    states = FrozenStates.__new__(FrozenStates)
+    states.__dict__.update(pickle.loads(content))
+    return states
+
+
+@torch.no_grad()
+def encode_states(audio_encoder: PreTrainedModel, config: MertLMConfig, input_features: torch.Tensor) -> torch.Tensor:
+    """An encoder's mixed and pooled states (clips, states, positions, heard) for what its feature extractor gives."""
+    mix = config.layer_mix
+    outputs = audio_encoder(input_features.to(audio_encoder.dtype), output_hidden_states=mix != "last")
+    states = [outputs.last_hidden_state] if mix == "last" else outputs.hidden_states
+    states = torch.stack(tuple(states), dim=1)
+    return pool(states.mean(dim=1, keepdim=True) if mix == "mean" else states, config)
+
+
+def pool(states: torch.Tensor, config: MertLMConfig) -> torch.Tensor:
+    """Means over frames (clips, states, frames, heard); the last ones of a window may be fewer."""
+    if config.pooling == "none":
+        return states
+    if config.pooling == "mean":
+        return states.mean(dim=2, keepdim=True)
+    clips, layers, _, heard = states.shape
+    by_channel = states.flatten(0, 1).transpose(1, 2)
+    pooled = avg_pool1d(by_channel, config.pool_stride, ceil_mode=True)
+    return pooled.transpose(1, 2).reshape(clips, layers, -1, heard)
+
+
+def hash_weights(module: torch.nn.Module) -> str:
+    """sha256 of a module's weights and their names."""
+    digest = hashlib.sha256()
+    for name, weight in sorted(module.state_dict().items()):
+        digest.update(f"{name}{tuple(weight.shape)}".encode())
+        digest.update(weight.detach().float().cpu().contiguous().numpy())
+    return digest.hexdigest()

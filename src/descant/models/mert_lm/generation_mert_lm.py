@@ -1,0 +1,214 @@
+"""How the model answers: one batch through `generate`, or a stream of (clip, question) pairs through `answer_many`."""
+
+from collections.abc import Hashable, Iterable, Iterator
+from copy import deepcopy
+from itertools import islice
+from typing import Any
+
+import torch
+from torch.nn.utils.rnn import pad_sequence
+from transformers import DynamicCache, GenerationConfig
+from transformers.generation import BaseStreamer
+
+from .prefix_cache_mert_lm import PrefixCache
+
+Pair = tuple[Hashable, torch.Tensor, list[int] | None]  # clip key, features, prompt ids
+Answer = tuple[int, list[int], float]  # position in the stream, tokens, length-normalised log probability
+Numbered = tuple[int, Pair]
+
+# The settings that the loop of `answer_many` knows, with the values that it follows (None: any).
+KNOWN = {
+    "max_new_tokens": None, "max_length": None, "eos_token_id": None, "pad_token_id": None, "bos_token_id": None,
+    "num_beams": (1,), "do_sample": (False,), "transformers_version": None, "_from_model_config": None,
+}  # fmt: skip
+
+
+class MertLMGenerationMixin:
+    """The answering methods of `MertLMForConditionalGeneration`."""
+
+    @torch.no_grad()
+    def generate(
+        self,
+        inputs: torch.Tensor | None = None,
+        generation_config: GenerationConfig | None = None,
+        *,
+        input_features: torch.Tensor | None = None,
+        prompt_input_ids: torch.Tensor | None = None,
+        prompt_attention_mask: torch.Tensor | None = None,
+        clip_index: torch.Tensor | None = None,
+        audio_embeds: torch.Tensor | None = None,
+        labels: torch.Tensor | None = None,
+        decoder_input_ids: torch.Tensor | None = None,
+        streamer: BaseStreamer | None = None,
+        **kwargs,
+    ) -> torch.Tensor:
+        """Answer each row of a batch: inputs are those of `forward`, settings those of transformers' `generate`.
+
+        inputs: another name for input_features. labels, decoder_input_ids: ignored, so that a training batch can be
+            passed on. max_length: counts the answer's tokens alone, as max_new_tokens does.
+        Returns the answers' tokens (batch, longest answer), without the prompts.
+        """
+        if prompt_input_ids is None:
+            raise ValueError("the prompts are missing: build them with MertLMProcessor, text=[None, …] for captions")
+        if audio_embeds is None:
+            audio_embeds = self.get_audio_features(inputs if inputs is not None else input_features)
+        if clip_index is not None:
+            audio_embeds = audio_embeds[clip_index]
+        if prompt_attention_mask is None:
+            prompt_attention_mask = torch.ones_like(prompt_input_ids)
+        order = prompt_attention_mask.argsort(dim=1, stable=True)  # all padding to the start
+        ids, mask = prompt_input_ids.gather(1, order), prompt_attention_mask.gather(1, order)
+        ids = torch.cat([ids, ids.new_full((len(ids), 1), self.config.decoder_start_token_id)], dim=1)
+        mask = torch.cat([mask, torch.ones_like(mask[:, :1])], dim=1)
+        return self.language_model.generate(
+            inputs_embeds=self.embed_prompts(ids, mask, audio_embeds),
+            attention_mask=mask,
+            generation_config=self.read_generation_config(generation_config, kwargs),
+            streamer=streamer,
+        )
+
+    def read_generation_config(self, given: GenerationConfig | None, settings: dict) -> GenerationConfig:
+        """The settings of one call, over those of the model; raises ValueError for one that there is not."""
+        config = deepcopy(given or self.generation_config)
+        unknown = config.update(**settings)
+        if unknown:
+            raise ValueError(f"generate knows no {', '.join(sorted(unknown))}")
+        if "max_length" in settings and "max_new_tokens" not in settings:
+            config.max_new_tokens = settings["max_length"]
+        config.max_length = None
+        return config
+
+    @torch.no_grad()
+    def answer_many(
+        self,
+        pairs: Iterable[Pair],
+        *,
+        batch_size: int = 32,
+        generation_config: GenerationConfig | None = None,
+        **settings,
+    ) -> Iterator[Answer]:
+        """Answer a stream of (clip key, features of the clip, prompt ids) with bounded memory.
+
+        Yields (position in the stream, token ids as `generate` gives them without padding, length-normalised log
+        probability). Pairs with the same key are about the same clip: it is encoded once, and read once by the
+        language model, which also reads the tokens before the audio only once.
+        batch_size: questions at a time; twice as many pairs are read ahead. Everything else: as for `generate`.
+        """
+        config = self.read_generation_config(generation_config, settings)
+        answer = self._answer_greedily if is_greedy(config) else self._answer_by_generate
+        prefixes = PrefixCache(self)
+        stream = enumerate(pairs)
+        while window := list(islice(stream, 2 * batch_size)):
+            window.sort(key=lambda item: len(item[1][2] or ()))
+            for start in range(0, len(window), batch_size):
+                yield from answer(window[start : start + batch_size], config, prefixes)
+
+    def _answer_greedily(self, batch: list[Numbered], config: GenerationConfig, prefixes: PrefixCache) -> list[Answer]:
+        """The likeliest token each time, behind what the cache of prefixes has read already."""
+        prompts = [self._split(pair[2]) for _, pair in batch]
+        openings = {opening for opening, _ in prompts}
+        if len(openings) > 1:
+            return [one for item in batch for one in self._answer_greedily([item], config, prefixes)]
+        keys, features = [pair[0] for _, pair in batch], [torch.as_tensor(pair[1]) for _, pair in batch]
+        cache, length = prefixes.read(keys, features, openings.pop())
+        start = self.config.decoder_start_token_id
+        tails = [torch.tensor([*tail, start]) for _, tail in prompts]
+        ids = pad_sequence(tails, batch_first=True, padding_side="left").to(self.device)
+        own = pad_sequence([torch.ones_like(tail) for tail in tails], batch_first=True, padding_side="left")
+        mask = torch.cat([own.new_ones(len(batch), length), own], dim=1).to(self.device)
+        found = self._decode(ids, mask, cache, config)
+        return [(position, *found[row]) for row, (position, _) in enumerate(batch)]
+
+    def _split(self, ids: list[int] | None) -> tuple[tuple[int, ...], list[int]]:
+        """The tokens before the audio, and those after it."""
+        if not ids or self.config.audio_token_id not in ids:
+            raise ValueError("a prompt has no place for the audio: build it with MertLMProcessor.prompt_ids")
+        first = ids.index(self.config.audio_token_id)
+        return tuple(ids[:first]), ids[first + self.config.audio_positions :]
+
+    def _decode(
+        self, ids: torch.Tensor, mask: torch.Tensor, cache: DynamicCache, config: GenerationConfig
+    ) -> dict[int, tuple[list[int], float]]:
+        """Row → answer and score. ids: (rows, tokens) behind the cache, mask: (rows, cached and new); rows that have
+        ended leave the batch.
+        """
+        ends = torch.tensor(end_tokens(config), device=ids.device)
+        rows = list(range(len(ids)))
+        tokens: list[list[int]] = [[] for _ in rows]
+        totals = [0.0 for _ in rows]
+        for _ in range(config.max_new_tokens):
+            logits = self.read_on(self.get_input_embeddings()(ids), cache, mask)
+            best, chosen = logits.float().log_softmax(dim=-1).max(dim=-1)
+            for row, token, gain in zip(rows, chosen.tolist(), best.tolist(), strict=True):
+                tokens[row].append(token)
+                totals[row] += gain
+            going = ~torch.isin(chosen, ends)
+            if not going.all():
+                keep = going.nonzero()[:, 0]
+                if not len(keep):
+                    break
+                cache.batch_select_indices(keep)
+                rows, chosen, mask = [rows[place] for place in keep.tolist()], chosen[keep], mask[keep]
+            ids, mask = chosen[:, None], torch.cat([mask, torch.ones_like(mask[:, :1])], dim=1)
+        return {row: (tokens[row], totals[row] / len(tokens[row])) for row in range(len(tokens))}
+
+    def read_on(self, embeds: torch.Tensor, cache: DynamicCache, mask: torch.Tensor | None = None) -> torch.Tensor:
+        """Read embeddings (rows, new, width) behind a cache, which grows by them; the last one's logits (rows, vocab).
+
+        mask: (rows, cached and new); all ones where it is not given.
+        """
+        if mask is None:
+            mask = torch.ones(len(embeds), cache.get_seq_length() + embeds.shape[1], dtype=torch.long)
+            mask = mask.to(embeds.device)
+        positions = (mask.cumsum(dim=1) - 1).clamp(min=0)[:, -embeds.shape[1] :]
+        # By place: the cache's argument has another name in newer versions of transformers.
+        hidden = self.language_model.model(None, mask, positions, cache, embeds.to(self.dtype), use_cache=True)
+        return self.get_output_embeddings()(hidden.last_hidden_state[:, -1])
+
+    def _answer_by_generate(
+        self, batch: list[Numbered], config: GenerationConfig, prefixes: PrefixCache
+    ) -> list[Answer]:
+        """Beams, sampling and all else, through transformers' own loop; a clip's audio is encoded once a batch."""
+        clips = {pair[0]: torch.as_tensor(pair[1]) for _, pair in batch}
+        place = {key: number for number, key in enumerate(clips)}
+        prompts = [torch.tensor(pair[2]) for _, pair in batch]
+        masks = [torch.ones_like(prompt) for prompt in prompts]
+        outputs = {"return_dict_in_generate": True, "output_logits": True, "output_scores": True}
+        result = self.generate(
+            generation_config=config,
+            input_features=torch.stack(list(clips.values())).to(self.device),
+            clip_index=torch.tensor([place[pair[0]] for _, pair in batch], device=self.device),
+            prompt_input_ids=pad_sequence(prompts, batch_first=True, padding_side="left").to(self.device),
+            prompt_attention_mask=pad_sequence(masks, batch_first=True, padding_side="left").to(self.device),
+            **outputs,
+        )
+        answers = [cut(tokens, end_tokens(config)) for tokens in result.sequences.tolist()]
+        scores = normalised_scores(result, answers)
+        positions = [position for position, _ in batch]
+        return list(zip(positions, answers, scores, strict=True))
+
+
+def is_greedy(config: GenerationConfig) -> bool:
+    """Whether nothing but the likeliest token counts."""
+    values = config.to_diff_dict()
+    return all(name in KNOWN and (KNOWN[name] is None or value in KNOWN[name]) for name, value in values.items())
+
+
+def end_tokens(config: GenerationConfig) -> list[int]:
+    """The tokens that end an answer."""
+    return config.eos_token_id if isinstance(config.eos_token_id, list) else [config.eos_token_id]
+
+
+def normalised_scores(result: Any, answers: list[list[int]]) -> list[float]:
+    """The length-normalised log probability of each answer of a result of `generate`."""
+    if "sequences_scores" in result:
+        return result.sequences_scores.tolist()
+    log_probs = torch.stack(result.logits, dim=1).float().log_softmax(dim=-1)
+    gained = log_probs.gather(2, result.sequences[:, :, None])[:, :, 0]
+    return [float(row[: len(answer)].mean()) for row, answer in zip(gained, answers, strict=True)]
+
+
+def cut(tokens: list[int], ends: list[int]) -> list[int]:
+    """The tokens up to the first that ends the answer, which stays."""
+    stops = [place for place, token in enumerate(tokens) if token in ends]
+    return tokens[: stops[0] + 1] if stops else tokens

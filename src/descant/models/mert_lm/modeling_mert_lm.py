@@ -1,0 +1,214 @@
+"""A language model that hears: a frozen audio encoder's states, projected into the placeholders of its prompt."""
+
+import torch
+from torch import nn
+from transformers import AutoModel, AutoModelForCausalLM, FeatureExtractionMixin, GenerationMixin, PreTrainedModel
+from transformers.dynamic_module_utils import custom_object_save
+from transformers.modeling_outputs import CausalLMOutputWithPast
+
+from .configuration_mert_lm import MertLMConfig, default_generation_config
+from .frozen_states_mert_lm import FrozenStates, encode_states
+from .generation_mert_lm import MertLMGenerationMixin
+from .packing_mert_lm import pack_rows, split_prompts
+from .parts_mert_lm import join_parts, load_onto_parts
+
+
+class MertLMProjector(nn.Module):
+    """Mixes the encoder's hidden states and maps them to the language model's width; all that stage 1 trains."""
+
+    def __init__(self, config: MertLMConfig) -> None:
+        super().__init__()
+        heard, width = config.audio_config.hidden_size, config.text_config.hidden_size
+        # Equal shares at first: softmax of zeros.
+        self.layer_logits = nn.Parameter(torch.zeros(config.audio_states)) if config.layer_mix == "learned" else None
+        if config.projector == "linear":
+            self.projection = nn.Linear(heard, width)
+        else:
+            layers = (nn.LayerNorm(heard), nn.Linear(heard, width), nn.GELU(), nn.Linear(width, width))
+            self.projection = nn.Sequential(*layers)
+
+    def forward(self, states: torch.Tensor) -> torch.Tensor:
+        """Hidden states (clips, states, positions, heard) to embeddings (clips, positions, width)."""
+        if self.layer_logits is None:
+            return self.projection(states[:, 0])
+        shares = self.layer_logits.softmax(dim=0).to(states.dtype)
+        return self.projection(torch.einsum("s,cspw->cpw", shares, states))
+
+
+class MertLMForConditionalGeneration(MertLMGenerationMixin, PreTrainedModel, GenerationMixin):
+    """Answers a question about a clip of music, or captions it where there is no question.
+
+    The audio encoder never trains; the language model trains through LoRA only.
+    """
+
+    config_class = MertLMConfig
+    main_input_name = "input_features"
+    input_modalities = ("audio", "text")
+    accepts_loss_kwargs = True
+    _supports_sdpa = True
+    # What LoRA adapts (a regular expression over module names), and what is trained whole beside it.
+    lora_target_modules = r"language_model\..*\.(q_proj|k_proj|v_proj|o_proj|gate_proj|up_proj|down_proj)"
+    lora_modules_to_save = ("projector",)
+
+    def __init__(
+        self,
+        config: MertLMConfig,
+        audio_encoder: PreTrainedModel | None = None,
+        language_model: PreTrainedModel | None = None,
+    ) -> None:
+        """Join two loaded parts, or build them from the configuration where they are not given."""
+        super().__init__(config)
+        given = (audio_encoder, language_model)
+        self.audio_encoder = audio_encoder or AutoModel.from_config(config.audio_config)
+        self.language_model = language_model or AutoModelForCausalLM.from_config(config.text_config)
+        self.projector = MertLMProjector(config)
+        if None in given:
+            self.post_init()
+        else:  # loaded weights stay as they are
+            self.projector.apply(self._init_weights)
+        self.generation_config = default_generation_config(config)
+        self.audio_encoder.requires_grad_(False)
+        self.language_model.requires_grad_(False)
+
+    @classmethod
+    def from_pretrained_parts(
+        cls, audio_encoder: str, text_model: str, **settings
+    ) -> "MertLMForConditionalGeneration":
+        """Join an audio encoder and a causal language model by their Hub ids or folders; see `join_parts`."""
+        return join_parts(audio_encoder, text_model, **settings)[0]
+
+    @classmethod
+    def from_pretrained(cls, pretrained_model_name_or_path, *args, config=None, **kwargs):
+        """As transformers' own; where the folder holds only what was trained, it is loaded onto the parts it names."""
+        if config is None:
+            config = cls.config_class.from_pretrained(pretrained_model_name_or_path)
+        if config.text_model_id is None:
+            return super().from_pretrained(pretrained_model_name_or_path, *args, config=config, **kwargs)
+        return load_onto_parts(cls, pretrained_model_name_or_path, config, **kwargs)
+
+    def save_pretrained(self, save_directory, **kwargs) -> None:
+        """As transformers' own, without the frozen parts where the configuration says where they come from."""
+        self._keys_to_ignore_on_save = self.frozen_keys() if self.config.text_model_id else set()
+        super().save_pretrained(save_directory, **kwargs)
+
+    def save_beside_adapter(self, folder: str) -> None:
+        """Put what an adapter folder needs to be loaded by itself beside the adapter: the names of the parts."""
+        custom_object_save(self, folder, config=self.config)
+        self.config.save_pretrained(folder)
+        self.generation_config.save_pretrained(folder)
+
+    def frozen_keys(self) -> set[str]:
+        """Names of the weights that are the parts' own."""
+        return {name for name in self.state_dict() if not name.startswith("projector.") and "lora_" not in name}
+
+    def train(self, mode: bool = True) -> "MertLMForConditionalGeneration":
+        """The encoder stays as it was trained: without dropout and layer drop."""
+        super().train(mode)
+        self.audio_encoder.eval()
+        return self
+
+    def _init_weights(self, module: nn.Module) -> None:
+        if isinstance(module, nn.Linear):
+            nn.init.xavier_uniform_(module.weight)
+            nn.init.zeros_(module.bias)
+
+    def get_input_embeddings(self) -> nn.Module:
+        return self.language_model.get_input_embeddings()
+
+    def get_output_embeddings(self) -> nn.Module:
+        return self.language_model.get_output_embeddings()
+
+    def cached_features(self, feature_extractor: FeatureExtractionMixin) -> FrozenStates:
+        """What computes the features that are kept for every clip: the states of the encoder, which never trains."""
+        return FrozenStates(self.audio_encoder, self.config, feature_extractor)
+
+    def encode_audio(self, input_features: torch.Tensor) -> torch.Tensor:
+        """The encoder's pooled states (clips, states, positions, heard) for what its feature extractor gives."""
+        return encode_states(self.audio_encoder, self.config, input_features)
+
+    def get_audio_features(self, input_features: torch.Tensor) -> torch.Tensor:
+        """Embeddings (clips, positions, width) of what the feature extractor gives, or of states from `encode_audio`
+        (four axes), which a feature store keeps.
+        """
+        states = input_features if input_features.ndim == 4 else self.encode_audio(input_features)
+        return self.projector(states.to(self.dtype))
+
+    def embed_prompts(
+        self,
+        prompt_input_ids: torch.Tensor,
+        prompt_attention_mask: torch.Tensor,
+        audio_embeds: torch.Tensor,
+    ) -> torch.Tensor:
+        """Embeddings of prompts (batch, length, width), each row's audio (batch, positions, width) in its place."""
+        placeholders = prompt_attention_mask.bool() & (prompt_input_ids == self.config.audio_token_id)
+        words = prompt_input_ids.masked_fill(placeholders | ~prompt_attention_mask.bool(), self.config.pad_token_id)
+        embeds = self.get_input_embeddings()(words)
+        return embeds.masked_scatter(placeholders[..., None], audio_embeds.to(embeds))
+
+    @property
+    def dtype(self) -> torch.dtype:
+        return self.get_input_embeddings().weight.dtype
+
+    def forward(
+        self,
+        input_features: torch.FloatTensor | None = None,
+        prompt_input_ids: torch.LongTensor | None = None,
+        prompt_attention_mask: torch.LongTensor | None = None,
+        labels: torch.LongTensor | None = None,
+        decoder_input_ids: torch.LongTensor | None = None,
+        clip_index: torch.LongTensor | None = None,
+        audio_embeds: torch.FloatTensor | None = None,
+        num_items_in_batch: torch.Tensor | int | None = None,
+    ) -> CausalLMOutputWithPast:
+        """Predict the next token at every position of the answer; `logits` are (batch, answer, vocabulary).
+
+        input_features: clips as `get_audio_features` takes them, or its result as audio_embeds.
+        prompt_input_ids, prompt_attention_mask: (batch, longest prompt), as the processor builds them.
+        labels: (batch, answer), the answer and its end of turn, -100 where nothing is to be predicted.
+        decoder_input_ids: (batch, answer), the token before each label; made from the labels where they are not given.
+        clip_index: (batch,), the clip of each row; without it there is one clip a row. Rows of one clip share the
+            prompt up to the end of the audio, and the work on it.
+        num_items_in_batch: target tokens of the whole batch, over processes and accumulated steps.
+        """
+        if decoder_input_ids is None:
+            if labels is None:
+                raise ValueError("pass labels or decoder_input_ids, or call generate")
+            decoder_input_ids = self.prepare_decoder_input_ids_from_labels(labels)
+        if audio_embeds is None:
+            audio_embeds = self.get_audio_features(input_features)
+        if clip_index is None:
+            clip_index = torch.arange(len(audio_embeds), device=audio_embeds.device)
+        if prompt_attention_mask is None:
+            prompt_attention_mask = torch.ones_like(prompt_input_ids)
+        prompts = split_prompts(prompt_input_ids, prompt_attention_mask, self.config.audio_token_id)
+        embed = self.get_input_embeddings()
+        heads = self.embed_prompts(prompts.head_ids, prompts.head_mask, audio_embeds[clip_index])
+        tails = embed(torch.cat([prompts.tail_ids, decoder_input_ids], dim=1))
+        packed = pack_rows(heads, tails, prompts.tail_mask, clip_index, len(audio_embeds))
+        hidden = self.language_model.model(
+            inputs_embeds=packed.embeds, attention_mask=packed.mask, position_ids=packed.positions, use_cache=False
+        ).last_hidden_state
+        answers = packed.rows(hidden)[:, -decoder_input_ids.shape[1] :].contiguous()
+        logits = self.get_output_embeddings()(answers)
+        loss = None if labels is None else self.compute_loss(logits, labels, num_items_in_batch)
+        return CausalLMOutputWithPast(loss=loss, logits=logits)
+
+    def prepare_decoder_input_ids_from_labels(self, labels: torch.Tensor) -> torch.Tensor:
+        """The token before each label: the prompt's last one, then the answer."""
+        shifted = labels.new_full(labels.shape, self.config.decoder_start_token_id)
+        shifted[:, 1:] = labels[:, :-1]
+        return shifted.masked_fill(shifted == -100, self.config.pad_token_id)
+
+    @staticmethod
+    def compute_loss(
+        logits: torch.Tensor, labels: torch.Tensor, num_items_in_batch: torch.Tensor | int | None = None
+    ) -> torch.Tensor:
+        """Cross entropy of logits (batch, answer, vocab) against labels (batch, answer); -100 does not count."""
+        reduction = "mean" if num_items_in_batch is None else "sum"
+        loss = nn.functional.cross_entropy(logits.flatten(0, 1).float(), labels.flatten(), reduction=reduction)
+        return loss if num_items_in_batch is None else loss / num_items_in_batch
+
+
+MertLMForConditionalGeneration.register_for_auto_class("AutoModelForMultimodalLM")
+
+__all__ = ["MertLMForConditionalGeneration", "MertLMProjector"]

@@ -1,0 +1,92 @@
+"""The MertLM model that a run starts from: joined from parts, or a tiny one where there are none."""
+
+from collections.abc import Iterable
+
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+from transformers import (
+    HubertConfig,
+    HubertModel,
+    LlamaConfig,
+    LlamaForCausalLM,
+    PreTrainedModel,
+    PreTrainedTokenizerFast,
+    ProcessorMixin,
+)
+
+from descant.models.mert_lm import (
+    MertLMConfig,
+    MertLMFeatureExtractor,
+    MertLMForConditionalGeneration,
+    MertLMProcessor,
+    join_parts,
+)
+from descant.models.mert_lm.parts_mert_lm import count_frames
+from descant.models.mert_lm.processing_mert_lm import AUDIO_TOKEN, SYSTEM_PROMPT, chat_ids
+from descant.training.arguments import TrainingSettings
+from descant.training.start import naming_failures
+
+CHATML = (
+    "{% for message in messages %}{{ '<|im_start|>' + message['role'] + '\n' + message['content'] + '<|im_end|>\n' }}"
+    "{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
+)
+TINY_AUDIO = {
+    "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 64,
+    "conv_dim": (16, 16, 16), "conv_kernel": (10, 8, 8), "conv_stride": (8, 8, 8), "num_feat_extract_layers": 3,
+    "num_conv_pos_embeddings": 8, "num_conv_pos_embedding_groups": 2, "mask_time_prob": 0.0, "mask_feature_prob": 0.0,
+}  # fmt: skip
+TINY_TEXT = {
+    "hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 2, "num_attention_heads": 4,
+    "num_key_value_heads": 2, "max_position_embeddings": 512, "tie_word_embeddings": True,
+}  # fmt: skip
+
+
+def new_mert_lm(settings: TrainingSettings, texts: Iterable[str]) -> tuple[PreTrainedModel, ProcessorMixin]:
+    """Join `--audio_encoder` and `--text_model`; a demo without them gets tiny random parts.
+
+    Raises:
+        ValueError: only one of the two is given, or a part cannot be loaded.
+    """
+    joined = {"layer_mix": settings.layer_mix, "pooling": settings.pooling, "pool_stride": settings.pool_stride,
+              "projector": settings.projector}  # fmt: skip
+    parts = (settings.audio_encoder, settings.text_model)
+    if not any(parts) and settings.demo:
+        return new_tiny(texts, **joined)
+    if not all(parts):
+        raise ValueError("pass --audio_encoder and --text_model, the two parts that are joined (a Hub id or folder)")
+    with naming_failures(f"--audio_encoder {parts[0]}, --text_model {parts[1]}"):
+        return join_parts(*parts, **joined)
+
+
+def new_tiny(texts: Iterable[str], window_s: float = 10.0, **joined: object) -> tuple[PreTrainedModel, ProcessorMixin]:
+    """A model of kilobytes with random parts and a tokenizer of its own, saved whole; it shows the way."""
+    tokenizer = train_chat_tokenizer(texts)
+    extractor = MertLMFeatureExtractor(window_s=window_s)
+    encoder = HubertModel(HubertConfig(**TINY_AUDIO))
+    ends = {"bos_token_id": None, "eos_token_id": tokenizer.eos_token_id, "pad_token_id": tokenizer.pad_token_id}
+    language_model = LlamaForCausalLM(LlamaConfig(**TINY_TEXT, **ends, vocab_size=len(tokenizer) - 1))
+    config = MertLMConfig(
+        audio_config=encoder.config, text_config=language_model.config, audio_frames=count_frames(encoder, extractor),
+        audio_token_id=tokenizer.convert_tokens_to_ids(AUDIO_TOKEN), eos_token_id=tokenizer.eos_token_id,
+        decoder_start_token_id=chat_ids(tokenizer, SYSTEM_PROMPT, "?")[-1], pad_token_id=tokenizer.pad_token_id,
+        **joined,
+    )  # fmt: skip
+    model = MertLMForConditionalGeneration(config, encoder, language_model)
+    return model, MertLMProcessor(extractor, tokenizer, config.audio_positions)
+
+
+def train_chat_tokenizer(texts: Iterable[str]) -> PreTrainedTokenizerFast:
+    """A byte-level BPE tokenizer with ChatML's turns, learnt from `texts`; the audio's placeholder comes last."""
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=1200, special_tokens=["<|im_start|>", "<|im_end|>"], show_progress=False,
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+    )  # fmt: skip
+    tokenizer.train_from_iterator(texts, trainer)
+    wrapped = PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer, eos_token="<|im_end|>", pad_token="<|im_end|>", model_max_length=512,
+        padding_side="right", additional_special_tokens=[AUDIO_TOKEN],
+    )  # fmt: skip
+    wrapped.chat_template = CHATML
+    return wrapped

@@ -1,0 +1,153 @@
+"""Everything that works on an LPMusicCaps folder works on a MertLM folder: asked, evaluated, piped, pushed, loaded."""
+
+import csv
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+from hub import LocalHub
+from tiny import write_song
+from tiny_mert_lm import join_tiny, save_parts
+from transformers import AutoModelForMultimodalLM, AutoProcessor, pipeline
+
+from descant.cli import main
+from descant.data.audio import load_audio
+from descant.inference import captions_from_qa
+from descant.publish import PublishError, publish_folder
+from descant.training.lora import add_lora
+
+QUESTION = "What is the genre?"
+# `None` in sys.modules makes the import fail, as where the package is not installed.
+ELSEWHERE = """
+import sys; sys.modules["descant"] = None
+import json, soundfile
+from transformers import AutoModelForMultimodalLM, AutoProcessor, pipeline
+audio, rate = soundfile.read(sys.argv[1], dtype="float32")
+found = []
+for repo in ("tester/stage1", "tester/stage2"):
+    model = AutoModelForMultimodalLM.from_pretrained(repo, trust_remote_code=True)
+    processor = AutoProcessor.from_pretrained(repo, trust_remote_code=True)
+    inputs = processor(audio=[audio], text=[sys.argv[2]], sampling_rate=rate, return_tensors="pt")
+    found.append(model.generate(**inputs)[0].tolist())
+listen = pipeline("music-question-answering", model="tester/stage2", trust_remote_code=True)
+(answer,) = listen(sys.argv[1], question=sys.argv[2])
+found.append(answer["answer"])
+assert not any(name.startswith("descant.") for name in sys.modules)
+print(json.dumps(found))
+"""
+
+
+def save_adapter(model: torch.nn.Module, folder: Path) -> None:
+    """What stage 2 saves: an adapter, random here, and the names of the parts."""
+    adapted = add_lora(model, 2)
+    torch.manual_seed(1)
+    with torch.no_grad():
+        for weight in adapted.parameters():
+            if weight.requires_grad:
+                weight += 0.2 * torch.randn_like(weight)
+    adapted.save_pretrained(folder)
+    model.save_beside_adapter(str(folder))
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folders of both stages beside their parts, and two songs."""
+    place = tmp_path_factory.mktemp("mert_lm")
+    model, processor = join_tiny(save_parts(place / "parts"))
+    for stage in ("stage1", "stage2"):
+        processor.save_pretrained(place / stage)
+    model.save_pretrained(place / "stage1")
+    save_adapter(model, place / "stage2")
+    for stage in ("stage1", "stage2"):
+        data = [{"id": "tester/free", "licence": "cc0-1.0", "clips": 3}]
+        (place / stage / "training_data.json").write_text(json.dumps(data))
+    (place / "songs").mkdir()
+    write_song(place / "songs" / "a.wav", 2.5, 24_000)
+    write_song(place / "songs" / "b.wav", 1.0, 24_000, start_hertz=300.0)
+    return place
+
+
+def generate(folder: Path, samples: np.ndarray) -> list[int]:
+    model, processor = AutoModelForMultimodalLM.from_pretrained(folder), AutoProcessor.from_pretrained(folder)
+    inputs = processor(audio=[samples], text=[QUESTION], sampling_rate=24_000, return_tensors="pt")
+    return model.generate(**inputs)[0].tolist()
+
+
+@pytest.mark.parametrize("stage", ["stage1", "stage2"])
+def test_it_is_asked_about_every_window(place: Path, stage: str, capsys: pytest.CaptureFixture[str]) -> None:
+    song = str(place / "songs" / "a.wav")
+    assert main(["ask", str(place / stage), song, "-q", QUESTION, "--json"]) == 0
+    answers = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [(one["start_s"], one["end_s"]) for one in answers] == [(0.0, 1.0), (1.0, 2.0), (2.0, 2.5)]
+    tokens = generate(place / stage, load_audio(song, 24_000)[:24_000])
+    processor = AutoProcessor.from_pretrained(place / stage)
+    assert answers[0]["prediction"] == processor.decode(tokens, skip_special_tokens=True).strip()
+    assert all(one["score"] < 0 for one in answers)
+
+
+def test_a_folder_of_songs_is_captioned(place: Path, tmp_path: Path) -> None:
+    arguments = ["--checkpoint", place / "stage2", "--audio", place / "songs", "--output", tmp_path / "captions.csv"]
+    assert captions_from_qa.caption_collection((QUESTION, "Fast?"), 2, list(map(str, arguments))) == 0
+    with (tmp_path / "captions.csv").open() as file:
+        assert [row["audio_path"] for row in csv.DictReader(file)] == ["a.wav", "b.wav"]
+
+
+def test_it_is_evaluated_with_every_control(place: Path, tmp_path: Path) -> None:
+    rows = [
+        {"audio": str(place / "songs" / f"{name}.wav"), "question": QUESTION, "answer": "jazz",
+         "question_type": "genre", "split": "test"} for name in "ab"
+    ]  # fmt: skip
+    (tmp_path / "own.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    done = main(
+        ["evaluate", str(place / "stage1"), "--dataset", str(tmp_path / "own.jsonl"), "--protocol", "musilingo",
+         "--features", str(tmp_path / "features"), "--output_dir", str(tmp_path / "out"), "--controls"]
+    )  # fmt: skip
+    assert done == 0
+    for name in ("answers", "answers-shuffled", "answers-noise", "answers-silence", "answers-no_question"):
+        answers = [json.loads(line) for line in (tmp_path / "out" / f"{name}.jsonl").read_text().splitlines()]
+        assert len(answers) == 2 and all(one["prediction"] is not None for one in answers), name
+
+
+def test_the_pipeline_answers_as_generate_does(place: Path) -> None:
+    song = place / "songs" / "a.wav"
+    listen = pipeline("music-question-answering", model=str(place / "stage1"))
+    answers = listen(str(song), question=[QUESTION, "Fast?"], batch_size=3)
+    assert [(one["start_s"], one["question"]) for one in answers[:3]] == [
+        (0.0, QUESTION),
+        (0.0, "Fast?"),
+        (1.0, QUESTION),
+    ]
+    tokens = generate(place / "stage1", load_audio(str(song), 24_000)[:24_000])
+    assert answers[0]["answer"] == listen.processor.decode(tokens, skip_special_tokens=True).strip()
+
+
+def test_what_was_pushed_answers_alike_without_descant(place: Path, tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_DISABLE_XET", True)
+    song = place / "songs" / "b.wav"
+    samples, _ = soundfile.read(song, dtype="float32")
+    expected = [generate(place / stage, samples) for stage in ("stage1", "stage2")]
+    assert expected[0] != expected[1]  # the adapter is heard
+    with LocalHub() as hub:
+        for part in ("encoder", "language_model"):
+            hub.api().create_repo(f"tester/{part}")
+            hub.api().upload_folder(repo_id=f"tester/{part}", folder_path=place / "parts" / part)
+        with pytest.raises(PublishError, match="a folder of this machine"):
+            publish_folder(place / "stage1", "tester/stage1", api=hub.api())
+        for stage in ("stage1", "stage2"):
+            config = json.loads((place / stage / "config.json").read_text())
+            named = {"audio_model_id": "tester/encoder", "text_model_id": "tester/language_model"}
+            (place / stage / "config.json").write_text(json.dumps(config | named))
+            publish_folder(place / stage, f"tester/{stage}", api=hub.api())
+        card = hub.files("tester/stage2")["README.md"].decode()
+        assert "- tester/encoder\n- tester/language_model" in card
+        sizes = [len(content) for name, content in hub.files("tester/stage2").items() if name.endswith("safetensors")]
+        assert sum(sizes) < 60_000
+        done = hub.run(tmp_path / "home", "-c", ELSEWHERE, song, QUESTION, timeout=300, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    *tokens, answer = json.loads(done.stdout.splitlines()[-1])
+    assert tokens == expected
+    processor = AutoProcessor.from_pretrained(place / "stage2")
+    assert answer == processor.decode(expected[1], skip_special_tokens=True).strip()

@@ -1,0 +1,162 @@
+"""Tests of the model: targets, packing, frozen parts, layer mixes and poolings, saving."""
+
+import numpy as np
+import pytest
+import torch
+from tiny_mert_lm import QUESTIONS, join_tiny
+from transformers import AutoModelForMultimodalLM
+
+ANSWERS = ["a slow piano", "jazz rock with a loud guitar", "drums"]
+
+
+def build_batch(processor, waveforms: list[np.ndarray], clips: tuple[int, ...] = (0, 1, 2)) -> dict[str, torch.Tensor]:
+    """The rows of a training batch: one question a clip, or several about some."""
+    labels = processor.answer_ids(ANSWERS)
+    longest = max(map(len, labels))
+    inputs = processor(audio=waveforms, text=QUESTIONS, sampling_rate=24_000, return_tensors="pt")
+    heard = sorted(set(clips))
+    return {
+        **inputs,
+        "input_features": inputs["input_features"][heard],
+        "clip_index": torch.tensor([heard.index(clip) for clip in clips]),
+        "labels": torch.tensor([row + [-100] * (longest - len(row)) for row in labels]),
+    }
+
+
+def test_the_targets_are_the_answer_and_its_end_each_predicted_from_the_token_before(joined, waveforms) -> None:
+    model, processor = joined
+    batch = build_batch(processor, waveforms)
+    seen = {}
+
+    def watch(module: torch.nn.Module, arguments: tuple, options: dict) -> None:
+        seen["embeds"], seen["positions"] = options["inputs_embeds"], options["position_ids"]
+
+    model.language_model.model.register_forward_pre_hook(watch, with_kwargs=True)
+    logits = model(**batch).logits
+    embedding = model.get_input_embeddings().weight
+    for row, (question, answer) in enumerate(zip(QUESTIONS, ANSWERS, strict=True)):
+        prompt, (target,) = processor.prompt_ids(question), processor.answer_ids([answer])
+        targets = batch["labels"][row][batch["labels"][row] != -100].tolist()
+        assert targets == target and targets[-1] == processor.tokenizer.eos_token_id
+        # What is read at the positions of the logits: the prompt's last token, then the answer without its end.
+        read = seen["embeds"][row, -logits.shape[1] :][: len(target)]
+        fed = [model.config.decoder_start_token_id, *target[:-1]]
+        assert torch.equal(read, embedding[fed])
+        assert seen["positions"][row, -logits.shape[1]] == len(prompt)
+    flat = torch.nn.functional.cross_entropy(logits.flatten(0, 1), batch["labels"].flatten())
+    assert torch.allclose(model(**batch).loss, flat)
+
+
+def test_no_position_sees_its_own_target(joined, waveforms) -> None:
+    model, processor = joined
+    batch = build_batch(processor, waveforms)
+    before = model(**batch).logits
+    batch["labels"][0, 2] = processor.tokenizer.eos_token_id
+    after = model(**batch).logits
+    assert torch.equal(before[0, :3], after[0, :3]) and not torch.allclose(before[0, 3], after[0, 3])
+
+
+def test_rows_of_a_clip_in_one_sequence_give_the_logits_of_each_alone(joined, waveforms) -> None:
+    model, processor = joined
+    clips = (0, 2, 0)
+    batch = build_batch(processor, waveforms, clips)
+    packed = model(**batch).logits
+    alone = build_batch(processor, [waveforms[clip] for clip in clips])
+    for row in range(3):
+        one = {name: value[row : row + 1] for name, value in alone.items() if name != "clip_index"}
+        kept = batch["labels"][row] != -100
+        torch.testing.assert_close(packed[row][kept], model(**one).logits[0][kept], atol=2e-4, rtol=1e-4)
+
+
+def test_padding_on_either_side_of_a_prompt_changes_nothing(joined, waveforms) -> None:
+    model, processor = joined
+    batch = build_batch(processor, waveforms)
+    order = batch["prompt_attention_mask"].argsort(dim=1, descending=True, stable=True)
+    turned = {name: batch[name].gather(1, order) for name in ("prompt_input_ids", "prompt_attention_mask")}
+    assert torch.equal(model(**batch).logits, model(**{**batch, **turned}).logits)
+
+
+def test_the_loss_is_scaled_by_the_items_of_the_whole_batch(joined, waveforms) -> None:
+    model, processor = joined
+    batch = build_batch(processor, waveforms)
+    count = int((batch["labels"] != -100).sum())
+    assert torch.allclose(model(**batch, num_items_in_batch=4 * count).loss * 4, model(**batch).loss)
+
+
+@pytest.mark.parametrize("layer_mix", ["last", "mean", "learned"])
+@pytest.mark.parametrize("projector", ["linear", "mlp"])
+def test_a_step_moves_the_projector_and_nothing_else(parts, waveforms, layer_mix: str, projector: str) -> None:
+    model, processor = join_tiny(parts, layer_mix=layer_mix, projector=projector)
+    model.train()
+    before = {name: weight.clone() for name, weight in model.state_dict().items()}
+    optimizer = torch.optim.SGD([weight for weight in model.parameters() if weight.requires_grad], lr=0.1)
+    model(**build_batch(processor, waveforms)).loss.backward()
+    optimizer.step()
+    moved = {name for name, weight in model.state_dict().items() if not torch.equal(weight, before[name])}
+    assert moved == {name for name in before if name.startswith("projector.")}
+    assert not model.audio_encoder.training
+
+
+@pytest.mark.parametrize(("pooling", "positions"), [("none", 46), ("stride", 4), ("mean", 1)])
+def test_states_are_mixed_then_pooled(parts, waveforms, pooling: str, positions: int) -> None:
+    model, processor = join_tiny(parts, layer_mix="mean", pooling=pooling)
+    features = processor(audio=waveforms, sampling_rate=24_000, return_tensors="pt")["input_features"]
+    states = model.encode_audio(features)
+    hidden = torch.stack(model.audio_encoder(features, output_hidden_states=True).hidden_states).mean(dim=0)
+    assert states.shape == (3, 1, positions, 32) and model.config.audio_positions == positions
+    first = {"none": hidden[:, 0], "stride": hidden[:, :15].mean(dim=1), "mean": hidden.mean(dim=1)}[pooling]
+    torch.testing.assert_close(states[:, 0, 0], first)
+    if pooling == "stride":  # the last frames are fewer
+        torch.testing.assert_close(states[:, 0, -1], hidden[:, 45:].mean(dim=1))
+
+
+def test_cached_states_stand_for_the_audio(parts, waveforms) -> None:
+    model, processor = join_tiny(parts, layer_mix="learned")
+    features = processor(audio=waveforms, sampling_rate=24_000, return_tensors="pt")["input_features"]
+    states = model.encode_audio(features)
+    assert states.shape == (3, 3, 4, 32)
+    assert torch.equal(model.get_audio_features(states), model.get_audio_features(features))
+
+
+def test_a_folder_holds_what_was_trained_and_loads_onto_the_parts(joined, waveforms, tmp_path) -> None:
+    model, processor = joined
+    model.save_pretrained(tmp_path)
+    assert (tmp_path / "model.safetensors").stat().st_size < 20_000
+    loaded, found = AutoModelForMultimodalLM.from_pretrained(tmp_path, output_loading_info=True)
+    assert not found["missing_keys"]
+    batch = build_batch(processor, waveforms)
+    assert torch.equal(loaded(**batch).logits, model(**batch).logits)
+
+
+def test_without_the_parts_names_a_folder_holds_everything(joined, waveforms, tmp_path) -> None:
+    model, processor = joined
+    model.config.audio_model_id = model.config.text_model_id = None
+    model.save_pretrained(tmp_path)
+    loaded = AutoModelForMultimodalLM.from_pretrained(tmp_path)
+    batch = build_batch(processor, waveforms)
+    assert torch.equal(loaded(**batch).logits, model(**batch).logits)
+
+
+def test_eight_pairs_are_learnt_by_heart_and_the_answers_end_by_themselves(parts) -> None:
+    model, processor = join_tiny(parts, pooling="mean", projector="mlp")
+    model.language_model.requires_grad_(True)  # random weights; a real language model can speak already
+    answers = [f"{speed} {what}" for speed in ("slow", "loud") for what in ("piano", "drums", "jazz", "guitar")]
+    torch.manual_seed(0)
+    for weight in model.language_model.parameters():
+        if weight.ndim > 1:
+            torch.nn.init.normal_(weight, std=0.05)
+    states = torch.randn(8, 1, 1, 32)
+    prompts = {name: torch.tensor(ids) for name, ids in processor.build_prompts(["What is it?"] * 8).items()}
+    labels = processor.answer_ids(answers)
+    longest = max(map(len, labels))
+    labels = torch.tensor([row + [-100] * (longest - len(row)) for row in labels])
+    optimizer = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=1e-2)
+    for _ in range(60):
+        loss = model(input_features=states, labels=labels, **prompts).loss
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+        optimizer.zero_grad()
+    tokens = model.eval().generate(input_features=states, max_new_tokens=40, **prompts)
+    assert tokens.shape[1] < 20
+    assert processor.batch_decode(tokens, skip_special_tokens=True) == answers

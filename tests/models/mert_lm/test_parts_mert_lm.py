@@ -1,0 +1,121 @@
+"""Tests of joining: MERT's checkpoint weight by weight, adapters onto parts, refusals."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from peft import LoraConfig, get_peft_model
+from safetensors.torch import load_file, save_file
+from tiny_mert_lm import WINDOW_S, join_tiny
+from transformers import AutoModelForMultimodalLM, HubertModel
+
+from descant.models.lp_music_caps import LPMusicCapsAudioModel
+from descant.models.mert_lm import MertLMForConditionalGeneration, join_parts
+from descant.models.mert_lm.parts_mert_lm import load_audio_encoder
+
+# As m-a-p/MERT-v1-95M names the two weights of its weight-normalised convolution.
+OLD_NAMES = {
+    "encoder.pos_conv_embed.conv.parametrizations.weight.original0": "encoder.pos_conv_embed.conv.weight_g",
+    "encoder.pos_conv_embed.conv.parametrizations.weight.original1": "encoder.pos_conv_embed.conv.weight_v",
+}
+MERT_CONFIG = {
+    "model_type": "mert_model", "architectures": ["MERTModel"], "sample_rate": 24_000, "feature_extractor_cqt": False,
+    "deepnorm": False, "attention_relax": -1.0, "auto_map": {"AutoModel": "modeling_MERT.MERTModel"},
+}  # fmt: skip
+
+
+def save_as_mert(encoder: str, folder: Path, **config: object) -> HubertModel:
+    """Writes an encoder as MERT's repository holds it: another model type, its own code, a pickle with old names."""
+    model = HubertModel.from_pretrained(encoder)
+    folder.mkdir()
+    values = json.loads((Path(encoder) / "config.json").read_text()) | MERT_CONFIG | config
+    (folder / "config.json").write_text(json.dumps(values))
+    torch.save({OLD_NAMES.get(name, name): weight for name, weight in model.state_dict().items()},
+               folder / "pytorch_model.bin")  # fmt: skip
+    (folder / "preprocessor_config.json").write_text((Path(encoder) / "preprocessor_config.json").read_text())
+    return model
+
+
+def test_mert_s_weights_are_mapped_exactly_without_its_code(parts, tmp_path, waveforms) -> None:
+    encoder, language_model = parts
+    original = save_as_mert(encoder, tmp_path / "mert").eval()
+    model = MertLMForConditionalGeneration.from_pretrained_parts(str(tmp_path / "mert"), language_model)
+    expected = original.state_dict()
+    assert set(OLD_NAMES) <= expected.keys() == model.audio_encoder.state_dict().keys()
+    for name, weight in model.audio_encoder.state_dict().items():
+        assert torch.equal(weight, expected[name]), name
+    heard = torch.from_numpy(np.stack([waveforms[0]]))
+    with torch.no_grad():
+        assert torch.equal(model.audio_encoder(heard).last_hidden_state, original(heard).last_hidden_state)
+
+
+def test_an_encoder_that_lacks_a_weight_is_refused(parts, tmp_path) -> None:
+    save_as_mert(parts[0], tmp_path / "mert")
+    weights = torch.load(tmp_path / "mert" / "pytorch_model.bin")
+    del weights["encoder.pos_conv_embed.conv.weight_g"]
+    torch.save(weights, tmp_path / "mert" / "pytorch_model.bin")
+    with pytest.raises(ValueError, match=r"pos_conv_embed.* is missing"):
+        load_audio_encoder(str(tmp_path / "mert"))
+
+
+def test_a_mert_of_another_layout_is_refused(parts, tmp_path) -> None:
+    save_as_mert(parts[0], tmp_path / "mert", attention_relax=32.0)
+    with pytest.raises(ValueError, match="attention_relax is 32.0"):
+        load_audio_encoder(str(tmp_path / "mert"))
+
+
+def test_any_encoder_with_a_front_end_can_be_joined(parts, tmp_path) -> None:
+    from tiny import save_tiny_model
+
+    folder = save_tiny_model(tmp_path / "captioner")
+    model, processor = join_parts(str(folder), parts[1], layer_mix="last", pool_stride=8)
+    assert isinstance(model.audio_encoder, LPMusicCapsAudioModel)
+    assert (model.config.audio_frames, processor.feature_extractor.sampling_rate) == (32, 16_000)
+    inputs = processor(audio=[np.ones(1600, np.float32)], sampling_rate=16_000, return_tensors="pt")
+    assert model.generate(**inputs, max_new_tokens=2).shape == (1, 2)
+
+
+def test_an_adapter_folder_loads_onto_the_parts_by_itself(parts, tmp_path, waveforms) -> None:
+    model, processor = join_tiny(parts)
+    wanted = {"target_modules": model.lora_target_modules, "modules_to_save": list(model.lora_modules_to_save)}
+    adapted = get_peft_model(model, LoraConfig(r=2, **wanted))
+    torch.manual_seed(1)
+    for weight in adapted.parameters():
+        if weight.requires_grad:
+            torch.nn.init.normal_(weight, std=0.3)
+    adapted.save_pretrained(tmp_path)
+    model.save_beside_adapter(str(tmp_path))
+    inputs = processor(audio=waveforms, sampling_rate=24_000, return_tensors="pt")
+    expected = adapted.eval().generate(**inputs)
+    plain = join_tiny(parts)[0]
+    assert plain.generate(**inputs).tolist() != expected.tolist()
+    loaded = AutoModelForMultimodalLM.from_pretrained(tmp_path)
+    assert loaded.generate(**inputs).tolist() == expected.tolist()
+    assert sum(path.stat().st_size for path in tmp_path.glob("*.safetensors")) < 60_000
+
+
+def test_a_folder_with_a_missing_or_foreign_weight_says_so(joined, tmp_path) -> None:
+    model, _ = joined
+    model.save_pretrained(tmp_path)
+    weights = load_file(tmp_path / "model.safetensors")
+    save_file({"projector.projection.weight": weights["projector.projection.weight"]}, tmp_path / "model.safetensors")
+    _, found = AutoModelForMultimodalLM.from_pretrained(tmp_path, output_loading_info=True)
+    assert found["missing_keys"] == {"projector.projection.bias"}
+    save_file({**weights, "other": weights["projector.projection.bias"].clone()}, tmp_path / "model.safetensors")
+    with pytest.raises(ValueError, match="weights that the model has not, other first"):
+        AutoModelForMultimodalLM.from_pretrained(tmp_path)
+    (tmp_path / "model.safetensors").unlink()
+    with pytest.raises(ValueError, match=r"holds neither model.safetensors nor adapter_config.json"):
+        AutoModelForMultimodalLM.from_pretrained(tmp_path)
+
+
+def test_a_language_model_that_cannot_chat_is_refused(parts, tmp_path) -> None:
+    folder = tmp_path / "lm"
+    folder.mkdir()
+    for file in Path(parts[1]).iterdir():
+        if file.name != "chat_template.jinja":
+            (folder / file.name).write_bytes(file.read_bytes())
+    with pytest.raises(ValueError, match="no chat template"):
+        join_parts(parts[0], str(folder), window_s=WINDOW_S)

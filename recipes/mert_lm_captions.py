@@ -9,7 +9,7 @@ Both parts stay frozen, and the encoder's states are computed once a clip. MusiL
 """
 
 from descant.training import Recipe, Stage, train
-from descant.training.start_mert_lm import new_mert_lm
+from descant.training.start_mert_lm import fit_projector, new_mert_lm
 
 RECIPE = Recipe(
     name="mert_lm_captions",
@@ -42,6 +42,7 @@ RECIPE = Recipe(
         "eval_answers": 4,
     },
     new_model=new_mert_lm,
+    prepare=fit_projector,
 )
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ is saved is an adapter folder of a few MB, which is loaded onto the two parts.
 """
 
 from descant.training import Recipe, Stage, train
-from descant.training.start_mert_lm import new_mert_lm
+from descant.training.start_mert_lm import fit_projector, new_mert_lm
 
 RECIPE = Recipe(
     name="mert_lm_instruct",
@@ -44,6 +44,7 @@ RECIPE = Recipe(
         "eval_answers": 36,
     },
     new_model=new_mert_lm,
+    prepare=fit_projector,
 )
 
 if __name__ == "__main__":

@@ -64,7 +64,8 @@ class Recipe:
 
     `settings`, and on top of them `demo` for the embedded corpus, are fields of
     `descant.training.arguments.TrainingSettings`; `demo_stages` stand in for `stages` there. `new_model` builds what
-    is trained where no `--init_from` is given (see `descant.training.start`); None is an LPMusicCaps model.
+    is trained where no `--init_from` is given, and `prepare` gives it a start from the data (see
+    `descant.training.start` and `run`); None stands for what an LPMusicCaps model needs.
     """
 
     name: str
@@ -73,6 +74,7 @@ class Recipe:
     demo: Mapping[str, Any] = field(default_factory=dict)
     demo_stages: tuple[Stage, ...] = ()
     new_model: Callable[..., Any] | None = None
+    prepare: Callable[..., None] | None = None
 
     def stages_for(self, dataset: str, config: str | None) -> tuple[Stage, ...]:
         """The curriculum for a dataset: of one configuration where one is asked for."""

@@ -69,8 +69,8 @@ def run(recipe: Recipe, settings: TrainingSettings) -> Path:
         corpus = limit_clips(corpus, settings.max_clips)
     model, processor = load_start(settings, training_texts(corpus), recipe.new_model)
     data = prepare_data(corpus, stages, model, processor, settings)
-    if settings.audio_warm_up_epochs and settings.model_size == "small" and not settings.init_from:
-        teach_to_listen(model, data, settings)
+    if not settings.init_from:
+        (recipe.prepare or teach_to_listen)(model, data, settings)
     set_steps(settings, data.curriculum)
     model = add_lora(model, settings.lora_rank, settings.lora_targets) if settings.lora else model
     print_plan(recipe, settings, data.corpus, data.curriculum, model)
@@ -95,7 +95,7 @@ def training_texts(corpus: Corpus) -> list[str]:
 
 def teach_to_listen(model: PreTrainedModel, data: TrainingData, settings: TrainingSettings) -> None:
     """Give a new small model's audio encoder a start; a run that goes on from a checkpoint has had it."""
-    if settings.resume != "no" and list_checkpoints(settings.output_dir):
+    if settings.model_size != "small" or (settings.resume != "no" and list_checkpoints(settings.output_dir)):
         return
     standardise_convolutions(model.audio_encoder, some_features(data))
     if settings.audio_warm_up_epochs:

@@ -1,7 +1,10 @@
 """The MertLM model that a run starts from: joined from parts, or a tiny one where there are none."""
 
 from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
+import numpy as np
+import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import (
     HubertConfig,
@@ -24,6 +27,11 @@ from descant.models.mert_lm.parts_mert_lm import count_frames
 from descant.models.mert_lm.processing_mert_lm import AUDIO_TOKEN, SYSTEM_PROMPT, chat_ids
 from descant.training.arguments import TrainingSettings
 from descant.training.start import naming_failures
+
+if TYPE_CHECKING:
+    from descant.training.run import TrainingData
+
+RIDGE = 0.1
 
 CHATML = (
     "{% for message in messages %}{{ '<|im_start|>' + message['role'] + '\n' + message['content'] + '<|im_end|>\n' }}"
@@ -55,6 +63,39 @@ def new_mert_lm(settings: TrainingSettings, texts: Iterable[str]) -> tuple[PreTr
         raise ValueError("pass --audio_encoder and --text_model, the two parts that are joined (a Hub id or folder)")
     with naming_failures(f"--audio_encoder {parts[0]}, --text_model {parts[1]}"):
         return join_parts(*parts, **joined)
+
+
+@torch.no_grad()
+def fit_projector(model: PreTrainedModel, data: "TrainingData", settings: TrainingSettings) -> None:
+    """Start a new model's projector from the training clips, in place.
+
+    Channels are standardised. A linear projector then begins as the ridge regression from a clip's states to the mean
+    embedding of its answers' words: the language model can copy what is in a word's place long before it has learnt
+    to read a random one.
+    """
+    clips, words = embed_answers(model, data)
+    states = torch.from_numpy(np.stack([data.features.read(clip) for clip in clips]))
+    projector = model.projector
+    projector.standardise(states)
+    if settings.projector != "linear":
+        return
+    heard = ((projector.mix(states) - projector.mean) / projector.spread).mean(dim=1)  # (clips, heard)
+    common = words.mean(dim=0)
+    gram = heard.T @ heard + RIDGE * len(clips) * torch.eye(heard.shape[1])
+    weights = torch.linalg.solve(gram, heard.T @ (words - common))  # (heard, width)
+    scale = model.get_input_embeddings().weight.std() / (heard @ weights).std()
+    projector.projection.weight.copy_(scale * weights.T)
+    projector.projection.bias.copy_(common)
+
+
+def embed_answers(model: PreTrainedModel, data: "TrainingData") -> tuple[list[str], torch.Tensor]:
+    """Clips, and the mean embedding of the words of each one's answers (clips, width)."""
+    tokens: dict[str, list[int]] = {}
+    for row, labels in zip(data.rows.rows, data.rows.labels, strict=True):
+        tokens.setdefault(row.clip_id, []).extend(labels[:-1].tolist())
+    embedding = model.get_input_embeddings()
+    means = [embedding(torch.tensor(ids)).mean(dim=0) for ids in tokens.values()]
+    return list(tokens), torch.stack(means)
 
 
 def new_tiny(texts: Iterable[str], window_s: float = 10.0, **joined: object) -> tuple[PreTrainedModel, ProcessorMixin]:

@@ -19,6 +19,9 @@ class MertLMProjector(nn.Module):
     def __init__(self, config: MertLMConfig) -> None:
         super().__init__()
         heard, width = config.audio_config.hidden_size, config.text_config.hidden_size
+        # What `standardise` finds; with these first values the states pass as they are.
+        self.register_buffer("mean", torch.zeros(heard))
+        self.register_buffer("spread", torch.ones(heard))
         # Equal shares at first: softmax of zeros.
         self.layer_logits = nn.Parameter(torch.zeros(config.audio_states)) if config.layer_mix == "learned" else None
         if config.projector == "linear":
@@ -29,10 +32,22 @@ class MertLMProjector(nn.Module):
 
     def forward(self, states: torch.Tensor) -> torch.Tensor:
         """Hidden states (clips, states, positions, heard) to embeddings (clips, positions, width)."""
+        return self.projection((self.mix(states) - self.mean) / self.spread)
+
+    def mix(self, states: torch.Tensor) -> torch.Tensor:
+        """One state of each position (clips, positions, heard)."""
         if self.layer_logits is None:
-            return self.projection(states[:, 0])
-        shares = self.layer_logits.softmax(dim=0).to(states.dtype)
-        return self.projection(torch.einsum("s,cspw->cpw", shares, states))
+            return states[:, 0]
+        return torch.einsum("s,cspw->cpw", self.layer_logits.softmax(dim=0).to(states.dtype), states)
+
+    @torch.no_grad()
+    def standardise(self, states: torch.Tensor) -> None:
+        """Let every channel have mean 0 and variance 1 over the states of some clips: what clips have in common is
+        most of an encoder's states, and the language model would have to find their differences beside it.
+        """
+        mixed = self.mix(states).flatten(0, 1)
+        self.mean.copy_(mixed.mean(dim=0))
+        self.spread.copy_(mixed.std(dim=0).clamp(min=1e-5))
 
 
 class MertLMForConditionalGeneration(MertLMGenerationMixin, PreTrainedModel, GenerationMixin):

@@ -88,11 +88,11 @@ def test_the_loss_is_scaled_by_the_items_of_the_whole_batch(joined, waveforms) -
 def test_a_step_moves_the_projector_and_nothing_else(parts, waveforms, layer_mix: str, projector: str) -> None:
     model, processor = join_tiny(parts, layer_mix=layer_mix, projector=projector)
     model.train()
-    before = {name: weight.clone() for name, weight in model.state_dict().items()}
+    before = {name: weight.clone() for name, weight in model.named_parameters()}
     optimizer = torch.optim.SGD([weight for weight in model.parameters() if weight.requires_grad], lr=0.1)
     model(**build_batch(processor, waveforms)).loss.backward()
     optimizer.step()
-    moved = {name for name, weight in model.state_dict().items() if not torch.equal(weight, before[name])}
+    moved = {name for name, weight in model.named_parameters() if not torch.equal(weight, before[name])}
     assert moved == {name for name in before if name.startswith("projector.")}
     assert not model.audio_encoder.training
 

@@ -1,13 +1,12 @@
 """The states of a frozen audio encoder, computed once a clip in place of what the encoder hears."""
 
 import hashlib
-import pickle
 from typing import Any
 
 import numpy as np
 import torch
 from torch.nn.functional import avg_pool1d
-from transformers import FeatureExtractionMixin, PreTrainedModel
+from transformers import FeatureExtractionMixin, PreTrainedConfig, PreTrainedModel
 
 from .configuration_mert_lm import MertLMConfig
 
@@ -24,8 +23,10 @@ class FrozenStates:
         self.encoder_sha256 = hash_weights(audio_encoder)
 
     def __reduce__(self) -> tuple:
-        # As bytes: between processes torch would send an open file for each of the encoder's weights.
-        return _restore, (pickle.dumps(self.__dict__),)
+        # Weight-normalised layers cannot be pickled, and of tensors torch would send an open file each.
+        weights = {name: weight.cpu().numpy() for name, weight in self.audio_encoder.state_dict().items()}
+        encoder = type(self.audio_encoder), self.audio_encoder.config, weights
+        return _restore, (*encoder, self.config, self.feature_extractor)
 
     def to_dict(self) -> dict[str, Any]:
         """Everything that decides the states: the front end, the encoder's weights, layer mix and pooling."""
@@ -47,10 +48,13 @@ class FrozenStates:
         return states[0].float().cpu().numpy()
 
 
-def _restore(content: bytes) -> FrozenStates:
-    states = FrozenStates.__new__(FrozenStates)
-    states.__dict__.update(pickle.loads(content))
-    return states
+def _restore(
+    kind: type[PreTrainedModel], audio_config: PreTrainedConfig, weights: dict[str, np.ndarray],
+    config: MertLMConfig, feature_extractor: FeatureExtractionMixin,
+) -> FrozenStates:  # fmt: skip
+    encoder = kind(audio_config)
+    encoder.load_state_dict({name: torch.from_numpy(weight) for name, weight in weights.items()})
+    return FrozenStates(encoder.eval(), config, feature_extractor)
 
 
 @torch.no_grad()

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch.nn.utils.rnn import pad_sequence
 from transformers import DynamicCache, GenerationConfig
-from transformers.generation import BaseStreamer
+from transformers.generation import BaseStreamer, LogitsProcessorList, RepetitionPenaltyLogitsProcessor
 
 from .prefix_cache_mert_lm import PrefixCache
 
@@ -60,10 +60,12 @@ class MertLMGenerationMixin:
         ids, mask = prompt_input_ids.gather(1, order), prompt_attention_mask.gather(1, order)
         ids = torch.cat([ids, ids.new_full((len(ids), 1), self.config.decoder_start_token_id)], dim=1)
         mask = torch.cat([mask, torch.ones_like(mask[:, :1])], dim=1)
+        config = self.read_generation_config(generation_config, kwargs)
         return self.language_model.generate(
             inputs_embeds=self.embed_prompts(ids, mask, audio_embeds),
             attention_mask=mask,
-            generation_config=self.read_generation_config(generation_config, kwargs),
+            logits_processor=take_repetition_penalty(config),
+            generation_config=config,
             streamer=streamer,
         )
 
@@ -186,6 +188,14 @@ class MertLMGenerationMixin:
         scores = normalised_scores(result, answers)
         positions = [position for position, _ in batch]
         return list(zip(positions, answers, scores, strict=True))
+
+
+def take_repetition_penalty(config: GenerationConfig) -> LogitsProcessorList:
+    """The penalty as a processor of our own, taken out of `config`: transformers (5.24) leaves out as many of the
+    first written tokens as a row's prompt has padding, as if the prompt's tokens came before them.
+    """
+    penalty, config.repetition_penalty = config.repetition_penalty, None
+    return LogitsProcessorList([] if penalty in (None, 1.0) else [RepetitionPenaltyLogitsProcessor(penalty)])
 
 
 def is_greedy(config: GenerationConfig) -> bool:

@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
+from tiny import build_tiny_model
 
 from descant.cli import main
 from descant.data.feature_store import FeatureStore
@@ -86,7 +87,10 @@ def test_what_cannot_be_done_is_status_2(tmp_path, capsys, arguments):
 
 def test_extractor_of_a_saved_model_has_a_store_of_its_own(tmp_path):
     sound(tmp_path / "songs/a.wav")
-    LPMusicCapsFeatureExtractor(window_s=2.0).save_pretrained(tmp_path / "model")
+    model, processor = build_tiny_model()
+    processor.feature_extractor = LPMusicCapsFeatureExtractor(window_s=2.0)
+    model.save_pretrained(tmp_path / "model")
+    processor.save_pretrained(tmp_path / "model")
     assert features(tmp_path, str(tmp_path / "songs"), "--model", str(tmp_path / "model")) == 0
     store = FeatureStore(tmp_path / "features", LPMusicCapsFeatureExtractor(window_s=2.0).to_dict())
     assert store.read("a").shape == (128, 201) and "a" not in open_store(tmp_path)

@@ -3,7 +3,7 @@
 import argparse
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from descant.data.annotations import Annotations
@@ -41,7 +41,7 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
     parser.add_argument(
         "--hub_audio", metavar="ID", action="append", default=[], help="a Hub dataset with an audio column"
     )
-    parser.add_argument("--model", metavar="MODEL", help="a model whose extractor counts (default: the package's own)")
+    parser.add_argument("--model", metavar="MODEL", help="a model whose features count (default: the package's own)")
     parser.add_argument("--processes", metavar="N", type=int, help="default: as the cores and the clips justify")
     parser.add_argument("--recheck", action="store_true", help="also compute anew where the sound has changed")
     parser.add_argument("--verify", action="store_true", help="read every record of the store against its hash")
@@ -66,14 +66,12 @@ def _extract(args: argparse.Namespace) -> int:
     from descant.data.clip_lists import gather_clips, read_clip_list
     from descant.data.extraction import extract_features
     from descant.data.feature_store import FeatureStore
-    from descant.models.lp_music_caps import LPMusicCapsFeatureExtractor
 
     found = read_clip_list(args.clips)
     clips = gather_clips(found.rows, args.audio_dir, args.hub_audio)
     if not clips:
         raise ValueError(f"{args.clips}: no sound was found for any of its clips; give --audio_dir")
-    extractor = LPMusicCapsFeatureExtractor
-    extractor = extractor.from_pretrained(args.model) if args.model else extractor()
+    extractor = _load_extractor(args.model)
     store = FeatureStore(args.features, extractor.to_dict())
     done = extract_features(clips, extractor, store, args.processes, args.recheck)
     silent = {row.clip_id for row in found.rows} - clips.keys()
@@ -81,6 +79,17 @@ def _extract(args: argparse.Namespace) -> int:
         print(f"descant features: skipped {line}", file=sys.stderr)
     print(format_result(done, found, len(silent), store))
     return 1 if done.problems or found.problems or silent else 0
+
+
+def _load_extractor(model: str | None) -> Any:
+    """What computes the features: a model's front end and, where it has one, the frozen encoder behind it."""
+    from descant.inference.model_folder import find_model, load_model
+    from descant.models.lp_music_caps import LPMusicCapsFeatureExtractor
+
+    if model is None:
+        return LPMusicCapsFeatureExtractor()
+    loaded, processor = load_model(find_model(model))
+    return loaded.cached_features(processor.feature_extractor)
 
 
 def format_result(done: "Extraction", found: "Annotations", silent: int, store: "FeatureStore") -> str:

@@ -7,7 +7,7 @@ from descant.inference.track_parts import Piece
 
 EVIDENCE = [
     Evidence(Piece("lyrics", "first line\nsecond line"), 0.214),
-    Evidence(Piece("captions", "jazz", "What is the genre?", ((0, 10), (20, 25))), 0.1),
+    Evidence(Piece("captions", "jazz", "What is the genre?", ((0, 10), (20, 30), (30, 35))), 0.1),
     Evidence(Piece("audio", spans=((10, 20),)), 0.0123),
 ]
 FOUND = Classification(
@@ -21,7 +21,7 @@ def test_under_each_label_stand_the_pieces_it_rests_on() -> None:
         "song.mp3  (from lyrics, audio)",
         "  91.0 %  jazz",
         "      -21.4  lyrics  first line / second line",
-        "      -10.0  captions  0:00–0:10, 0:20–0:25  What is the genre?  jazz",
+        "      -10.0  captions  0:00–0:10, 0:20–0:35  What is the genre?  jazz",
         "      -1.2  audio  0:10–0:20",
         "  40.0 %  jazz---bebop",
     ]
@@ -32,7 +32,7 @@ def test_json_is_one_line_with_everything() -> None:
     record = json.loads(line)
     assert "\n" not in line
     assert record["labels"][0]["evidence"][1] == {
-        "kind": "captions", "text": "jazz", "question": "What is the genre?", "spans": [[0, 10], [20, 25]],
+        "kind": "captions", "text": "jazz", "question": "What is the genre?", "spans": [[0, 10], [20, 30], [30, 35]],
         "drop": 0.1,
     }  # fmt: skip
     assert record["scores"] == {"jazz": 0.91, "jazz---bebop": 0.4}

@@ -24,7 +24,7 @@ def classifier() -> TrackClassifier:
 def test_scores_are_the_models_probabilities_of_all_labels(classifier: TrackClassifier) -> None:
     _, scores = classifier.classify(TRACK)
     inputs = classifier.processor(
-        lyrics=[LYRICS], captions=[["loud guitar", "restless drums"]], audio_embeds=[EMBEDS.mean(0)],
+        lyrics=[LYRICS], captions=[["loud guitar", "restless drums"]], audio_embeds=[TRACK.audio_embeds],
         return_tensors="pt",
     )  # fmt: skip
     with torch.no_grad():
@@ -61,7 +61,9 @@ def test_without_explaining_there_is_no_evidence(classifier: TrackClassifier) ->
     np.testing.assert_allclose(list(scores.values()), list(classifier.classify(TRACK)[1].values()), atol=1e-6)
 
 
-@pytest.mark.parametrize("track", [TrackParts(LYRICS), TrackParts(None, SAID), TrackParts(None, (), EMBEDS)])
+@pytest.mark.parametrize(
+    "track", [TrackParts(LYRICS), TrackParts(None, SAID), TrackParts(None, (), EMBEDS, TRACK.spans)]
+)
 def test_any_one_modality_is_enough(classifier: TrackClassifier, track: TrackParts) -> None:
     labels, _ = classifier.classify(track)
     assert labels[0].label in ("rock", "jazz", "ambient")
@@ -69,4 +71,4 @@ def test_any_one_modality_is_enough(classifier: TrackClassifier, track: TrackPar
 
 def test_an_embedding_of_another_width_is_refused(classifier: TrackClassifier) -> None:
     with pytest.raises(ValueError, match=r"shape \(9,\), the model needs \(6,\)"):
-        classifier.classify(TrackParts(None, (), np.zeros((1, 9), np.float32)))
+        classifier.classify(TrackParts(None, (), np.zeros((1, 9), np.float32), ((0, 10),)))

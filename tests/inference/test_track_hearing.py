@@ -38,13 +38,15 @@ def test_a_track_is_heard_alike_alone_and_among_others(listener, tmp_path):
         np.testing.assert_array_equal(alone.audio_embeds, together[song[0]].audio_embeds)
 
 
-def test_the_embedding_is_the_mean_over_positions_and_windows(listener, tmp_path):
+def test_the_embedding_is_the_mean_over_positions_and_over_windows_by_their_length(listener, tmp_path):
     song = write_song(tmp_path / "song.wav", seconds=14)
     (heard,) = TrackListener(listener, QUESTIONS).hear([("song", song)])
     pieces = [window.samples for window in windows(load_audio(song))]
     inputs = listener.processor(audio=pieces, sampling_rate=16_000, return_tensors="pt")
     with torch.no_grad():
-        expected = listener.model.get_audio_features(inputs["input_features"]).mean(dim=(0, 1))
+        first, second = listener.model.get_audio_features(inputs["input_features"]).mean(dim=1)
+    expected = (10 * first + 4 * second) / 14
+    np.testing.assert_allclose(heard.window_embeds, torch.stack([first, second]).numpy(), atol=1e-5)
     np.testing.assert_allclose(heard.audio_embeds, expected.numpy(), atol=1e-5)
 
 

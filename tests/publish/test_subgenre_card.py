@@ -40,7 +40,7 @@ def test_the_card_states_labels_captioner_and_scores_and_claims_its_own_only(cla
     assert [round(one.metric_value, 3) for one in card.data.eval_results] == [0.625]
     assert "- jazz: swing" in card.text and "tester/captioner" in card.text and "What is the genre?" in card.text
     assert "0.625 [0.500, 0.750]" in card.text and "0.250 [0.500, 0.750]" in card.text
-    assert "descant classify tester/subgenres" in card.text
+    assert "descant classify tester/subgenres" in card.text and "the captioner listens first" in card.text
 
 
 def test_a_captioner_on_this_machine_is_refused_and_one_on_the_hub_goes_along(classifier, tmp_path, monkeypatch):

@@ -17,10 +17,21 @@ class Evidence:
 
     def describe(self) -> str:
         """One line: the fall in points, the kind, where, and the words."""
-        stamps = ", ".join(format_stamp(*span) for span in self.piece.spans)
+        stamps = ", ".join(format_stamp(*span) for span in join_neighbours(self.piece.spans))
         text = " / ".join((self.piece.text or "").splitlines())
         parts = [f"{-100 * self.drop:+.1f}", self.piece.kind, stamps, self.piece.question, text]
         return "  ".join(" ".join(part.split()) for part in parts if part)
+
+
+def join_neighbours(spans: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
+    """Spans in order, those that follow on each other as one."""
+    joined: list[tuple[float, float]] = []
+    for start_s, end_s in spans:
+        if joined and joined[-1][1] == start_s:
+            joined[-1] = (joined[-1][0], end_s)
+        else:
+            joined.append((start_s, end_s))
+    return joined
 
 
 @dataclass(frozen=True)

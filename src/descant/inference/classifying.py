@@ -10,7 +10,7 @@ from descant.inference.classification import Classification
 from descant.inference.classifier import TrackClassifier
 from descant.inference.listener import Listener, Recording
 from descant.inference.model_folder import ModelFolderError, find_model
-from descant.inference.track_hearing import TrackHearing, TrackListener, hash_captioner
+from descant.inference.track_hearing import TrackHearing, TrackListener, find_spans, hash_captioner
 from descant.inference.track_parts import TrackParts
 
 log = logging.getLogger(__name__)
@@ -67,8 +67,7 @@ class Classifying:
 
 def join_parts(lyrics: str | None, hearing: TrackHearing) -> TrackParts:
     """A track out of its lyrics and what was heard in it."""
-    spans = tuple(dict.fromkeys((one.start_s, one.end_s) for one in hearing.said))
-    return TrackParts(lyrics, hearing.said, hearing.window_embeds, spans)
+    return TrackParts(lyrics, hearing.said, hearing.window_embeds, find_spans(hearing.said))
 
 
 def load_captioner(

@@ -30,7 +30,7 @@ class TrackHearing:
     """All that was heard in a track, or why nothing was: `error`, with `said` empty and no embedding.
 
     audio_embeds: (width,), the mean of the captioner's audio embeddings over their positions and all windows.
-    window_embeds: (windows, width), those of each window; None where the hearing comes from a cache.
+    window_embeds: (windows, width), what each window adds to that mean; None where the hearing comes from a cache.
     """
 
     track_id: str
@@ -56,8 +56,8 @@ class _Unfinished:
 
     def finish(self) -> TrackHearing:
         said = tuple(self.said[place] for place in sorted(self.said))
-        embeds = torch.stack(self.embeds)
-        return TrackHearing(self.track_id, said, embeds.mean(dim=0).numpy(), embeds.numpy())
+        embeds = torch.stack(self.embeds).numpy()
+        return TrackHearing(self.track_id, said, pool_windows(embeds, find_spans(said)), embeds)
 
 
 class TrackListener:
@@ -111,6 +111,17 @@ class TrackListener:
         """The mean over positions of one window's audio embedding, (width,) on the CPU."""
         embeds = self.listener.model.get_audio_features(features[None].to(self.listener.model.device))
         return embeds[0].mean(dim=0).float().cpu()
+
+
+def find_spans(said: Iterable[Said]) -> tuple[tuple[float, float], ...]:
+    """The windows that answers are about, each once, in their order."""
+    return tuple(dict.fromkeys((one.start_s, one.end_s) for one in said))
+
+
+def pool_windows(embeds: np.ndarray, spans: Sequence[tuple[float, float]]) -> np.ndarray:
+    """The mean of windows (windows, width) by their length: a last one of 10 ms says little of a track."""
+    seconds = np.array([end_s - start_s for start_s, end_s in spans])
+    return np.average(embeds, axis=0, weights=seconds).astype(embeds.dtype)
 
 
 def hash_captioner(folder: Path) -> str:

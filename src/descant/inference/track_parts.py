@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from descant.inference.track_hearing import Said
+from descant.inference.track_hearing import Said, pool_windows
 
 # Longer lyrics are cut into as many passages of neighbouring lines, so that the cost does not grow with their square.
 MAX_PASSAGES = 16
@@ -28,7 +28,7 @@ class TrackParts:
     @property
     def audio_embeds(self) -> np.ndarray | None:
         """(width,), None where no window is left."""
-        return None if self.window_embeds is None else self.window_embeds.mean(axis=0)
+        return None if self.window_embeds is None else pool_windows(self.window_embeds, self.spans)
 
     @property
     def modalities(self) -> list[str]:

@@ -140,13 +140,15 @@ def load_listener(source: str, device: torch.device) -> Any:
 
 @torch.no_grad()
 def embed_audio(listener: Any, audio: Any) -> torch.Tensor:
-    """The mean over positions and windows of the captioner's audio embedding, (width,)."""
-    features = [item["mel"] for item in listener.preprocess(audio)]
+    """The mean over positions and windows, by their length, of the captioner's audio embedding, (width,)."""
+    windows = list(listener.preprocess(audio))
+    features = [one["mel"] for one in windows]
     means = []
     for start in range(0, len(features), WINDOWS_AT_ONCE):
         batch = torch.cat(features[start : start + WINDOWS_AT_ONCE]).to(listener.model.device)
         means.append(listener.model.get_audio_features(batch).mean(dim=1).float().cpu())
-    return torch.cat(means).mean(dim=0)
+    seconds = torch.tensor([one["place"]["end_s"] - one["place"]["start_s"] for one in windows])
+    return seconds @ torch.cat(means) / seconds.sum()
 
 
 def describe(track: Any) -> str:

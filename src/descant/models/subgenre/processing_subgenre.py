@@ -109,7 +109,7 @@ class SubgenreProcessor(ProcessorMixin):
         return [None if row is None else self._as_embedding(row) for row in embeds]
 
     def _as_embedding(self, row: Sequence[float] | torch.Tensor) -> list[float]:
-        vector = torch.as_tensor(row, dtype=torch.float32)
+        vector = row.float() if isinstance(row, torch.Tensor) else torch.tensor(row, dtype=torch.float32)
         if vector.shape != (self.audio_dim,):
             raise ValueError(
                 f"an audio embedding has the shape {tuple(vector.shape)}, the model needs ({self.audio_dim},) a "

@@ -27,9 +27,9 @@ RECIPE = Recipe(
         "rows_per_clip": 8,
     },
     demo={
-        "num_train_epochs": 2,
-        "per_device_train_batch_size": 36,
-        "learning_rate": 1e-3,
+        "num_train_epochs": 1,
+        "per_device_train_batch_size": 27,
+        "learning_rate": 1.5e-3,
         "lr_scheduler_kwargs": {"min_lr": 1e-5},
         "warmup_steps": 0.05,
         "adam_beta2": 0.999,

@@ -1,11 +1,21 @@
-"""Learning rates by part of the model, and adapters on the modules that the model names."""
+"""The loss, trackers, learning rates by part of the model, and adapters on the modules that the model names."""
 
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
 import pytest
 import torch
 from tiny import build_tiny_model
+from torch.nn import functional
+from transformers import TrainerCallback
 
+from descant.training import arguments
+from descant.training.arguments import parse_settings
+from descant.training.curriculum import CurriculumSampler, StagePlan
 from descant.training.lora import add_lora
-from descant.training.trainer import scale_learning_rate
+from descant.training.recipe import Recipe, Stage
+from descant.training.trainer import DescantTrainer, scale_learning_rate
 
 
 def test_chosen_parameters_get_a_share_of_the_learning_rate_and_none_is_lost():
@@ -14,6 +24,47 @@ def test_chosen_parameters_get_a_share_of_the_learning_rate_and_none_is_lost():
     scale_learning_rate(optimizer, layers[0].parameters(), 0.5)
     rates = {id(one): group["lr"] for group in optimizer.param_groups for one in group["params"]}
     assert [rates[id(one)] for one in layers.parameters()] == pytest.approx([0.05, 0.05, 0.1, 0.1, 0.1, 0.1])
+
+
+class Recorder(TrainerCallback):
+    """Stands in for a tracker's callback."""
+
+    logged: ClassVar[list[dict[str, Any]]] = []
+
+    def on_log(self, args, state, control, logs: dict[str, Any], **_: Any) -> None:
+        self.logged.append(logs)
+
+
+def build_trainer(tmp_path: Path, *flags: str) -> DescantTrainer:
+    plan = StagePlan("short", np.arange(4), 1)
+    curriculum = CurriculumSampler([plan], np.arange(4), np.ones(4), batch_size=2)
+    settings = parse_settings(
+        Recipe("mi_short", (Stage("short", 1),)), ["--demo", "--use_cpu", "--output_dir", str(tmp_path), *flags]
+    )
+    return DescantTrainer(curriculum=curriculum, validation=None, model=build_tiny_model()[0], args=settings)
+
+
+def test_a_tracker_is_told_what_is_logged(tmp_path, monkeypatch):
+    monkeypatch.setattr(arguments, "get_available_reporting_integrations", lambda: ["trackio"])
+    monkeypatch.setitem(arguments.INTEGRATION_TO_CALLBACK, "trackio", Recorder)
+    build_trainer(tmp_path, "--report_to", "trackio").log({"loss": 1.5})
+    assert (Recorder.logged[-1]["loss"], Recorder.logged[-1]["stage"]) == (1.5, "short")
+
+
+def test_the_loss_is_the_model_s_own_smoothed_one(tmp_path):
+    trainer = build_trainer(tmp_path, "--label_smoothing_factor", "0.3")
+    batch = {
+        "input_features": torch.randn(2, 128, 1001),
+        "labels": torch.tensor([[0, 9, 2], [0, 2, -100]]),
+    }
+    with torch.no_grad():
+        loss, outputs = trainer.compute_loss(trainer.model.eval(), batch, True, num_items_in_batch=torch.tensor(10))
+        logits = trainer.model(**batch).logits
+    expected = functional.cross_entropy(
+        logits.flatten(0, 1), batch["labels"].flatten(), label_smoothing=0.3, reduction="sum"
+    )
+    torch.testing.assert_close(loss, expected / 10)
+    assert outputs.logits is None
 
 
 def test_lora_trains_adapters_and_the_audio_encoder_alone():

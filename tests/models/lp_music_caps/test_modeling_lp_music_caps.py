@@ -96,6 +96,22 @@ def test_loss_without_logits_is_that_of_the_logits(
     torch.testing.assert_close(2 * halved, expected, atol=1e-6, rtol=0)
 
 
+@pytest.mark.full
+def test_a_compiled_model_trains_alike(
+    model: LPMusicCapsForConditionalGeneration, inputs: dict[str, torch.Tensor], labels: torch.Tensor
+) -> None:
+    batch = {**inputs, "labels": labels, "label_smoothing": 0.1}
+    expected = model(**batch).loss
+    expected.backward()
+    gradients = {name: weight.grad.clone() for name, weight in model.named_parameters()}
+    model.zero_grad()
+    compiled = torch.compile(model, backend="eager")(**batch).loss
+    compiled.backward()
+    torch.testing.assert_close(compiled, expected)
+    for name, weight in model.named_parameters():
+        torch.testing.assert_close(weight.grad, gradients[name], atol=1e-5, rtol=1e-4, msg=name)
+
+
 def test_clip_index_runs_the_convolutions_once_a_clip(
     model: LPMusicCapsForConditionalGeneration, inputs: dict[str, torch.Tensor]
 ) -> None:

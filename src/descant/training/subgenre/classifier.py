@@ -1,0 +1,123 @@
+"""Trains one classifier on some of the modalities, tunes its thresholds and saves it; a finished one is loaded."""
+
+import copy
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from transformers import AutoModelForSequenceClassification, AutoProcessor, PreTrainedModel
+
+from descant.evaluation.labels import LabelPredictions
+from descant.inference.model_folder import find_model
+from descant.inference.track_hearing import hash_captioner
+from descant.models.subgenre import SubgenreProcessor
+from descant.models.subgenre.configuration_subgenre import MODALITIES
+from descant.training.curriculum import CurriculumSampler, StagePlan
+from descant.training.lora import add_lora
+from descant.training.steps import rows_per_step, set_steps
+from descant.training.subgenre.data import SubgenreData
+from descant.training.subgenre.examples import Example, ExampleCollator, ExampleInputs
+from descant.training.subgenre.prediction import decide, predict_probabilities
+from descant.training.subgenre.settings import SubgenreSettings
+from descant.training.subgenre.start import load_classifier
+from descant.training.subgenre.thresholds import tune_thresholds
+from descant.training.subgenre.trainer import SubgenreTrainer
+
+FINISHED = ".finished"
+
+
+@dataclass(frozen=True)
+class Classifier:
+    """A trained model with its processor; it was trained on some of the modalities."""
+
+    model: PreTrainedModel
+    processor: SubgenreProcessor
+    modalities: tuple[str, ...]
+
+    def tell(self, examples: list[Example], modalities: Collection[str] = MODALITIES) -> LabelPredictions:
+        """What it says about examples, with some of what they have hidden."""
+        seen = [one for one in self.modalities if one in modalities]
+        inputs = ExampleInputs([example.keep(seen) for example in examples], self.processor)
+        probabilities = predict_probabilities(self.model, inputs, self.processor.tokenizer.pad_token_id)
+        return decide(probabilities, self.model.config)
+
+
+def train_classifier(
+    settings: SubgenreSettings, data: SubgenreData, modalities: tuple[str, ...], seed: int, folder: str
+) -> Classifier:
+    """Trains on `modalities` of the training tracks; goes on from the last checkpoint in `folder`, or loads the model.
+
+    Thresholds are tuned on validation tracks and saved with the model; without any, each is 0.5.
+    """
+    if (Path(folder) / FINISHED).is_file() and settings.resume == "auto":
+        model = AutoModelForSequenceClassification.from_pretrained(folder, dtype=torch.float32)
+        return Classifier(model.eval(), AutoProcessor.from_pretrained(folder), modalities)
+    settings = copy.copy(settings)
+    settings.seed, settings.output_dir = seed, folder
+    kept = {split: [one.keep(modalities) for one in data.examples[split]] for split in ("train", "validation")}
+    train = [example for example in kept["train"] if not example.is_empty]
+    if not train:
+        raise ValueError(f"no training track has {' or '.join(modalities)}")
+    texts = [text for example in train for text in _texts(example)]
+    model, processor = load_classifier(settings, data.tree, texts, data.audio_dim)
+    fit_to_data(model, train, data)
+    trainer = build_trainer(model, processor, train, kept["validation"], data, settings)
+    trainer.train(resume_from_checkpoint=settings.resume)
+    model = trainer.accelerator.unwrap_model(trainer.model)
+    model = (model.merge_and_unload() if settings.lora else model).eval()
+    if trainer.gold is not None:
+        pad, batch = processor.tokenizer.pad_token_id, settings.per_device_eval_batch_size
+        likely = predict_probabilities(model, trainer.eval_dataset, pad, batch)
+        model.config.thresholds = tune_thresholds(likely, trainer.gold)
+    if trainer.accelerator.is_main_process:
+        save_classifier(model, processor, Path(folder))
+    trainer.accelerator.wait_for_everyone()
+    return Classifier(model, processor, modalities)
+
+
+def fit_to_data(model: PreTrainedModel, train: Sequence[Example], data: SubgenreData) -> None:
+    """Tells a model its captioner, and a new one the scale of that captioner's embeddings."""
+    config = model.config
+    if data.captioner is not None:
+        digest = hash_captioner(find_model(data.captioner))
+        if config.captioner_hash not in (None, digest):
+            raise ValueError(
+                f"--init_from was trained with the captioner {config.captioner}, and {data.captioner} has other "
+                "weights: pass the same --captioner"
+            )
+        config.captioner, config.captioner_hash = data.captioner, digest
+        config.questions = list(data.questions)
+    embeds = [torch.from_numpy(one.audio_embeds.copy()) for one in train if one.audio_embeds is not None]
+    if embeds and not model.name_or_path:  # a loaded one has its scale
+        model.fit_audio_scale(torch.stack(embeds))
+
+
+def build_trainer(
+    model: PreTrainedModel, processor: SubgenreProcessor, train: Sequence[Example], validation: Sequence[Example],
+    data: SubgenreData, settings: SubgenreSettings,
+) -> SubgenreTrainer:  # fmt: skip
+    inputs = ExampleInputs(train, processor)
+    stages = [StagePlan("subgenre", np.arange(len(inputs)), round(settings.num_train_epochs))]
+    curriculum = CurriculumSampler(
+        stages, np.arange(len(inputs)), inputs.lengths, batch_size=rows_per_step(settings), seed=settings.seed
+    )
+    set_steps(settings, curriculum)
+    model = add_lora(model, settings.lora_rank) if settings.lora else model
+    collator = ExampleCollator(processor.tokenizer.pad_token_id, settings.train_windows, settings.seed)
+    return SubgenreTrainer(
+        curriculum=curriculum, gold=data.gold("validation"), model=model, args=settings, train_dataset=inputs,
+        eval_dataset=ExampleInputs(validation, processor), data_collator=collator, processing_class=processor,
+    )  # fmt: skip
+
+
+def save_classifier(model: PreTrainedModel, processor: SubgenreProcessor, folder: Path) -> None:
+    """The model folder; `FINISHED` in it says that it is whole."""
+    model.save_pretrained(folder)
+    processor.save_pretrained(folder)
+    (folder / FINISHED).touch()
+
+
+def _texts(example: Example) -> list[str]:
+    return [*([example.lyrics] if example.lyrics else []), *(example.captions or ())]

@@ -1,0 +1,124 @@
+"""The classifier beside single modalities and plain systems on held-out tracks: table, modality grid, calibration."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import combinations
+
+import numpy as np
+
+from descant.evaluation.labels import (
+    GoldLabels,
+    LabelPredictions,
+    paired_difference,
+    render_differences,
+    render_labels_table,
+    score_intervals,
+)
+from descant.evaluation.labels.calibration import expected_calibration_error, reliability_table
+from descant.evaluation.report import table_lines
+from descant.models.subgenre.configuration_subgenre import MODALITIES
+from descant.training.subgenre.classifier import Classifier
+from descant.training.subgenre.data import SubgenreData
+from descant.training.subgenre.plain_systems import tell_by_asking, tell_by_tfidf, tell_commonest
+
+FUSION = "fusion"
+MACRO_F1 = ("genre_macro_f1", "subgenre_macro_f1")
+
+Runs = list[LabelPredictions]
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """What all systems say about the tracks of one split.
+
+    systems: name → one run a seed; `fusion` and `lyrics`, `captions`, `audio` alone are classifiers. visible: what
+    fusion says where it may see some modalities only, by their names.
+    """
+
+    split: str
+    gold: GoldLabels
+    systems: dict[str, Runs]
+    visible: dict[tuple[str, ...], Runs]
+
+
+def compare_systems(data: SubgenreData, classifiers: Mapping[str, Sequence[Classifier]], split: str) -> Comparison:
+    """Lets all systems tell about a split; `classifiers` holds one a seed of `fusion` and of each single modality."""
+    examples = data.examples[split]
+    systems = {name: [one.tell(examples) for one in runs] for name, runs in classifiers.items()}
+    plain: dict[str, Callable[[], LabelPredictions]] = {
+        "TF-IDF of lyrics": lambda: tell_by_tfidf(data, split, captions=False),
+        "TF-IDF of lyrics and captions": lambda: tell_by_tfidf(data, split, captions=True),
+        "asking for the genre": lambda: tell_by_asking(data, split),
+        "commonest labels": lambda: tell_commonest(data, split),
+    }
+    systems |= {name: [tell()] for name, tell in plain.items()}
+    subsets = [subset for size in (3, 2, 1) for subset in combinations(MODALITIES, size)]
+    visible = {subset: [one.tell(examples, subset) for one in classifiers[FUSION]] for subset in subsets}
+    return Comparison(split, data.gold(split), systems, visible)
+
+
+def render_comparison(found: Comparison) -> str:
+    """Everything as Markdown."""
+    tracks, artists, seeds = len(found.gold.genre), len(set(found.gold.groups)), len(found.systems[FUSION])
+    return "\n\n".join([
+        f"# Subgenres of {tracks} {found.split} tracks by {artists} artists",
+        f"Classifiers: mean of {seeds} seed{'s' if seeds > 1 else ''}. In brackets 95 % intervals, by artist.",
+        render_labels_table(found.gold, found.systems),
+        "## Fusion less a single modality", render_differences(differences_to_single(found)),
+        "## Fusion with modalities missing, less the best of the others alone", *render_missing(found),
+        "## Calibration of fusion", render_calibration(found),
+    ]) + "\n"  # fmt: skip
+
+
+def differences_to_single(found: Comparison) -> dict:
+    """Fusion's macro-F1 less that of each modality alone, over the same samples of artists."""
+    fusion = found.systems[FUSION]
+    return {
+        f"fusion − {name} ({score.split('_')[0]})": paired_difference(found.gold, fusion, found.systems[name], score)
+        for score in MACRO_F1 for name in MODALITIES if name in found.systems
+    }  # fmt: skip
+
+
+def render_missing(found: Comparison) -> list[str]:
+    """A row a subset of modalities: fusion's scores, and how far above the best of them alone they are (points)."""
+    rows = []
+    for subset, runs in found.visible.items():
+        measured = score_intervals(found.gold, runs)
+        row = [" + ".join(subset), *(f"{measured[name][0]:.3f}" for name in ("genre_accuracy", *MACRO_F1))]
+        for score in MACRO_F1:
+            gaps = [paired_difference(found.gold, runs, found.systems[one], score).value for one in subset
+                    if one in found.systems]  # fmt: skip
+            row.append(f"{100 * min(gaps):+.1f}" if gaps else "")
+        rows.append(row)
+    header = ["sees", "genre accuracy", "genre macro f1", "subgenre macro f1", "genre gap", "subgenre gap"]
+    return ["\n".join(table_lines(header, rows))]
+
+
+def render_calibration(found: Comparison) -> str:
+    """Expected calibration errors, and the reliability of the likeliest genre."""
+    runs, seeds = found.systems[FUSION], len(found.systems[FUSION])
+    top = np.concatenate([run.genres.max(axis=1) for run in runs])
+    right = np.concatenate([run.genres.argmax(axis=1) == found.gold.genre for run in runs])
+    subgenres = np.stack([run.subgenres for run in runs])
+    truth = np.stack([found.gold.subgenres] * seeds)
+    rows = [[f"{one.low:.1f}–{one.high:.1f}", str(one.count), f"{one.probability:.3f}", f"{one.share_true:.3f}"]
+            for one in reliability_table(top, right)]  # fmt: skip
+    errors = (
+        f"Expected calibration error: {expected_calibration_error(top, right):.3f} of the likeliest genre, "
+        f"{expected_calibration_error(subgenres, truth):.3f} over all subgenres."
+    )
+    return errors + "\n\n" + "\n".join(table_lines(["probability", "tracks", "mean", "came true"], rows))
+
+
+def as_scores(found: Comparison, data: SubgenreData) -> list[dict]:
+    """The scores of every system as `scores.json` holds them; those of the others than fusion are `baseline`s."""
+    entries = []
+    for name, runs in found.systems.items():
+        measured = score_intervals(found.gold, runs)
+        entries.append({
+            "protocol": f"subgenres, {name}", "dataset": data.corpus.id, "config": None, "split": found.split,
+            "n": len(found.gold.genre), **{score: value for score, (value, _) in measured.items()},
+            **({} if name == FUSION else {"baseline": True}),
+            "intervals": {score: list(interval) for score, (_, interval) in measured.items()},
+        })  # fmt: skip
+    return entries

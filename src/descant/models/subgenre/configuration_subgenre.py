@@ -31,6 +31,7 @@ class SubgenreConfig(PreTrainedConfig):
     hidden_size: width in which the modalities meet.
     fusion: `late` adds up what each modality says; `cross_attention` lets each label look at all windows and audio.
     modality_dropout: chance that training hides a modality of a track, so that any subset works later.
+    token_dropout: chance that training hides a token of a text.
     thresholds: label → the probability from which it is named (0.5 where none is given).
     captioner: Hub id or folder of the captioner that gave captions and audio embedding, `captioner_hash` its weights'.
     questions: what the captioner was asked about each window, `captioner_generation` with which settings.
@@ -47,6 +48,7 @@ class SubgenreConfig(PreTrainedConfig):
     num_attention_heads: int = 4
     dropout: float = 0.1
     modality_dropout: float = 0.3
+    token_dropout: float = 0.0
     initializer_range: float = 0.02
     thresholds: dict | None = None
     captioner: str | None = None

@@ -83,6 +83,7 @@ class SubgenreForSequenceClassification(PreTrainedModel):
             init.zeros_(module.kinds)
         elif isinstance(module, SubgenreLateFusion):
             init.zeros_(module.bias)
+            init.ones_(module.scales)
         elif isinstance(module, SubgenreForSequenceClassification):
             init.copy_(module.parents, torch.tensor(module.config.parents, dtype=torch.long))
         elif isinstance(module, SubgenreAudioProjection):
@@ -137,10 +138,18 @@ class SubgenreForSequenceClassification(PreTrainedModel):
         if not torch.is_grad_enabled() and len(ids) > WINDOWS_AT_ONCE:
             parts = zip(*(one.split(WINDOWS_AT_ONCE) for one in (ids, mask, kind)), strict=True)
             return torch.cat([self.encode_windows(*part) for part in parts])
+        if self.training and self.config.token_dropout:
+            mask = self.hide_tokens(mask)
         states = self.text_encoder(input_ids=ids, attention_mask=mask).last_hidden_state  # (windows, tokens, width)
         scores = self.text_scores(states).gather(2, kind[:, None, None].expand(-1, ids.shape[1], 1))
         weights = scores.masked_fill(mask[:, :, None] == 0, float("-inf")).softmax(dim=1)
         return self.text_projection((weights * states).sum(dim=1))
+
+    def hide_tokens(self, mask: torch.Tensor) -> torch.Tensor:
+        """Token dropout: hides some tokens of each window, never its first one."""
+        kept = torch.rand(mask.shape, device=mask.device) >= self.config.token_dropout
+        kept[:, 0] = True
+        return mask * kept
 
     def hide_modalities(self, mask: torch.Tensor) -> torch.Tensor:
         """Modality dropout: hides some of what a track has, never all of it."""

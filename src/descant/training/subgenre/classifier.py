@@ -20,6 +20,7 @@ from descant.training.steps import rows_per_step, set_steps
 from descant.training.subgenre.data import SubgenreData
 from descant.training.subgenre.examples import Example, ExampleCollator, ExampleInputs
 from descant.training.subgenre.prediction import decide, predict_probabilities
+from descant.training.subgenre.scales import fit_scales
 from descant.training.subgenre.settings import SubgenreSettings
 from descant.training.subgenre.start import load_classifier
 from descant.training.subgenre.thresholds import tune_thresholds
@@ -69,6 +70,8 @@ def train_classifier(
     model = (model.merge_and_unload() if settings.lora else model).eval()
     if trainer.gold is not None:
         pad, batch = processor.tokenizer.pad_token_id, settings.per_device_eval_batch_size
+        if model.config.fusion == "late":
+            fit_scales(model, trainer.eval_dataset, pad)
         likely = predict_probabilities(model, trainer.eval_dataset, pad, batch)
         model.config.thresholds = tune_thresholds(likely, trainer.gold)
     if trainer.accelerator.is_main_process:

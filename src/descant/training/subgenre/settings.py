@@ -11,10 +11,10 @@ from descant.training.subgenre.recipe import SubgenreRecipe
 # What decides the weights. A run may go on with another logger or report, never with these changed.
 IDENTITY = (
     "dataset", "label_tree", "captioner", "init_from", "text_encoder", "fusion", "hidden_size", "text_hidden_size",
-    "text_layers", "vocabulary", "modality_dropout", "dropout", "window_tokens", "overlap_tokens", "train_windows",
-    "num_train_epochs", "max_steps", "per_device_train_batch_size", "gradient_accumulation_steps", "learning_rate",
-    "lr_scheduler_type", "warmup_steps", "weight_decay", "max_grad_norm", "seed", "max_tracks", "lora", "lora_rank",
-    "bf16", "fp16", "world_size",
+    "text_layers", "vocabulary", "modality_dropout", "token_dropout", "dropout", "window_tokens", "overlap_tokens",
+    "train_windows", "num_train_epochs", "max_steps", "per_device_train_batch_size", "gradient_accumulation_steps",
+    "learning_rate", "lr_scheduler_type", "warmup_steps", "weight_decay", "max_grad_norm", "seed", "max_tracks", "lora",
+    "lora_rank", "bf16", "fp16", "world_size",
 )  # fmt: skip
 
 
@@ -44,6 +44,7 @@ class SubgenreSettings(TrainingArguments):
     hidden_size: int = field(default=128, metadata={"help": "width in which the modalities meet"})
     dropout: float = field(default=0.1, metadata={"help": "dropout of the classifier and of a new text encoder"})
     modality_dropout: float = field(default=0.3, metadata={"help": "chance that training hides a modality"})
+    token_dropout: float = field(default=0.0, metadata={"help": "chance that training hides a token of a text"})
     window_tokens: int = field(default=128, metadata={"help": "longest window of text"})
     overlap_tokens: int = field(default=16, metadata={"help": "tokens that neighbouring windows share"})
     train_windows: int = field(

@@ -48,7 +48,7 @@ def load_classifier(
     config = SubgenreConfig(
         text_config=text_config.to_dict(), label_tree=branches(tree), audio_dim=audio_dim,
         hidden_size=settings.hidden_size, fusion=settings.fusion, dropout=settings.dropout,
-        modality_dropout=settings.modality_dropout,
+        modality_dropout=settings.modality_dropout, token_dropout=settings.token_dropout,
     )  # fmt: skip
     model = SubgenreForSequenceClassification(config)
     if encoder is not None:

@@ -1,0 +1,30 @@
+"""What a classifier says with some of the modalities hidden."""
+
+import numpy as np
+import pytest
+from tiny_classifier import build_classifier, make_examples
+
+from descant.training.subgenre.examples import ExampleInputs
+from descant.training.subgenre.prediction import decide, predict_probabilities
+
+
+@pytest.fixture(scope="module", params=["late", "cross_attention"])
+def classifier(request):
+    return build_classifier(request.param)
+
+
+@pytest.mark.parametrize("seen", [("lyrics", "captions", "audio"), ("captions",), ("lyrics", "audio"), ()])
+def test_hiding_a_modality_is_as_if_the_track_had_none_of_it(classifier, seen):
+    model, processor = classifier
+    pad = processor.tokenizer.pad_token_id
+    hidden = predict_probabilities(model, ExampleInputs(make_examples(), processor), pad, 3, seen)
+    lacking = ExampleInputs([example.keep(seen) for example in make_examples()], processor)
+    np.testing.assert_allclose(hidden, predict_probabilities(model, lacking, pad, 1), atol=1e-6)
+
+
+def test_no_subgenre_is_decided_without_its_genre(classifier):
+    model, _ = classifier
+    model.config.thresholds = {"jazz": 0.9, "pop": 0.9, "jazz---swing": 0.1, "pop---disco": 0.1, "pop---ballad": 0.1}
+    told = decide(np.array([[0.4, 0.6, 0.3, 0.5, 0.05]], np.float32), model.config)
+    model.config.thresholds = {}
+    assert told.chosen.tolist() == [[False, True, False]]

@@ -25,12 +25,14 @@ RECIPE = SubgenreRecipe(
         "text_layers": 0,
         "text_hidden_size": 96,
         "hidden_size": 96,
-        "num_train_epochs": 15,
+        "num_train_epochs": 20,
         "per_device_train_batch_size": 30,
         "learning_rate": 3e-3,
-        "dropout": 0.3,
-        "save_epochs": 15,
-        "eval_epochs": 15,
+        "dropout": 0.5,
+        "token_dropout": 0.5,
+        "modality_dropout": 0.4,
+        "save_epochs": 20,
+        "eval_epochs": 20,
     },
 )
 

@@ -32,7 +32,8 @@ class SubgenreConfig(PreTrainedConfig):
     fusion: `late` adds up what each modality says; `cross_attention` lets each label look at all windows and audio.
     modality_dropout: chance that training hides a modality of a track, so that any subset works later.
     token_dropout: chance that training hides a token of a text.
-    thresholds: label → the probability from which it is named (0.5 where none is given).
+    thresholds: label → the probability from which it is named, of a subgenre given its genre (0.5 where none is
+        given).
     captioner: Hub id or folder of the captioner that gave captions and audio embedding, `captioner_hash` its weights'.
     questions: what the captioner was asked about each window, `captioner_generation` with which settings.
     """
@@ -108,7 +109,7 @@ class SubgenreConfig(PreTrainedConfig):
         return str(beside) if self.name_or_path and beside.is_dir() else self.captioner
 
     def threshold(self, label: str) -> float:
-        """The probability from which a label is named."""
+        """The probability from which a label is named, of a subgenre given its genre."""
         return self.thresholds.get(label, 0.5)
 
 

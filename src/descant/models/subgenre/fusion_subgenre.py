@@ -22,8 +22,9 @@ class SubgenreExpert(nn.Module):
 class SubgenreLateFusion(nn.Module):
     """Adds up the logits of the modalities that are there, a product of experts (Hinton 2002) for each label.
 
-    scales: how much the word of each modality counts, fitted on validation tracks after training. A captioner says too
-    true things about tracks that it was trained on itself, so training alone comes to trust it too much.
+    scales: how much the word of each modality counts; shifts (modalities + 1, labels): what its presence adds, and
+    last what always is. Both are fitted on validation tracks after training: a captioner says too true things about
+    tracks that it was trained on itself, so training alone comes to trust it too much.
     """
 
     def __init__(self, config: SubgenreConfig) -> None:
@@ -31,6 +32,7 @@ class SubgenreLateFusion(nn.Module):
         self.experts = nn.ModuleList(SubgenreExpert(config) for _ in MODALITIES)
         self.bias = nn.Parameter(torch.zeros(config.num_labels))
         self.scales = nn.Buffer(torch.ones(len(MODALITIES)))
+        self.shifts = nn.Buffer(torch.zeros(len(MODALITIES) + 1, config.num_labels))
 
     def forward(
         self, windows: torch.Tensor, row: torch.Tensor, kind: torch.Tensor, audio: torch.Tensor, mask: torch.Tensor
@@ -38,9 +40,10 @@ class SubgenreLateFusion(nn.Module):
         """windows (windows, hidden) with the row and kind of each; audio (batch, hidden); mask (batch, 3)."""
         texts = mean_by_place(windows, 2 * row + kind, 2 * len(audio)).view(len(audio), 2, -1)
         summaries = (texts[:, 0], texts[:, 1], audio)
-        logits = self.bias.expand(len(audio), -1)
+        logits = (self.bias + self.shifts[-1]).expand(len(audio), -1)
         for place, (expert, summary) in enumerate(zip(self.experts, summaries, strict=True)):
-            logits = logits + self.scales[place] * expert(summary) * mask[:, place, None]
+            word = self.scales[place] * expert(summary) + self.shifts[place]
+            logits = logits + word * mask[:, place, None]
         return logits  # (batch, labels)
 
 

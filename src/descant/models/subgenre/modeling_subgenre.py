@@ -84,6 +84,7 @@ class SubgenreForSequenceClassification(PreTrainedModel):
         elif isinstance(module, SubgenreLateFusion):
             init.zeros_(module.bias)
             init.ones_(module.scales)
+            init.zeros_(module.shifts)
         elif isinstance(module, SubgenreForSequenceClassification):
             init.copy_(module.parents, torch.tensor(module.config.parents, dtype=torch.long))
         elif isinstance(module, SubgenreAudioProjection):
@@ -179,13 +180,15 @@ def hierarchical_loss(
 
 def name_labels(probabilities: torch.Tensor, thresholds: torch.Tensor, parents: torch.Tensor) -> torch.Tensor:
     """Which labels are named (tracks, labels): genres from their threshold on, the likeliest one always, and of the
-    subgenres of named genres those from their threshold on.
+    subgenres of named genres those whose probability given the genre reaches their threshold.
+
+    So a track of which little is known, and whose genre is unsure, gets its subgenres by the same measure.
     """
-    genres = probabilities.shape[1] - len(parents)
-    named = probabilities >= thresholds
-    likeliest = functional.one_hot(probabilities[:, :genres].argmax(dim=1), genres).bool()
-    named_genres = named[:, :genres] | likeliest
-    return torch.cat([named_genres, named[:, genres:] & named_genres[:, parents]], dim=1)
+    genre, subgenre = probabilities.split([probabilities.shape[1] - len(parents), len(parents)], dim=1)
+    likeliest = functional.one_hot(genre.argmax(dim=1), genre.shape[1]).bool()
+    named = (genre >= thresholds[: genre.shape[1]]) | likeliest
+    given_genre = subgenre / genre[:, parents].clamp(min=torch.finfo(genre.dtype).tiny)
+    return torch.cat([named, named[:, parents] & (given_genre >= thresholds[genre.shape[1] :])], dim=1)
 
 
 SubgenreForSequenceClassification.register_for_auto_class("AutoModelForSequenceClassification")

@@ -6,13 +6,15 @@ from itertools import combinations
 
 import numpy as np
 
+from descant.evaluation.bootstrap import Interval
 from descant.evaluation.labels import (
     GoldLabels,
     LabelPredictions,
     paired_difference,
     render_differences,
-    render_labels_table,
+    render_measured,
     score_intervals,
+    score_labels,
 )
 from descant.evaluation.labels.calibration import expected_calibration_error, reliability_table
 from descant.evaluation.report import table_lines
@@ -31,13 +33,14 @@ Runs = list[LabelPredictions]
 class Comparison:
     """What all systems say about the tracks of one split.
 
-    systems: name → one run a seed; `fusion` and `lyrics`, `captions`, `audio` alone are classifiers. visible: what
-    fusion says where it may see some modalities only, by their names.
+    systems: name → one run a seed; `fusion` and `lyrics`, `captions`, `audio` alone are classifiers. measured: their
+    scores and intervals. visible: what fusion says where it may see some modalities only, by their names.
     """
 
     split: str
     gold: GoldLabels
     systems: dict[str, Runs]
+    measured: dict[str, dict[str, tuple[float, Interval]]]
     visible: dict[tuple[str, ...], Runs]
 
 
@@ -54,7 +57,9 @@ def compare_systems(data: SubgenreData, classifiers: Mapping[str, Sequence[Class
     systems |= {name: [tell()] for name, tell in plain.items()}
     subsets = [subset for size in (3, 2, 1) for subset in combinations(MODALITIES, size)]
     visible = {subset: [one.tell(examples, subset) for one in classifiers[FUSION]] for subset in subsets}
-    return Comparison(split, data.gold(split), systems, visible)
+    gold = data.gold(split)
+    measured = {name: score_intervals(gold, runs) for name, runs in systems.items()}
+    return Comparison(split, gold, systems, measured, visible)
 
 
 def render_comparison(found: Comparison) -> str:
@@ -63,9 +68,9 @@ def render_comparison(found: Comparison) -> str:
     return "\n\n".join([
         f"# Subgenres of {tracks} {found.split} tracks by {artists} artists",
         f"Classifiers: mean of {seeds} seed{'s' if seeds > 1 else ''}. In brackets 95 % intervals, by artist.",
-        render_labels_table(found.gold, found.systems),
+        render_measured(found.measured),
         "## Fusion less a single modality", render_differences(differences_to_single(found)),
-        "## Fusion with modalities missing, less the best of the others alone", *render_missing(found),
+        "## Fusion with modalities missing, less the best of the others alone", render_missing(found),
         "## Calibration of fusion", render_calibration(found),
     ]) + "\n"  # fmt: skip
 
@@ -79,19 +84,25 @@ def differences_to_single(found: Comparison) -> dict:
     }  # fmt: skip
 
 
-def render_missing(found: Comparison) -> list[str]:
+def render_missing(found: Comparison) -> str:
     """A row a subset of modalities: fusion's scores, and how far above the best of them alone they are (points)."""
+    alone = {name: mean_scores(found.gold, found.systems[name]) for name in MODALITIES if name in found.systems}
     rows = []
     for subset, runs in found.visible.items():
-        measured = score_intervals(found.gold, runs)
-        row = [" + ".join(subset), *(f"{measured[name][0]:.3f}" for name in ("genre_accuracy", *MACRO_F1))]
+        means = mean_scores(found.gold, runs)
+        row = [" + ".join(subset), *(f"{means[name]:.3f}" for name in ("genre_accuracy", *MACRO_F1))]
         for score in MACRO_F1:
-            gaps = [paired_difference(found.gold, runs, found.systems[one], score).value for one in subset
-                    if one in found.systems]  # fmt: skip
+            gaps = [means[score] - alone[one][score] for one in subset if one in alone]
             row.append(f"{100 * min(gaps):+.1f}" if gaps else "")
         rows.append(row)
     header = ["sees", "genre accuracy", "genre macro f1", "subgenre macro f1", "genre gap", "subgenre gap"]
-    return ["\n".join(table_lines(header, rows))]
+    return "\n".join(table_lines(header, rows))
+
+
+def mean_scores(gold: GoldLabels, runs: Runs) -> dict[str, float]:
+    """Each score's mean over a system's runs."""
+    scores = [score_labels(gold, run) for run in runs]
+    return {name: float(np.mean([one[name] for one in scores])) for name in scores[0]}
 
 
 def render_calibration(found: Comparison) -> str:
@@ -113,8 +124,7 @@ def render_calibration(found: Comparison) -> str:
 def as_scores(found: Comparison, data: SubgenreData) -> list[dict]:
     """The scores of every system as `scores.json` holds them; those of the others than fusion are `baseline`s."""
     entries = []
-    for name, runs in found.systems.items():
-        measured = score_intervals(found.gold, runs)
+    for name, measured in found.measured.items():
         entries.append({
             "protocol": f"subgenres, {name}", "dataset": data.corpus.id, "config": None, "split": found.split,
             "n": len(found.gold.genre), **{score: value for score, (value, _) in measured.items()},

@@ -15,8 +15,8 @@ OWN_THRESHOLD_TRACKS = 10
 def tune_thresholds(probabilities: np.ndarray, gold: GoldLabels) -> dict[str, float]:
     """Label → threshold. probabilities: (tracks, labels), genres first.
 
-    All genres share one threshold, by which a track gets genres beside its likeliest one, and so do all subgenres; a
-    subgenre with ten validation tracks or more has its own.
+    All genres share one threshold, by which a track gets genres beside its likeliest one, and so do all subgenres,
+    given their genre; a subgenre with ten validation tracks or more has its own.
     """
     tree = gold.tree
     parents = [tree.genres.index(tree.parent(label)) for label in tree.subgenres]
@@ -34,7 +34,8 @@ def tune_thresholds(probabilities: np.ndarray, gold: GoldLabels) -> dict[str, fl
 
     thresholds = with_level(_best([macro_f1(with_level(one)) for one in CANDIDATES]))
     for place in np.flatnonzero(gold.subgenres.sum(axis=0) >= OWN_THRESHOLD_TRACKS):
-        truth, likely = gold.subgenres[:, place], probabilities[:, genres + place]
+        genre = probabilities[:, parents[place]]
+        truth, likely = gold.subgenres[:, place], probabilities[:, genres + place] / np.maximum(genre, 1e-30)
         thresholds[genres + place] = _best([_f1(truth, likely >= one) for one in CANDIDATES])
     return {label: float(one) for label, one in zip([*tree.genres, *tree.subgenres], thresholds, strict=True)}
 

@@ -31,7 +31,7 @@ def data():
     corpus = TrackCorpus(tracks, TREE, "test", "cc0-1.0", "1")
     by_split = {split: corpus.split(split) for split in ("train", "validation", "test")}
     examples = {split: gather_examples(part, hearings, (), TREE) for split, part in by_split.items()}
-    return SubgenreData(corpus, "captioner", (), by_split, hearings, examples)
+    return SubgenreData(corpus, "captioner", (), {}, by_split, hearings, examples)
 
 
 def test_the_commonest_genre_and_its_commonest_subgenres_are_told_for_all(data):

@@ -32,6 +32,7 @@ def test_the_model_holds_thresholds_captioner_and_questions(finished):
     assert model.config.genres == ["jazz", "pop"] and len(model.config.subgenres) == 4
     assert set(model.config.thresholds) == {*model.config.genres, *model.config.subgenres}
     assert model.config.captioner == captioner and model.config.questions == list(RECIPE.questions)
+    assert model.config.captioner_generation == {"num_beams": 1}
     assert model.audio_projection is not None and model.config.audio_dim == 16
 
 
@@ -98,7 +99,7 @@ def test_lora_is_merged_into_the_saved_model(tmp_path, fusion):
     ids=["captioner", "classifier", "encoder", "tree"],
 )
 def test_what_is_not_there_is_refused_in_a_sentence(tmp_path, monkeypatch, caplog, wanted, reason):
-    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     table = write_tracks(tmp_path, audio=False)
     where = ["--dataset", str(table), "--output_dir", str(tmp_path / "run"), "--use_cpu", "True"]
     with pytest.raises(SystemExit) as ended:

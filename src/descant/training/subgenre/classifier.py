@@ -91,7 +91,7 @@ def fit_to_data(model: PreTrainedModel, train: Sequence[Example], data: Subgenre
                 "weights: pass the same --captioner"
             )
         config.captioner, config.captioner_hash = data.captioner, digest
-        config.questions = list(data.questions)
+        config.questions, config.captioner_generation = list(data.questions), dict(data.generation)
     embeds = [torch.from_numpy(one.audio_embeds.copy()) for one in train if one.audio_embeds is not None]
     if embeds and not model.name_or_path:  # a loaded one has its scale
         model.fit_audio_scale(torch.stack(embeds))

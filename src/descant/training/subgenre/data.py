@@ -4,6 +4,7 @@ import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from descant.data.tracks import LabelTree, Track, TrackCorpus, load_tracks
 from descant.data.tracks.corpus_splits import split_corpus
@@ -24,11 +25,13 @@ class SubgenreData:
     """Tracks, what was heard in them, and their examples, by split.
 
     captioner: the folder or Hub id that heard them, None where nothing did. questions: those whose answers are read.
+    generation: how the captioner answered.
     """
 
     corpus: TrackCorpus
     captioner: str | None
     questions: tuple[str | None, ...]
+    generation: dict[str, Any]
     tracks: dict[str, list[Track]]
     hearings: dict[str, TrackHearing]
     examples: dict[str, list[Example]]
@@ -90,7 +93,12 @@ def read_data(
         hearings = _hear(everything, captioner, [*questions, ask_for_genre(corpus.tree)], settings)
     examples = {split: gather_examples(tracks[split], hearings, questions, corpus.tree) for split in SPLITS}
     examples["train"] = _with_something(examples["train"])
-    return SubgenreData(corpus, captioner, questions, tracks, hearings, examples)
+    return SubgenreData(corpus, captioner, questions, generation(settings), tracks, hearings, examples)
+
+
+def generation(settings: SubgenreSettings) -> dict[str, Any]:
+    """The settings with which the captioner answers."""
+    return {"num_beams": settings.captioner_beams}
 
 
 def _hear(
@@ -98,7 +106,7 @@ def _hear(
 ) -> dict[str, TrackHearing]:
     paths: Mapping[str, Path] = {track.track_id: track.audio for track in tracks if track.audio is not None}
     with settings.main_process_first(desc="listening"):
-        hearings = hear_tracks(paths, captioner, questions, settings.features, num_beams=settings.captioner_beams)
+        hearings = hear_tracks(paths, captioner, questions, settings.features, **generation(settings))
     unheard = [hearing.track_id for hearing in hearings.values() if hearing.error is not None]
     if unheard:
         log.warning("%d of %d tracks could not be heard, %s first", len(unheard), len(paths), unheard[0])

@@ -27,7 +27,7 @@ def fit_scales(model: PreTrainedModel, examples: ExampleInputs, pad_token_id: in
     Probabilistic Outputs for Support Vector Machines, 1999, and Guo et al., On Calibration of Neural Networks, 2017).
     """
     words = expert_logits(model, examples, pad_token_id)
-    there = torch.stack([one["modality_mask"][0] for one in examples.inputs]).T[:, :, None]  # (modalities, examples, 1)
+    there = torch.stack([one["modality_mask"][0] for one in examples.inputs]).T[:, :, None]  # (3, examples, 1)
     truth = torch.from_numpy(np.stack([example.labels for example in examples.examples]))
     bias, parents = model.fusion.bias.detach().float().cpu(), torch.tensor(model.config.parents, dtype=torch.long)
     genres = len(model.config.genres)

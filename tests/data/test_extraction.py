@@ -106,10 +106,12 @@ def test_run_after_kills_ends_with_the_same_features(tmp_path, store):
     whole = FeatureStore(tmp_path / "whole", EXTRACTOR.to_dict())
     extract_features(clips, EXTRACTOR, whole)
     context = multiprocessing.get_context("fork")
-    for delay in (0.03, 0.05, 0.04):
+    for features in (3, 7, 12):
         run = context.Process(target=extract_features, args=(clips, SlowExtractor(), store, 1))
         run.start()
-        time.sleep(delay)
+        while run.is_alive() and len(store) < features:
+            time.sleep(0.002)
+            store.refresh()
         os.kill(run.pid, signal.SIGKILL)
         run.join(30)
     store.refresh()

@@ -10,7 +10,7 @@ from descant.training.finish import check_hub
 
 SETTINGS = {
     "publish": True, "hub_model_id": "tester/model", "hub_private_repo": None, "lora": False, "init_from": None,
-    "license": None, "process_index": 1,
+    "license": None, "process_index": 1, "audio_encoder": None, "text_model": None,
 }  # fmt: skip
 
 

@@ -111,9 +111,13 @@ class Fetcher:
         command += ["-rw_timeout", str(READ_TIMEOUT_S * 1_000_000)]
         command += ["-headers", address.headers] if address.headers else []
         command += ["-cookies", address.cookies] if address.cookies else []
-        # A seek in the input that is decoded afterwards is exact to the sample, in a copied stream it is not.
-        command += ["-ss", f"{start_s:g}", "-t", f"{end_s - start_s:g}", "-i", address.url]
-        command += ["-map", "0:a:0", "-c:a", "pcm_f32le", "-f", "wav", str(path)]
+        # ffmpeg 9 drops the first frame after a seek, so that is one second early, and the filter cuts by the
+        # recording's own time. A copied stream could not be cut to the sample at all.
+        early = max(0.0, start_s - 1)
+        command += ["-ss", f"{early:g}", "-copyts"] if early else []
+        command += ["-t", f"{end_s - early + 1:g}", "-i", address.url, "-map", "0:a:0"]
+        command += ["-af", f"atrim={start_s:g}:{end_s:g},asetpts=PTS-STARTPTS"]
+        command += ["-c:a", "pcm_f32le", "-f", "wav", str(path)]
         try:
             done = subprocess.run(command, capture_output=True, timeout=SECTION_TIMEOUT_S, check=False)
         except subprocess.TimeoutExpired:

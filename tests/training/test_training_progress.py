@@ -11,9 +11,8 @@ from descant.training.progress import ProgressBar, RunLog, draw_curve
 HISTORY = [{"loss": 2.5, "step": 1}, {"loss": 2.0, "step": 2}, {"eval_loss": 1.5, "step": 2}]
 
 
-@pytest.fixture
-def trainer() -> SimpleNamespace:
-    return SimpleNamespace(place=lambda: ("long", 2.25))
+def place() -> tuple[str, float]:
+    return "long", 2.25
 
 
 def arguments(**changes) -> SimpleNamespace:
@@ -23,8 +22,8 @@ def arguments(**changes) -> SimpleNamespace:
     return SimpleNamespace(**{**values, **changes})
 
 
-def test_the_bar_shows_stage_epoch_losses_and_learning_rate(trainer, capsys):
-    bar, args, state = ProgressBar(trainer), arguments(), TrainerState(global_step=4, max_steps=10)
+def test_the_bar_shows_stage_epoch_losses_and_learning_rate(capsys):
+    bar, args, state = ProgressBar(place), arguments(), TrainerState(global_step=4, max_steps=10)
     bar.on_train_begin(args, state, TrainerControl())
     state.global_step = 6
     bar.on_step_end(args, state, TrainerControl())
@@ -38,8 +37,8 @@ def test_the_bar_shows_stage_epoch_losses_and_learning_rate(trainer, capsys):
 
 
 @pytest.mark.parametrize(("quiet", "first"), [(True, True), (False, False)])
-def test_no_bar_where_it_is_not_wanted_or_another_process_shows_it(trainer, capsys, quiet, first):
-    bar, args = ProgressBar(trainer), arguments(disable_tqdm=quiet)
+def test_no_bar_where_it_is_not_wanted_or_another_process_shows_it(capsys, quiet, first):
+    bar, args = ProgressBar(place), arguments(disable_tqdm=quiet)
     state = TrainerState(max_steps=10, is_world_process_zero=first)
     bar.on_train_begin(args, state, TrainerControl())
     bar.on_step_end(args, state, TrainerControl())

@@ -2,7 +2,6 @@
 
 import logging
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from peft import PeftModel
 
@@ -12,11 +11,9 @@ from descant.publish.card import describe_hardware
 from descant.publish.facts import read_facts
 from descant.publish.licence import choose_licence
 from descant.training.arguments import TrainingSettings
+from descant.training.data import TrainingData
 from descant.training.records import describe_data, read_records, write_records
 from descant.training.trainer import DescantTrainer
-
-if TYPE_CHECKING:
-    from descant.training.run import TrainingData
 
 log = logging.getLogger(__name__)
 
@@ -46,7 +43,7 @@ def _has_public_base(settings: TrainingSettings) -> bool:
     return not Path(settings.init_from).exists() or bool(read_facts(settings.init_from).parts)
 
 
-def save_model(trainer: DescantTrainer, data: "TrainingData", settings: TrainingSettings) -> Path:
+def save_model(trainer: DescantTrainer, data: TrainingData, settings: TrainingSettings) -> Path:
     """The model folder: weights, processor, and what it was trained on."""
     folder = Path(settings.output_dir)
     trainer.save_model(str(folder))

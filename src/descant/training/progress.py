@@ -3,16 +3,14 @@
 import json
 import logging
 import time
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from tqdm.auto import tqdm
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from descant.training.steps import rows_per_step
-
-if TYPE_CHECKING:
-    from descant.training.trainer import DescantTrainer
 
 log = logging.getLogger(__name__)
 LOG_FILE = "training_log.jsonl"
@@ -22,8 +20,9 @@ CURVE_FILE = "loss.png"
 class ProgressBar(TrainerCallback):
     """One line: stage, epoch, loss, learning rate, rows a second, time left."""
 
-    def __init__(self, trainer: "DescantTrainer") -> None:
-        self.trainer = trainer
+    def __init__(self, place: Callable[[], tuple[str, float]]) -> None:
+        """place: gives the stage and the epoch that are reached."""
+        self.place = place
         self.bar: tqdm | None = None
 
     def on_train_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
@@ -44,7 +43,7 @@ class ProgressBar(TrainerCallback):
             self.shown |= {"loss": f"{logs['loss']:.3f}", "lr": f"{logs['learning_rate']:.1e}"}
         if "eval_loss" in logs:
             self.shown["val"] = f"{logs['eval_loss']:.3f}"
-        stage, epoch = self.trainer.place()
+        stage, epoch = self.place()
         seconds = max(time.monotonic() - self.started, 1e-9)
         rows = (state.global_step - self.first_step) * rows_per_step(args)
         self.bar.set_description(f"{stage} epoch {epoch:.1f}", refresh=False)

@@ -3,46 +3,31 @@
 import logging
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import torch
 from transformers import PreTrainedModel, ProcessorMixin
 
 from descant.data.collator import AudioTextCollator
-from descant.data.feature_store import FeatureStore
-from descant.data.sources import Corpus, SplitRows, limit_clips, load_corpus
+from descant.data.sources import Corpus, limit_clips, load_corpus
 from descant.training.arguments import TrainingSettings, parse_settings
 from descant.training.audio_warm_up import warm_up_audio
 from descant.training.augmentation import augment_mel
 from descant.training.checkpoints import list_checkpoints
-from descant.training.curriculum import CurriculumSampler, plan_stages
+from descant.training.data import TrainingData, prepare_data, some_features
 from descant.training.exit_status import ending_with_status, set_up_logging
-from descant.training.features import keep_heard, prepare_features
 from descant.training.finish import check_hub, describe_and_push, save_model
 from descant.training.lora import add_lora
 from descant.training.plan import print_plan
-from descant.training.recipe import Recipe, Stage
-from descant.training.rows import TokenizedRows, concatenate_configs
+from descant.training.recipe import Recipe
+from descant.training.rows import TokenizedRows
 from descant.training.run_folder import check_run_folder, claim_run_folder
 from descant.training.start import load_start, standardise_convolutions
-from descant.training.steps import rows_per_step, set_steps
+from descant.training.steps import set_steps
 from descant.training.trainer import DescantTrainer
 from descant.training.validation import Validation
 
 log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class TrainingData:
-    """All that a run reads: its corpus, features, and training rows with the order in which they come."""
-
-    corpus: Corpus
-    configs: dict[str, SplitRows]
-    features: FeatureStore
-    rows: TokenizedRows
-    curriculum: CurriculumSampler
 
 
 def train(recipe: Recipe, argv: Sequence[str] | None = None) -> None:
@@ -103,32 +88,6 @@ def teach_to_listen(model: PreTrainedModel, data: TrainingData, settings: Traini
             model, data.rows.rows, data.features, epochs=settings.audio_warm_up_epochs,
             learning_rate=settings.learning_rate, first_conv_lr_scale=settings.first_conv_lr_scale, seed=settings.seed,
         )  # fmt: skip
-
-
-def some_features(data: TrainingData, clips: int = 64) -> torch.Tensor:
-    """Features of evenly spread training clips, (clips, bands, frames)."""
-    ids = sorted({row.clip_id for row in data.rows.rows})
-    chosen = ids[:: max(1, len(ids) // clips)][:clips]
-    return torch.from_numpy(np.stack([data.features.read(clip_id) for clip_id in chosen]))
-
-
-def prepare_data(
-    corpus: Corpus, stages: Sequence[Stage], model: PreTrainedModel, processor: ProcessorMixin,
-    settings: TrainingSettings,
-) -> TrainingData:  # fmt: skip
-    """Features of every clip, rows tokenised, stages in order."""
-    with settings.main_process_first(desc="extracting features"):
-        features = prepare_features(corpus, model.cached_features(processor.feature_extractor), settings.features)
-    configs = keep_heard(corpus.configs, features)
-    rows, indices = concatenate_configs({name: splits.get("train", []) for name, splits in configs.items()})
-    tokenized = TokenizedRows(rows, processor, settings.max_answer_tokens)
-    curriculum = CurriculumSampler(
-        plan_stages(stages, indices, settings.num_train_epochs, settings.draws_per_epoch, [row.tags for row in rows]),
-        tokenized.clip_numbers, tokenized.lengths,
-        batch_size=rows_per_step(settings),
-        rows_per_clip=settings.rows_per_clip, seed=settings.seed,
-    )  # fmt: skip
-    return TrainingData(corpus, configs, features, tokenized, curriculum)
 
 
 def build_trainer(

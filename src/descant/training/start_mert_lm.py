@@ -1,7 +1,6 @@
 """The MertLM model that a run starts from: joined from parts, or a tiny one where there are none."""
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -26,10 +25,8 @@ from descant.models.mert_lm import (
 from descant.models.mert_lm.parts_mert_lm import count_frames
 from descant.models.mert_lm.processing_mert_lm import AUDIO_TOKEN, SYSTEM_PROMPT, chat_ids
 from descant.training.arguments import TrainingSettings
+from descant.training.data import TrainingData
 from descant.training.start import naming_failures
-
-if TYPE_CHECKING:
-    from descant.training.run import TrainingData
 
 RIDGE = 0.1
 
@@ -66,7 +63,7 @@ def new_mert_lm(settings: TrainingSettings, texts: Iterable[str]) -> tuple[PreTr
 
 
 @torch.no_grad()
-def fit_projector(model: PreTrainedModel, data: "TrainingData", settings: TrainingSettings) -> None:
+def fit_projector(model: PreTrainedModel, data: TrainingData, settings: TrainingSettings) -> None:
     """Start a new model's projector from the training clips, in place.
 
     Channels are standardised. A linear projector then begins as the ridge regression from a clip's states to the mean
@@ -88,7 +85,7 @@ def fit_projector(model: PreTrainedModel, data: "TrainingData", settings: Traini
     projector.projection.bias.copy_(common)
 
 
-def embed_answers(model: PreTrainedModel, data: "TrainingData") -> tuple[list[str], torch.Tensor]:
+def embed_answers(model: PreTrainedModel, data: TrainingData) -> tuple[list[str], torch.Tensor]:
     """Clips, and the mean embedding of the words of each one's answers (clips, width)."""
     tokens: dict[str, list[int]] = {}
     for row, labels in zip(data.rows.rows, data.rows.labels, strict=True):

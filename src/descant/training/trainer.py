@@ -40,7 +40,7 @@ class DescantTrainer(FiniteLoss, AtomicSaving, FullySharded, Seq2SeqTrainer):
             self.compute_loss_func = self.label_smoother = None
         for callback in (ProgressCallback, PrinterCallback):
             self.remove_callback(callback)
-        self.add_callback(ProgressBar(self))
+        self.add_callback(ProgressBar(self.place))
         self.add_callback(RunLog("cross entropy (nats a token; in training with label smoothing)"))
 
     def _get_train_sampler(self, train_dataset: Any = None) -> CurriculumSampler:

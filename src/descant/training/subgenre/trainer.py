@@ -35,7 +35,7 @@ class SubgenreTrainer(FiniteLoss, AtomicSaving, Trainer):
         super().__init__(**kwargs)
         for callback in (ProgressCallback, PrinterCallback):
             self.remove_callback(callback)
-        self.add_callback(ProgressBar(self))
+        self.add_callback(ProgressBar(self.place))
         self.add_callback(RunLog("cross entropy (nats a track)"))
 
     def _get_train_sampler(self, train_dataset: Any = None) -> CurriculumSampler:

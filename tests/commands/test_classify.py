@@ -8,6 +8,7 @@ from tiny import save_tiny_model, write_song
 from tiny_subgenre import save_tiny_subgenre
 
 from descant import cli
+from descant.inference.classifier import TrackClassifier
 
 WORDS = "we drive all night on broken strings\nand nobody knows the words we sing"
 Capture = pytest.CaptureFixture[str]
@@ -125,6 +126,23 @@ def test_a_captioner_with_other_weights_is_warned_of(
     save_tiny_model(model / "captioner")
     assert classify(capsys, model, song)[0] == 0
     assert "has other weights than the captioner that" in caplog.text
+
+
+def test_an_interrupt_keeps_what_was_printed_and_ends_with_130(
+    deaf: str, song: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    song.with_suffix(".txt").write_text(WORDS)
+    classify_track, answers = TrackClassifier.classify, iter((True, False))
+
+    def interrupted_at_the_second(self: TrackClassifier, *arguments: object) -> object:
+        if next(answers):
+            return classify_track(self, *arguments)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(TrackClassifier, "classify", interrupted_at_the_second)
+    status, (found,), errors = classify(capsys, deaf, song, song)
+    assert status == 130 and found["labels"]
+    assert errors.endswith("interrupted\n") and "Traceback" not in errors
 
 
 def test_what_cannot_be_asked_is_refused_in_a_sentence(

@@ -57,6 +57,14 @@ def test_another_file_or_another_question_is_heard_anew(workplace, tmp_path):
     assert heard == ["a", "b", "a", "a", "b"]
 
 
+def test_what_was_heard_in_an_earlier_way_is_heard_anew(workplace, monkeypatch):
+    songs, captioner, cache, heard = workplace
+    hear_tracks(songs, captioner, QUESTIONS, cache)
+    monkeypatch.setattr(hearing_cache, "HEARING_VERSION", hearing_cache.HEARING_VERSION + 1)
+    hear_tracks(songs, captioner, QUESTIONS, cache)
+    assert heard == ["a", "b", "a", "b"]
+
+
 def test_an_unreadable_track_is_named_each_time_and_the_others_are_heard(workplace, tmp_path, caplog):
     songs, captioner, cache, heard = workplace
     songs = {"bad": tmp_path / "bad.wav", **songs}

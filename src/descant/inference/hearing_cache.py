@@ -13,7 +13,7 @@ from tqdm import tqdm
 
 from descant.inference.listener import Listener
 from descant.inference.model_folder import find_model
-from descant.inference.track_hearing import Said, TrackHearing, TrackListener, hash_captioner
+from descant.inference.track_hearing import HEARING_VERSION, Said, TrackHearing, TrackListener, hash_captioner
 
 log = logging.getLogger(__name__)
 
@@ -21,13 +21,14 @@ log = logging.getLogger(__name__)
 class HearingCache:
     """Hearings under `<root>/<captioner's hash>/hearings.jsonl`; appended to, so that a kill loses none.
 
-    A hearing counts while the sound file has the size that it had and the same questions are asked in the same way.
+    A hearing counts while the sound file has the size that it had, the same questions are asked in the same way, and
+    hearings are made as they were then.
     """
 
     def __init__(self, root: str | Path, captioner_hash: str, asked: Mapping[str, object]) -> None:
         """asked: the questions and the settings of generation, all that decides the answers beside the model."""
         self.path = Path(root) / captioner_hash / "hearings.jsonl"
-        self.asked = json.loads(json.dumps(asked))
+        self.asked = json.loads(json.dumps({**asked, "version": HEARING_VERSION}))
 
     def read(self, tracks: Mapping[str, Path]) -> dict[str, TrackHearing]:
         """The hearings of some of the tracks (id → sound file) that are known."""

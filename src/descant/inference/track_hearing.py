@@ -11,6 +11,8 @@ import torch
 from descant.data.audio import AudioError, stream_windows
 from descant.inference.listener import Listener, Pair
 
+# Counted up when a hearing comes to be made in another way: 2 is the mean of windows by their length.
+HEARING_VERSION = 2
 # What decides a captioner's answers and embeddings. Code and records beside them do not count.
 HEARING_FILES = ("*.safetensors", "config.json", "generation_config.json", "processor_config.json", "tokenizer.json")
 

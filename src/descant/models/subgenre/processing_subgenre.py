@@ -47,13 +47,7 @@ class SubgenreProcessor(ProcessorMixin):
         of the right width.
         """
         columns = [self._as_column(lyrics), self._as_column(captions), self._as_embeddings(audio_embeds)]
-        sizes = {len(column) for column in columns if column is not None}
-        if len(sizes) != 1 or 0 in sizes:
-            raise ValueError(
-                f"lyrics, captions and audio_embeds are for {sorted(sizes)} tracks: give as many of each"
-                if sizes else "neither lyrics, captions nor audio_embeds were given"
-            )  # fmt: skip
-        tracks = sizes.pop()
+        tracks = count_tracks(columns)
         lyrics, captions, audio = (column or [None] * tracks for column in columns)
         windows = [
             (row, kind, ids)
@@ -136,6 +130,16 @@ class SubgenreProcessor(ProcessorMixin):
     def model_input_names(self) -> list[str]:
         names = ["text_input_ids", "text_attention_mask", "text_row", "text_kind", "audio_embeds", "modality_mask"]
         return names
+
+
+def count_tracks(columns: Sequence[Sequence | None]) -> int:
+    """The number of tracks that all columns which are there have; ValueError where they differ or none is there."""
+    sizes = {len(column) for column in columns if column is not None}
+    if not sizes:
+        raise ValueError("neither lyrics, captions nor audio_embeds were given")
+    if len(sizes) > 1 or 0 in sizes:
+        raise ValueError(f"lyrics, captions and audio_embeds are for {sorted(sizes)} tracks: give as many of each")
+    return sizes.pop()
 
 
 SubgenreProcessor.register_for_auto_class()

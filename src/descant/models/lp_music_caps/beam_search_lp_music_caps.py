@@ -9,6 +9,9 @@ from .generation_settings_lp_music_caps import AnswerSettings
 # What transformers adds to a score to put a hypothesis out of the race.
 OUT = -1.0e9
 
+# Rows whose log probabilities are computed and read at a time: those of all rows do not fit a processor's cache.
+ROWS = 16
+
 
 class BeamSearch:
     """The hypotheses of up to `slots` questions. Every line of arithmetic is GenerationMixin._beam_search's."""
@@ -60,9 +63,7 @@ class BeamSearch:
         Returns the beam that each new beam continues, (active, beams), and which questions are done, (active,).
         """
         lengths = self.lengths[:active]
-        rows = self.sequences[:active].flatten(0, 1)
-        log_probs = apply_rules(self.settings, logits.log_softmax(-1), rows, lengths.repeat_interleave(self.beams))
-        scores, beams, tokens = self._best_candidates(log_probs, active)
+        scores, beams, tokens = self._best_candidates(logits, active)
         sequences = take(self.sequences[:active], beams)
         sequences.scatter_(2, lengths[:, None, None].expand(-1, self.kept, 1), tokens[:, :, None])
         hits = torch.isin(tokens, self.ends) | (lengths + 1 >= self.settings.max_length)[:, None]
@@ -80,10 +81,17 @@ class BeamSearch:
         return self.ended_sequences[slot, 0, :length].tolist(), float(self.ended_scores[slot, 0])
 
     def _best_candidates(
-        self, log_probs: torch.Tensor, active: int
+        self, logits: torch.Tensor, active: int
     ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """The best continuations over all beams: scores, beams and tokens, (active, kept) each, best first."""
-        values, tokens = best_tokens(log_probs, self.kept)  # (active · beams, kept)
+        told = self.sequences[:active].flatten(0, 1)
+        lengths = self.lengths[:active].repeat_interleave(self.beams)
+        best = []
+        for start in range(0, len(logits), ROWS):
+            rows = slice(start, start + ROWS)
+            log_probs = apply_rules(self.settings, logits[rows].log_softmax(-1), told[rows], lengths[rows])
+            best.append(best_tokens(log_probs, self.kept))
+        values, tokens = map(torch.cat, zip(*best, strict=True))  # (active · beams, kept) each
         values = values.view(active, self.beams, self.kept) + self.scores[:active, :, None]
         scores, chosen = values.flatten(1).topk(self.kept)
         return scores, chosen // self.kept, tokens.view(active, -1).gather(1, chosen)

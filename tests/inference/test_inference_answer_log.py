@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from descant.inference.answer_log import gather, write_log, write_part, write_whole
+from descant.inference.answer_log import gather, write_log, write_part
 from descant.inference.answers import Answer
 
 
@@ -65,10 +65,3 @@ def test_a_file_of_other_things_is_refused(tmp_path: Path, line: str) -> None:
     (tmp_path / "answers.jsonl").write_text(line + "\n")
     with pytest.raises(ValueError, match="line 1 is no answer"):
         gather(tmp_path / "answers.jsonl")
-
-
-def test_a_failed_write_leaves_the_earlier_file(tmp_path: Path) -> None:
-    write_whole(tmp_path / "a.csv", "before")
-    with pytest.raises(TypeError):
-        write_whole(tmp_path / "a.csv", None)
-    assert (tmp_path / "a.csv").read_text() == "before"

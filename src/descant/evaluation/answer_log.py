@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from descant.inference.answers import Answer
+from descant.whole_files import write_whole
 
 WEIGHT_FILES = ("config.json", "processor_config.json", "preprocessor_config.json", "tokenizer*.json", "*.safetensors")
 
@@ -62,9 +63,4 @@ def read_parts(folder: Path) -> dict[str, dict[str, Any]]:
 
 def write_lines(path: Path, records: Iterable[Mapping[str, Any]]) -> None:
     """Writes a .jsonl file whole or not at all."""
-    partial = path.with_name(f".{path.name}.partial")
-    with partial.open("w", encoding="utf-8") as file:
-        file.writelines(json.dumps(record, ensure_ascii=False) + "\n" for record in records)
-        file.flush()
-        os.fsync(file.fileno())
-    partial.replace(path)
+    write_whole(path, "".join(json.dumps(record, ensure_ascii=False) + "\n" for record in records))

@@ -26,6 +26,7 @@ from descant.inference.listener import Listener
 from descant.inference.model_folder import find_model
 from descant.training.features import prepare_features
 from descant.training.records import read_records
+from descant.whole_files import write_whole
 
 log = logging.getLogger(__name__)
 
@@ -200,7 +201,5 @@ def summarise(
 
 def write_results(folder: Path, result: dict[str, Any]) -> None:
     """scores.json and results.md, each whole or not at all."""
-    for name, text in (("scores.json", json.dumps(result, indent=2) + "\n"), ("results.md", render_report(result))):
-        partial = folder / f".{name}.partial"
-        partial.write_text(text, encoding="utf-8")
-        partial.replace(folder / name)
+    write_whole(folder / "scores.json", json.dumps(result, indent=2) + "\n")
+    write_whole(folder / "results.md", render_report(result))

@@ -7,6 +7,7 @@ from typing import Any
 
 from descant.publish import PublishError, write_card
 from descant.publish.card import MARK
+from descant.whole_files import write_whole
 
 log = logging.getLogger(__name__)
 SAME = ("dataset", "config", "split", "protocol")
@@ -28,9 +29,7 @@ def update_card(folder: Path, result: dict[str, Any]) -> None:
         name: Path(result[name]).name if Path(result[name]).exists() else result[name] for name in ("model", "dataset")
     }  # a pushed folder names no path of this machine
     kept = [one for one in earlier if any(one.get(name) != stated[name] for name in SAME)]
-    partial = folder / ".scores.json.partial"
-    partial.write_text(json.dumps([*kept, stated], indent=2) + "\n", encoding="utf-8")
-    partial.replace(path)
+    write_whole(path, json.dumps([*kept, stated], indent=2) + "\n")
     card = folder / "README.md"
     if card.is_file() and MARK not in card.read_text(encoding="utf-8"):
         log.warning("%s is your own text and stays as it is; the results stand in scores.json", card)

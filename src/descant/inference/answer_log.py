@@ -5,12 +5,12 @@ goes on from there.
 """
 
 import json
-import os
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
 from descant.inference.answers import Answer
+from descant.whole_files import write_whole
 
 Record = dict[str, Any]
 
@@ -51,17 +51,6 @@ def write_part(log: Path, process: int, answers: Iterable[tuple[int, Answer]], s
             file.write(answer.to_json() + "\n")
             file.flush()  # out of this process: a kill no longer loses it
             show(answer)
-
-
-def write_whole(path: Path, text: str) -> None:
-    """Puts a file in place of an earlier one: readers see the old or the new one, never a half."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(path.name + ".partial")
-    with open(partial, "w", encoding="utf-8", errors="surrogateescape", newline="") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(partial, path)
 
 
 def _parts(log: Path) -> list[Path]:

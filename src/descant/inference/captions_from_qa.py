@@ -15,13 +15,14 @@ from accelerate import Accelerator
 from accelerate.utils import InitProcessGroupKwargs, gather_object
 from tqdm import tqdm
 
-from descant.inference.answer_log import Record, gather, write_log, write_part, write_whole
+from descant.inference.answer_log import Record, gather, write_log, write_part
 from descant.inference.answers import Answer
 from descant.inference.captions import format_captions, order_records
 from descant.inference.collection import find_recordings, read_windows
 from descant.inference.listener import Asking, Listener, Recording
 from descant.inference.model_folder import find_model
 from descant.threads import use_all_cores
+from descant.whole_files import write_whole
 
 log = logging.getLogger(__name__)
 LONGEST_WAIT = timedelta(days=30)  # for the other processes, whose recordings may be longer

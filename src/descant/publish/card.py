@@ -14,6 +14,7 @@ from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
 from descant.publish.facts import FACTS_FILE, ModelFacts, PublishError, read_facts, read_json, write_json
 from descant.publish.licence import choose_licence, is_non_commercial
+from descant.whole_files import write_whole
 
 MARK = "<!-- Written by descant from the files beside it. Remove this line to keep changes of yours. -->"
 # Left by peft and by Trainer; neither says anything of this model.
@@ -58,9 +59,7 @@ def write_card(
     write_json(folder / FACTS_FILE, before | {name: value for name, value in told.items() if value})
     facts = read_facts(folder)
     path = folder / "README.md"
-    partial = folder / ".README.md.partial"
-    partial.write_text(render_card(facts, repo_id or folder.name, _licence_so_far(facts)), encoding="utf-8")
-    partial.replace(path)
+    write_whole(path, render_card(facts, repo_id or folder.name, _licence_so_far(facts)))
     return path
 
 

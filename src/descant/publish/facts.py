@@ -9,6 +9,8 @@ from typing import Any
 
 from safetensors import safe_open
 
+from descant.whole_files import write_whole
+
 FACTS_FILE = "training_facts.json"
 DATA_FILE = "training_data.json"
 RUN_FILE = "run.json"
@@ -138,6 +140,4 @@ def read_json(path: Path) -> Any:
 
 
 def write_json(path: Path, value: Mapping[str, Any]) -> None:
-    partial = path.with_name(f".{path.name}.partial")
-    partial.write_text(json.dumps(value, indent=2, sort_keys=True) + "\n", encoding="utf-8")
-    partial.replace(path)
+    write_whole(path, json.dumps(value, indent=2, sort_keys=True) + "\n")

@@ -11,6 +11,7 @@ from tqdm.auto import tqdm
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from descant.training.steps import rows_per_step
+from descant.whole_files import write_whole
 
 log = logging.getLogger(__name__)
 LOG_FILE = "training_log.jsonl"
@@ -71,9 +72,7 @@ class RunLog(TrainerCallback):
         if not state.is_world_process_zero:
             return
         folder = Path(args.output_dir)
-        folder.mkdir(parents=True, exist_ok=True)
-        lines = "".join(json.dumps(line) + "\n" for line in state.log_history)
-        _replace(folder / LOG_FILE, lines)
+        write_whole(folder / LOG_FILE, "".join(json.dumps(line) + "\n" for line in state.log_history))
         draw_curve(state.log_history, folder / CURVE_FILE, self.loss_name)
 
 
@@ -91,9 +90,3 @@ def draw_curve(history: list[dict[str, Any]], path: Path, loss_name: str) -> Non
     axes.grid(alpha=0.3)
     axes.legend()
     figure.savefig(path, dpi=120)
-
-
-def _replace(path: Path, text: str) -> None:
-    partial = path.with_suffix(".partial")
-    partial.write_text(text, encoding="utf-8")
-    partial.replace(path)

@@ -9,6 +9,8 @@ from typing import Any
 from huggingface_hub import hf_hub_download
 from huggingface_hub.errors import EntryNotFoundError, HFValidationError, RepositoryNotFoundError
 
+from descant.whole_files import write_whole
+
 DATA_FILE = "training_data.json"
 CLIPS_FILE = "training_clips.txt.gz"
 
@@ -24,9 +26,9 @@ def write_records(
     """
     earlier_data, earlier_clips = read_records(init_from) if init_from else ([], {})
     known = {json.dumps(one, sort_keys=True): one for one in [*earlier_data, *datasets]}
-    _write(folder / DATA_FILE, (json.dumps(list(known.values()), indent=2) + "\n").encode())
+    write_whole(folder / DATA_FILE, (json.dumps(list(known.values()), indent=2) + "\n").encode())
     lines = "".join(f"{clip_id}\t{digest}\n" for clip_id, digest in sorted({**earlier_clips, **clips}.items()))
-    _write(folder / CLIPS_FILE, gzip.compress(lines.encode(), mtime=0))
+    write_whole(folder / CLIPS_FILE, gzip.compress(lines.encode(), mtime=0))
 
 
 def read_records(source: str) -> tuple[list[dict[str, Any]], dict[str, str]]:
@@ -55,9 +57,3 @@ def _find(source: str, name: str) -> Path | None:
         return Path(hf_hub_download(source, name))
     except (EntryNotFoundError, RepositoryNotFoundError, HFValidationError):
         return None
-
-
-def _write(path: Path, content: bytes) -> None:
-    partial = path.with_name(path.name + ".partial")
-    partial.write_bytes(content)
-    partial.replace(path)

@@ -6,6 +6,7 @@ from typing import Any
 
 from descant.training.arguments import TrainingSettings
 from descant.training.recipe import Recipe
+from descant.whole_files import write_whole
 
 RUN_FILE = "run.json"
 # What decides the weights. A run may go on with another number of workers or another logger, never with these changed.
@@ -52,8 +53,4 @@ def require_same_run(output_dir: str, now: dict[str, Any]) -> None:
 
 def claim_run_folder(output_dir: str, run: dict[str, Any]) -> None:
     """Write down which run (as `check_run_folder` returned it) the folder holds."""
-    folder = Path(output_dir)
-    folder.mkdir(parents=True, exist_ok=True)
-    partial = folder / f"{RUN_FILE}.partial"
-    partial.write_text(json.dumps(run, indent=2) + "\n", encoding="utf-8")
-    partial.replace(folder / RUN_FILE)
+    write_whole(Path(output_dir) / RUN_FILE, json.dumps(run, indent=2) + "\n")

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
+from descant.whole_files import write_whole
+
 SEPARATOR = "---"
 
 
@@ -64,9 +66,7 @@ class LabelTree:
 
     def write(self, path: str | Path) -> None:
         lines = (f"  {_quoted(genre)}: {_quoted(list(names))}" for genre, names in self.branches.items())
-        temporary = Path(f"{path}.part")
-        temporary.write_text("{\n" + ",\n".join(lines) + "\n}\n", encoding="utf-8")
-        temporary.replace(path)
+        write_whole(Path(path), "{\n" + ",\n".join(lines) + "\n}\n")
 
     @cached_property
     def genres(self) -> tuple[str, ...]:

@@ -18,6 +18,7 @@ from descant.training.subgenre.demo_captioner import train_demo_captioner
 from descant.training.subgenre.finish import describe_and_push, record_data
 from descant.training.subgenre.recipe import SubgenreRecipe
 from descant.training.subgenre.settings import SubgenreSettings, identity
+from descant.whole_files import write_whole
 
 log = logging.getLogger(__name__)
 REPORT_FILE = "subgenres.md"
@@ -85,8 +86,8 @@ def compare(settings: SubgenreSettings, data: SubgenreData, classifier: Classifi
     if settings.process_index == 0:
         found = compare_systems(data, classifiers, "test")
         report = render_comparison(found)
-        _write(folder / REPORT_FILE, report)
-        _write(folder / SCORES_FILE, json.dumps(as_scores(found, data), indent=2) + "\n")
+        write_whole(folder / REPORT_FILE, report)
+        write_whole(folder / SCORES_FILE, json.dumps(as_scores(found, data), indent=2) + "\n")
         print(report)
 
 
@@ -106,9 +107,3 @@ def print_plan(recipe: SubgenreRecipe, settings: SubgenreSettings, data: Subgenr
     log.info("  to read    %s", ", ".join(f"{name} of {count:,}" for name, count in counts.items()))
     log.info("  captioner  %s", data.captioner or "none")
     log.info("  output     %s", settings.output_dir)
-
-
-def _write(path: Path, text: str) -> None:
-    partial = path.with_name(path.name + ".partial")
-    partial.write_text(text, encoding="utf-8")
-    partial.replace(path)

@@ -39,10 +39,10 @@ def test_the_targets_are_the_answer_and_its_end_each_predicted_from_the_token_be
         targets = batch["labels"][row][batch["labels"][row] != -100].tolist()
         assert targets == target and targets[-1] == processor.tokenizer.eos_token_id
         # What is read at the positions of the logits: the prompt's last token, then the answer without its end.
-        read = seen["embeds"][row, -logits.shape[1] :][: len(target)]
+        read = slice(len(prompt), len(prompt) + len(target))
         fed = [model.config.decoder_start_token_id, *target[:-1]]
-        assert torch.equal(read, embedding[fed])
-        assert seen["positions"][row, -logits.shape[1]] == len(prompt)
+        assert torch.equal(seen["embeds"][row, read], embedding[fed])
+        assert seen["positions"][row, len(prompt)] == len(prompt)
     flat = torch.nn.functional.cross_entropy(logits.flatten(0, 1), batch["labels"].flatten())
     assert torch.allclose(model(**batch).loss, flat)
 
@@ -66,6 +66,19 @@ def test_rows_of_a_clip_in_one_sequence_give_the_logits_of_each_alone(joined, wa
         one = {name: value[row : row + 1] for name, value in alone.items() if name != "clip_index"}
         kept = batch["labels"][row] != -100
         torch.testing.assert_close(packed[row][kept], model(**one).logits[0][kept], atol=2e-4, rtol=1e-4)
+
+
+def test_the_loss_without_logits_is_that_of_the_logits(joined, waveforms) -> None:
+    model, processor = joined
+    batch = build_batch(processor, waveforms, (0, 2, 0))
+    logits, labels = model(**batch).logits.flatten(0, 1), batch["labels"].flatten()
+    for smoothing in (0.0, 0.1):
+        expected = torch.nn.functional.cross_entropy(logits, labels, label_smoothing=smoothing)
+        found = model(**batch, label_smoothing=smoothing)
+        assert found.logits is None
+        torch.testing.assert_close(found.loss, expected)
+    count = int((labels != -100).sum())
+    torch.testing.assert_close(model(**batch, label_smoothing=0.1, num_items_in_batch=2 * count).loss * 2, found.loss)
 
 
 def test_padding_on_either_side_of_a_prompt_changes_nothing(joined, waveforms) -> None:

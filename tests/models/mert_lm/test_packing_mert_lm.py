@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from descant.models.mert_lm.packing_mert_lm import pack_rows, split_prompts
+from descant.models.mert_lm.packing_mert_lm import pack_rows, split_prompts, up_to_last
 
 AUDIO = 99
 
@@ -25,22 +25,30 @@ def test_prompts_that_differ_before_the_audio_s_end_are_refused(row: list[int]) 
 
 
 def test_a_tail_sees_the_head_and_itself_and_never_another_or_padding() -> None:
-    heads, tails = torch.zeros(2, 2, 1), torch.zeros(2, 3, 1)
-    packed = pack_rows(heads, tails, torch.tensor([[0], [1]]), torch.tensor([0, 0]), clips=1)
+    heads, tails = torch.zeros(3, 2, 1), torch.zeros(3, 3, 1)
+    tail_mask = torch.tensor([[0, 1, 1], [1, 1, 0], [1, 0, 0]])
+    packed = pack_rows(heads, tails, tail_mask, torch.tensor([0, 0, 1]), clips=2)
     assert (packed.mask[0, 0] == 0).int().tolist() == [
-        [1, 0, 0, 0, 0, 0, 0, 0],
-        [1, 1, 0, 0, 0, 0, 0, 0],
-        [1, 1, 0, 0, 0, 0, 0, 0],  # padding at the start of the first tail
-        [1, 1, 0, 1, 0, 0, 0, 0],
-        [1, 1, 0, 1, 1, 0, 0, 0],
-        [1, 1, 0, 0, 0, 1, 0, 0],
-        [1, 1, 0, 0, 0, 1, 1, 0],
-        [1, 1, 0, 0, 0, 1, 1, 1],
+        [1, 0, 0, 0, 0, 0],
+        [1, 1, 0, 0, 0, 0],
+        [1, 1, 1, 0, 0, 0],
+        [1, 1, 1, 1, 0, 0],
+        [1, 1, 0, 0, 1, 0],
+        [1, 1, 0, 0, 1, 1],
     ]
-    assert packed.positions.tolist() == [[0, 1, 2, 2, 3, 2, 3, 4]]
+    assert packed.positions[0].tolist() == [0, 1, 2, 3, 2, 3]
+    assert (packed.mask[1, 0, :3] == 0).int().tolist() == [[1, 0, 0, 0, 0, 0], [1, 1, 0, 0, 0, 0], [1, 1, 1, 0, 0, 0]]
 
 
-def test_rows_come_back_in_their_order() -> None:
-    tails = torch.arange(3.0)[:, None, None].expand(3, 2, 1)
-    packed = pack_rows(torch.zeros(3, 1, 1), tails, torch.ones(3, 1), torch.tensor([1, 0, 1]), clips=2)
-    assert torch.equal(packed.rows(packed.embeds), tails)
+def test_rows_come_back_in_their_order_and_padding_takes_no_place() -> None:
+    tails = torch.arange(1.0, 10).reshape(3, 3, 1)
+    tail_mask = torch.tensor([[1, 1, 0], [0, 1, 1], [1, 1, 1]])
+    packed = pack_rows(torch.zeros(3, 1, 1), tails, tail_mask, torch.tensor([1, 0, 1]), clips=2)
+    assert packed.embeds[..., 0].tolist() == [[0, 5, 6, 0, 0, 0], [0, 1, 2, 7, 8, 9]]
+    kept = tail_mask.bool()
+    assert torch.equal(packed.rows(packed.embeds)[kept], tails[kept])
+
+
+def test_only_what_lies_behind_the_last_label_is_padding() -> None:
+    counted = torch.tensor([[True, False, True, False], [False, False, False, False]])
+    assert up_to_last(counted).tolist() == [[1, 1, 1, 0], [0, 0, 0, 0]]

@@ -9,7 +9,7 @@ from transformers.modeling_outputs import CausalLMOutputWithPast
 from .configuration_mert_lm import MertLMConfig, default_generation_config
 from .frozen_states_mert_lm import FrozenStates, encode_states
 from .generation_mert_lm import MertLMGenerationMixin
-from .packing_mert_lm import pack_rows, split_prompts
+from .packing_mert_lm import pack_rows, split_prompts, up_to_last
 from .parts_mert_lm import join_parts, load_onto_parts
 
 
@@ -174,6 +174,7 @@ class MertLMForConditionalGeneration(MertLMGenerationMixin, PreTrainedModel, Gen
         clip_index: torch.LongTensor | None = None,
         audio_embeds: torch.FloatTensor | None = None,
         num_items_in_batch: torch.Tensor | int | None = None,
+        label_smoothing: float | None = None,
     ) -> CausalLMOutputWithPast:
         """Predict the next token at every position of the answer; `logits` are (batch, answer, vocabulary).
 
@@ -184,29 +185,58 @@ class MertLMForConditionalGeneration(MertLMGenerationMixin, PreTrainedModel, Gen
         clip_index: (batch,), the clip of each row; without it there is one clip a row. Rows of one clip share the
             prompt up to the end of the audio, and the work on it.
         num_items_in_batch: target tokens of the whole batch, over processes and accumulated steps.
+        label_smoothing: with labels; the loss, smoothed so (or not, with 0), is all that is returned: no logits are
+            made where nothing is to be predicted.
+        """
+        if audio_embeds is None:
+            audio_embeds = self.get_audio_features(input_features)
+        if clip_index is None:
+            clip_index = torch.arange(len(audio_embeds), device=audio_embeds.device)
+        states = self.read_answers(
+            audio_embeds, clip_index, prompt_input_ids, prompt_attention_mask, decoder_input_ids, labels
+        )
+        if label_smoothing is not None:
+            return CausalLMOutputWithPast(self.smoothed_loss(states, labels, label_smoothing, num_items_in_batch))
+        logits = self.get_output_embeddings()(states)
+        loss = None if labels is None else self.compute_loss(logits, labels, num_items_in_batch)
+        return CausalLMOutputWithPast(loss=loss, logits=logits)
+
+    def read_answers(
+        self,
+        audio_embeds: torch.Tensor,
+        clip_index: torch.Tensor,
+        prompt_ids: torch.Tensor,
+        prompt_mask: torch.Tensor | None,
+        decoder_input_ids: torch.Tensor | None,
+        labels: torch.Tensor | None,
+    ) -> torch.Tensor:
+        """The language model's states (batch, answer, width) at the token before each label; rows of a clip are read
+        in one sequence, without padding.
         """
         if decoder_input_ids is None:
             if labels is None:
                 raise ValueError("pass labels or decoder_input_ids, or call generate")
             decoder_input_ids = self.prepare_decoder_input_ids_from_labels(labels)
-        if audio_embeds is None:
-            audio_embeds = self.get_audio_features(input_features)
-        if clip_index is None:
-            clip_index = torch.arange(len(audio_embeds), device=audio_embeds.device)
-        if prompt_attention_mask is None:
-            prompt_attention_mask = torch.ones_like(prompt_input_ids)
-        prompts = split_prompts(prompt_input_ids, prompt_attention_mask, self.config.audio_token_id)
-        embed = self.get_input_embeddings()
+        is_answer = torch.ones_like(decoder_input_ids) if labels is None else up_to_last(labels.ne(-100))
+        mask = torch.ones_like(prompt_ids) if prompt_mask is None else prompt_mask
+        prompts = split_prompts(prompt_ids, mask, self.config.audio_token_id)
         heads = self.embed_prompts(prompts.head_ids, prompts.head_mask, audio_embeds[clip_index])
-        tails = embed(torch.cat([prompts.tail_ids, decoder_input_ids], dim=1))
-        packed = pack_rows(heads, tails, prompts.tail_mask, clip_index, len(audio_embeds))
+        tails = self.get_input_embeddings()(torch.cat([prompts.tail_ids, decoder_input_ids], dim=1))
+        tail_mask = torch.cat([prompts.tail_mask, is_answer], dim=1)
+        packed = pack_rows(heads, tails, tail_mask, clip_index, len(audio_embeds))
         hidden = self.language_model.model(
             inputs_embeds=packed.embeds, attention_mask=packed.mask, position_ids=packed.positions, use_cache=False
         ).last_hidden_state
-        answers = packed.rows(hidden)[:, -decoder_input_ids.shape[1] :].contiguous()
-        logits = self.get_output_embeddings()(answers)
-        loss = None if labels is None else self.compute_loss(logits, labels, num_items_in_batch)
-        return CausalLMOutputWithPast(loss=loss, logits=logits)
+        return packed.rows(hidden)[:, -decoder_input_ids.shape[1] :]
+
+    def smoothed_loss(
+        self, states: torch.Tensor, labels: torch.Tensor, smoothing: float, num_items: torch.Tensor | int | None
+    ) -> torch.Tensor:
+        """Label-smoothed cross entropy of states (batch, answer, width), from the logits of counted labels alone."""
+        counted = labels.ne(-100)
+        logits = self.get_output_embeddings()(states[counted]).float()
+        loss = nn.functional.cross_entropy(logits, labels[counted], label_smoothing=smoothing, reduction="sum")
+        return loss / (len(logits) if num_items is None else num_items)
 
     def prepare_decoder_input_ids_from_labels(self, labels: torch.Tensor) -> torch.Tensor:
         """The token before each label: the prompt's last one, then the answer."""

@@ -3,6 +3,9 @@
 from dataclasses import dataclass
 
 import torch
+from torch import nn
+
+HEAD, NOBODY = -1, -2  # owners of positions that are no row's
 
 
 @dataclass(frozen=True)
@@ -39,58 +42,50 @@ def split_prompts(ids: torch.Tensor, mask: torch.Tensor, audio_token_id: int) ->
 
 @dataclass(frozen=True)
 class PackedRows:
-    """Sequences (clips, head + slots × tail) for a causal language model."""
+    """Sequences (clips, length) for a causal language model, as long as the longest clip's head and tails."""
 
     embeds: torch.Tensor  # (clips, length, width)
     mask: torch.Tensor  # (clips, 1, length, length), 0 where a position may look, else the dtype's minimum
     positions: torch.Tensor  # (clips, length)
     clip_index: torch.Tensor  # (rows,)
-    slots: torch.Tensor  # (rows,), the place of each row in its clip's sequence
-    head: int
+    places: torch.Tensor  # (rows, tail), where the tokens of each row's tail lie in its clip's sequence
 
     def rows(self, hidden: torch.Tensor) -> torch.Tensor:
-        """The states of each row's tail (rows, tail, width)."""
-        count = int(self.slots.max()) + 1
-        tails = hidden[:, self.head :].unflatten(1, (count, -1))
-        return tails[self.clip_index, self.slots]
+        """The states of each row's tail (rows, tail, width); anything where it is padding."""
+        return hidden[self.clip_index[:, None], self.places]
 
 
 def pack_rows(
     heads: torch.Tensor, tails: torch.Tensor, tail_mask: torch.Tensor, clip_index: torch.Tensor, clips: int
 ) -> PackedRows:
-    """Put the rows of each clip into one sequence: the head that they share, then their tails.
+    """Put the rows of each clip into one sequence: the head that they share, then their tails without padding.
 
-    heads: (rows, head, width), equal for rows of a clip. tails: (rows, tail, width). tail_mask: (rows, at most tail),
-    0 where a tail begins with padding; what lies beyond it is the answer. Padding behind an answer needs no mask.
+    heads: (rows, head, width), equal for rows of a clip. tails: (rows, tail, width). tail_mask: (rows, tail), 0 where
+    a tail is padding.
     """
-    rows, head, width = heads.shape
-    slots = (clip_index[:, None] == clip_index[None, :]).tril(-1).sum(dim=1)
-    count = int(slots.max()) + 1
-    shared = heads.new_zeros(clips, head, width).index_put((clip_index,), heads)
-    own = tails.new_zeros(clips, count, tails.shape[1], width).index_put((clip_index, slots), tails)
-    padded = (tail_mask == 0).sum(dim=1)
-    padding = padded.new_zeros(clips, count).index_put((clip_index, slots), padded)
-    place = torch.arange(tails.shape[1], device=heads.device)
-    own_positions = (head + place - padding[..., None]).clamp(min=head).flatten(1)
-    head_positions = torch.arange(head, device=heads.device).expand(clips, head)
-    return PackedRows(
-        embeds=torch.cat([shared, own.flatten(1, 2)], dim=1),
-        mask=block_mask(head, count, padding, tails.shape[1], heads.dtype),
-        positions=torch.cat([head_positions, own_positions], dim=1),
-        clip_index=clip_index,
-        slots=slots,
-        head=head,
-    )
+    head, is_token = heads.shape[1], tail_mask.bool()
+    lengths, inside = is_token.sum(dim=1), is_token.cumsum(dim=1) - 1
+    earlier = (clip_index[:, None] == clip_index[None, :]).tril(-1)
+    starts = head + (earlier * lengths).sum(dim=1)
+    places = starts[:, None] + inside.clamp(min=0)
+    length = int((starts + lengths).max())
+    taken = (clip_index[:, None].expand_as(places)[is_token], places[is_token])
+    shared = heads.new_zeros(clips, head, heads.shape[2]).index_put((clip_index,), heads)
+    embeds = nn.functional.pad(shared, (0, 0, 0, length - head)).index_put(taken, tails[is_token])
+    positions = torch.arange(length, device=heads.device).repeat(clips, 1)
+    owners = torch.where(positions < head, HEAD, NOBODY)
+    owners[taken] = torch.arange(len(tails), device=heads.device)[:, None].expand_as(places)[is_token]
+    positions[taken] = (head + inside)[is_token]
+    return PackedRows(embeds, block_mask(owners, heads.dtype), positions, clip_index, places.clamp(max=length - 1))
 
 
-def block_mask(head: int, count: int, padding: torch.Tensor, tail: int, dtype: torch.dtype) -> torch.Tensor:
-    """Positions look back at the head and at their own tail, never at another row's nor at padding."""
-    device = padding.device
-    place = torch.arange(head + count * tail, device=device)
-    slot = torch.where(place < head, -1, (place - head) // tail)
-    is_padding = (place - head) % tail < padding.repeat_interleave(tail, dim=1)[:, (place - head).clamp(min=0)]
-    seen = (slot[None, :] == -1) | (slot[None, :] == slot[:, None])
-    seen = seen & (place[None, :] <= place[:, None])
-    seen = seen[None] & ~(is_padding & (slot >= 0))[:, None, :]
-    blocked = torch.zeros(seen.shape, dtype=dtype, device=device).masked_fill(~seen, torch.finfo(dtype).min)
-    return blocked[:, None]
+def block_mask(owners: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
+    """Positions look back at the head and at their own row, never at another's; owners: (clips, length)."""
+    seen = (owners[:, None, :] == HEAD) | (owners[:, None, :] == owners[:, :, None])
+    blocked = torch.zeros(seen.shape, dtype=dtype, device=owners.device)
+    return blocked.masked_fill(~seen.tril(), torch.finfo(dtype).min)[:, None]
+
+
+def up_to_last(counted: torch.Tensor) -> torch.Tensor:
+    """1 up to the last true place of each row (rows, tokens), 0 behind it."""
+    return (counted.flip(1).cumsum(dim=1).flip(1) > 0).long()

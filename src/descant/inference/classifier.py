@@ -22,7 +22,6 @@ class TrackClassifier:
         self.model, self.processor, self.name, self.batch_size = model, processor, name, batch_size
         config = model.config
         self.labels = [config.id2label[place] for place in range(config.num_labels)]
-        self.thresholds = torch.tensor([config.threshold(label) for label in self.labels])
         self.parents = torch.tensor(config.parents, dtype=torch.long)
 
     @classmethod
@@ -41,7 +40,8 @@ class TrackClassifier:
         pieces = list(take_pieces_away(track)) if explain else []
         probabilities = self.score([track, *(without for _, without in pieces)])
         own, drops = probabilities[0], probabilities[0] - probabilities[1:]
-        named = name_labels(torch.from_numpy(probabilities[:1]), self.thresholds, self.parents)[0].numpy()
+        thresholds = torch.tensor(self.model.config.list_thresholds(track.modalities))
+        named = name_labels(torch.from_numpy(probabilities[:1]), thresholds, self.parents)[0].numpy()
         genres = len(self.labels) - len(self.parents)
         places = sorted(np.flatnonzero(named), key=lambda place: (place >= genres, -own[place]))
         labels = []

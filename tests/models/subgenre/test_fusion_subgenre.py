@@ -20,7 +20,7 @@ def fuse(fusion: nn.Module, mask: list[list[int]], windows: torch.Tensor | None 
     generator = torch.Generator().manual_seed(0)
     own, audio = torch.randn(4, 4, generator=generator), torch.randn(2, 4, generator=generator)
     row, kind = torch.tensor([0, 0, 0, 1]), torch.tensor([0, 0, 1, 0])
-    return fusion(own if windows is None else windows, row, kind, audio, torch.tensor(mask, dtype=torch.float))
+    return fusion(own if windows is None else windows, row, kind, audio, torch.tensor(mask, dtype=torch.float)).logits
 
 
 def build(kind: type[nn.Module]) -> nn.Module:
@@ -53,8 +53,13 @@ def test_no_windows_are_no_places() -> None:
 
 def test_late_fusion_adds_up_what_each_modality_says() -> None:
     fusion = build(SubgenreLateFusion)
-    parts = [fuse(fusion, [[int(place == kept) for place in range(3)]] * 2) for kept in range(3)]
-    torch.testing.assert_close(fuse(fusion, [[1, 1, 1]] * 2), sum(parts) - 2 * fusion.bias)
+    lyrics, captions, audio = (fuse(fusion, [[int(place == kept) for place in range(3)]] * 2) for kept in range(3))
+    torch.testing.assert_close(fuse(fusion, [[1, 1, 1]] * 2), (lyrics + captions + audio) / 3)
+    fusion.weights[0b101] = torch.tensor([0.2, 0.0, 0.7])[:, None]
+    fusion.shifts[0b101] = 0.5
+    found = fuse(fusion, [[1, 0, 1], [1, 1, 1]])
+    torch.testing.assert_close(found[0], 0.2 * lyrics[0] + 0.7 * audio[0] + 0.5)
+    torch.testing.assert_close(found[1], (lyrics[1] + captions[1] + audio[1]) / 3)
 
 
 @pytest.mark.parametrize("kind", [SubgenreLateFusion, SubgenreCrossAttention])

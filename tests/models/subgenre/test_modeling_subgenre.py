@@ -146,6 +146,19 @@ def test_the_loss_is_the_chain_rule_done_by_hand() -> None:
     assert hierarchical_loss(genre, given, labels, parents).item() == pytest.approx(by_hand)
 
 
+def test_late_fusion_is_judged_modality_by_modality(processor: SubgenreProcessor, labels: torch.Tensor) -> None:
+    model = build_tiny_subgenre()[0]
+    everything = tracks()
+    together = model(**processor(**everything, return_tensors="pt"), labels=labels).loss
+    alone = 0.0
+    for row in range(4):
+        for name, column in everything.items():
+            if column[row] is not None:
+                only = {name: [column[row]]} | ({} if name == "audio_embeds" else {"audio_embeds": [None]})
+                alone += model(**processor(**only, return_tensors="pt"), labels=labels[row : row + 1]).loss / 4
+    torch.testing.assert_close(together, alone)
+
+
 def test_labels_are_named_from_their_threshold_on_and_never_without_their_genre() -> None:
     chances = torch.tensor([[0.4, 0.3, 0.1, 0.35, 0.1, 0.3, 0.1, 0.0], [0.2, 0.6, 0.7, 0.19, 0.0, 0.5, 0.2, 0.3]])
     thresholds = torch.tensor([0.5, 0.5, 0.5, 0.3, 0.3, 0.3, 0.3, 0.3])

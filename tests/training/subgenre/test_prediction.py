@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import torch
 from tiny_classifier import build_classifier, make_examples
 
 from descant.training.subgenre.examples import ExampleInputs
@@ -25,6 +26,8 @@ def test_hiding_a_modality_is_as_if_the_track_had_none_of_it(classifier, seen):
 def test_no_subgenre_is_decided_without_its_genre(classifier):
     model, _ = classifier
     model.config.thresholds = {"jazz": 0.9, "pop": 0.9, "jazz---swing": 0.1, "pop---disco": 0.5, "pop---ballad": 0.5}
-    told = decide(np.array([[0.4, 0.6, 0.3, 0.35, 0.29]], np.float32), model.config)
-    model.config.thresholds = {}
-    assert told.chosen.tolist() == [[False, True, False]]
+    model.config.threshold_scales = {"lyrics": 0.9}
+    likely = np.array([[0.4, 0.6, 0.3, 0.35, 0.29]] * 2, np.float32)
+    told = decide(likely, model.config, torch.tensor([[1, 1, 1], [1, 0, 0]]))
+    model.config.thresholds = model.config.threshold_scales = {}
+    assert told.chosen.tolist() == [[False, True, False], [False, True, True]]

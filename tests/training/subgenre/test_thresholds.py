@@ -5,7 +5,7 @@ import pytest
 
 from descant.data.tracks import LabelTree
 from descant.evaluation.labels import GoldLabels
-from descant.training.subgenre.thresholds import tune_thresholds
+from descant.training.subgenre.thresholds import tune_scale, tune_thresholds
 
 TREE = LabelTree({"jazz": ("swing",), "pop": ("disco",)})
 
@@ -42,3 +42,10 @@ def test_a_subgenre_with_many_tracks_has_a_threshold_of_its_own():
 def test_genres_have_the_threshold_that_names_the_right_ones(label):
     genre = [0, 1, 0, 1]
     assert 0.1 < tune_thresholds(make_probabilities(genre, 0.1, 0.9), make_gold(genre))[label] <= 0.9
+
+
+def test_thresholds_fall_where_probabilities_do():
+    genre = [0, 1, 0, 1]
+    likely = make_probabilities(genre, low=0.02, high=0.2)
+    likely[:, :2] = 0.8
+    assert 0.1 < tune_scale(likely, make_gold(genre), np.full(4, 0.5)) <= 0.5

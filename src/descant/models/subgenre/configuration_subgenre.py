@@ -1,5 +1,6 @@
 """The sizes, labels and thresholds of a subgenre classifier."""
 
+from collections.abc import Collection
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -29,11 +30,14 @@ class SubgenreConfig(PreTrainedConfig):
         is `genre---subgenre`.
     audio_dim: width of the captioner's audio embedding.
     hidden_size: width in which the modalities meet.
-    fusion: `late` adds up what each modality says; `cross_attention` lets each label look at all windows and audio.
-    modality_dropout: chance that training hides a modality of a track, so that any subset works later.
+    fusion: `late` trains each modality by itself and adds up what they say; `cross_attention` lets each label look at
+        all windows and audio.
+    modality_dropout: chance that training hides a modality of a track from cross attention, so that any subset works
+        later.
     token_dropout: chance that training hides a token of a text.
     thresholds: label → the probability from which it is named, of a subgenre given its genre (0.5 where none is
-        given).
+        given). threshold_scales: what they are multiplied by where only some modalities are there, such as
+        `lyrics+captions` (1 where none is given): the less is known, the lower is the best threshold.
     captioner: Hub id or folder of the captioner that gave captions and audio embedding, `captioner_hash` its weights'.
     questions: what the captioner was asked about each window, `captioner_generation` with which settings.
     """
@@ -52,6 +56,7 @@ class SubgenreConfig(PreTrainedConfig):
     token_dropout: float = 0.0
     initializer_range: float = 0.02
     thresholds: dict | None = None
+    threshold_scales: dict | None = None
     captioner: str | None = None
     captioner_hash: str | None = None
     questions: list | None = None
@@ -74,9 +79,8 @@ class SubgenreConfig(PreTrainedConfig):
         self.problem_type = "multi_label_classification"
         self.thresholds, self.questions = dict(self.thresholds or {}), list(self.questions or [])
         self.captioner_generation = dict(self.captioner_generation or {})
-        strange = sorted(self.thresholds.keys() - self.label2id.keys())
-        if strange:
-            raise ValueError(f"there is a threshold for {strange[0]!r}, which is not in the label tree")
+        self.threshold_scales = dict(self.threshold_scales or {})
+        check_thresholds(self.thresholds, self.threshold_scales, labels)
         # Only where the class came with the checkpoint: elsewhere `import descant` has registered the pipeline, and a
         # config that names one makes `pipeline` insist on remote code.
         kwargs.pop("custom_pipelines", None)
@@ -108,9 +112,10 @@ class SubgenreConfig(PreTrainedConfig):
         beside = Path(self.name_or_path or ".") / "captioner"
         return str(beside) if self.name_or_path and beside.is_dir() else self.captioner
 
-    def threshold(self, label: str) -> float:
-        """The probability from which a label is named, of a subgenre given its genre."""
-        return self.thresholds.get(label, 0.5)
+    def list_thresholds(self, modalities: Collection[str] = MODALITIES) -> list[float]:
+        """The probability from which each label is named where these modalities are there (see `thresholds`)."""
+        scale = self.threshold_scales.get(join_modalities(modalities), 1.0)
+        return [scale * self.thresholds.get(self.id2label[place], 0.5) for place in range(self.num_labels)]
 
 
 def build_text_config(values: dict[str, Any]) -> PreTrainedConfig:
@@ -120,6 +125,21 @@ def build_text_config(values: dict[str, Any]) -> PreTrainedConfig:
     if model_type not in CONFIG_MAPPING:
         raise ValueError(f"text_config has model_type {model_type!r}, which transformers does not know")
     return CONFIG_MAPPING[model_type](**values)
+
+
+def join_modalities(modalities: Collection[str]) -> str:
+    """The name of a subset of the modalities, such as `lyrics+audio`."""
+    return "+".join(one for one in MODALITIES if one in modalities)
+
+
+def check_thresholds(thresholds: dict[str, float], scales: dict[str, float], labels: list[str]) -> None:
+    """ValueError where a threshold is for no label, or a scale for no subset of the modalities."""
+    strange = sorted(thresholds.keys() - set(labels))
+    if strange:
+        raise ValueError(f"there is a threshold for {strange[0]!r}, which is not in the label tree")
+    for name in scales:
+        if join_modalities(name.split("+")) != name:
+            raise ValueError(f"threshold_scales has {name!r}: name modalities as in {'+'.join(MODALITIES)}")
 
 
 def check_names(tree: list[list]) -> None:

@@ -1,9 +1,21 @@
 """Two ways to bring lyrics, captions and audio together into one logit a label."""
 
+from typing import NamedTuple
+
 import torch
 from torch import nn
 
 from .configuration_subgenre import MODALITIES, SubgenreConfig
+
+SUBSETS = 2 ** len(MODALITIES)  # of modalities, numbered by their places as bits: lyrics 1, captions 2, audio 4
+
+
+class Fused(NamedTuple):
+    """logits (batch, labels), and what training judges: words (n, batch, labels) where they are there (n, batch)."""
+
+    logits: torch.Tensor
+    words: torch.Tensor
+    there: torch.Tensor
 
 
 class SubgenreExpert(nn.Module):
@@ -13,38 +25,48 @@ class SubgenreExpert(nn.Module):
         super().__init__()
         self.norm = nn.LayerNorm(config.hidden_size)
         self.dropout = nn.Dropout(config.dropout)
-        self.output = nn.Linear(config.hidden_size, config.num_labels, bias=False)
+        self.output = nn.Linear(config.hidden_size, config.num_labels)
 
     def forward(self, summary: torch.Tensor) -> torch.Tensor:
         return self.output(self.dropout(self.norm(summary)))
 
 
 class SubgenreLateFusion(nn.Module):
-    """Adds up the logits of the modalities that are there, a product of experts (Hinton 2002) for each label.
+    """Adds up the logits of the modalities that are there, weighed: a log-linear pool (Genest and Zidek 1986).
 
-    scales: how much the word of each modality counts; shifts (modalities + 1, labels): what its presence adds, and
-    last what always is. Both are fitted on validation tracks after training: a captioner says too true things about
-    tracks that it was trained on itself, so training alone comes to trust it too much.
+    Training judges each modality by its own word alone, so that each is as good as a model of that modality only,
+    whatever is missing later. How much a word counts depends on which others are there: `weights` (subsets,
+    modalities, labels), and `shifts` (subsets, labels) are what is added. Both are fitted on validation tracks after
+    training: a captioner says too true things about tracks that it was trained on itself, so training cannot tell.
     """
 
     def __init__(self, config: SubgenreConfig) -> None:
         super().__init__()
         self.experts = nn.ModuleList(SubgenreExpert(config) for _ in MODALITIES)
-        self.bias = nn.Parameter(torch.zeros(config.num_labels))
-        self.scales = nn.Buffer(torch.ones(len(MODALITIES)))
-        self.shifts = nn.Buffer(torch.zeros(len(MODALITIES) + 1, config.num_labels))
+        self.weights = nn.Buffer(equal_weights(config.num_labels))
+        self.shifts = nn.Buffer(torch.zeros(SUBSETS, config.num_labels))
 
     def forward(
         self, windows: torch.Tensor, row: torch.Tensor, kind: torch.Tensor, audio: torch.Tensor, mask: torch.Tensor
-    ) -> torch.Tensor:
+    ) -> Fused:
         """windows (windows, hidden) with the row and kind of each; audio (batch, hidden); mask (batch, 3)."""
         texts = mean_by_place(windows, 2 * row + kind, 2 * len(audio)).view(len(audio), 2, -1)
         summaries = (texts[:, 0], texts[:, 1], audio)
-        logits = (self.bias + self.shifts[-1]).expand(len(audio), -1)
-        for place, (expert, summary) in enumerate(zip(self.experts, summaries, strict=True)):
-            word = self.scales[place] * expert(summary) + self.shifts[place]
-            logits = logits + word * mask[:, place, None]
-        return logits  # (batch, labels)
+        words = torch.stack([expert(one) for expert, one in zip(self.experts, summaries, strict=True)], dim=1)
+        subset = number_subsets(mask)
+        logits = (self.weights[subset] * words).sum(dim=1) + self.shifts[subset]
+        return Fused(logits, words.transpose(0, 1), mask.T)
+
+
+def number_subsets(mask: torch.Tensor) -> torch.Tensor:
+    """The number of the subset of modalities that is there in each track of a mask (batch, modalities)."""
+    return (mask.long() << torch.arange(mask.shape[1], device=mask.device)).sum(dim=1)
+
+
+def equal_weights(labels: int) -> torch.Tensor:
+    """Weights (subsets, modalities, labels) of modalities that count alike, as their mean does."""
+    there = (torch.arange(SUBSETS)[:, None] >> torch.arange(len(MODALITIES))) & 1  # (subsets, modalities)
+    return (there / there.sum(dim=1, keepdim=True).clamp(min=1))[:, :, None].repeat(1, 1, labels)
 
 
 class SubgenreCrossAttention(nn.Module):
@@ -62,7 +84,7 @@ class SubgenreCrossAttention(nn.Module):
 
     def forward(
         self, windows: torch.Tensor, row: torch.Tensor, kind: torch.Tensor, audio: torch.Tensor, mask: torch.Tensor
-    ) -> torch.Tensor:
+    ) -> Fused:
         """As `SubgenreLateFusion.forward`."""
         texts, there = to_rows(windows + self.kinds[kind], row, mask[row, kind].bool(), len(audio))
         nothing = self.nothing.expand(len(audio), 1, -1)
@@ -73,7 +95,8 @@ class SubgenreCrossAttention(nn.Module):
         queries = self.queries.expand(len(audio), -1, -1)
         found, _ = self.attention(queries, memory, memory, key_padding_mask=hidden, need_weights=False)
         logits = self.expert(queries + found)  # (batch, labels, labels): each query answers for its own label
-        return logits.diagonal(dim1=1, dim2=2)
+        logits = logits.diagonal(dim1=1, dim2=2)
+        return Fused(logits, logits[None], torch.ones_like(mask[:, :1]).T)
 
 
 def mean_by_place(vectors: torch.Tensor, place: torch.Tensor, places: int) -> torch.Tensor:

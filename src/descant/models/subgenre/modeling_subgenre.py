@@ -9,8 +9,8 @@ from transformers import AutoModel, PreTrainedModel
 from transformers import initialization as init
 from transformers.modeling_outputs import ModelOutput
 
-from .configuration_subgenre import SubgenreConfig
-from .fusion_subgenre import SubgenreCrossAttention, SubgenreLateFusion
+from .configuration_subgenre import MODALITIES, SubgenreConfig
+from .fusion_subgenre import Fused, SubgenreCrossAttention, SubgenreLateFusion, equal_weights
 
 FUSIONS = {"late": SubgenreLateFusion, "cross_attention": SubgenreCrossAttention}
 WINDOWS_AT_ONCE = 128  # encoded in one go outside of training, so that a text of any length fits into memory
@@ -82,8 +82,7 @@ class SubgenreForSequenceClassification(PreTrainedModel):
             init.zeros_(module.nothing)
             init.zeros_(module.kinds)
         elif isinstance(module, SubgenreLateFusion):
-            init.zeros_(module.bias)
-            init.ones_(module.scales)
+            init.copy_(module.weights, equal_weights(module.weights.shape[2]))
             init.zeros_(module.shifts)
         elif isinstance(module, SubgenreForSequenceClassification):
             init.copy_(module.parents, torch.tensor(module.config.parents, dtype=torch.long))
@@ -117,7 +116,7 @@ class SubgenreForSequenceClassification(PreTrainedModel):
         labels: (tracks, labels), 1 for each genre and subgenre of a track, 0 for the others.
         """
         mask = modality_mask.long()
-        if self.training:
+        if self.training and self.config.fusion == "cross_attention":
             mask = self.hide_modalities(mask)
         if audio_embeds is None:
             audio_embeds = torch.zeros(len(mask), self.config.audio_dim, device=mask.device)
@@ -127,12 +126,22 @@ class SubgenreForSequenceClassification(PreTrainedModel):
             text_kind = text_row
         else:
             windows = self.encode_windows(text_input_ids, text_attention_mask, text_kind)
-        raw = self.fusion(windows, text_row, text_kind, audio, mask.to(audio.dtype)).float()
-        genre, given_genre = raw.split([len(self.config.genres), len(self.config.subgenres)], dim=1)
+        fused = self.fusion(windows, text_row, text_kind, audio, mask.to(audio.dtype))
+        genre, given_genre = self.split(fused.logits.float())
         logits = torch.cat([genre, join_logits(genre[:, self.parents], given_genre)], dim=1)
-        loss = None if labels is None else hierarchical_loss(genre, given_genre, labels.to(raw.dtype), self.parents)
+        loss = None if labels is None else self.judge(fused, labels)
         output = SubgenreOutput(loss=loss, logits=logits)
         return output.to_tuple() if return_dict is False else output
+
+    def split(self, raw: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Logits of the labels (…, labels) as those of genres, and those of subgenres given their genre."""
+        return raw.split([len(self.config.genres), len(self.config.subgenres)], dim=-1)
+
+    def judge(self, fused: Fused, labels: torch.Tensor) -> torch.Tensor:
+        """Nats a track, summed over what is judged: late fusion is, modality by modality, cross attention as one."""
+        labels = labels.float()
+        losses = [hierarchical_loss(*self.split(word), labels, self.parents) for word in fused.words.float()]
+        return (torch.stack(losses) * fused.there).sum(dim=0).mean()
 
     def encode_windows(self, ids: torch.Tensor, mask: torch.Tensor, kind: torch.Tensor) -> torch.Tensor:
         """Windows of tokens to vectors (windows, hidden): each a mean of its tokens, weighted by what they say."""
@@ -168,29 +177,44 @@ def join_logits(genre: torch.Tensor, given_genre: torch.Tensor) -> torch.Tensor:
 def hierarchical_loss(
     genre: torch.Tensor, given_genre: torch.Tensor, labels: torch.Tensor, parents: torch.Tensor
 ) -> torch.Tensor:
-    """Nats a track: binary cross entropy of every genre, and of the subgenres below the track's own genres.
+    """Nats of each track: binary cross entropy of every genre, and of the subgenres below the track's own genres.
 
     By the chain rule this is the negative log likelihood of all labels, for no subgenre is without its genre.
     """
     genres, subgenres = labels.split([genre.shape[1], given_genre.shape[1]], dim=1)
     of_genres = functional.binary_cross_entropy_with_logits(genre, genres, reduction="none").sum(dim=1)
     of_subgenres = functional.binary_cross_entropy_with_logits(given_genre, subgenres, reduction="none")
-    return (of_genres + (of_subgenres * genres[:, parents]).sum(dim=1)).mean()
+    return of_genres + (of_subgenres * genres[:, parents]).sum(dim=1)
+
+
+def list_thresholds(config: SubgenreConfig, modality_mask: torch.Tensor) -> torch.Tensor:
+    """The thresholds of each track (tracks, labels), by what is there (tracks, modalities)."""
+    seen = [[name for name, one in zip(MODALITIES, row, strict=True) if one] for row in modality_mask.tolist()]
+    return torch.tensor([config.list_thresholds(one) for one in seen])
 
 
 def name_labels(probabilities: torch.Tensor, thresholds: torch.Tensor, parents: torch.Tensor) -> torch.Tensor:
     """Which labels are named (tracks, labels): genres from their threshold on, the likeliest one always, and of the
     subgenres of named genres those whose probability given the genre reaches their threshold.
 
+    thresholds: (labels,), or (tracks, labels) where they differ by what is known of a track.
     So a track of which little is known, and whose genre is unsure, gets its subgenres by the same measure.
     """
     genre, subgenre = probabilities.split([probabilities.shape[1] - len(parents), len(parents)], dim=1)
     likeliest = functional.one_hot(genre.argmax(dim=1), genre.shape[1]).bool()
-    named = (genre >= thresholds[: genre.shape[1]]) | likeliest
+    of_genres, of_subgenres = thresholds.split([genre.shape[1], len(parents)], dim=-1)
+    named = (genre >= of_genres) | likeliest
     given_genre = subgenre / genre[:, parents].clamp(min=torch.finfo(genre.dtype).tiny)
-    return torch.cat([named, named[:, parents] & (given_genre >= thresholds[genre.shape[1] :])], dim=1)
+    return torch.cat([named, named[:, parents] & (given_genre >= of_subgenres)], dim=1)
 
 
 SubgenreForSequenceClassification.register_for_auto_class("AutoModelForSequenceClassification")
 
-__all__ = ["SubgenreForSequenceClassification", "SubgenreOutput", "hierarchical_loss", "join_logits", "name_labels"]
+__all__ = [
+    "SubgenreForSequenceClassification",
+    "SubgenreOutput",
+    "hierarchical_loss",
+    "join_logits",
+    "list_thresholds",
+    "name_labels",
+]

@@ -9,7 +9,7 @@ import torch
 from torch.utils.data import Dataset
 from transformers.pipelines.base import Pipeline
 
-from .modeling_subgenre import name_labels
+from .modeling_subgenre import list_thresholds, name_labels
 
 Track = Mapping[str, Any]
 FIELDS = ("lyrics", "captions", "audio_embeds", "audio")
@@ -68,13 +68,16 @@ class MusicSubgenreClassificationPipeline(Pipeline):
         inputs = self.processor(**columns, return_tensors="pt")
         logits = self.model(**self._ensure_tensor_on_device(dict(inputs), self.device)).logits
         captions = columns["captions"]
-        return {"probabilities": logits.float().sigmoid().cpu(), "captions": captions[0] if alone else captions}
+        return {
+            "probabilities": logits.float().sigmoid().cpu(),
+            "thresholds": list_thresholds(self.model.config, inputs["modality_mask"]),
+            "captions": captions[0] if alone else captions,
+        }
 
     def postprocess(self, model_outputs: dict[str, Any]) -> dict[str, Any]:
         """Name the labels from their thresholds on."""
         config = self.model.config
-        probabilities = model_outputs["probabilities"]  # (1, labels)
-        thresholds = torch.tensor([config.threshold(config.id2label[place]) for place in range(config.num_labels)])
+        probabilities, thresholds = model_outputs["probabilities"], model_outputs["thresholds"]  # (1, labels)
         named = name_labels(probabilities, thresholds, torch.tensor(config.parents, dtype=torch.long))[0]
         order = probabilities[0].argsort(descending=True, stable=True).tolist()
         found = [(place, float(probabilities[0, place])) for place in order if named[place]]

@@ -1,4 +1,4 @@
-"""Trains one classifier on some of the modalities, tunes its thresholds and saves it; a finished one is loaded."""
+"""Trains one classifier on some of the modalities, tunes it on validation tracks, saves it; loads a finished one."""
 
 import copy
 from collections.abc import Collection, Sequence
@@ -19,12 +19,12 @@ from descant.training.lora import add_lora
 from descant.training.steps import rows_per_step, set_steps
 from descant.training.subgenre.data import SubgenreData
 from descant.training.subgenre.examples import Example, ExampleCollator, ExampleInputs
+from descant.training.subgenre.fusion_weights import set_prior
 from descant.training.subgenre.prediction import decide, predict_probabilities
-from descant.training.subgenre.scales import fit_scales
 from descant.training.subgenre.settings import SubgenreSettings
 from descant.training.subgenre.start import load_classifier
-from descant.training.subgenre.thresholds import tune_thresholds
 from descant.training.subgenre.trainer import SubgenreTrainer
+from descant.training.subgenre.tuning import tune_on_validation
 
 FINISHED = ".finished"
 
@@ -42,7 +42,7 @@ class Classifier:
         seen = [one for one in self.modalities if one in modalities]
         inputs = ExampleInputs([example.keep(seen) for example in examples], self.processor)
         probabilities = predict_probabilities(self.model, inputs, self.processor.tokenizer.pad_token_id)
-        return decide(probabilities, self.model.config)
+        return decide(probabilities, self.model.config, inputs.there)
 
 
 def train_classifier(
@@ -50,7 +50,7 @@ def train_classifier(
 ) -> Classifier:
     """Trains on `modalities` of the training tracks; goes on from the last checkpoint in `folder`, or loads the model.
 
-    Thresholds are tuned on validation tracks and saved with the model; without any, each is 0.5.
+    What is tuned on validation tracks is saved with the model; without any, each threshold is 0.5.
     """
     if (Path(folder) / FINISHED).is_file() and settings.resume == "auto":
         model = AutoModelForSequenceClassification.from_pretrained(folder, dtype=torch.float32)
@@ -69,11 +69,7 @@ def train_classifier(
     model = trainer.accelerator.unwrap_model(trainer.model)
     model = (model.merge_and_unload() if settings.lora else model).eval()
     if trainer.gold is not None:
-        pad, batch = processor.tokenizer.pad_token_id, settings.per_device_eval_batch_size
-        if model.config.fusion == "late":
-            fit_scales(model, trainer.eval_dataset, pad)
-        likely = predict_probabilities(model, trainer.eval_dataset, pad, batch)
-        model.config.thresholds = tune_thresholds(likely, trainer.gold)
+        tune_on_validation(model, trainer.eval_dataset, trainer.gold, processor.tokenizer.pad_token_id)
     if trainer.accelerator.is_main_process:
         save_classifier(model, processor, Path(folder))
     trainer.accelerator.wait_for_everyone()
@@ -81,7 +77,7 @@ def train_classifier(
 
 
 def fit_to_data(model: PreTrainedModel, train: Sequence[Example], data: SubgenreData) -> None:
-    """Tells a model its captioner, and a new one the scale of that captioner's embeddings."""
+    """Tells a model its captioner, and a new one the scale of that captioner's embeddings and what is common."""
     config = model.config
     if data.captioner is not None:
         digest = hash_captioner(find_model(data.captioner))
@@ -92,9 +88,13 @@ def fit_to_data(model: PreTrainedModel, train: Sequence[Example], data: Subgenre
             )
         config.captioner, config.captioner_hash = data.captioner, digest
         config.questions, config.captioner_generation = list(data.questions), dict(data.generation)
+    if model.name_or_path:  # a loaded one knows both
+        return
     embeds = [torch.from_numpy(one.audio_embeds.copy()) for one in train if one.audio_embeds is not None]
-    if embeds and not model.name_or_path:  # a loaded one has its scale
+    if embeds:
         model.fit_audio_scale(torch.stack(embeds))
+    if config.fusion == "late":
+        set_prior(model, torch.from_numpy(np.stack([one.labels for one in train])))
 
 
 def build_trainer(

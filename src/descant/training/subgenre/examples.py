@@ -70,6 +70,16 @@ class ExampleInputs(Dataset):
         return {"row_index": row, "epoch": epoch, "inputs": self.inputs[row], "labels": labels}
 
     @property
+    def labels(self) -> torch.Tensor:
+        """The labels of all examples (examples, labels)."""
+        return torch.from_numpy(np.stack([example.labels for example in self.examples]))
+
+    @property
+    def there(self) -> torch.Tensor:
+        """Which of lyrics, captions and audio each example has (examples, 3)."""
+        return torch.cat([one["modality_mask"] for one in self.inputs])
+
+    @property
     def lengths(self) -> np.ndarray:
         """Windows of text in each example: what the cost of a training step grows with."""
         return np.array([len(one.get("text_row", ())) for one in self.inputs])

@@ -8,7 +8,7 @@ from transformers import PreTrainedModel
 
 from descant.evaluation.labels import LabelPredictions
 from descant.models.subgenre.configuration_subgenre import MODALITIES, SubgenreConfig
-from descant.models.subgenre.modeling_subgenre import name_labels
+from descant.models.subgenre.modeling_subgenre import list_thresholds, name_labels
 from descant.training.subgenre.examples import ExampleInputs, Inputs, join_inputs
 
 
@@ -31,15 +31,16 @@ def predict_probabilities(
     return torch.cat(found).numpy()
 
 
-def decide(probabilities: np.ndarray, config: SubgenreConfig) -> LabelPredictions:
-    """Probabilities with the labels that the model's thresholds let it name."""
-    labels = [*config.genres, *config.subgenres]
-    thresholds = torch.tensor([config.threshold(label) for label in labels])
-    return decide_with(probabilities, thresholds, config.parents)
+def decide(probabilities: np.ndarray, config: SubgenreConfig, there: torch.Tensor) -> LabelPredictions:
+    """Probabilities with the labels that the model's thresholds let it name.
+
+    there: (tracks, modalities), what each track was seen with.
+    """
+    return decide_with(probabilities, list_thresholds(config, there), config.parents)
 
 
 def decide_with(probabilities: np.ndarray, thresholds: torch.Tensor, parents: Sequence[int]) -> LabelPredictions:
-    """As `decide`, with thresholds (labels,) and the genre of each subgenre."""
+    """As `decide`, with thresholds (labels,) or (tracks, labels), and the genre of each subgenre."""
     genres = probabilities.shape[1] - len(parents)
     named = name_labels(torch.from_numpy(probabilities), thresholds, torch.tensor(parents, dtype=torch.long))
     return LabelPredictions(probabilities[:, :genres], probabilities[:, genres:], named[:, genres:].numpy())

@@ -43,7 +43,9 @@ class SubgenreSettings(TrainingArguments):
     )
     hidden_size: int = field(default=128, metadata={"help": "width in which the modalities meet"})
     dropout: float = field(default=0.1, metadata={"help": "dropout of the classifier and of a new text encoder"})
-    modality_dropout: float = field(default=0.3, metadata={"help": "chance that training hides a modality"})
+    modality_dropout: float = field(
+        default=0.3, metadata={"help": "chance that training hides a modality from cross attention"}
+    )
     token_dropout: float = field(default=0.0, metadata={"help": "chance that training hides a token of a text"})
     window_tokens: int = field(default=128, metadata={"help": "longest window of text"})
     overlap_tokens: int = field(default=16, metadata={"help": "tokens that neighbouring windows share"})

@@ -72,7 +72,7 @@ class SubgenreTrainer(FiniteLoss, AtomicSaving, Trainer):
 
 def score_probabilities(probabilities: np.ndarray, examples: ExampleInputs, gold: GoldLabels) -> dict[str, float]:
     """`loss` in nats a track, and the scores that need no thresholds."""
-    truth = torch.from_numpy(np.stack([example.labels for example in examples.examples]))
+    truth = examples.labels
     likely = torch.from_numpy(probabilities).clamp(1e-6, 1 - 1e-6)
     loss = functional.binary_cross_entropy(likely, truth, reduction="none").sum(dim=1).mean()
     genres = len(gold.tree.genres)

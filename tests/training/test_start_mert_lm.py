@@ -1,18 +1,28 @@
 """Where MertLM training starts from: tiny parts for the demo, given ones else, and refusals that name the setting."""
 
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 from tiny_mert_lm import join_tiny, save_parts
+from transformers import PreTrainedModel
 
 from descant.data.annotations import Row
+from descant.data.sources import load_corpus
 from descant.training.rows import TokenizedRows
 from descant.training.start import load_start
-from descant.training.start_mert_lm import embed_answers, fit_projector, new_mert_lm, train_chat_tokenizer
+from descant.training.start_mert_lm import (
+    deal_types,
+    embed_answers,
+    fit_projector,
+    new_mert_lm,
+    rows_to_fit,
+    train_chat_tokenizer,
+)
 
-JOINED = {"layer_mix": "learned", "pooling": "stride", "pool_stride": 15, "projector": "mlp"}
+JOINED = {"layer_mix": "learned", "pooling": "stride", "pool_stride": 15, "projector": "mlp", "tokens_per_state": 2}
 
 
 def settings(**given: object) -> SimpleNamespace:
@@ -47,25 +57,80 @@ def test_a_part_out_of_reach_is_named(tmp_path):
         new_mert_lm(settings(audio_encoder=str(tmp_path / "none"), text_model=str(tmp_path / "none")), [])
 
 
+def heard_of(rows: list[Row]) -> SimpleNamespace:
+    """A feature store: like states where all answers are alike, far from 0, which is what clips have in common."""
+    answers = {row.clip_id: tuple(one.answer for one in rows if one.clip_id == row.clip_id) for row in rows}
+    torch.manual_seed(0)
+    heard = {answer: 30 + torch.randn(1, 1, 32) for answer in sorted(set(answers.values()))}
+    states = {clip: (heard[answer] + 0.1 * torch.randn(1, 1, 32)).numpy() for clip, answer in answers.items()}
+    return SimpleNamespace(read=states.__getitem__)
+
+
+def fitted(tmp_path: Path, rows: list[Row], projector: str, tokens: int) -> tuple[PreTrainedModel, TokenizedRows]:
+    """A model with a projector that was fitted to `rows`, and what each clip's first row sounds like to it."""
+    model, processor = join_tiny(save_parts(tmp_path), pooling="mean", projector=projector, tokens_per_state=tokens)
+    data = SimpleNamespace(rows=TokenizedRows(rows, processor), features=heard_of(rows))
+    given = SimpleNamespace(projector=projector, tokens_per_state=tokens, max_answer_tokens=128, dataset=str(tmp_path))
+    fit_projector(model, processor, data, SimpleNamespace(**vars(given), audio_dir=None))
+    return model, data
+
+
+ANSWERS = ["a slow piano", "jazz rock", "loud drums", "a loud guitar"] * 8
+
+
 @pytest.mark.parametrize("projector", ["linear", "mlp"])
 def test_a_projector_starts_on_standardised_states_and_near_the_words_of_the_answers(tmp_path, projector):
-    model, processor = join_tiny(save_parts(tmp_path), pooling="mean", projector=projector)
-    torch.manual_seed(0)
-    answers = ["a slow piano", "jazz rock", "loud drums", "a loud guitar"] * 8
-    rows = [Row(f"c{n}", None, answer, None, "own", 0, 10) for n, answer in enumerate(answers)]
-    heard = {answer: 30 + torch.randn(1, 1, 32) for answer in answers}  # far from 0: what all clips have in common
-    states = {row.clip_id: (heard[row.answer] + 0.1 * torch.randn(1, 1, 32)).numpy() for row in rows}
-    data = SimpleNamespace(rows=TokenizedRows(rows, processor), features=SimpleNamespace(read=states.__getitem__))
-    fit_projector(model, data, SimpleNamespace(projector=projector))
-    all_states = torch.from_numpy(np.stack(list(states.values())))
+    rows = [Row(f"c{n:02}", None, answer, None, "own", 0, 10) for n, answer in enumerate(ANSWERS)]
+    model, data = fitted(tmp_path, rows, projector, tokens=1)
+    all_states = torch.from_numpy(np.stack([data.features.read(row.clip_id) for row in rows]))
     standard = ((all_states[:, 0, 0] - model.projector.mean) / model.projector.spread).detach()
     torch.testing.assert_close(standard.mean(dim=0), torch.zeros(32), atol=1e-3, rtol=0)
     torch.testing.assert_close(standard.std(dim=0), torch.ones(32), atol=1e-3, rtol=0)
     if projector == "linear":
-        _, words = embed_answers(model, data)
-        given = model.get_audio_features(all_states)[:, 0] - words.mean(dim=0)
-        likeness = torch.nn.functional.cosine_similarity(given[:, None], (words - words.mean(dim=0))[None], dim=2)
-        assert [answers[place] for place in likeness.argmax(dim=1)] == answers
+        assert likest(model, data, all_states, token=0, kinds=set()) == ANSWERS
+
+
+def test_each_token_of_a_state_starts_near_the_answers_to_its_type_of_question(tmp_path):
+    genres = ["jazz rock", "a loud guitar"] * 16
+    kinds = {"genre": genres, "instruments": ANSWERS}
+    rows = [
+        Row(f"c{n:02}", "What?", answers[n], kind, "own", 0, 10) for n in range(32) for kind, answers in kinds.items()
+    ]
+    model, data = fitted(tmp_path, rows, "linear", tokens=3)
+    all_states = torch.from_numpy(np.stack([data.features.read(row.clip_id) for row in rows[::2]]))
+    assert likest(model, data, all_states, token=1, kinds={"genre"}) == genres
+    assert likest(model, data, all_states, token=2, kinds={"instruments"}) == ANSWERS
+
+
+def likest(model: PreTrainedModel, data: SimpleNamespace, states: torch.Tensor, token: int, kinds: set) -> list[str]:
+    """For each clip, the answer whose words are most like what a token of its state says."""
+    _, words = embed_answers(model.get_input_embeddings(), data.rows, kinds)
+    answers = [row.answer for row in data.rows.rows if not kinds or row.question_type in kinds]
+    given = model.get_audio_features(states)[:, token] - words.mean(dim=0)
+    likeness = torch.nn.functional.cosine_similarity(given[:, None], (words - words.mean(dim=0))[None], dim=2)
+    return [answers[place] for place in likeness.argmax(dim=1)]
+
+
+def test_types_are_dealt_to_tokens_and_what_is_left_stands_for_all():
+    rows = [Row("c", "What?", "That.", kind, "own", 0, 10) for kind in ("b", "a", "c", None)]
+    assert deal_types(rows, 1) == [set()]
+    assert deal_types(rows, 3) == [set(), {"a", "c"}, {"b"}]
+    assert deal_types(rows, 5) == [set(), {"a"}, {"b"}, {"c"}, set()]
+    assert deal_types(rows[-1:], 3) == [set(), set(), set()]
+
+
+def test_captions_are_fitted_with_the_questions_about_the_same_training_clips(tmp_path):
+    file = tmp_path / "own.csv"
+    file.write_text(
+        "audio,question,answer,split\nx.wav,Fast?,No.,train\ny.wav,Fast?,Yes.,train\nz.wav,Fast?,No.,test\n"
+    )
+    given = SimpleNamespace(dataset=str(file), audio_dir=None)
+    questions = load_corpus(str(file), ["short"]).rows("short", "train")
+    captions = [Row(questions[0].clip_id, None, "A slow song.", None, "own", 0, 10)]
+    data = SimpleNamespace(rows=SimpleNamespace(rows=captions))
+    assert rows_to_fit(data, given) == [captions[0], questions[0]]
+    file.write_text("audio,caption\nx.wav,A slow song.\n")
+    assert rows_to_fit(data, given) == captions
 
 
 def test_the_tiny_tokenizer_chats():

@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 import torch
 from tiny import build_tiny_model
+from tiny_mert_lm import join_tiny, save_parts
 from torch.nn import functional
-from transformers import TrainerCallback
+from transformers import PreTrainedModel, TrainerCallback
 
 from descant.training import arguments
 from descant.training.arguments import parse_settings
@@ -26,6 +27,17 @@ def test_chosen_parameters_get_a_share_of_the_learning_rate_and_none_is_lost():
     assert [rates[id(one)] for one in layers.parameters()] == pytest.approx([0.05, 0.05, 0.1, 0.1, 0.1, 0.1])
 
 
+def test_a_projector_learns_at_its_share_of_the_rate_beside_adapters(tmp_path):
+    model, _ = join_tiny(save_parts(tmp_path / "parts"))
+    flags = ("--learning_rate", "0.01", "--projector_lr_scale", "0.1", "--audio_lr_scale", "1")
+    trainer = build_trainer(tmp_path / "out", *flags, "--first_conv_lr_scale", "1", model=add_lora(model, rank=2))
+    optimizer = trainer.create_optimizer()
+    rates = {id(one): group["lr"] for group in optimizer.param_groups for one in group["params"]}
+    trained = [(name, one) for name, one in trainer.model.named_parameters() if one.requires_grad]
+    found = {"projector" in name: rates[id(one)] for name, one in trained}
+    assert found == {True: pytest.approx(0.001), False: 0.01}
+
+
 class Recorder(TrainerCallback):
     """Stands in for a tracker's callback."""
 
@@ -35,13 +47,13 @@ class Recorder(TrainerCallback):
         self.logged.append(logs)
 
 
-def build_trainer(tmp_path: Path, *flags: str) -> DescantTrainer:
+def build_trainer(tmp_path: Path, *flags: str, model: PreTrainedModel | None = None) -> DescantTrainer:
     plan = StagePlan("short", np.arange(4), 1)
     curriculum = CurriculumSampler([plan], np.arange(4), np.ones(4), batch_size=2)
     settings = parse_settings(
         Recipe("mi_short", (Stage("short", 1),)), ["--demo", "--use_cpu", "--output_dir", str(tmp_path), *flags]
     )
-    return DescantTrainer(curriculum=curriculum, validation=None, model=build_tiny_model()[0], args=settings)
+    return DescantTrainer(curriculum=curriculum, validation=None, model=model or build_tiny_model()[0], args=settings)
 
 
 def test_a_tracker_is_told_what_is_logged(tmp_path, monkeypatch):

@@ -79,8 +79,9 @@ def compose_card(facts: ModelFacts, repo_id: str, licence: str | None) -> str:
     path = facts.folder / "README.md"
     own = ModelCard.load(path, ignore_metadata_errors=True) if path.is_file() else None
     if own is None or MARK in own.content or any(stub in own.content for stub in STUBS):
-        return render_card(facts, repo_id, choose_licence(facts.datasets, licence or facts.licence))
-    chosen = choose_licence(facts.datasets, licence or own.data.license)
+        chosen = choose_licence(facts.datasets, licence or facts.licence, facts.part_licences)
+        return render_card(facts, repo_id, chosen)
+    chosen = choose_licence(facts.datasets, licence or own.data.license, facts.part_licences)
     for name, value in build_metadata(facts, repo_id, chosen).to_dict().items():
         if own.data.get(name) is None or name == "license":
             own.data[name] = value
@@ -154,7 +155,7 @@ def _public(value: Any) -> Any:
 def _licence_so_far(facts: ModelFacts) -> str:
     """At the end of training a licence may still be open: pushing asks for it."""
     try:
-        return choose_licence(facts.datasets, facts.licence)
+        return choose_licence(facts.datasets, facts.licence, facts.part_licences)
     except PublishError:
         if facts.licence:
             raise

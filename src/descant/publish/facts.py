@@ -9,6 +9,7 @@ from typing import Any
 
 from safetensors import safe_open
 
+from descant.publish.parts import describe_part
 from descant.whole_files import write_whole
 
 FACTS_FILE = "training_facts.json"
@@ -50,6 +51,7 @@ class ModelFacts:
     listening: dict[str, dict[str, Any]] = field(default_factory=dict)
     config: dict[str, Any] = field(default_factory=dict)
     parts: tuple[str, ...] = ()  # the models that this one is joined from and does not hold itself
+    part_licences: list[dict[str, Any]] = field(default_factory=list)  # their ids and licences
 
 
 def read_facts(folder: str | Path, base_model: str | None = None) -> ModelFacts:
@@ -64,6 +66,7 @@ def read_facts(folder: str | Path, base_model: str | None = None) -> ModelFacts:
     folder = Path(folder)
     adapter, told = read_json(folder / "adapter_config.json"), read_json(folder / FACTS_FILE)
     config, run = read_json(folder / "config.json"), read_json(folder / RUN_FILE) or told.get("run", {})
+    parts = tuple(config[name] for name in PARTS if config.get(name))
     named = (base_model, adapter.get("base_model_name_or_path"), told.get("base_model"), run.get("init_from"))
     return ModelFacts(
         folder=folder,
@@ -79,7 +82,8 @@ def read_facts(folder: str | Path, base_model: str | None = None) -> ModelFacts:
         scores=_read_scores(folder),
         listening=read_json(folder / LISTENING_FILE),
         config=config,
-        parts=tuple(config[name] for name in PARTS if config.get(name)),
+        parts=parts,
+        part_licences=[describe_part(name) for name in parts],
         **_read_processor(folder),
         **_split_run(run),
     )

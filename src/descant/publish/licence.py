@@ -1,4 +1,4 @@
-"""Which licence a model may be published under, by the licences of what it was trained on."""
+"""Which licence a model may be published under, by the licences of what it was trained on and joined from."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -13,25 +13,29 @@ PERMISSIVE = "apache-2.0"
 UNNAMED = ("", "unknown", "other", "none")
 
 
-def choose_licence(datasets: Sequence[Mapping[str, Any]] | None, wanted: str | None = None) -> str:
+def choose_licence(
+    datasets: Sequence[Mapping[str, Any]] | None, wanted: str | None = None, parts: Sequence[Mapping[str, Any]] = ()
+) -> str:
     """The licence of the model's repository.
 
     Args:
         datasets: entries of `training_data.json`, also those inherited from the model it began from; None where there
             is no such record.
-        wanted: what the user asks for; None takes the strictest that the data ask for.
+        wanted: what the user asks for; None takes the strictest that data and parts ask for.
+        parts: ids and licences of the models that it is joined from.
 
     Raises:
-        PublishError: data for non-commercial use, and a licence that allows more; or data of unnamed licence, and none
-            asked for.
+        PublishError: data or a part for non-commercial use, and a licence that allows more; or data of unnamed
+            licence, and none asked for.
     """
     named = {str(entry.get("id")): normalize(entry.get("licence")) for entry in datasets or []}
-    closed = sorted(name for name, licence in named.items() if is_non_commercial(licence))
+    closed = ["trained on " + name for name, licence in sorted(named.items()) if is_non_commercial(licence)]
+    closed += ["joined from " + part["id"] for part in parts if is_non_commercial(normalize(part["licence"]))]
     if closed:
         if wanted is not None and not is_non_commercial(normalize(wanted)):
             raise PublishError(
-                f"the model was trained on {', '.join(closed)}, for non-commercial use only: it cannot be published "
-                f"as {wanted}; leave the licence out to publish it as {NON_COMMERCIAL}"
+                f"the model was {', '.join(closed)}, for non-commercial use only: it cannot be published as {wanted}; "
+                f"leave the licence out to publish it as {NON_COMMERCIAL}"
             )
         return normalize(wanted) if wanted else NON_COMMERCIAL
     if wanted:

@@ -56,6 +56,10 @@ class TrainingSettings(Seq2SeqTrainingArguments):
     )
     pool_stride: int = field(default=15, metadata={"help": "frames of one mean of --pooling stride"})
     projector: str = field(default="linear", metadata={"help": "linear or mlp", "choices": ["linear", "mlp"]})
+    tokens_per_state: int = field(default=1, metadata={"help": "embeddings that each pooled state becomes"})
+    projector_lr_scale: float = field(
+        default=1.0, metadata={"help": "learning rate of a MertLM's projector, as a share of learning_rate"}
+    )
     resume: str = field(default="auto", metadata={"help": "auto, no, or the path of a checkpoint"})
     rows_per_clip: int = field(
         default=1, metadata={"help": "rows of one clip that stay together in a batch and share its audio encoding"}

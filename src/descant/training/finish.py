@@ -10,6 +10,7 @@ from descant.publish import check_push, publish_folder, write_card
 from descant.publish.card import describe_hardware
 from descant.publish.facts import read_facts
 from descant.publish.licence import choose_licence
+from descant.publish.parts import describe_part
 from descant.training.arguments import TrainingSettings
 from descant.training.data import TrainingData
 from descant.training.records import describe_data, read_records, write_records
@@ -31,16 +32,23 @@ def check_hub(settings: TrainingSettings, corpus: Corpus) -> None:
     if settings.lora and not _has_public_base(settings):
         raise ValueError("--push_to_hub of a LoRA adapter needs --init_from HUB_ID: an adapter names its base by it")
     earlier = read_records(settings.init_from)[0] if settings.init_from else []
-    choose_licence([*earlier, {"id": corpus.id, "licence": corpus.licence}], settings.license)
+    data = [*earlier, {"id": corpus.id, "licence": corpus.licence}]
+    choose_licence(data, settings.license, [describe_part(name) for name in _named_parts(settings)])
     if settings.process_index == 0:
         check_push(settings.hub_model_id, private=bool(settings.hub_private_repo))
 
 
 def _has_public_base(settings: TrainingSettings) -> bool:
     """Whether those who load the adapter can load what it is for: a Hub model, or the parts that a model names."""
-    if not settings.init_from:
-        return bool(settings.audio_encoder and settings.text_model)
-    return not Path(settings.init_from).exists() or bool(read_facts(settings.init_from).parts)
+    on_hub = settings.init_from and not Path(settings.init_from).exists()
+    return bool(on_hub or len(_named_parts(settings)) == 2)
+
+
+def _named_parts(settings: TrainingSettings) -> list[str]:
+    """The parts that the model to train is joined from, as far as a folder or the settings name them."""
+    if settings.init_from:
+        return list(read_facts(settings.init_from).parts) if Path(settings.init_from).exists() else []
+    return [name for name in (settings.audio_encoder, settings.text_model) if name]
 
 
 def save_model(trainer: DescantTrainer, data: TrainingData, settings: TrainingSettings) -> Path:

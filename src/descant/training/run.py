@@ -55,7 +55,7 @@ def run(recipe: Recipe, settings: TrainingSettings) -> Path:
     model, processor = load_start(settings, training_texts(corpus), recipe.new_model)
     data = prepare_data(corpus, stages, model, processor, settings)
     if not settings.init_from:
-        (recipe.prepare or teach_to_listen)(model, data, settings)
+        (recipe.prepare or teach_to_listen)(model, processor, data, settings)
     set_steps(settings, data.curriculum)
     model = add_lora(model, settings.lora_rank, settings.lora_targets) if settings.lora else model
     print_plan(recipe, settings, data.corpus, data.curriculum, model)
@@ -78,7 +78,9 @@ def training_texts(corpus: Corpus) -> list[str]:
     return [row.answer for row in rows] + [row.question for row in rows if row.question is not None]
 
 
-def teach_to_listen(model: PreTrainedModel, data: TrainingData, settings: TrainingSettings) -> None:
+def teach_to_listen(
+    model: PreTrainedModel, processor: ProcessorMixin, data: TrainingData, settings: TrainingSettings
+) -> None:
     """Give a new small model's audio encoder a start; a run that goes on from a checkpoint has had it."""
     if settings.model_size != "small" or (settings.resume != "no" and list_checkpoints(settings.output_dir)):
         return

@@ -16,7 +16,8 @@ IDENTITY = (
     "lr_scheduler_kwargs", "warmup_steps", "weight_decay", "label_smoothing_factor", "max_grad_norm", "seed",
     "rows_per_clip", "augment", "audio_warm_up_epochs", "audio_lr_scale", "first_conv_lr_scale", "draws_per_epoch",
     "max_clips", "adam_beta2", "max_answer_tokens", "lora", "lora_rank", "lora_targets", "audio_encoder", "text_model",
-    "layer_mix", "pooling", "pool_stride", "projector", "bf16", "fp16", "world_size",
+    "layer_mix", "pooling", "pool_stride", "projector", "tokens_per_state", "projector_lr_scale", "bf16", "fp16",
+    "world_size",
 )  # fmt: skip
 
 

@@ -1,10 +1,11 @@
 """The MertLM model that a run starts from: joined from parts, or a tiny one where there are none."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+from torch import nn
 from transformers import (
     HubertConfig,
     HubertModel,
@@ -15,6 +16,8 @@ from transformers import (
     ProcessorMixin,
 )
 
+from descant.data.annotations import Row
+from descant.data.sources import load_corpus
 from descant.models.mert_lm import (
     MertLMConfig,
     MertLMFeatureExtractor,
@@ -26,6 +29,7 @@ from descant.models.mert_lm.parts_mert_lm import count_frames
 from descant.models.mert_lm.processing_mert_lm import AUDIO_TOKEN, SYSTEM_PROMPT, chat_ids
 from descant.training.arguments import TrainingSettings
 from descant.training.data import TrainingData
+from descant.training.rows import TokenizedRows
 from descant.training.start import naming_failures
 
 RIDGE = 0.1
@@ -52,7 +56,7 @@ def new_mert_lm(settings: TrainingSettings, texts: Iterable[str]) -> tuple[PreTr
         ValueError: only one of the two is given, or a part cannot be loaded.
     """
     joined = {"layer_mix": settings.layer_mix, "pooling": settings.pooling, "pool_stride": settings.pool_stride,
-              "projector": settings.projector}  # fmt: skip
+              "projector": settings.projector, "tokens_per_state": settings.tokens_per_state}  # fmt: skip
     parts = (settings.audio_encoder, settings.text_model)
     if not any(parts) and settings.demo:
         return new_tiny(texts, **joined)
@@ -63,36 +67,72 @@ def new_mert_lm(settings: TrainingSettings, texts: Iterable[str]) -> tuple[PreTr
 
 
 @torch.no_grad()
-def fit_projector(model: PreTrainedModel, data: TrainingData, settings: TrainingSettings) -> None:
+def fit_projector(
+    model: PreTrainedModel, processor: ProcessorMixin, data: "TrainingData", settings: TrainingSettings
+) -> None:
     """Start a new model's projector from the training clips, in place.
 
-    Channels are standardised. A linear projector then begins as the ridge regression from a clip's states to the mean
+    Channels are standardised. A linear projector then begins as ridge regressions from a clip's states to the mean
     embedding of its answers' words: the language model can copy what is in a word's place long before it has learnt
-    to read a random one.
+    to read a random one. The first token of a state says what all answers say, each further one what those to one
+    type of question say.
     """
-    clips, words = embed_answers(model, data)
+    rows = TokenizedRows(rows_to_fit(data, settings), processor, settings.max_answer_tokens)
+    clips = sorted({row.clip_id for row in rows.rows})
     states = torch.from_numpy(np.stack([data.features.read(clip) for clip in clips]))
     projector = model.projector
     projector.standardise(states)
     if settings.projector != "linear":
         return
     heard = ((projector.mix(states) - projector.mean) / projector.spread).mean(dim=1)  # (clips, heard)
-    common = words.mean(dim=0)
-    gram = heard.T @ heard + RIDGE * len(clips) * torch.eye(heard.shape[1])
-    weights = torch.linalg.solve(gram, heard.T @ (words - common))  # (heard, width)
-    scale = model.get_input_embeddings().weight.std() / (heard @ weights).std()
-    projector.projection.weight.copy_(scale * weights.T)
-    projector.projection.bias.copy_(common)
+    by_clip = dict(zip(clips, heard, strict=True))
+    embedding, fitted = model.get_input_embeddings(), []
+    for kinds in deal_types(rows.rows, settings.tokens_per_state):
+        about, words = embed_answers(embedding, rows, kinds)
+        fitted.append(fit_ridge(torch.stack([by_clip[clip] for clip in about]), words, embedding.weight.std()))
+    weights, biases = zip(*fitted, strict=True)
+    projector.projection.weight.copy_(torch.cat(weights))
+    projector.projection.bias.copy_(torch.cat(biases))
 
 
-def embed_answers(model: PreTrainedModel, data: TrainingData) -> tuple[list[str], torch.Tensor]:
-    """Clips, and the mean embedding of the words of each one's answers (clips, width)."""
+def rows_to_fit(data: "TrainingData", settings: TrainingSettings) -> list[Row]:
+    """The run's training rows; beside captions also the questions that the dataset has about the same clips."""
+    rows = data.rows.rows
+    if any(row.question for row in rows):
+        return rows
+    try:
+        questions = load_corpus(settings.dataset, ["short"], settings.audio_dir).rows("short", "train")
+    except ValueError:  # captions are all that there is
+        return rows
+    clips = {row.clip_id for row in rows}
+    return rows + [row for row in questions if row.clip_id in clips]
+
+
+def deal_types(rows: Sequence[Row], tokens: int) -> list[set[str]]:
+    """The question types that each token of a state stands for: none, which means all answers, for the first; then
+    one each, or as even a share as may be where there are fewer tokens; none again for tokens that are left.
+    """
+    kinds = sorted({row.question_type for row in rows if row.question_type})
+    return [set(), *(set(kinds[token :: tokens - 1]) for token in range(tokens - 1))]
+
+
+def embed_answers(embedding: nn.Module, rows: TokenizedRows, kinds: set[str]) -> tuple[list[str], torch.Tensor]:
+    """Clips, and the mean embedding of the words of each one's answers (clips, width), to some types of question or,
+    with none, to all.
+    """
     tokens: dict[str, list[int]] = {}
-    for row, labels in zip(data.rows.rows, data.rows.labels, strict=True):
-        tokens.setdefault(row.clip_id, []).extend(labels[:-1].tolist())
-    embedding = model.get_input_embeddings()
-    means = [embedding(torch.tensor(ids)).mean(dim=0) for ids in tokens.values()]
-    return list(tokens), torch.stack(means)
+    for row, labels in zip(rows.rows, rows.labels, strict=True):
+        if not kinds or row.question_type in kinds:
+            tokens.setdefault(row.clip_id, []).extend(labels[:-1].tolist())
+    return list(tokens), torch.stack([embedding(torch.tensor(ids)).mean(dim=0) for ids in tokens.values()])
+
+
+def fit_ridge(heard: torch.Tensor, words: torch.Tensor, spread: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Weight and bias of a layer from (clips, heard) to (clips, width), its results spread as single words are."""
+    common = words.mean(dim=0)
+    gram = heard.T @ heard + RIDGE * len(heard) * torch.eye(heard.shape[1])
+    weights = torch.linalg.solve(gram, heard.T @ (words - common))  # (heard, width)
+    return spread / (heard @ weights).std() * weights.T, common
 
 
 def new_tiny(texts: Iterable[str], window_s: float = 10.0, **joined: object) -> tuple[PreTrainedModel, ProcessorMixin]:

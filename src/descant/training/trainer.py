@@ -47,7 +47,7 @@ class DescantTrainer(FiniteLoss, AtomicSaving, FullySharded, Seq2SeqTrainer):
         return self.curriculum
 
     def create_optimizer(self, model: Any = None) -> torch.optim.Optimizer:
-        """Trainer's own, with the audio encoder's learning rates where the settings ask for others."""
+        """Trainer's own, with other learning rates of encoder and projector where the settings ask for them."""
         fresh = self.optimizer is None
         optimizer = super().create_optimizer(model)
         audio, first = self.args.audio_lr_scale, self.args.first_conv_lr_scale
@@ -55,6 +55,8 @@ class DescantTrainer(FiniteLoss, AtomicSaving, FullySharded, Seq2SeqTrainer):
             encoder = self.model.audio_encoder
             scale_learning_rate(optimizer, encoder.conv_stack.parameters(), audio)
             scale_learning_rate(optimizer, encoder.conv1.parameters(), audio * first)
+        if fresh and self.args.projector_lr_scale != 1.0:
+            scale_learning_rate(optimizer, self.model.projector.parameters(), self.args.projector_lr_scale)
         return optimizer
 
     def compute_loss(self, model: nn.Module, inputs: dict[str, Any], *args: Any, **options: Any) -> Any:

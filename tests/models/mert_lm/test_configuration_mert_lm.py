@@ -14,6 +14,7 @@ def test_positions_follow_the_pooling() -> None:
         for pooling in ("none", "stride", "mean")
     }
     assert counted == {"none": 749, "stride": 50, "mean": 1}
+    assert MertLMConfig(pooling="stride", tokens_per_state=3).audio_positions == 150
 
 
 def test_a_learned_mix_hears_every_state_of_the_encoder() -> None:

@@ -123,6 +123,18 @@ def test_states_are_mixed_then_pooled(parts, waveforms, pooling: str, positions:
         torch.testing.assert_close(states[:, 0, -1], hidden[:, 45:].mean(dim=1))
 
 
+@pytest.mark.parametrize("projector", ["linear", "mlp"])
+def test_a_state_may_become_several_tokens_in_a_row(parts, waveforms, projector: str) -> None:
+    model, processor = join_tiny(parts, pooling="stride", tokens_per_state=3, projector=projector)
+    features = processor(audio=waveforms, sampling_rate=24_000, return_tensors="pt")["input_features"]
+    states = model.encode_audio(features)
+    embeds = model.get_audio_features(states)
+    assert (states.shape, embeds.shape) == ((3, 1, 4, 32), (3, 12, 64))
+    torch.testing.assert_close(model.get_audio_features(states[:, :, 1:2]), embeds[:, 3:6])
+    model(**build_batch(processor, waveforms)).loss.backward()
+    assert all(weight.grad.abs().sum() > 0 for weight in model.projector.parameters())
+
+
 def test_cached_states_stand_for_the_audio(parts, waveforms) -> None:
     model, processor = join_tiny(parts, layer_mix="learned")
     features = processor(audio=waveforms, sampling_rate=24_000, return_tensors="pt")["input_features"]

@@ -29,6 +29,7 @@ class MertLMConfig(PreTrainedConfig):
     layer_mix: which of the encoder's hidden states are heard: the "last", the "mean" of all, or a "learned" weighting.
     pooling: over frames: "none", means over "stride" `pool_stride` frames, or one "mean" (MusiLingo).
     projector: one "linear" layer, or a normed "mlp" with one hidden layer.
+    tokens_per_state: embeddings in the prompt that each pooled state becomes (ClipCap, arXiv 2111.09734, has ten).
     audio_token_id: the placeholder in prompts, whose embeddings the audio takes; the language model need not know it.
     decoder_start_token_id: the last token of every prompt, after which the answer begins.
     """
@@ -45,6 +46,7 @@ class MertLMConfig(PreTrainedConfig):
     pooling: str = "stride"
     pool_stride: int = 15
     projector: str = "linear"
+    tokens_per_state: int = 1
     audio_token_id: int | None = None
     decoder_start_token_id: int | None = None
     eos_token_id: int | list[int] | None = None
@@ -70,6 +72,11 @@ class MertLMConfig(PreTrainedConfig):
     @property
     def audio_positions(self) -> int:
         """Positions in the prompt that one window of audio takes."""
+        return self.pooled_frames * self.tokens_per_state
+
+    @property
+    def pooled_frames(self) -> int:
+        """What pooling leaves of the frames of one window."""
         strides = -(-self.audio_frames // self.pool_stride)
         return {"none": self.audio_frames, "stride": strides, "mean": 1}[self.pooling]
 

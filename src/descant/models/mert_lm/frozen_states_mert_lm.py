@@ -37,7 +37,7 @@ class FrozenStates:
             "layer_mix": config.layer_mix,
             "pooling": config.pooling,
             "pool_stride": config.pool_stride if config.pooling == "stride" else None,
-            "feature_shape": [config.audio_states, config.audio_positions, config.audio_config.hidden_size],
+            "feature_shape": [config.audio_states, config.pooled_frames, config.audio_config.hidden_size],
             "feature_encoding": "float16",
         }
 

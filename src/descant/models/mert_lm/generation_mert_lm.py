@@ -6,6 +6,7 @@ from itertools import islice
 from typing import Any
 
 import torch
+from torch import nn
 from torch.nn.utils.rnn import pad_sequence
 from transformers import DynamicCache, GenerationConfig
 from transformers.generation import BaseStreamer, LogitsProcessorList, RepetitionPenaltyLogitsProcessor
@@ -54,12 +55,7 @@ class MertLMGenerationMixin:
             audio_embeds = self.get_audio_features(inputs if inputs is not None else input_features)
         if clip_index is not None:
             audio_embeds = audio_embeds[clip_index]
-        if prompt_attention_mask is None:
-            prompt_attention_mask = torch.ones_like(prompt_input_ids)
-        order = prompt_attention_mask.argsort(dim=1, stable=True)  # all padding to the start
-        ids, mask = prompt_input_ids.gather(1, order), prompt_attention_mask.gather(1, order)
-        ids = torch.cat([ids, ids.new_full((len(ids), 1), self.config.decoder_start_token_id)], dim=1)
-        mask = torch.cat([mask, torch.ones_like(mask[:, :1])], dim=1)
+        ids, mask = self._open_answers(prompt_input_ids, prompt_attention_mask)
         config = self.read_generation_config(generation_config, kwargs)
         return self.language_model.generate(
             inputs_embeds=self.embed_prompts(ids, mask, audio_embeds),
@@ -68,6 +64,13 @@ class MertLMGenerationMixin:
             generation_config=config,
             streamer=streamer,
         )
+
+    def _open_answers(self, ids: torch.Tensor, mask: torch.Tensor | None) -> tuple[torch.Tensor, torch.Tensor]:
+        """Prompts with all padding at their start and the token after which the answer begins at their end."""
+        mask = torch.ones_like(ids) if mask is None else mask
+        order = mask.argsort(dim=1, stable=True)
+        ids = nn.functional.pad(ids.gather(1, order), (0, 1), value=self.config.decoder_start_token_id)
+        return ids, nn.functional.pad(mask.gather(1, order), (0, 1), value=1)
 
     def read_generation_config(self, given: GenerationConfig | None, settings: dict) -> GenerationConfig:
         """The settings of one call, over those of the model; raises ValueError for one that there is not."""

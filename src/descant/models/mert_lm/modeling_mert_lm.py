@@ -24,15 +24,17 @@ class MertLMProjector(nn.Module):
         self.register_buffer("spread", torch.ones(heard))
         # Equal shares at first: softmax of zeros.
         self.layer_logits = nn.Parameter(torch.zeros(config.audio_states)) if config.layer_mix == "learned" else None
+        self.tokens_per_state, given = config.tokens_per_state, config.tokens_per_state * width
         if config.projector == "linear":
-            self.projection = nn.Linear(heard, width)
+            self.projection = nn.Linear(heard, given)
         else:
-            layers = (nn.LayerNorm(heard), nn.Linear(heard, width), nn.GELU(), nn.Linear(width, width))
+            layers = (nn.LayerNorm(heard), nn.Linear(heard, width), nn.GELU(), nn.Linear(width, given))
             self.projection = nn.Sequential(*layers)
 
     def forward(self, states: torch.Tensor) -> torch.Tensor:
-        """Hidden states (clips, states, positions, heard) to embeddings (clips, positions, width)."""
-        return self.projection((self.mix(states) - self.mean) / self.spread)
+        """Hidden states (clips, states, pooled, heard) to embeddings (clips, positions, width)."""
+        embeds = self.projection((self.mix(states) - self.mean) / self.spread)
+        return embeds.unflatten(2, (self.tokens_per_state, -1)).flatten(1, 2)
 
     def mix(self, states: torch.Tensor) -> torch.Tensor:
         """One state of each position (clips, positions, heard)."""

@@ -1,0 +1,31 @@
+"""What is known of the licences of a model's parts."""
+
+import json
+
+import pytest
+
+from descant.publish.card import write_card
+from descant.publish.parts import describe_part
+
+
+def test_the_known_music_encoder_is_for_non_commercial_use_without_a_network():
+    assert describe_part("m-a-p/MERT-v1-95M") == {"id": "m-a-p/MERT-v1-95M", "licence": "cc-by-nc-4.0"}
+
+
+def test_a_folder_s_card_says_its_licence(tmp_path):
+    assert describe_part(str(tmp_path))["licence"] is None
+    (tmp_path / "README.md").write_text("---\nlicense: mit\n---\nA model.")
+    assert describe_part(str(tmp_path))["licence"] == "mit"
+
+
+def test_a_part_out_of_reach_has_none(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    assert describe_part("tester/nothing")["licence"] is None
+
+
+def test_an_adapter_on_a_non_commercial_encoder_says_so_on_its_card(adapter_folder):
+    config = {"audio_model_id": "m-a-p/MERT-v1-95M", "text_model_id": str(adapter_folder)}
+    (adapter_folder / "config.json").write_text(json.dumps(config))
+    card = write_card(adapter_folder).read_text()
+    assert "license: cc-by-nc-4.0" in card and "m-a-p/MERT-v1-95M (cc-by-nc-4.0) and " in card
+    assert "parts for non-commercial use went into it, so the weights may not be used commercially" in card

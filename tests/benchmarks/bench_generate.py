@@ -29,6 +29,7 @@ from generate_systems import (
     closest_race,
     counted_work,
     make_loads,
+    product_share,
     time_answers,
 )
 from torch.nn.functional import linear
@@ -133,6 +134,7 @@ def compare(
     lengths = [len(tokens) - 1 for tokens in answers["descant"].values()]
     figures = {"seconds": seconds, "questions": len(load.questions), "work_gflop": work[0]}
     figures |= {"peak_gflops": statistics.median(peaks), "mean_length": statistics.mean(lengths)}
+    figures["product_share"] = product_share(systems["descant"], load, list(range(min(24, len(load.questions)))))
     for name in ("one_by_one_5", "transformers"):
         figures[f"compared_with_{name}"] = len(answers[name])
         figures[f"differing_from_{name}"] = differing(model, load, answers[name], answers["descant"], settings)
@@ -252,12 +254,14 @@ def report_load(load: str, figures: dict) -> None:
         print(f"  {name:14} {statistics.median(values):7.3f} s a question; descant is {times}")
     rate, peak = figures["work_gflop"] / (seconds["descant"][0] * figures["questions"]), figures["peak_gflops"]
     print(f"  descant: {rate:.0f} GFLOP/s, {100 * rate / peak:.0f} % of torch's matrix products ({peak:.0f})")
+    print(f"  descant: {100 * figures['product_share']:.0f} % of the time in matrix products and convolutions")
     for name in ("one_by_one_5", "transformers"):
         cases = figures[f"differing_from_{name}"]
         print(f"  tokens differ from {name}: {len(cases)} of {figures[f'compared_with_{name}']} questions")
         for case in cases:
             at = f"question {case['question']}, token {case['first_difference']}"
-            print(f"    {at}; closest race {case['closest_race']:.1e}")
+            gap, units = case["closest_race"]
+            print(f"    {at}; closest race {gap:.1e}, {units:.0f} units in the last place")
     print(f"  transformers alone and in batches differ: {figures['transformers_from_itself']}")
 
 

@@ -19,6 +19,11 @@ from descant.models.lp_music_caps.generation_lp_music_caps import strip_padding
 
 Question = tuple[int, list[int]]  # clip, prompt ids
 
+# What torch's profiler calls matrix products, as they occur in answering.
+PRODUCTS = (
+    "_linear_pointwise", "mkldnn_convolution", "mm", "addmm", "bmm", "_scaled_dot_product_flash_attention_for_cpu",
+)  # fmt: skip
+
 
 @dataclass
 class Load:
@@ -130,17 +135,30 @@ def counted_work(model: LPMusicCapsForConditionalGeneration) -> Iterator[list[fl
         hook.remove()
 
 
-def closest_race(model: LPMusicCapsForConditionalGeneration, batch: dict[str, torch.Tensor], settings: dict) -> float:
-    """The smallest difference between neighbours among the scores that compete for a beam, in all steps of a search.
+def product_share(system: Descant, load: Load, rows: list[int]) -> float:
+    """The share of the processor's time that answering some questions spends in matrix products and convolutions."""
+    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as profile:
+        system.answer(load, rows)
+    spent = {event.key.rsplit("::", 1)[-1]: event.self_cpu_time_total for event in profile.key_averages()}
+    return sum(spent.get(name, 0.0) for name in PRODUCTS) / sum(spent.values())
 
-    Two roundings may put such neighbours in different orders.
+
+def closest_race(
+    model: LPMusicCapsForConditionalGeneration, batch: dict[str, torch.Tensor], settings: dict
+) -> tuple[float, float]:
+    """The smallest difference between neighbours among the scores that compete for a beam, in all steps of a search;
+    as it is, and in units in the last place of these scores.
+
+    Two roundings may put neighbours of a few units in different orders.
     """
     gaps = []
     candidates = BeamSearch._best_candidates
 
-    def watch(search: BeamSearch, log_probs: torch.Tensor, active: int) -> tuple[torch.Tensor, ...]:
-        found = candidates(search, log_probs, active)
-        gaps.append(-found[0][0, : search.beams + 1].diff().max().item())
+    def watch(search: BeamSearch, logits: torch.Tensor, active: int) -> tuple[torch.Tensor, ...]:
+        found = candidates(search, logits, active)
+        scores = found[0][0, : search.beams + 1]
+        gap, place = (scores[:-1] - scores[1:]).min(dim=0)
+        gaps.append((gap.item(), gap.item() / float(np.spacing(scores[place].abs().numpy()))))
         return found
 
     BeamSearch._best_candidates = watch

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 import torch
 from bench_generate import measure, read_waveforms, report, tiny_model
-from train_generate_model import LONG, SHORT, Writer, train
+from generate_systems import closest_race, make_loads
+from train_generate_model import LONG, SHORT, Writer, extract_mels, train
 
 
 def test_all_systems_give_the_same_tokens(capsys: pytest.CaptureFixture) -> None:
@@ -14,8 +15,16 @@ def test_all_systems_give_the_same_tokens(capsys: pytest.CaptureFixture) -> None
         assert result[load]["differing_from_one_by_one_5"] == result[load]["differing_from_transformers"] == []
         assert result[load]["questions"] == 10
         assert result[load]["work_gflop"] > 0
+        assert 0.1 < result[load]["product_share"] < 1
     report(result)
     assert "one short question alone" in capsys.readouterr().out
+
+
+def test_the_closest_race_is_told_in_units_in_the_last_place() -> None:
+    model, waveforms = tiny_model(), read_waveforms(1)
+    load = make_loads(waveforms, extract_mels(waveforms), 1, model.config.vocab_size)[0]
+    gap, units = closest_race(model, load.batch([0]), {"max_length": 6})
+    assert 0 <= gap < 1 and units == pytest.approx(round(units), abs=1e-3)
 
 
 def test_lengths_are_those_of_the_published_answers() -> None:

@@ -25,13 +25,13 @@ RECIPE = SubgenreRecipe(
         "text_layers": 0,
         "text_hidden_size": 96,
         "hidden_size": 96,
-        "num_train_epochs": 20,
+        "num_train_epochs": 12,
         "per_device_train_batch_size": 15,
         "learning_rate": 1e-2,
         "dropout": 0.2,
         "token_dropout": 0.2,
-        "save_epochs": 20,
-        "eval_epochs": 20,
+        "save_epochs": 12,
+        "eval_epochs": 12,
     },
 )
 

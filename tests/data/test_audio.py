@@ -66,7 +66,7 @@ def test_windows_include_the_last_partial_one() -> None:
     assert isinstance(found[0], Window)
 
 
-@pytest.mark.parametrize(("seconds", "count"), [(0.5, 1), (10.0, 1), (10.5, 2), (20.0, 2)])
+@pytest.mark.parametrize(("seconds", "count"), [(0.5, 1), (10.0, 1), (10.5, 2), (20.0, 2), (60.0, 6)])
 def test_streamed_windows_are_the_windows_of_the_whole(tmp_path: Path, seconds: float, count: int) -> None:
     path = write(tmp_path / "a.wav", seconds, 22_050)
     streamed, whole = list(stream_windows(path)), windows(load_audio(path))
@@ -74,6 +74,16 @@ def test_streamed_windows_are_the_windows_of_the_whole(tmp_path: Path, seconds: 
     for one, other in zip(streamed, whole, strict=True):
         assert (one.start_s, one.end_s) == (other.start_s, other.end_s)
         assert np.array_equal(one.samples, other.samples)
+
+
+@pytest.mark.parametrize(("seconds", "times"), [(10.0, 1), (60.0, 2)])
+def test_a_short_file_is_decoded_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seconds: float, times: int
+) -> None:
+    path, read, decoded = write(tmp_path / "a.wav", seconds, 22_050), audio._read_with_soundfile, []
+    monkeypatch.setattr(audio, "_read_with_soundfile", lambda path: decoded.append(path) or read(path))
+    list(stream_windows(path))
+    assert len(decoded) == times
 
 
 @pytest.mark.parametrize(

@@ -2,8 +2,9 @@
 
 import math
 import os
-from collections.abc import Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
+from itertools import chain, islice
 from pathlib import Path
 
 import numpy as np
@@ -66,8 +67,14 @@ def stream_audio(path: str | Path, sampling_rate: int = SAMPLING_RATE) -> Iterat
 
     What is wrong with a file's content may show at its end only: check_audio tells before the first block is used.
     """
+    yield from _resample_blocks(path, _read_mono_blocks(path), sampling_rate)
+
+
+def _resample_blocks(
+    path: str | Path, blocks: Iterable[tuple[np.ndarray, int]], sampling_rate: int
+) -> Iterator[np.ndarray]:
     resampler, frames, yielded = None, 0, 0
-    for block, rate in _read_mono_blocks(path):
+    for block, rate in blocks:
         _require_finite(path, block, frames / rate)
         frames += len(block)
         resampler = resampler or soxr.ResampleStream(rate, sampling_rate, 1, dtype="float32")
@@ -82,8 +89,12 @@ def stream_audio(path: str | Path, sampling_rate: int = SAMPLING_RATE) -> Iterat
 
 def check_audio(path: str | Path) -> float:
     """Reads a file through once, to its end; gives its length in seconds, or raises AudioError if any of it is bad."""
+    return _check_blocks(path, _read_mono_blocks(path))
+
+
+def _check_blocks(path: str | Path, blocks: Iterable[tuple[np.ndarray, int]]) -> float:
     frames, rate = 0, 1
-    for block, rate in _read_mono_blocks(path):
+    for block, rate in blocks:
         _require_finite(path, block, frames / rate)
         frames += len(block)
     if frames == 0:
@@ -103,9 +114,16 @@ def windows(waveform: np.ndarray, sampling_rate: int = SAMPLING_RATE, window_s: 
 
 def stream_windows(
     path: str | Path, sampling_rate: int = SAMPLING_RATE, window_s: float = WINDOW_S
-) -> WindowStream:
-    """Checks a file to its end, so that one with a bad end gives no window at all, and streams its windows."""
-    samples = round(check_audio(path) * sampling_rate)
+) -> Collection[Window]:
+    """Checks a file to its end, so that one with a bad end gives no window at all, and streams its windows.
+
+    A file of one block is decoded once, for its check, and kept.
+    """
+    blocks = _read_mono_blocks(path)
+    beginning = list(islice(blocks, 2))
+    if len(beginning) < 2:
+        return list(_cut(_resample_blocks(path, beginning, sampling_rate), sampling_rate, window_s))
+    samples = round(_check_blocks(path, chain(beginning, blocks)) * sampling_rate)
     return WindowStream(path, sampling_rate, window_s, math.ceil(samples / round(window_s * sampling_rate)))
 
 

@@ -79,14 +79,19 @@ def fit_binary(vectors: torch.Tensor, labels: torch.Tensor, inverse_penalty: flo
 def _fit(
     vectors: torch.Tensor, columns: int, inverse_penalty: float, loss_of: Callable[[torch.Tensor], torch.Tensor]
 ) -> torch.Tensor:
-    weights = torch.zeros(vectors.shape[1], columns, dtype=vectors.dtype, requires_grad=True)
+    terms, ones = vectors[:, :-1], vectors[:, -1:]
+    # Weights outside of what the texts span cost and change nothing: the best ones have none.
+    basis = torch.linalg.qr(terms.T).Q  # (terms, texts), or (terms, terms) where texts are many
+    spanned = torch.cat([terms @ basis, ones], dim=1)
+    weights = torch.zeros(spanned.shape[1], columns, dtype=vectors.dtype, requires_grad=True)
     optimizer = torch.optim.LBFGS([weights], max_iter=200, tolerance_grad=1e-7, line_search_fn="strong_wolfe")
 
     def step() -> torch.Tensor:
         optimizer.zero_grad()
-        loss = inverse_penalty * loss_of(vectors @ weights) + weights[:-1].square().sum() / 2
+        loss = inverse_penalty * loss_of(spanned @ weights) + weights[:-1].square().sum() / 2
         loss.backward()
         return loss
 
     optimizer.step(step)
-    return weights.detach()
+    found = weights.detach()
+    return torch.cat([basis @ found[:-1], found[-1:]])

@@ -17,6 +17,7 @@ from descant.evaluation.labels import (
     score_labels,
 )
 from descant.evaluation.labels.calibration import expected_calibration_error, reliability_table
+from descant.evaluation.labels.intervals import Difference
 from descant.evaluation.report import table_lines
 from descant.models.subgenre.configuration_subgenre import MODALITIES
 from descant.training.subgenre.classifier import Classifier
@@ -69,34 +70,42 @@ def render_comparison(found: Comparison) -> str:
         f"# Subgenres of {tracks} {found.split} tracks by {artists} artists",
         f"Classifiers: mean of {seeds} seed{'s' if seeds > 1 else ''}. In brackets 95 % intervals, by artist.",
         render_measured(found.measured),
-        "## Fusion less a single modality", render_differences(differences_to_single(found)),
-        "## Fusion with modalities missing, less the best of the others alone", render_missing(found),
+        "## Fusion less the other systems", render_differences(differences_to_others(found)),
+        "## Fusion with modalities missing, and its macro-F1 less the best of those seen alone (points)",
+        render_missing(found),
         "## Calibration of fusion", render_calibration(found),
     ]) + "\n"  # fmt: skip
 
 
-def differences_to_single(found: Comparison) -> dict:
-    """Fusion's macro-F1 less that of each modality alone, over the same samples of artists."""
+def differences_to_others(found: Comparison) -> dict[str, Difference]:
+    """Fusion's macro-F1 less that of each other system, over the same samples of artists."""
     fusion = found.systems[FUSION]
     return {
-        f"fusion − {name} ({score.split('_')[0]})": paired_difference(found.gold, fusion, found.systems[name], score)
-        for score in MACRO_F1 for name in MODALITIES if name in found.systems
+        f"fusion − {name} ({score.split('_')[0]})": paired_difference(found.gold, fusion, runs, score)
+        for score in MACRO_F1 for name, runs in found.systems.items() if name != FUSION
     }  # fmt: skip
 
 
 def render_missing(found: Comparison) -> str:
-    """A row a subset of modalities: fusion's scores, and how far above the best of them alone they are (points)."""
+    """A row a subset of modalities: fusion's scores, and how far above the best of them alone they are (points).
+
+    The best is the model of one modality with the highest mean, so that a gap is never flattered by a weaker one.
+    """
     alone = {name: mean_scores(found.gold, found.systems[name]) for name in MODALITIES if name in found.systems}
     rows = []
     for subset, runs in found.visible.items():
         means = mean_scores(found.gold, runs)
         row = [" + ".join(subset), *(f"{means[name]:.3f}" for name in ("genre_accuracy", *MACRO_F1))]
         for score in MACRO_F1:
-            gaps = [means[score] - alone[one][score] for one in subset if one in alone]
-            row.append(f"{100 * min(gaps):+.1f}" if gaps else "")
+            best = max((one for one in subset if one in alone), key=lambda one: alone[one][score], default=None)
+            row.append(_gap(paired_difference(found.gold, runs, found.systems[best], score)) if best else "")
         rows.append(row)
     header = ["sees", "genre accuracy", "genre macro f1", "subgenre macro f1", "genre gap", "subgenre gap"]
     return "\n".join(table_lines(header, rows))
+
+
+def _gap(found: Difference) -> str:
+    return f"{100 * found.value:+.1f} [{100 * found.interval.low:+.1f}, {100 * found.interval.high:+.1f}]"
 
 
 def mean_scores(gold: GoldLabels, runs: Runs) -> dict[str, float]:

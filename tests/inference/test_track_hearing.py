@@ -7,7 +7,7 @@ from tiny import build_tiny_model, save_tiny_model, write_song
 
 from descant.data.audio import load_audio, windows
 from descant.inference.listener import Listener
-from descant.inference.track_hearing import TrackListener, hash_captioner
+from descant.inference.track_hearing import TrackListener, hash_captioner, one_ahead
 
 QUESTIONS = ("What is the genre?", None)
 
@@ -54,3 +54,21 @@ def test_a_captioner_has_the_same_hash_wherever_it_lies_and_another_one_has_not(
     first, copy, other = (save_tiny_model(tmp_path / str(seed) / name, seed) for name, seed in
                           (("a", 0), ("b", 0), ("a", 1)))  # fmt: skip
     assert hash_captioner(first) == hash_captioner(copy) != hash_captioner(other)
+
+
+def test_items_are_made_one_ahead_of_their_use_and_in_order():
+    made = []
+    items = one_ahead(made.append(number) or number for number in range(3))
+    assert next(items) == 0
+    assert list(items) == [1, 2] and made == [0, 1, 2]
+
+
+def test_what_fails_while_an_item_is_made_ahead_is_raised():
+    def numbers():
+        yield 1
+        raise ValueError("no more numbers")
+
+    items = one_ahead(numbers())
+    assert next(items) == 1
+    with pytest.raises(ValueError, match="no more numbers"):
+        next(items)

@@ -1,15 +1,19 @@
 """What a captioner hears in whole tracks: its answers about every window, and its audio embedding of all of them."""
 
 import hashlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import torch
 
-from descant.data.audio import AudioError, stream_windows
+from descant.data.audio import AudioError, Window, stream_windows
 from descant.inference.listener import Listener, Pair
+
+Item = TypeVar("Item")
 
 # Counted up when a hearing comes to be made in another way: 2 is the mean of windows by their length.
 HEARING_VERSION = 2
@@ -91,13 +95,12 @@ class TrackListener:
         """What the model takes, read as it asks for more."""
         place = 0
         extractor = self.listener.processor.feature_extractor
-        for track_id, path in tracks:
-            track = _Unfinished(track_id)
-            try:
-                windows = stream_windows(path, extractor.sampling_rate, extractor.window_s)
-            except AudioError as error:
-                self._failed.append(TrackHearing(track_id, error=str(error)))
+        opened = ((track_id, _open(path, extractor.sampling_rate, extractor.window_s)) for track_id, path in tracks)
+        for track_id, windows in one_ahead(opened):
+            if isinstance(windows, AudioError):
+                self._failed.append(TrackHearing(track_id, error=str(windows)))
                 continue
+            track = _Unfinished(track_id)
             for number, window in enumerate(windows):
                 features = self.listener.extract_features(window)
                 track.embeds.append(self._embed(features))
@@ -113,6 +116,23 @@ class TrackListener:
         """The mean over positions of one window's audio embedding, (width,) on the CPU."""
         embeds = self.listener.model.get_audio_features(features[None].to(self.listener.model.device))
         return embeds[0].mean(dim=0).float().cpu()
+
+
+def _open(path: Path, sampling_rate: int, window_s: float) -> Collection[Window] | AudioError:
+    try:
+        return stream_windows(path, sampling_rate, window_s)
+    except AudioError as error:
+        return error
+
+
+def one_ahead(items: Iterable[Item]) -> Iterator[Item]:
+    """The items, each made in a thread while the one before it is in use."""
+    iterator, end = iter(items), object()
+    with ThreadPoolExecutor(1) as thread:
+        coming = thread.submit(next, iterator, end)
+        while (item := coming.result()) is not end:
+            coming = thread.submit(next, iterator, end)
+            yield item
 
 
 def find_spans(said: Iterable[Said]) -> tuple[tuple[float, float], ...]:

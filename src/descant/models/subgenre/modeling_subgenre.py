@@ -189,8 +189,9 @@ def hierarchical_loss(
 
 def list_thresholds(config: SubgenreConfig, modality_mask: torch.Tensor) -> torch.Tensor:
     """The thresholds of each track (tracks, labels), by what is there (tracks, modalities)."""
-    seen = [[name for name, one in zip(MODALITIES, row, strict=True) if one] for row in modality_mask.tolist()]
-    return torch.tensor([config.list_thresholds(one) for one in seen])
+    rows = [tuple(name for name, one in zip(MODALITIES, row, strict=True) if one) for row in modality_mask.tolist()]
+    of_subset = {subset: config.list_thresholds(subset) for subset in set(rows)}
+    return torch.tensor([of_subset[subset] for subset in rows])
 
 
 def name_labels(probabilities: torch.Tensor, thresholds: torch.Tensor, parents: torch.Tensor) -> torch.Tensor:

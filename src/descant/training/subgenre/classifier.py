@@ -20,7 +20,7 @@ from descant.training.steps import rows_per_step, set_steps
 from descant.training.subgenre.data import SubgenreData
 from descant.training.subgenre.examples import Example, ExampleCollator, ExampleInputs
 from descant.training.subgenre.fusion_weights import set_prior
-from descant.training.subgenre.prediction import decide, predict_probabilities
+from descant.training.subgenre.prediction import decide, mark_visible, predict_probabilities
 from descant.training.subgenre.settings import SubgenreSettings
 from descant.training.subgenre.start import load_classifier
 from descant.training.subgenre.trainer import SubgenreTrainer
@@ -37,12 +37,15 @@ class Classifier:
     processor: SubgenreProcessor
     modalities: tuple[str, ...]
 
-    def tell(self, examples: list[Example], modalities: Collection[str] = MODALITIES) -> LabelPredictions:
-        """What it says about examples, with some of what they have hidden."""
-        seen = [one for one in self.modalities if one in modalities]
-        inputs = ExampleInputs([example.keep(seen) for example in examples], self.processor)
-        probabilities = predict_probabilities(self.model, inputs, self.processor.tokenizer.pad_token_id)
-        return decide(probabilities, self.model.config, inputs.there)
+    def read(self, examples: Sequence[Example]) -> ExampleInputs:
+        """Examples as it takes them, with the modalities that it was trained on."""
+        return ExampleInputs([example.keep(self.modalities) for example in examples], self.processor)
+
+    def tell(self, inputs: ExampleInputs, modalities: Collection[str] = MODALITIES) -> LabelPredictions:
+        """What it says about what it has read, with some of that hidden."""
+        pad = self.processor.tokenizer.pad_token_id
+        probabilities = predict_probabilities(self.model, inputs, pad, modalities=modalities)
+        return decide(probabilities, self.model.config, inputs.there * mark_visible(modalities))
 
 
 def train_classifier(

@@ -1,6 +1,6 @@
 """The classifier beside single modalities and plain systems on held-out tracks: table, modality grid, calibration."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 
@@ -48,16 +48,21 @@ class Comparison:
 def compare_systems(data: SubgenreData, classifiers: Mapping[str, Sequence[Classifier]], split: str) -> Comparison:
     """Lets all systems tell about a split; `classifiers` holds one a seed of `fusion` and of each single modality."""
     examples = data.examples[split]
-    systems = {name: [one.tell(examples) for one in runs] for name, runs in classifiers.items()}
+    read = {name: [one.read(examples) for one in runs] for name, runs in classifiers.items()}
+
+    def tell(name: str, modalities: Collection[str] = MODALITIES) -> Runs:
+        return [one.tell(inputs, modalities) for one, inputs in zip(classifiers[name], read[name], strict=True)]
+
+    systems = {name: tell(name) for name in classifiers}
     plain: dict[str, Callable[[], LabelPredictions]] = {
         "TF-IDF of lyrics": lambda: tell_by_tfidf(data, split, captions=False),
         "TF-IDF of lyrics and captions": lambda: tell_by_tfidf(data, split, captions=True),
         "asking for the genre": lambda: tell_by_asking(data, split),
         "commonest labels": lambda: tell_commonest(data, split),
     }
-    systems |= {name: [tell()] for name, tell in plain.items()}
+    systems |= {name: [system()] for name, system in plain.items()}
     subsets = [subset for size in (3, 2, 1) for subset in combinations(MODALITIES, size)]
-    visible = {subset: [one.tell(examples, subset) for one in classifiers[FUSION]] for subset in subsets}
+    visible = {subset: tell(FUSION, subset) for subset in subsets}
     gold = data.gold(split)
     measured = {name: score_intervals(gold, runs) for name, runs in systems.items()}
     return Comparison(split, gold, systems, measured, visible)

@@ -13,7 +13,7 @@ log = logging.getLogger(__name__)
 RECIPE = Recipe(
     name="captioner",
     stages=(Stage("short", 1),),
-    demo={"num_train_epochs": 6, "audio_warm_up_epochs": 12, "save_epochs": 6, "eval_epochs": 6, "eval_answers": 0},
+    demo={"num_train_epochs": 6, "audio_warm_up_epochs": 10, "save_epochs": 6, "eval_epochs": 6, "eval_answers": 0},
 )
 
 

@@ -20,7 +20,7 @@ def predict_probabilities(
     """Probabilities (examples, labels), genres first; `modalities` names those that the model may use."""
     training = model.training
     model.eval()
-    visible = torch.tensor([int(one in modalities) for one in MODALITIES])
+    visible = mark_visible(modalities)
     found = []
     for start in range(0, len(examples), batch_size):
         batch = join_inputs(examples.inputs[start : start + batch_size], pad_token_id)
@@ -29,6 +29,11 @@ def predict_probabilities(
         found.append(model(**batch).logits.float().sigmoid().cpu())
     model.train(training)
     return torch.cat(found).numpy()
+
+
+def mark_visible(modalities: Collection[str]) -> torch.Tensor:
+    """Which of lyrics, captions and audio are among some modalities, (3,) of 0 and 1."""
+    return torch.tensor([int(one in modalities) for one in MODALITIES])
 
 
 def decide(probabilities: np.ndarray, config: SubgenreConfig, there: torch.Tensor) -> LabelPredictions:

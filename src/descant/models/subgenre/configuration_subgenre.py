@@ -37,7 +37,7 @@ class SubgenreConfig(PreTrainedConfig):
     token_dropout: chance that training hides a token of a text.
     thresholds: label → the probability from which it is named, of a subgenre given its genre (0.5 where none is
         given). threshold_scales: what they are multiplied by where only some modalities are there, such as
-        `lyrics+captions` (1 where none is given): the less is known, the lower is the best threshold.
+        `lyrics+captions` (1 where none is given), since the best threshold depends on how much is known.
     captioner: Hub id or folder of the captioner that gave captions and audio embedding, `captioner_hash` its weights'.
     questions: what the captioner was asked about each window, `captioner_generation` with which settings.
     """

@@ -40,7 +40,7 @@ def tune_scale(probabilities: np.ndarray, gold: GoldLabels, thresholds: np.ndarr
     """By what thresholds (labels,) are to be multiplied for probabilities (tracks, labels) that rest on less.
 
     The threshold that makes F1 highest is half the F1 reached (Lipton et al., Thresholding Classifiers to Maximize F1,
-    2014), so it falls with what is known.
+    2014), so it depends on how much is known.
     """
     return _best([_macro_f1(probabilities, gold, one * thresholds) for one in SCALES], SCALES)
 

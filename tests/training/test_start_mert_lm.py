@@ -16,6 +16,8 @@ from descant.training.start import load_start
 from descant.training.start_mert_lm import (
     deal_types,
     embed_answers,
+    embed_distinctive,
+    embed_questions,
     fit_projector,
     new_mert_lm,
     rows_to_fit,
@@ -109,6 +111,25 @@ def likest(model: PreTrainedModel, data: SimpleNamespace, states: torch.Tensor, 
     given = model.get_audio_features(states)[:, token] - words.mean(dim=0)
     likeness = torch.nn.functional.cosine_similarity(given[:, None], (words - words.mean(dim=0))[None], dim=2)
     return [answers[place] for place in likeness.argmax(dim=1)]
+
+
+def test_a_word_weighs_the_more_the_fewer_texts_have_it():
+    embedding = torch.nn.Embedding.from_pretrained(torch.eye(5))
+    found = embed_distinctive(embedding, [[0, 1, 2], [0, 1], [0, 3], [0, 0]])
+    log2, log4 = np.log(2), np.log(4)
+    torch.testing.assert_close(found[0], torch.tensor([0, log2, log4, 0, 0]).float() / (log2 + log4))
+    assert found[1:].tolist() == [[0, 1, 0, 0, 0], [0, 0, 0, 1, 0], [0, 0, 0, 0, 0]]
+
+
+def test_a_type_s_topic_is_what_only_its_questions_say_and_as_long_as_a_word():
+    embedding = torch.nn.Embedding.from_pretrained(2 * torch.eye(5))
+    prompts = {"genre?": np.array([0, 9, 1]), "mood?": np.array([0, 9, 2]), None: np.array([0, 9, 3])}
+    kinds = {"genre?": "genre", "mood?": "mood", None: None}
+    rows = [Row("c", question, "That.", kind, "own", 0, 10) for question, kind in kinds.items()]
+    topics = embed_questions(embedding, SimpleNamespace(rows=rows, prompts=prompts))
+    assert list(topics) == ["genre", "mood"]
+    assert (topics["genre"].tolist(), topics["mood"].tolist()) == ([0, 2, 0, 0, 0], [0, 0, 2, 0, 0])
+    assert embed_questions(embedding, SimpleNamespace(rows=rows[2:], prompts=prompts)) == {}
 
 
 def test_types_are_dealt_to_tokens_and_what_is_left_stands_for_all():

@@ -72,10 +72,11 @@ def fit_projector(
 ) -> None:
     """Start a new model's projector from the training clips, in place.
 
-    Channels are standardised. A linear projector then begins as ridge regressions from a clip's states to the mean
-    embedding of its answers' words: the language model can copy what is in a word's place long before it has learnt
-    to read a random one. The first token of a state says what all answers say, each further one what those to one
-    type of question say.
+    Channels are standardised. A linear projector then begins as ridge regressions from a clip's states to the
+    embedding of its answers' distinctive words: the language model can copy what is in a word's place long before it
+    has learnt to read a random one. The first token of a state says what all answers say, each further one what those
+    to one type of question say, and with it, the same for all clips, the words that set its questions apart: by these
+    the language model finds it.
     """
     rows = TokenizedRows(rows_to_fit(data, settings), processor, settings.max_answer_tokens)
     clips = sorted({row.clip_id for row in rows.rows})
@@ -87,9 +88,11 @@ def fit_projector(
     heard = ((projector.mix(states) - projector.mean) / projector.spread).mean(dim=1)  # (clips, heard)
     by_clip = dict(zip(clips, heard, strict=True))
     embedding, fitted = model.get_input_embeddings(), []
+    topics = embed_questions(embedding, rows)
     for kinds in deal_types(rows.rows, settings.tokens_per_state):
         about, words = embed_answers(embedding, rows, kinds)
-        fitted.append(fit_ridge(torch.stack([by_clip[clip] for clip in about]), words, embedding.weight.std()))
+        weight, bias = fit_ridge(torch.stack([by_clip[clip] for clip in about]), words, embedding.weight.std())
+        fitted.append((weight, bias + sum(topics[kind] for kind in kinds) / max(len(kinds), 1)))
     weights, biases = zip(*fitted, strict=True)
     projector.projection.weight.copy_(torch.cat(weights))
     projector.projection.bias.copy_(torch.cat(biases))
@@ -117,14 +120,37 @@ def deal_types(rows: Sequence[Row], tokens: int) -> list[set[str]]:
 
 
 def embed_answers(embedding: nn.Module, rows: TokenizedRows, kinds: set[str]) -> tuple[list[str], torch.Tensor]:
-    """Clips, and the mean embedding of the words of each one's answers (clips, width), to some types of question or,
-    with none, to all.
+    """Clips, and the embedding of each one's answers (clips, width), to some types of question or, with none, to all.
     """
     tokens: dict[str, list[int]] = {}
     for row, labels in zip(rows.rows, rows.labels, strict=True):
         if not kinds or row.question_type in kinds:
             tokens.setdefault(row.clip_id, []).extend(labels[:-1].tolist())
-    return list(tokens), torch.stack([embedding(torch.tensor(ids)).mean(dim=0) for ids in tokens.values()])
+    return list(tokens), embed_distinctive(embedding, list(tokens.values()))
+
+
+def embed_questions(embedding: nn.Module, rows: TokenizedRows) -> dict[str, torch.Tensor]:
+    """What sets the wordings of each type of question apart from those of the others, as long as a word."""
+    tokens: dict[str, list[int]] = {}
+    for row in rows.rows:
+        if row.question_type:
+            prompt = rows.prompts[row.question]
+            words = prompt[prompt < embedding.num_embeddings]  # without the audio's placeholders
+            tokens.setdefault(row.question_type, []).extend(words.tolist())
+    if not tokens:
+        return {}
+    directions = nn.functional.normalize(embed_distinctive(embedding, list(tokens.values())), dim=1)
+    return dict(zip(tokens, embedding.weight.norm(dim=1).mean() * directions, strict=True))
+
+
+def embed_distinctive(embedding: nn.Module, texts: list[list[int]]) -> torch.Tensor:
+    """The mean embedding of each text's words (texts, width), each the heavier the fewer of the texts have it."""
+    having = torch.zeros(embedding.num_embeddings)
+    for text in texts:
+        having[list(set(text))] += 1
+    rarity = torch.log(len(texts) / having.clamp(min=1))
+    sums = torch.stack([rarity[text] @ embedding.weight[text] for text in texts])
+    return sums / torch.stack([rarity[text].sum() for text in texts])[:, None].clamp(min=1e-6)
 
 
 def fit_ridge(heard: torch.Tensor, words: torch.Tensor, spread: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -132,7 +158,7 @@ def fit_ridge(heard: torch.Tensor, words: torch.Tensor, spread: torch.Tensor) ->
     common = words.mean(dim=0)
     gram = heard.T @ heard + RIDGE * len(heard) * torch.eye(heard.shape[1])
     weights = torch.linalg.solve(gram, heard.T @ (words - common))  # (heard, width)
-    return spread / (heard @ weights).std() * weights.T, common
+    return spread / (heard @ weights).std().clamp(min=1e-6) * weights.T, common
 
 
 def new_tiny(texts: Iterable[str], window_s: float = 10.0, **joined: object) -> tuple[PreTrainedModel, ProcessorMixin]:

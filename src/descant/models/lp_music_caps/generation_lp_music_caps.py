@@ -1,7 +1,7 @@
 """How the model answers: one batch through `generate`, or a stream of (clip, question) pairs through `answer_many`."""
 
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import islice
+from itertools import chain, islice
 
 import torch
 from torch.nn.utils.rnn import pad_sequence
@@ -93,8 +93,8 @@ class LPMusicCapsGenerationMixin:
         elif search.do_sample:  # a draw takes its numbers for a whole batch, so nobody joins or leaves in between
             while batch := list(islice(stream, batch_size)):
                 yield from AnswerEngine(decoder, search, len(batch)).run(iter(batch))
-        else:
-            yield from AnswerEngine(decoder, search, batch_size).run(stream)
+        elif first := list(islice(stream, batch_size)):  # few questions need only a small cache
+            yield from AnswerEngine(decoder, search, len(first)).run(chain(first, stream))
 
     def _prepare_search(
         self,

@@ -1,7 +1,7 @@
 """A music encoder joined to a language model, stage 2: projector and LoRA learn from questions and answers.
 
     accelerate launch recipes/mert_lm_instruct.py --dataset DATA --init_from STAGE_1
-    accelerate launch recipes/mert_lm_instruct.py --demo
+    accelerate launch recipes/mert_lm_instruct.py --demo --init_from outputs/mert_lm_captions-demo
 
 The encoder stays frozen; the language model learns through low-rank matrices (`--lora_rank`, `--lora_targets`). What
 is saved is an adapter folder of a few MB, which is loaded onto the two parts.

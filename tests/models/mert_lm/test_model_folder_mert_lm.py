@@ -56,7 +56,7 @@ def save_adapter(model: torch.nn.Module, folder: Path) -> None:
 def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Folders of both stages beside their parts, and two songs."""
     place = tmp_path_factory.mktemp("mert_lm")
-    model, processor = join_tiny(save_parts(place / "parts"))
+    model, processor = join_tiny(save_parts(place / "parts"), tokens_per_state=2)
     for stage in ("stage1", "stage2"):
         processor.save_pretrained(place / stage)
     model.save_pretrained(place / "stage1")
@@ -142,6 +142,7 @@ def test_what_was_pushed_answers_alike_without_descant(place: Path, tmp_path: Pa
             (place / stage / "config.json").write_text(json.dumps(config | named))
             publish_folder(place / stage, f"tester/{stage}", api=hub.api())
         card = hub.files("tester/stage2")["README.md"].decode()
+        assert json.loads(hub.files("tester/stage2")["config.json"])["tokens_per_state"] == 2
         assert "- tester/encoder\n- tester/language_model" in card
         sizes = [len(content) for name, content in hub.files("tester/stage2").items() if name.endswith("safetensors")]
         assert sum(sizes) < 60_000

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from urllib.parse import parse_qs, unquote
 
+import yaml
 from hub_store import LFS_SUFFIXES, Entry, HubError, HubStore, Repo, describe_folder, list_folder
 
 USER = "tester"
@@ -148,7 +149,15 @@ def info(store: HubStore, request: Request) -> Reply:
     siblings = [sibling(path, entry) for path, entry in sorted(head.files.items())]
     flags = {"private": repo.private, "gated": False, "disabled": False, "downloads": 0, "likes": 0, "tags": []}
     dates = {"lastModified": EPOCH, "createdAt": EPOCH}
-    return Reply({"_id": "0", "id": request.groups["id"], "sha": head.oid, "siblings": siblings, **flags, **dates})
+    card = {"cardData": read_card(store.blobs[head.files["README.md"].blob])} if "README.md" in head.files else {}
+    named = {"_id": "0", "id": request.groups["id"], "sha": head.oid}
+    return Reply({**named, "siblings": siblings, **flags, **dates, **card})
+
+
+def read_card(text: bytes) -> dict:
+    """The metadata at the top of a card."""
+    found = re.match(rb"---\n(.*?)\n---", text, re.DOTALL)
+    return yaml.safe_load(found[1]) if found else {}
 
 
 def list_refs(store: HubStore, request: Request) -> Reply:

@@ -2,10 +2,10 @@
 
 import json
 
-import pytest
+from hub import LocalHub
 
 from descant.publish.card import write_card
-from descant.publish.parts import describe_part
+from descant.publish.parts import complete_licences, describe_part
 
 
 def test_the_known_music_encoder_is_for_non_commercial_use_without_a_network():
@@ -18,9 +18,16 @@ def test_a_folder_s_card_says_its_licence(tmp_path):
     assert describe_part(str(tmp_path))["licence"] == "mit"
 
 
-def test_a_part_out_of_reach_has_none(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
-    assert describe_part("tester/nothing")["licence"] is None
+def test_of_a_part_that_was_never_fetched_only_the_hub_knows():
+    part = describe_part("tester/encoder")
+    assert part["licence"] is None
+    with LocalHub() as hub:
+        api = hub.api()
+        assert complete_licences([part], api) == [part]
+        api.create_repo("tester/encoder")
+        card = b"---\nlicense: cc-by-nc-4.0\n---\n"
+        api.upload_file(path_or_fileobj=card, path_in_repo="README.md", repo_id="tester/encoder")
+        assert complete_licences([part], api) == [{"id": "tester/encoder", "licence": "cc-by-nc-4.0"}]
 
 
 def test_an_adapter_on_a_non_commercial_encoder_says_so_on_its_card(adapter_folder):

@@ -2,7 +2,9 @@
 
 import logging
 from collections.abc import Callable
+from dataclasses import replace
 from fnmatch import fnmatch
+from functools import partial
 from pathlib import Path
 from time import sleep
 from typing import TypeVar
@@ -13,6 +15,7 @@ from huggingface_hub.errors import HfHubHTTPError, HFValidationError, Repository
 from descant.publish.card import compose_card
 from descant.publish.code import PUBLISHED, Content, collect_files
 from descant.publish.facts import ModelFacts, PublishError, read_facts
+from descant.publish.parts import complete_licences
 
 log = logging.getLogger(__name__)
 
@@ -44,6 +47,9 @@ def publish_folder(
     """
     api = api or HfApi()
     facts = read_facts(folder, base_model)
+    if facts.part_licences:
+        ask = partial(complete_licences, facts.part_licences, api)
+        facts = replace(facts, part_licences=_patiently(ask, api, repo_id))
     require_public_captioner(facts)
     compose_card(facts, repo_id, licence)  # refuses a wrong licence before anything reaches the Hub
     repo = check_push(repo_id, private=private, api=api)

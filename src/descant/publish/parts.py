@@ -1,25 +1,39 @@
 """The licences of the models that a published one is joined from and does not hold itself."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from huggingface_hub import ModelCard
+from huggingface_hub import HfApi, ModelCard, try_to_load_from_cache
+from huggingface_hub.errors import RepositoryNotFoundError
 
 # Music encoders whose weights are for non-commercial use, known also where the Hub is out of reach.
 KNOWN_LICENCES = {"m-a-p/MERT-v1-95M": "cc-by-nc-4.0", "m-a-p/MERT-v1-330M": "cc-by-nc-4.0"}
 
 
 def describe_part(name: str) -> dict[str, Any]:
-    """`id` and `licence` of a part, a Hub id or folder; the licence is None where its card names none."""
-    return {"id": name, "licence": KNOWN_LICENCES.get(name) or read_card_licence(name)}
+    """`id` and `licence` of a part, a Hub id or folder, from what this machine has; None where nothing says it."""
+    return {"id": name, "licence": KNOWN_LICENCES.get(name) or _read_card(name)}
 
 
-def read_card_licence(name: str) -> str | list[str] | None:
-    """What the card of a folder or Hub repository says; None where there is no card, or no way to it."""
-    path = Path(name) / "README.md"
-    if Path(name).is_dir() and not path.is_file():
+def _read_card(name: str) -> Any:
+    """The licence on a folder's card, or on that of a repository whose card was fetched before."""
+    card = Path(name) / "README.md" if Path(name).exists() else try_to_load_from_cache(name, "README.md")
+    if not isinstance(card, str | Path) or not Path(card).is_file():
+        return None
+    return ModelCard.load(card, ignore_metadata_errors=True).data.license
+
+
+def complete_licences(parts: Sequence[dict[str, Any]], api: HfApi) -> list[dict[str, Any]]:
+    """The same parts, with the licences that only the Hub knows; None stays where it knows of none either."""
+    return [part | {"licence": part["licence"] or _ask_hub(part["id"], api)} for part in parts]
+
+
+def _ask_hub(name: str, api: HfApi) -> Any:
+    if Path(name).exists():
         return None
     try:
-        return ModelCard.load(path if path.is_file() else name, ignore_metadata_errors=True).data.license
-    except Exception:  # no network, no such repository, no card: each has its own kind, and all mean the same here
+        card = api.model_info(name).card_data
+    except RepositoryNotFoundError:  # private, gated or gone: its licence is not for us to read
         return None
+    return card and card.license

@@ -1,5 +1,6 @@
 """Tests that a file is there whole or not at all."""
 
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -24,3 +25,11 @@ def test_a_failed_write_leaves_the_earlier_file(tmp_path: Path) -> None:
     with pytest.raises(UnicodeEncodeError):
         write_whole(tmp_path / "a.csv", "\ud800")
     assert (tmp_path / "a.csv").read_text() == "before"
+
+
+def test_several_may_write_the_same_file_at_once(tmp_path: Path) -> None:
+    texts = [str(number) * 1000 for number in range(10)] * 20
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(lambda text: write_whole(tmp_path / "a.json", text), texts))
+    assert (tmp_path / "a.json").read_text() in texts
+    assert [path.name for path in tmp_path.iterdir()] == ["a.json"]

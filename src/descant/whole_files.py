@@ -1,20 +1,25 @@
 """Files that are written whole or not at all."""
 
 import os
+import uuid
 from pathlib import Path
 
 
 def write_whole(path: Path, content: str | bytes) -> None:
     """Put a file in place of an earlier one: readers, and runs after a kill, see the old or the new, never a half.
 
-    Text becomes UTF-8; file names in it that are not text come out as they were.
+    Several processes may write the same file: the last one stays. Text becomes UTF-8; file names in it that are not
+    text come out as they were.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     if isinstance(content, str):
         content = content.encode("utf-8", "surrogateescape")
-    partial = path.with_name(f".{path.name}.partial")
-    with partial.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    partial.replace(path)
+    partial = path.with_name(f".{path.name}.{uuid.uuid4().hex}.partial")  # nobody else's
+    try:
+        with partial.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)

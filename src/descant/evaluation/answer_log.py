@@ -1,6 +1,5 @@
 """Answers kept while they are made, so that a killed evaluation goes on and a second one need not ask again."""
 
-import hashlib
 import json
 import os
 from collections.abc import Iterable, Mapping
@@ -8,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from descant.inference.answers import Answer
+from descant.inference.model_folder import fingerprint_files
 from descant.whole_files import write_whole
 
 WEIGHT_FILES = ("config.json", "processor_config.json", "preprocessor_config.json", "tokenizer*.json", "*.safetensors")
@@ -15,11 +15,7 @@ WEIGHT_FILES = ("config.json", "processor_config.json", "preprocessor_config.jso
 
 def fingerprint_model(folder: Path) -> str:
     """16 hex digits of all files that decide what a model answers, its generation settings apart."""
-    digest = hashlib.sha256()
-    for path in sorted({path for pattern in WEIGHT_FILES for path in folder.glob(pattern)}):
-        with path.open("rb") as file:
-            digest.update(f"{path.name} {hashlib.file_digest(file, 'sha256').hexdigest()}\n".encode())
-    return digest.hexdigest()[:16]
+    return fingerprint_files(folder, WEIGHT_FILES)
 
 
 class AnswerLog:

@@ -1,6 +1,8 @@
 """Loads a model for answering or classifying, from a folder or the Hub, or says why it cannot."""
 
+import hashlib
 import json
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -85,3 +87,12 @@ def _find_fault(folder: Path, auto: str) -> str | None:
         return "is not a model folder: its config.json names no model type"
     able = [name for name, classes in MODELS.items() if auto in classes]
     return None if kind in able else f"is a {kind} model, which {REFUSALS[auto]} {', '.join(able)} models"
+
+
+def fingerprint_files(folder: Path, patterns: Iterable[str]) -> str:
+    """16 hex digits of the names and contents of the files in a folder that match one of the patterns."""
+    digest = hashlib.sha256()
+    for path in sorted({path for pattern in patterns for path in folder.glob(pattern)}):
+        with path.open("rb") as file:
+            digest.update(f"{path.name} {hashlib.file_digest(file, 'sha256').hexdigest()}\n".encode())
+    return digest.hexdigest()[:16]

@@ -1,6 +1,5 @@
 """What a captioner hears in whole tracks: its answers about every window, and its audio embedding of all of them."""
 
-import hashlib
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -12,6 +11,7 @@ import torch
 
 from descant.data.audio import AudioError, Window, stream_windows
 from descant.inference.listener import Listener, Pair
+from descant.inference.model_folder import fingerprint_files
 
 Item = TypeVar("Item")
 
@@ -148,8 +148,4 @@ def pool_windows(embeds: np.ndarray, spans: Sequence[tuple[float, float]]) -> np
 
 def hash_captioner(folder: Path) -> str:
     """16 hex digits of a model folder's weights and settings: the same for the same captioner, wherever it lies."""
-    digest = hashlib.sha256()
-    for path in sorted({path for pattern in HEARING_FILES for path in folder.glob(pattern)}):
-        with path.open("rb") as file:
-            digest.update(f"{path.name} {hashlib.file_digest(file, 'sha256').hexdigest()}\n".encode())
-    return digest.hexdigest()[:16]
+    return fingerprint_files(folder, HEARING_FILES)

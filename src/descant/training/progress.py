@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from tqdm.auto import tqdm
-from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+from transformers.trainer_callback import PrinterCallback, ProgressCallback
 
 from descant.training.steps import rows_per_step
 from descant.whole_files import write_whole
@@ -16,6 +17,14 @@ from descant.whole_files import write_whole
 log = logging.getLogger(__name__)
 LOG_FILE = "training_log.jsonl"
 CURVE_FILE = "loss.png"
+
+
+def show_run(trainer: Trainer, place: Callable[[], tuple[str, float]], loss_name: str) -> None:
+    """Give a trainer this bar, log and curve instead of transformers' own; see `ProgressBar` and `RunLog`."""
+    for callback in (ProgressCallback, PrinterCallback):
+        trainer.remove_callback(callback)
+    trainer.add_callback(ProgressBar(place))
+    trainer.add_callback(RunLog(loss_name))
 
 
 class ProgressBar(TrainerCallback):

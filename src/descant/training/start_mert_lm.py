@@ -68,7 +68,7 @@ def new_mert_lm(settings: TrainingSettings, texts: Iterable[str]) -> tuple[PreTr
 
 @torch.no_grad()
 def fit_projector(
-    model: PreTrainedModel, processor: ProcessorMixin, data: "TrainingData", settings: TrainingSettings
+    model: PreTrainedModel, processor: ProcessorMixin, data: TrainingData, settings: TrainingSettings
 ) -> None:
     """Start a new model's projector from the training clips, in place.
 
@@ -98,7 +98,7 @@ def fit_projector(
     projector.projection.bias.copy_(torch.cat(biases))
 
 
-def rows_to_fit(data: "TrainingData", settings: TrainingSettings) -> list[Row]:
+def rows_to_fit(data: TrainingData, settings: TrainingSettings) -> list[Row]:
     """The run's training rows; beside captions also the questions that the dataset has about the same clips."""
     rows = data.rows.rows
     if any(row.question for row in rows):

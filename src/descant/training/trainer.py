@@ -6,14 +6,13 @@ from typing import Any
 import torch
 from torch import nn
 from transformers import Seq2SeqTrainer
-from transformers.trainer_callback import PrinterCallback, ProgressCallback
 
 from descant.training.atomic_saving import AtomicSaving
 from descant.training.curriculum import CurriculumSampler
 from descant.training.finite_loss import FiniteLoss
 from descant.training.fsdp import FullySharded
 from descant.training.loss import smoothed_cross_entropy
-from descant.training.progress import ProgressBar, RunLog
+from descant.training.progress import show_run
 from descant.training.steps import rows_per_step
 from descant.training.validation import Validation
 
@@ -38,10 +37,7 @@ class DescantTrainer(FiniteLoss, AtomicSaving, FullySharded, Seq2SeqTrainer):
         self.model_smooths = "label_smoothing" in self._signature_columns
         if self.model_smooths:
             self.compute_loss_func = self.label_smoother = None
-        for callback in (ProgressCallback, PrinterCallback):
-            self.remove_callback(callback)
-        self.add_callback(ProgressBar(self.place))
-        self.add_callback(RunLog("cross entropy (nats a token; in training with label smoothing)"))
+        show_run(self, self.place, "cross entropy (nats a token; in training with label smoothing)")
 
     def _get_train_sampler(self, train_dataset: Any = None) -> CurriculumSampler:
         return self.curriculum

@@ -6,14 +6,13 @@ import numpy as np
 import torch
 from torch.nn import functional
 from transformers import Trainer
-from transformers.trainer_callback import PrinterCallback, ProgressCallback
 
 from descant.evaluation.labels import GoldLabels, LabelPredictions
 from descant.evaluation.labels.scores import genre_accuracy, genre_macro_f1, subgenre_map
 from descant.training.atomic_saving import AtomicSaving
 from descant.training.curriculum import CurriculumSampler
 from descant.training.finite_loss import FiniteLoss
-from descant.training.progress import ProgressBar, RunLog
+from descant.training.progress import show_run
 from descant.training.steps import rows_per_step
 from descant.training.subgenre.examples import ExampleInputs
 from descant.training.subgenre.prediction import predict_probabilities
@@ -33,10 +32,7 @@ class SubgenreTrainer(FiniteLoss, AtomicSaving, Trainer):
         if gold is None:
             kwargs["args"].eval_strategy = "no"
         super().__init__(**kwargs)
-        for callback in (ProgressCallback, PrinterCallback):
-            self.remove_callback(callback)
-        self.add_callback(ProgressBar(self.place))
-        self.add_callback(RunLog("cross entropy (nats a track)"))
+        show_run(self, self.place, "cross entropy (nats a track)")
 
     def _get_train_sampler(self, train_dataset: Any = None) -> CurriculumSampler:
         return self.curriculum

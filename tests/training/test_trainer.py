@@ -38,6 +38,11 @@ def test_a_projector_learns_at_its_share_of_the_rate_beside_adapters(tmp_path):
     assert found == {True: pytest.approx(0.001), False: 0.01}
 
 
+def test_a_share_for_a_part_that_the_model_lacks_is_refused(tmp_path):
+    with pytest.raises(ValueError, match="this model has no projector: leave its learning rate's scale at 1"):
+        build_trainer(tmp_path, "--projector_lr_scale", "0.1").create_optimizer()
+
+
 class Recorder(TrainerCallback):
     """Stands in for a tracker's callback."""
 

@@ -46,14 +46,26 @@ class DescantTrainer(FiniteLoss, AtomicSaving, FullySharded, Seq2SeqTrainer):
         """Trainer's own, with other learning rates of encoder and projector where the settings ask for them."""
         fresh = self.optimizer is None
         optimizer = super().create_optimizer(model)
-        audio, first = self.args.audio_lr_scale, self.args.first_conv_lr_scale
-        if fresh and (audio, first) != (1.0, 1.0):
-            encoder = self.model.audio_encoder
-            scale_learning_rate(optimizer, encoder.conv_stack.parameters(), audio)
-            scale_learning_rate(optimizer, encoder.conv1.parameters(), audio * first)
-        if fresh and self.args.projector_lr_scale != 1.0:
-            scale_learning_rate(optimizer, self.model.projector.parameters(), self.args.projector_lr_scale)
+        for part, scale in self.part_scales().items():
+            if fresh and scale != 1.0:
+                scale_learning_rate(optimizer, self.parameters_of(part), scale)
         return optimizer
+
+    def part_scales(self) -> dict[str, float]:
+        """Part of the model, as it stands in its parameters' names → its share of the learning rate."""
+        audio = self.args.audio_lr_scale
+        return {
+            "audio_encoder.conv_stack.": audio,
+            "audio_encoder.conv1.": audio * self.args.first_conv_lr_scale,
+            "projector.": self.args.projector_lr_scale,
+        }
+
+    def parameters_of(self, part: str) -> list[nn.Parameter]:
+        """The parameters of one part; raises ValueError where the model has none."""
+        found = [parameter for name, parameter in self.model.named_parameters() if f".{part}" in f".{name}"]
+        if not found:
+            raise ValueError(f"this model has no {part.rstrip('.')}: leave its learning rate's scale at 1")
+        return found
 
     def compute_loss(self, model: nn.Module, inputs: dict[str, Any], *args: Any, **options: Any) -> Any:
         """The model's own smoothed loss where its `forward` takes `label_smoothing`: such a model keeps no logits."""

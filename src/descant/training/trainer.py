@@ -1,6 +1,7 @@
 """The trainer: `Seq2SeqTrainer` over a curriculum, with exact losses and validation by answers."""
 
 from collections.abc import Iterable
+from operator import attrgetter
 from typing import Any
 
 import torch
@@ -48,24 +49,24 @@ class DescantTrainer(FiniteLoss, AtomicSaving, FullySharded, Seq2SeqTrainer):
         optimizer = super().create_optimizer(model)
         for part, scale in self.part_scales().items():
             if fresh and scale != 1.0:
-                scale_learning_rate(optimizer, self.parameters_of(part), scale)
+                scale_learning_rate(optimizer, self.find_part(part).parameters(), scale)
         return optimizer
 
     def part_scales(self) -> dict[str, float]:
-        """Part of the model, as it stands in its parameters' names → its share of the learning rate."""
+        """Part of the model → its share of the learning rate."""
         audio = self.args.audio_lr_scale
         return {
-            "audio_encoder.conv_stack.": audio,
-            "audio_encoder.conv1.": audio * self.args.first_conv_lr_scale,
-            "projector.": self.args.projector_lr_scale,
+            "audio_encoder.conv_stack": audio,
+            "audio_encoder.conv1": audio * self.args.first_conv_lr_scale,
+            "projector": self.args.projector_lr_scale,
         }
 
-    def parameters_of(self, part: str) -> list[nn.Parameter]:
-        """The parameters of one part; raises ValueError where the model has none."""
-        found = [parameter for name, parameter in self.model.named_parameters() if f".{part}" in f".{name}"]
-        if not found:
-            raise ValueError(f"this model has no {part.rstrip('.')}: leave its learning rate's scale at 1")
-        return found
+    def find_part(self, path: str) -> nn.Module:
+        """A part of the model, also where an adapter wraps it; raises ValueError where there is none."""
+        try:
+            return attrgetter(path)(self.model)
+        except AttributeError as error:
+            raise ValueError(f"this model has no {path}: leave its learning rate's scale at 1") from error
 
     def compute_loss(self, model: nn.Module, inputs: dict[str, Any], *args: Any, **options: Any) -> Any:
         """The model's own smoothed loss where its `forward` takes `label_smoothing`: such a model keeps no logits."""

@@ -26,9 +26,15 @@ def test_freer_licence_than_the_data_is_refused_by_name(wanted):
 def test_a_part_for_non_commercial_use_makes_the_model_so():
     parts = [{"id": "some/encoder", "licence": "cc-by-nc-4.0"}, {"id": "some/model", "licence": None}]
     assert choose_licence(data("mit"), parts=parts) == choose_licence(data(None), parts=parts) == "cc-by-nc-4.0"
-    assert choose_licence(data("mit"), parts=parts[1:]) == "apache-2.0"
     with pytest.raises(PublishError, match="joined from some/encoder, for non-commercial use only: .* as mit"):
         choose_licence(data("mit"), "mit", parts)
+
+
+def test_a_part_of_unnamed_licence_needs_a_decision():
+    parts = [{"id": "some/encoder", "licence": "mit"}, {"id": "some/model", "licence": None}]
+    assert choose_licence(data("mit"), parts=parts[:1]) == choose_licence(data("mit"), "apache-2.0", parts)
+    with pytest.raises(PublishError, match="nothing says the licence of some/model: give the model's licence"):
+        choose_licence(data("mit"), parts=parts)
 
 
 def test_stricter_non_commercial_licence_may_be_asked_for():

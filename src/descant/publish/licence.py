@@ -25,8 +25,8 @@ def choose_licence(
         parts: ids and licences of the models that it is joined from.
 
     Raises:
-        PublishError: data or a part for non-commercial use, and a licence that allows more; or data of unnamed
-            licence, and none asked for.
+        PublishError: data or a part for non-commercial use, and a licence that allows more; or data or a part of
+            unnamed licence, and none asked for.
     """
     named = {str(entry.get("id")): normalize(entry.get("licence")) for entry in datasets or []}
     closed = ["trained on " + name for name, licence in sorted(named.items()) if is_non_commercial(licence)]
@@ -40,11 +40,12 @@ def choose_licence(
         return normalize(wanted) if wanted else NON_COMMERCIAL
     if wanted:
         return normalize(wanted)
-    unnamed = sorted(name for name, licence in named.items() if licence in UNNAMED)
+    licences = named | {part["id"]: normalize(part["licence"]) for part in parts}
+    unnamed = sorted(name for name, licence in licences.items() if licence in UNNAMED)
     if unnamed or not named:
         source = f"the licence of {', '.join(unnamed)}" if unnamed else "what the model was trained on"
         raise PublishError(f"nothing says {source}: give the model's licence, such as --license {PERMISSIVE}")
-    return SHARE_ALIKE if any(re.search(r"\bsa\b", licence) for licence in named.values()) else PERMISSIVE
+    return SHARE_ALIKE if any(re.search(r"\bsa\b", licence) for licence in licences.values()) else PERMISSIVE
 
 
 def normalize(licence: Any) -> str:

@@ -135,12 +135,14 @@ def test_what_was_pushed_answers_alike_without_descant(place: Path, tmp_path: Pa
             hub.api().create_repo(f"tester/{part}")
             hub.api().upload_folder(repo_id=f"tester/{part}", folder_path=place / "parts" / part)
         with pytest.raises(PublishError, match="a folder of this machine"):
-            publish_folder(place / "stage1", "tester/stage1", api=hub.api())
+            publish_folder(place / "stage1", "tester/stage1", api=hub.api(), licence="apache-2.0")
         for stage in ("stage1", "stage2"):
             config = json.loads((place / stage / "config.json").read_text())
             named = {"audio_model_id": "tester/encoder", "text_model_id": "tester/language_model"}
             (place / stage / "config.json").write_text(json.dumps(config | named))
-            publish_folder(place / stage, f"tester/{stage}", api=hub.api())
+            with pytest.raises(PublishError, match="licence of tester/encoder, tester/language_model"):
+                publish_folder(place / stage, f"tester/{stage}", api=hub.api())
+            publish_folder(place / stage, f"tester/{stage}", api=hub.api(), licence="apache-2.0")
         card = hub.files("tester/stage2")["README.md"].decode()
         assert json.loads(hub.files("tester/stage2")["config.json"])["tokens_per_state"] == 2
         assert "- tester/encoder\n- tester/language_model" in card

@@ -17,7 +17,7 @@ def test_answers_do_not_depend_on_the_number_of_slots(taught: AnsweringModel, nu
     outputs, mask = taught.model.encode(**batch)
     rows = [(i, states[: mask[i].sum()]) for i, states in enumerate(outputs.last_hidden_state)]
     settings = read_settings(taught.model, None, {"num_beams": num_beams})
-    engine = AnswerEngine(packed_model(taught.model).decoder, settings, slots)
+    engine = AnswerEngine(packed_model(taught.model).decoder(), settings, slots)
     answers = {question: tokens for question, tokens, _ in engine.run(iter(rows))}
     assert sorted(answers) == list(range(40))
     for question, tokens in answers.items():
@@ -32,7 +32,7 @@ def test_a_short_answer_does_not_wait_for_a_long_one(taught: AnsweringModel) -> 
     longest, shortest = int(lengths.argmax()), int(lengths.argmin())
     rows = [(i, outputs.last_hidden_state[i, : mask[i].sum()]) for i in (longest, shortest, shortest)]
     settings = read_settings(taught.model, None, {"num_beams": 1})
-    engine = AnswerEngine(packed_model(taught.model).decoder, settings, slots=2)
+    engine = AnswerEngine(packed_model(taught.model).decoder(), settings, slots=2)
     waiting, done = iter(rows), []
     for question, _, _ in engine.run(waiting):
         done.append(question)
@@ -40,7 +40,7 @@ def test_a_short_answer_does_not_wait_for_a_long_one(taught: AnsweringModel) -> 
 
 
 def test_an_empty_stream_gives_no_answers(taught: AnsweringModel) -> None:
-    engine = AnswerEngine(packed_model(taught.model).decoder, read_settings(taught.model, None, {}), slots=2)
+    engine = AnswerEngine(packed_model(taught.model).decoder(), read_settings(taught.model, None, {}), slots=2)
     assert list(engine.run(iter([]))) == []
 
 
@@ -48,7 +48,7 @@ def test_scores_are_those_of_transformers(taught: AnsweringModel) -> None:
     batch = taught.ask(20, seed=9000)
     outputs, mask = taught.model.encode(**batch)
     rows = ((i, states[: mask[i].sum()]) for i, states in enumerate(outputs.last_hidden_state))
-    engine = AnswerEngine(packed_model(taught.model).decoder, read_settings(taught.model, None, {}), slots=8)
+    engine = AnswerEngine(packed_model(taught.model).decoder(), read_settings(taught.model, None, {}), slots=8)
     scores = {question: score for question, _, score in engine.run(rows)}
     result = taught.model.generate(**batch, return_dict_in_generate=True, output_scores=True)
     actual = torch.tensor([scores[i] for i in range(20)])

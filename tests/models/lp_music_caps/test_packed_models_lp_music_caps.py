@@ -10,7 +10,8 @@ from answering_model import AnsweringModel
 from torch import nn
 
 from descant.models.lp_music_caps import LPMusicCapsForConditionalGeneration
-from descant.models.lp_music_caps.generation_settings_lp_music_caps import NotCovered
+from descant.models.lp_music_caps.generation_settings_lp_music_caps import AnswerSettings, NotCovered, read_settings
+from descant.models.lp_music_caps.packed_linear_lp_music_caps import FewRowsLinear, PackedLinear
 from descant.models.lp_music_caps.packed_models_lp_music_caps import packed_model
 
 
@@ -30,6 +31,10 @@ def write_through_data(model: nn.Module) -> None:
     model.model.decoder.layers[1].fc1.weight.data += 0.1
 
 
+def write_to_a_norm_through_data(model: nn.Module) -> None:
+    model.model.decoder.layernorm_embedding.weight.data = model.model.decoder.layernorm_embedding.weight * 1.5
+
+
 def write_to_the_encoder_through_data(model: nn.Module) -> None:
     model.model.encoder.layers[0].self_attn.out_proj.bias.data += 0.1
 
@@ -47,6 +52,7 @@ def load_other_weights(model: nn.Module) -> None:
     [
         step_of_an_optimizer,
         write_through_data,
+        write_to_a_norm_through_data,
         write_to_the_encoder_through_data,
         replace_weight,
         load_other_weights,
@@ -70,6 +76,20 @@ def test_a_model_can_still_be_copied_and_freed(own: LPMusicCapsForConditionalGen
     del own
     # pytest holds the fixture's value; what matters is that the entry holds the decoder's only reference.
     assert packed() is not None
+
+
+def test_a_question_alone_has_a_decoder_for_its_beams(taught: AnsweringModel) -> None:
+    packed = packed_model(taught.model)
+    kinds = {beams: type(packed.engine(settings_of(taught, beams), slots=1).decoder.head) for beams in (1, 4, 5)}
+    assert kinds == {1: PackedLinear, 4: FewRowsLinear, 5: FewRowsLinear}
+    assert type(packed.engine(settings_of(taught, 5), slots=2).decoder.head) is PackedLinear
+    assert len(packed.decoders) == 2
+    int8 = packed_model(taught.model, "int8")
+    assert int8.engine(settings_of(taught, 5), slots=1).decoder is int8.decoder()
+
+
+def settings_of(taught: AnsweringModel, num_beams: int) -> AnswerSettings:
+    return read_settings(taught.model, None, {"num_beams": num_beams})
 
 
 def put_in_training_mode(model: nn.Module) -> None:

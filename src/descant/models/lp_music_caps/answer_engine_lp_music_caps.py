@@ -5,11 +5,15 @@ from collections.abc import Callable, Iterator
 import torch
 
 from .beam_search_lp_music_caps import BeamSearch
+from .decoder_cache_lp_music_caps import DecoderCache
 from .fast_decoder_lp_music_caps import FastDecoder
 from .generation_settings_lp_music_caps import AnswerSettings
 from .greedy_search_lp_music_caps import GreedySearch, SamplingSearch
+from .static_cache_lp_music_caps import StaticCache
 
 Encoded = tuple[int, torch.Tensor]  # a question's position in its stream, its encoder states (length, d_model)
+Search = BeamSearch | GreedySearch | SamplingSearch
+Cache = DecoderCache | StaticCache
 Answer = tuple[int, list[int], float]  # position in the stream, tokens, length-normalised log probability
 
 
@@ -27,11 +31,16 @@ class AnswerEngine:
         self.slots = slots
         if decoder.vocabulary is not None:
             settings = settings.numbered(decoder.vocabulary.tolist())
-        self.search = new_search(settings, slots, decoder.vocab_size)
-        self.cache = decoder.new_cache(slots, self.search.beams)
+        self.settings = settings
+        self.search, self.cache = self._new_state()
         self.on_token = on_token
         self.questions: list[int] = []  # slot → position in the stream; the slots in use are the first ones
         self.fresh: list[int] = []  # slots that have not decoded their prefix yet
+
+    def _new_state(self) -> tuple[Search, Cache]:
+        """Build what a step changes, for `slots` questions."""
+        search = new_search(self.settings, self.slots, self.settings.first_tokens, self.decoder)
+        return search, self.decoder.new_cache(self.slots, search.beams)
 
     def run(self, waiting: Iterator[Encoded]) -> Iterator[Answer]:
         """Answer all questions of an iterator, in the order in which the answers are done."""
@@ -73,10 +82,13 @@ class AnswerEngine:
         parents, done = self.search.advance(self.decoder.head(hidden), active)
         if parents is not None:
             self.cache.reorder(parents)
+        self._tell_newest(active)
+        return done.nonzero()[:, 0].tolist()
+
+    def _tell_newest(self, active: int) -> None:
         if self.on_token is not None:
             newest = self.search.sequences[:active, 0].gather(1, self.search.lengths[:active, None] - 1)[:, 0]
             self.on_token(torch.tensor(self._ids(newest.tolist())))
-        return done.nonzero()[:, 0].tolist()
 
     def _ids(self, tokens: list[int]) -> list[int]:
         """The tokenizer's ids of tokens, which a smaller vocabulary numbers anew."""
@@ -89,7 +101,7 @@ class AnswerEngine:
         """
         positions = (self.search.lengths[:active, None] - 1).repeat(1, self.search.beams)
         tokens = self.search.sequences[:active].gather(2, positions[:, :, None])[:, :, 0]
-        for place, token in enumerate(self.search.prefix):
+        for place, token in enumerate(self.search.prefix if self.fresh else ()):
             tokens[self.fresh, place] = token
             positions[self.fresh, place] = place
             self.cache.mask[self.fresh, place, first_column : first_column + place] = 0
@@ -97,6 +109,8 @@ class AnswerEngine:
 
     def _end_prefix(self, hidden: torch.Tensor, first_column: int) -> None:
         """Give all beams of the fresh questions the prefix as history, and the first beam its last token's states."""
+        if not self.fresh:
+            return
         length = len(self.search.prefix)
         rows = hidden.view(-1, self.search.beams, hidden.shape[1])
         rows[self.fresh, 0] = rows[self.fresh, length - 1]
@@ -105,8 +119,10 @@ class AnswerEngine:
         self.fresh.clear()
 
 
-def new_search(settings: AnswerSettings, slots: int, vocab_size: int) -> BeamSearch | GreedySearch:
-    """Build the search that the settings ask for."""
+def new_search(settings: AnswerSettings, slots: int, prefix: list[int], decoder: FastDecoder) -> Search:
+    """Build the search that the settings ask for; prefix: what beams begin with."""
     if settings.do_sample:
-        return SamplingSearch(settings, slots, vocab_size)
-    return BeamSearch(settings, slots) if settings.num_beams > 1 else GreedySearch(settings, slots)
+        return SamplingSearch(settings, slots, decoder.vocab_size, decoder.device)
+    if settings.num_beams > 1:
+        return BeamSearch(settings, slots, prefix, decoder.device)
+    return GreedySearch(settings, slots, decoder.device)

@@ -3,39 +3,47 @@
 import torch
 
 from .fast_decoder_lp_music_caps import BLOCK
-from .generation_rules_lp_music_caps import apply_rules
+from .generation_rules_lp_music_caps import apply_rules, is_one_of
 from .generation_settings_lp_music_caps import AnswerSettings
 
 # What transformers adds to a score to put a hypothesis out of the race.
 OUT = -1.0e9
 
-# Rows whose log probabilities are computed and read at a time: those of all rows do not fit a processor's cache.
+# Rows whose log probabilities a CPU computes and reads at a time: those of all rows do not fit its cache.
 ROWS = 16
 
 
 class BeamSearch:
     """The hypotheses of up to `slots` questions. Every line of arithmetic is GenerationMixin._beam_search's."""
 
-    def __init__(self, settings: AnswerSettings, slots: int) -> None:
+    def __init__(
+        self, settings: AnswerSettings, slots: int, prefix: list[int], device: torch.device | str = "cpu"
+    ) -> None:
         self.settings = settings
         self.beams = beams = settings.num_beams
         # As many candidates as leave `beams` of them running if all others end.
         self.kept = max(2, 1 + len(settings.eos_token_ids)) * beams
-        self.prefix = [settings.decoder_start_token_id]
-        if settings.forced_bos_token_id is not None:
-            self.prefix.append(settings.forced_bos_token_id)  # forced, so known without asking the model
-        self.ends = torch.tensor(settings.eos_token_ids, dtype=torch.long)
+        self.prefix = prefix
         shape = (slots, beams, settings.max_length)
-        self.lengths = torch.zeros(slots, dtype=torch.long)  # of the running hypotheses
-        self.sequences = torch.full(shape, settings.pad_token_id)
-        self.scores = torch.zeros(slots, beams)
-        self.ended_sequences = torch.full(shape, settings.pad_token_id)
-        self.ended_lengths = torch.zeros(slots, beams, dtype=torch.long)
-        self.ended_scores = torch.zeros(slots, beams)
-        self.ended = torch.zeros(slots, beams, dtype=torch.bool)
-        self.can_improve = torch.ones(slots, dtype=torch.bool)
-        powers = [float(length) ** settings.length_penalty for length in range(1, settings.max_length + 1)]
-        self.penalties = torch.tensor([1.0, *powers])  # by number of generated tokens
+        with torch.device(device):
+            self.ends = torch.tensor(settings.eos_token_ids, dtype=torch.long)
+            self.lengths = torch.ones(slots, dtype=torch.long)  # of the running hypotheses
+            self.sequences = torch.full(shape, settings.pad_token_id)
+            self.scores = torch.zeros(slots, beams)
+            self.ended_sequences = torch.full(shape, settings.pad_token_id)
+            self.ended_lengths = torch.zeros(slots, beams, dtype=torch.long)
+            self.ended_scores = torch.zeros(slots, beams)
+            self.ended = torch.zeros(slots, beams, dtype=torch.bool)
+            self.can_improve = torch.ones(slots, dtype=torch.bool)
+            powers = [float(length) ** settings.length_penalty for length in range(1, settings.max_length + 1)]
+            self.penalties = torch.tensor([1.0, *powers])  # by number of generated tokens
+        self.rows_at_once = ROWS if self.scores.device.type == "cpu" else slots * beams
+
+    @property
+    def states(self) -> list[torch.Tensor]:
+        """What a step changes; the first dimension is the slot."""
+        ended = [self.ended_sequences, self.ended_lengths, self.ended_scores, self.ended]
+        return [self.lengths, self.sequences, self.scores, *ended, self.can_improve]
 
     def open(self, slot: int) -> None:
         """Begin a question: only its first hypothesis counts, or all would take the same tokens."""
@@ -52,9 +60,7 @@ class BeamSearch:
 
     def move(self, source: int, target: int) -> None:
         """Copy a question to another slot."""
-        for state in (self.lengths, self.sequences, self.scores, self.ended_sequences, self.ended_lengths):
-            state[target] = state[source]
-        for state in (self.ended_scores, self.ended, self.can_improve):
+        for state in self.states:
             state[target] = state[source]
 
     def advance(self, logits: torch.Tensor, active: int) -> tuple[torch.Tensor, torch.Tensor]:
@@ -66,7 +72,7 @@ class BeamSearch:
         scores, beams, tokens = self._best_candidates(logits, active)
         sequences = take(self.sequences[:active], beams)
         sequences.scatter_(2, lengths[:, None, None].expand(-1, self.kept, 1), tokens[:, :, None])
-        hits = torch.isin(tokens, self.ends) | (lengths + 1 >= self.settings.max_length)[:, None]
+        hits = is_one_of(tokens, self.ends) | (lengths + 1 >= self.settings.max_length)[:, None]
         self._end(scores, sequences, hits, active)
         running = scores + hits.float() * OUT
         chosen = running.topk(self.beams).indices
@@ -87,8 +93,8 @@ class BeamSearch:
         told = self.sequences[:active].flatten(0, 1)
         lengths = self.lengths[:active].repeat_interleave(self.beams)
         best = []
-        for start in range(0, len(logits), ROWS):
-            rows = slice(start, start + ROWS)
+        for start in range(0, len(logits), self.rows_at_once):
+            rows = slice(start, start + self.rows_at_once)
             log_probs = apply_rules(self.settings, logits[rows].log_softmax(-1), told[rows], lengths[rows])
             best.append(best_tokens(log_probs, self.kept))
         values, tokens = map(torch.cat, zip(*best, strict=True))  # (active · beams, kept) each

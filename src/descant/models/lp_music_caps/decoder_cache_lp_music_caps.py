@@ -40,11 +40,22 @@ class DecoderCache:
         self.cross_mask[slot] = MINUS_INFINITY
         self.cross_mask[slot, :, :length] = 0
 
+    def extend(self, layer: int, keys: torch.Tensor, values: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Store this step's keys and values (active, beams, heads, head_dim) of a layer; returns all of the active
+        questions, (active, heads, head_dim, columns) and (active, heads, columns, head_dim)."""
+        active, new = len(keys), slice(self.used - self.beams, self.used)
+        self.keys[layer, :active, :, :, new] = keys.permute(0, 2, 3, 1)
+        self.values[layer, :active, :, new] = values.transpose(1, 2)
+        return self.keys[layer, :active, :, :, : self.used], self.values[layer, :active, :, : self.used]
+
+    def history(self, active: int) -> torch.Tensor:
+        """The mask of the active questions' columns, (active, beams, columns)."""
+        return self.mask[:active, :, : self.used]
+
     def reorder(self, parents: torch.Tensor) -> None:
         """Let each beam go on from its parent's history; parents: (active, beams)."""
-        active, columns = len(parents), self.used
-        history = self.mask[:active, :, :columns]
-        self.mask[:active, :, :columns] = history.gather(1, parents[:, :, None].expand_as(history))
+        history = self.history(len(parents))
+        history.copy_(history.gather(1, parents[:, :, None].expand_as(history)))
 
     def add_nodes(self, active: int) -> slice:
         """Reserve this step's columns, one a beam, each in its own beam's history only; returns the columns."""

@@ -10,11 +10,9 @@ from transformers.generation import BaseStreamer
 from transformers.modeling_outputs import BaseModelOutput
 from transformers.utils import logging
 
-from .answer_engine_lp_music_caps import Answer, AnswerEngine
-from .fast_decoder_lp_music_caps import FastDecoder
-from .fast_encoder_lp_music_caps import FastEncoder
+from .answer_engine_lp_music_caps import Answer
 from .generation_settings_lp_music_caps import AnswerSettings, NotCovered, read_settings
-from .packed_models_lp_music_caps import packed_model
+from .packed_models_lp_music_caps import PackedModel, packed_model
 from .precision_tiers_lp_music_caps import check_tier, lower_precision
 from .question_stream_lp_music_caps import Pair, QuestionStream
 
@@ -56,16 +54,16 @@ class LPMusicCapsGenerationMixin:
         vocabulary: the token ids that answers may have, which is faster the fewer there are; all of them without it.
         """
         choice = fast, tier, vocabulary
-        settings, encoder, decoder = self._prepare_search(*choice, generation_config, kwargs)
+        settings, packed = self._prepare_search(*choice, generation_config, kwargs)
         if encoder_outputs is None:
             clips = input_features if inputs is None else inputs
-            with lower_precision(tier):
+            with lower_precision(tier, self.device):
                 encoder_outputs, attention_mask = self.encode(
-                    clips, prompt_input_ids, prompt_attention_mask, clip_index, audio_embeds, encoder
+                    clips, prompt_input_ids, prompt_attention_mask, clip_index, audio_embeds, packed and packed.encoder
                 )
         states = encoder_outputs[0].to(self.dtype)
         if settings is not None and can_stream(streamer, settings, len(states), *choice):
-            return answer_batch(decoder, settings, states, attention_mask, streamer)
+            return answer_batch(packed, settings, states, attention_mask, streamer)
         return self._generate_plainly(states, attention_mask, streamer, generation_config, kwargs)
 
     @torch.no_grad()
@@ -86,15 +84,15 @@ class LPMusicCapsGenerationMixin:
         probability), in the order in which answers are done. Pairs with the same key are about the same clip.
         batch_size: questions in flight; twice as many pairs are read ahead. Everything else: as for `generate`.
         """
-        search, encoder, decoder = self._prepare_search(fast, tier, vocabulary, generation_config, settings)
-        stream = iter(QuestionStream(self, pairs, 2 * batch_size, tier, encoder))
+        search, packed = self._prepare_search(fast, tier, vocabulary, generation_config, settings)
+        stream = iter(QuestionStream(self, pairs, 2 * batch_size, tier, packed and packed.encoder))
         if search is None:
             yield from self._answer_plainly(stream, batch_size, generation_config, settings)
         elif search.do_sample:  # a draw takes its numbers for a whole batch, so nobody joins or leaves in between
             while batch := list(islice(stream, batch_size)):
-                yield from AnswerEngine(decoder, search, len(batch)).run(iter(batch))
+                yield from packed.engine(search, len(batch)).run(iter(batch))
         elif first := list(islice(stream, batch_size)):  # few questions need only a small cache
-            yield from AnswerEngine(decoder, search, len(first)).run(chain(first, stream))
+            yield from packed.engine(search, len(first)).run(chain(first, stream))
 
     def _prepare_search(
         self,
@@ -103,9 +101,9 @@ class LPMusicCapsGenerationMixin:
         vocabulary: Sequence[int] | None,
         generation_config: GenerationConfig | None,
         arguments: dict,
-    ) -> tuple[AnswerSettings, FastEncoder, FastDecoder] | tuple[None, None, None]:
+    ) -> tuple[AnswerSettings, PackedModel] | tuple[None, None]:
         """Read the settings and pack the weights, or say why transformers' loop is to run, and return nothing."""
-        check_tier(tier)
+        check_tier(tier, self.device)
         try:
             if not fast:
                 raise NotCovered("fast=False")
@@ -115,8 +113,8 @@ class LPMusicCapsGenerationMixin:
             packed = packed_model(self, tier, vocabulary)
         except NotCovered as reason:
             explain(reason, fast, tier, vocabulary)
-            return None, None, None
-        return settings, packed.encoder, packed.decoder
+            return None, None
+        return settings, packed
 
     def _generate_plainly(
         self,
@@ -162,7 +160,7 @@ class LPMusicCapsGenerationMixin:
 
 
 def answer_batch(
-    decoder: FastDecoder,
+    packed: PackedModel,
     settings: AnswerSettings,
     states: torch.Tensor,
     attention_mask: torch.Tensor | None,
@@ -173,14 +171,14 @@ def answer_batch(
         attention_mask = torch.ones(states.shape[:2], dtype=torch.long, device=states.device)
     rows_at_once = max(160, FULL_SPEED // states.shape[2])
     slots = len(states) if settings.do_sample else min(len(states), max(1, rows_at_once // settings.num_beams))
-    engine = AnswerEngine(decoder, settings, slots, on_token=None if streamer is None else streamer.put)
+    engine = packed.engine(settings, slots, on_token=None if streamer is None else streamer.put)
     rows = ((row, states[row, mask]) for row, mask in enumerate(attention_mask.bool()))
     if streamer is not None:
         streamer.put(torch.tensor([[settings.decoder_start_token_id]]))
     answers = {row: torch.tensor(tokens) for row, tokens, _ in engine.run(rows)}
     if streamer is not None:
         streamer.end()
-    ordered = [answers[row] for row in range(len(states))]
+    ordered = [answers[row].to(states.device) for row in range(len(states))]
     return pad_sequence(ordered, batch_first=True, padding_value=settings.pad_token_id)
 
 

@@ -72,6 +72,12 @@ class AnswerSettings:
             *forced,
         }
 
+    @property
+    def first_tokens(self) -> list[int]:
+        """The tokens that every answer begins with, known without asking the model."""
+        forced = [self.forced_bos_token_id] if self.forced_bos_token_id is not None else []
+        return [self.decoder_start_token_id, *forced]
+
     def numbered(self, vocabulary: Sequence[int]) -> "AnswerSettings":
         """The same settings for tokens that are numbered by their places in a vocabulary."""
         places = {token: place for place, token in enumerate(vocabulary)}

@@ -2,7 +2,7 @@
 
 import torch
 
-from .generation_rules_lp_music_caps import apply_rules
+from .generation_rules_lp_music_caps import apply_rules, is_one_of
 from .generation_settings_lp_music_caps import AnswerSettings
 
 
@@ -11,13 +11,19 @@ class GreedySearch:
 
     beams = 1
 
-    def __init__(self, settings: AnswerSettings, slots: int) -> None:
+    def __init__(self, settings: AnswerSettings, slots: int, device: torch.device | str = "cpu") -> None:
         self.settings = settings
         self.prefix = [settings.decoder_start_token_id]
-        self.ends = torch.tensor(settings.eos_token_ids, dtype=torch.long)
-        self.lengths = torch.zeros(slots, dtype=torch.long)
-        self.sequences = torch.full((slots, 1, settings.max_length), settings.pad_token_id)
-        self.scores = torch.zeros(slots)  # summed log probabilities of the tokens, before any rule
+        with torch.device(device):
+            self.ends = torch.tensor(settings.eos_token_ids, dtype=torch.long)
+            self.lengths = torch.ones(slots, dtype=torch.long)
+            self.sequences = torch.full((slots, 1, settings.max_length), settings.pad_token_id)
+            self.scores = torch.zeros(slots)  # summed log probabilities of the tokens, before any rule
+
+    @property
+    def states(self) -> list[torch.Tensor]:
+        """What a step changes; the first dimension is the slot."""
+        return [self.lengths, self.sequences, self.scores]
 
     def open(self, slot: int) -> None:
         """Begin a question."""
@@ -28,7 +34,7 @@ class GreedySearch:
 
     def move(self, source: int, target: int) -> None:
         """Copy a question to another slot."""
-        for state in (self.lengths, self.sequences, self.scores):
+        for state in self.states:
             state[target] = state[source]
 
     def advance(self, logits: torch.Tensor, active: int) -> tuple[None, torch.Tensor]:
@@ -42,7 +48,7 @@ class GreedySearch:
         self.scores[:active] += log_probs.gather(1, tokens[:, None])[:, 0]
         self.sequences[:active, 0].scatter_(1, lengths[:, None], tokens[:, None])
         self.lengths[:active] += 1
-        return None, torch.isin(tokens, self.ends) | (lengths + 1 >= self.settings.max_length)
+        return None, is_one_of(tokens, self.ends) | (lengths + 1 >= self.settings.max_length)
 
     def choose(self, scores: torch.Tensor) -> torch.Tensor:
         """Choose a token a row from scores (rows, vocab)."""
@@ -57,10 +63,12 @@ class GreedySearch:
 class SamplingSearch(GreedySearch):
     """Sampled answers. All questions stay to the end, since each draw takes its numbers for the whole batch."""
 
-    def __init__(self, settings: AnswerSettings, slots: int, vocab_size: int) -> None:
-        super().__init__(settings, slots)
+    def __init__(
+        self, settings: AnswerSettings, slots: int, vocab_size: int, device: torch.device | str = "cpu"
+    ) -> None:
+        super().__init__(settings, slots, device)
         self.vocab_size = vocab_size
-        self.done = torch.zeros(slots, dtype=torch.bool)
+        self.done = torch.zeros(slots, dtype=torch.bool, device=device)
 
     def advance(self, logits: torch.Tensor, active: int) -> tuple[None, torch.Tensor]:
         """Append a sampled token to all answers that go on; the questions are done together."""
@@ -70,7 +78,7 @@ class SamplingSearch(GreedySearch):
         self.scores += log_probs.gather(1, tokens[:, None])[:, 0].masked_fill(self.done, 0)
         self.sequences[:, 0].scatter_(1, self.lengths[:, None], tokens[:, None])
         self.lengths += (~self.done).long()
-        self.done |= torch.isin(tokens, self.ends) | (self.lengths >= self.settings.max_length)
+        self.done |= is_one_of(tokens, self.ends) | (self.lengths >= self.settings.max_length)
         return None, self.done.all().expand(active)
 
     def choose(self, scores: torch.Tensor) -> torch.Tensor:

@@ -1,24 +1,63 @@
 """Keeps each model's packed weights, and packs anew when its own have changed."""
 
 import weakref
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import nn
 from transformers import BartForConditionalGeneration
 
+from .answer_engine_lp_music_caps import AnswerEngine
 from .fast_decoder_lp_music_caps import FastDecoder
 from .fast_encoder_lp_music_caps import FastEncoder
-from .generation_settings_lp_music_caps import NotCovered
+from .generation_settings_lp_music_caps import AnswerSettings, NotCovered
+from .static_engine_lp_music_caps import StaticEngine, round_up
 
 
-@dataclass(frozen=True)
 class PackedModel:
-    """What answers questions fast."""
+    """What answers questions fast: an encoder, and decoders that are packed when they are first wanted."""
 
-    encoder: FastEncoder
-    decoder: FastDecoder
+    def __init__(self, model: BartForConditionalGeneration, tier: str, vocabulary: Sequence[int] | None) -> None:
+        self.model = weakref.ref(model)
+        self.on_cpu = model.device.type == "cpu"
+        self.tier = tier
+        self.vocabulary = None if vocabulary is None else torch.tensor(vocabulary, device=model.device)
+        self.encoder = FastEncoder(model, tier)
+        self.decoders: dict[int | None, FastDecoder] = {}
+        self.idle: tuple[tuple[AnswerSettings, int], StaticEngine] | None = None
+
+    def engine(
+        self, settings: AnswerSettings, slots: int, on_token: Callable[[torch.Tensor], None] | None = None
+    ) -> AnswerEngine:
+        """What answers up to `slots` questions at a time: of the tokens of one without beams, `on_token` is told."""
+        if not self.on_cpu:
+            return self._static_engine(settings, slots, on_token)
+        alone = slots == 1 and settings.num_beams > 1 and self.tier == "fp32"
+        return AnswerEngine(self.decoder(settings.num_beams if alone else None), settings, slots, on_token)
+
+    def decoder(self, rows: int | None = None) -> FastDecoder:
+        """The decoder for any number of hypotheses a step, or the faster one for always `rows` of them.
+
+        Two are kept: those for any number, and for the number that was asked for last.
+        """
+        if rows not in self.decoders:
+            kept = {None: self.decoders[None]} if None in self.decoders else {}
+            self.decoders = kept | {rows: FastDecoder(self.model(), self.tier, self.vocabulary, rows)}
+        return self.decoders[rows]
+
+    def _static_engine(
+        self, settings: AnswerSettings, slots: int, on_token: Callable[[torch.Tensor], None] | None
+    ) -> StaticEngine:
+        """An engine for a GPU: the last one again, with what it has recorded, if it suits and is free."""
+        if settings.do_sample:  # a draw takes its numbers for so many questions, and remembers who is done
+            return StaticEngine(self.decoder(), settings, slots, on_token)
+        marks = settings, round_up(slots, 1)
+        known, engine = self.idle or (None, None)
+        if known != marks or engine.questions:
+            engine = StaticEngine(self.decoder(), *marks)
+            self.idle = marks, engine
+        engine.on_token = on_token
+        return engine
 
 
 # Beside the models, not in them: packed weights can neither be copied nor saved.
@@ -37,23 +76,22 @@ def packed_model(
     marks = tier, None if vocabulary is None else tuple(vocabulary), fingerprint(model)
     known, packed = _packed.get(model, (None, None))
     if known != marks:
-        decoder = FastDecoder(model, tier, None if vocabulary is None else torch.tensor(vocabulary))
-        packed = PackedModel(FastEncoder(model, tier), decoder)
+        packed = PackedModel(model, tier, vocabulary)
         _packed[model] = marks, packed
     return packed
 
 
 def check_packable(model: BartForConditionalGeneration) -> None:
-    """Raise NotCovered unless this is a plain float32 model on a CPU, ready to answer."""
+    """Raise NotCovered unless this is a plain float32 model on a CPU or a GPU, ready to answer."""
     parts = [*model.model.encoder.layers.modules(), *model.model.decoder.layers.modules(), model.lm_head]
-    devices = {weight.device.type for part in parts for weight in part.parameters(recurse=False)}
+    devices = {str(weight.device) for part in parts for weight in part.parameters(recurse=False)}
     changed = [type(part).__name__ for part in parts if isinstance(part, nn.Linear) and type(part) is not nn.Linear]
     reasons = {
-        f"weights on {', '.join(sorted(devices))}": devices != {"cpu"},
+        f"weights on {', '.join(sorted(devices))}": len(devices) > 1 or model.device.type not in ("cpu", "cuda"),
         f"weights of {model.dtype}": model.dtype != torch.float32,
         "training mode": model.training,
-        "autocast": torch.is_autocast_enabled("cpu"),
-        "a torch without oneDNN": not torch.backends.mkldnn.is_available(),
+        "autocast": torch.is_autocast_enabled(model.device.type),
+        "a torch without oneDNN": model.device.type == "cpu" and not torch.backends.mkldnn.is_available(),
         f"activation {model.config.activation_function}": model.config.activation_function != "gelu",
         f"layers of type {', '.join(sorted(set(changed)))}": bool(changed),
     }
@@ -67,8 +105,9 @@ def fingerprint(model: BartForConditionalGeneration) -> tuple:
 
     An optimizer raises a tensor's version, but code that writes through `.data` does not: hence some values as well.
     """
-    layers = [*model.model.encoder.layers.parameters(), *model.model.decoder.layers.parameters()]
-    weights = [*layers, model.lm_head.weight, model.final_logits_bias]
+    parts = [(coder.layers, coder.layernorm_embedding) for coder in (model.model.encoder, model.model.decoder)]
+    weights = [weight for pair in parts for part in pair for weight in part.parameters()]
+    weights += [model.lm_head.weight, model.final_logits_bias]
     values = [weight.detach().flatten()[:: max(1, weight.numel() // 16)] for weight in weights]
     places = tuple((weight.data_ptr(), 0 if weight.is_inference() else weight._version) for weight in weights)
-    return places, torch.cat(values).numpy().tobytes()
+    return places, torch.cat(values).cpu().numpy().tobytes()

@@ -1,12 +1,13 @@
 """Linear layers that trade exact tokens for speed; each is chosen by name, none by default."""
 
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 
 import torch
 from torch import nn
 from torch.nn.functional import gelu
 
-from .packed_linear_lp_music_caps import PackedLinear
+from .packed_linear_lp_music_caps import FewRowsLinear, PackedLinear, StackedLinear
 
 
 class Bfloat16Linear:
@@ -52,6 +53,8 @@ class Int8Linear:
         return residual + self(rows)
 
 
+Linear = PackedLinear | FewRowsLinear | StackedLinear | Bfloat16Linear | Int8Linear
+
 TIERS: dict[str, type[PackedLinear] | type[Bfloat16Linear] | type[Int8Linear]] = {
     "fp32": PackedLinear,
     "bf16": Bfloat16Linear,
@@ -59,29 +62,46 @@ TIERS: dict[str, type[PackedLinear] | type[Bfloat16Linear] | type[Int8Linear]] =
 }
 
 
-def has_bfloat16() -> bool:
-    """Whether this processor multiplies bfloat16 numbers, or packs weights for it."""
+def has_bfloat16(device: torch.device | str = "cpu") -> bool:
+    """Whether a GPU, or this processor, multiplies bfloat16 numbers."""
+    if torch.device(device).type == "cuda":
+        return torch.cuda.is_bf16_supported()
     return torch.ops.mkldnn._is_mkldnn_bf16_supported()
 
 
-def check_tier(tier: str) -> None:
-    """Raise ValueError for a tier that does not exist, or not on this processor."""
+def check_tier(tier: str, device: torch.device | str = "cpu") -> None:
+    """Raise ValueError for a tier that does not exist, or not on this device."""
     if tier not in TIERS:
         raise ValueError(f"there is no tier {tier!r}: choose one of {', '.join(TIERS)}")
-    if tier == "bf16" and not has_bfloat16():
+    if tier == "int8" and torch.device(device).type != "cpu":
+        raise ValueError(f"tier 'int8' needs a CPU, and the model is on {device}: choose 'bf16' or 'fp32'")
+    if tier == "bf16" and not has_bfloat16(device):
         raise ValueError("tier 'bf16' needs a processor with AVX-512 or AVX-NE-CONVERT: choose 'int8' or 'fp32'")
 
 
-def encoding_tier(tier: str) -> str:
-    """The precision in which a tier encodes: bfloat16 below fp32, where the processor has it."""
-    return "bf16" if tier != "fp32" and has_bfloat16() else "fp32"
+def encoding_tier(tier: str, device: torch.device | str = "cpu") -> str:
+    """The precision in which a tier encodes: bfloat16 below fp32, where the device has it."""
+    return "bf16" if tier != "fp32" and has_bfloat16(device) else "fp32"
 
 
-def lower_precision(tier: str) -> torch.autocast:
-    """The context in which a tier encodes."""
-    return torch.autocast("cpu", torch.bfloat16, enabled=encoding_tier(tier) == "bf16")
+def lower_precision(tier: str, device: torch.device | str = "cpu") -> AbstractContextManager:
+    """The context in which a tier encodes: for fp32 the one that is there."""
+    if encoding_tier(tier, device) == "fp32":
+        return nullcontext()
+    return torch.autocast(torch.device(device).type, torch.bfloat16)
 
 
-def pack(tier: str, *layers: nn.Linear) -> PackedLinear | Bfloat16Linear | Int8Linear:
-    """Pack layers that share their input into one, in one of the TIERS."""
-    return TIERS[tier]([layer.weight for layer in layers], [layer.bias for layer in layers])
+def new_linear(
+    tier: str, weights: Sequence[torch.Tensor], biases: Sequence[torch.Tensor], rows: int | None = None
+) -> Linear:
+    """Stack weights in one of the TIERS; rows: how many rows they always get, if that is known."""
+    if weights[0].device.type != "cpu":
+        return StackedLinear(weights, biases, torch.bfloat16 if tier == "bf16" else torch.float32)
+    if tier == "fp32" and rows is not None:
+        return FewRowsLinear(weights, biases, rows)
+    return TIERS[tier](weights, biases)
+
+
+def pack(tier: str, *layers: nn.Linear, rows: int | None = None) -> Linear:
+    """Pack layers that share their input into one."""
+    return new_linear(tier, [layer.weight for layer in layers], [layer.bias for layer in layers], rows)

@@ -46,7 +46,7 @@ class QuestionStream:
         device = self.model.device
         prompts = [torch.tensor(ids or [], dtype=torch.long) for _, (_, _, ids) in group]
         masks = [torch.ones_like(ids) for ids in prompts]
-        with lower_precision(self.tier):
+        with lower_precision(self.tier, device):
             outputs, mask = self.model.encode(
                 audio_embeds=self._embed([pair for _, pair in group]),
                 prompt_input_ids=pad_sequence(prompts, batch_first=True).to(device),

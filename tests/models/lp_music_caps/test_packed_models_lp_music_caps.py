@@ -92,6 +92,14 @@ def settings_of(taught: AnsweringModel, num_beams: int) -> AnswerSettings:
     return read_settings(taught.model, None, {"num_beams": num_beams})
 
 
+def test_training_lets_go_of_packed_weights(own: LPMusicCapsForConditionalGeneration) -> None:
+    packed = weakref.ref(packed_model(own))
+    own.eval()
+    assert packed() is not None
+    own.train()
+    assert packed() is None
+
+
 def put_in_training_mode(model: nn.Module) -> None:
     model.train()
 

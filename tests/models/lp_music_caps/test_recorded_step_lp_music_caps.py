@@ -1,12 +1,13 @@
 """Tests of recorded steps: with a stand-in for CUDA's graphs where there is no GPU, and with those where there is."""
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 
 import pytest
 import torch
 from answering_model import AnsweringModel
 
+from descant.models.lp_music_caps.packed_models_lp_music_caps import packed_model
 from descant.models.lp_music_caps.recorded_step_lp_music_caps import RecordedStep
 
 needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
@@ -15,41 +16,49 @@ needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GP
 class Stub:
     """Stands in for CUDA's graphs: what is recorded is not done then, but in each replay."""
 
-    def __init__(self, state: torch.Tensor, replay: Callable[[], None]) -> None:
-        self.state, self.replay, self.streams = state, replay, 0
+    def __init__(self, state: torch.Tensor, replay: Callable[[], None], fails: bool) -> None:
+        self.state, self.replay, self.fails = state, replay, fails
 
     @contextmanager
-    def graph(self, graph: "Stub", pool: None) -> Iterator[None]:
+    def record(self, graph: "Stub", **how) -> Iterator[None]:
         before = self.state.clone()
         yield
         self.state.copy_(before)
+        if self.fails:
+            raise RuntimeError("operation not permitted when stream is capturing")
 
-    def aside(self, step: Callable[[], None]) -> None:
-        step()
 
-
-def record(monkeypatch: pytest.MonkeyPatch, state: torch.Tensor, step: Callable, replay: Callable) -> RecordedStep:
-    stub = Stub(state, replay)
+def record(
+    monkeypatch: pytest.MonkeyPatch, state: torch.Tensor, step: Callable, replay: Callable, fails: bool = False
+) -> RecordedStep:
+    stub = Stub(state, replay, fails)
     monkeypatch.setattr("torch.cuda.CUDAGraph", lambda: stub)
-    monkeypatch.setattr("torch.cuda.graph", stub.graph)
-    monkeypatch.setattr("descant.models.lp_music_caps.recorded_step_lp_music_caps.take_aside", stub.aside)
-    return RecordedStep(step, [state])
+    monkeypatch.setattr("torch.cuda.graph", stub.record)
+    monkeypatch.setattr("torch.cuda.stream", nullcontext)
+    monkeypatch.setattr("torch.cuda.current_stream", lambda: None)
+    monkeypatch.setattr(f"{RecordedStep.__module__}.take_aside", lambda step, stream: step())
+    return RecordedStep(step, [state], stream=None)
 
 
-def test_a_step_is_taken_once_by_recording_and_once_by_each_play(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_step_is_taken_once_by_recording_and_once_by_each_replay(monkeypatch: pytest.MonkeyPatch) -> None:
     state = torch.zeros(3)
     recorded = record(monkeypatch, state, lambda: state.add_(1), replay=lambda: state.add_(1))
-    assert state.tolist() == [1, 1, 1]
-    recorded.play()
+    assert (state.tolist(), recorded.faithful) == ([1, 1, 1], True)
+    recorded.graph.replay()
     assert state.tolist() == [2, 2, 2]
 
 
-def test_a_recording_that_does_something_else_is_not_used(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("added", [0, 5])
+def test_a_recording_that_does_something_else_is_found_out(monkeypatch: pytest.MonkeyPatch, added: int) -> None:
     state = torch.zeros(3)
-    recorded = record(monkeypatch, state, lambda: state.add_(1), replay=lambda: state.add_(5))
-    assert state.tolist() == [1, 1, 1]
-    recorded.play()
-    assert state.tolist() == [2, 2, 2]
+    recorded = record(monkeypatch, state, lambda: state.add_(1), replay=lambda: state.add_(added))
+    assert (state.tolist(), recorded.faithful) == ([1, 1, 1], False)
+
+
+def test_a_step_that_cannot_be_recorded_is_taken_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    state = torch.zeros(3)
+    recorded = record(monkeypatch, state, lambda: state.add_(1), replay=lambda: state.add_(1), fails=True)
+    assert (state.tolist(), recorded.faithful) == ([1, 1, 1], False)
 
 
 @needs_gpu
@@ -65,5 +74,8 @@ def test_a_gpu_gives_the_tokens_of_transformers(taught: AnsweringModel, settings
         for _ in range(2):  # the second time from recordings
             torch.manual_seed(0)
             assert torch.equal(model.generate(**batch, **settings), expected)
+        if "do_sample" not in settings:
+            _, engine = packed_model(model).idle
+            assert engine.records and engine.recorded
     finally:
         model.to("cpu")

@@ -58,10 +58,41 @@ def test_an_engine_serves_again_and_widens_for_a_longer_question(taught: Answeri
     assert [tokens for _, tokens, _ in again] == [tokens for _, tokens, _ in [*first, *alone]]
 
 
+def test_an_engine_whose_answers_are_no_longer_wanted_is_free_again(taught: AnsweringModel) -> None:
+    _, rows = ask(taught, 12, seed=2600)
+    engine = make_engine(taught, {}, slots=4)
+    expected = sorted(engine.run(iter(rows)))
+    stream = engine.run(iter(rows))
+    next(stream)
+    assert engine.taken.locked()
+    stream.close()
+    assert not engine.taken.locked()
+    assert sorted(engine.run(iter(rows))) == expected
+
+
+def test_an_engine_serves_in_inference_mode_and_out_of_it(taught: AnsweringModel) -> None:
+    _, rows = ask(taught, 4, seed=2650)
+    packed = packed_model(taught.model)
+    settings = read_settings(taught.model, None, {})
+    with torch.inference_mode():
+        engine = packed._static_engine(settings, 4, None)
+        first = sorted(engine.run(iter(rows)))
+    assert packed._static_engine(settings, 3, None) is engine
+    assert sorted(engine.run(iter(rows))) == first
+
+
+def test_a_question_that_breaks_the_arithmetic_leaves_nothing_behind(taught: AnsweringModel) -> None:
+    _, rows = ask(taught, 3, seed=2660)
+    engine = make_engine(taught, {"max_length": 8}, slots=2)
+    expected = sorted(engine.run(iter(rows)))
+    list(engine.run(iter([(0, torch.full((9, 32), float("nan"))), (1, torch.full((9, 32), float("inf")))])))
+    assert sorted(engine.run(iter(rows))) == expected
+
+
 def test_a_slot_without_a_question_brings_no_nan_into_the_memory(taught: AnsweringModel) -> None:
     _, rows = ask(taught, 1, seed=2700)
     engine = make_engine(taught, {}, slots=4)
-    engine._admit(iter(rows))
+    assert engine._open(0, iter(rows))
     for _ in range(engine.settings.max_length + 3):  # past the end of every answer
         engine._advance(active=4)
     assert engine.cache.values.isfinite().all() and engine.cache.keys.isfinite().all()

@@ -44,31 +44,33 @@ class AnswerEngine:
 
     def run(self, waiting: Iterator[Encoded]) -> Iterator[Answer]:
         """Answer all questions of an iterator, in the order in which the answers are done."""
-        self._admit(waiting)
+        while len(self.questions) < self.slots and self._open(len(self.questions), waiting):
+            pass
         while self.questions:
-            done = self._step()
-            for slot in sorted(done, reverse=True):  # the last first, so that no slot moves before its turn
+            for slot in sorted(self._step(), reverse=True):  # the last first, so that no slot moves before its turn
                 tokens, score = self.search.answer(slot)
                 yield self.questions[slot], self._ids(tokens), score
-                self._leave(slot)
-            self._admit(waiting)
+                if not self._open(slot, waiting):
+                    self._leave(slot)
 
-    def _admit(self, waiting: Iterator[Encoded]) -> None:
-        while len(self.questions) < self.slots:
-            question, states = next(waiting, (None, None))
-            if question is None:
-                return
-            slot = len(self.questions)
-            self.questions.append(question)
-            self.fresh.append(slot)
-            self.decoder.open_slot(self.cache, slot, states)
-            self.search.open(slot)
+    def _open(self, slot: int, waiting: Iterator[Encoded]) -> bool:
+        """Give a slot to the next question, if there is one."""
+        question, states = next(waiting, (None, None))
+        if question is None:
+            return False
+        self.questions[slot : slot + 1] = [question]
+        self.fresh.append(slot)
+        self.decoder.open_slot(self.cache, slot, states)
+        self.search.open(slot)
+        return True
 
     def _leave(self, slot: int) -> None:
+        """Give a slot to the last question in flight, so that the slots in use stay the first ones."""
         last = len(self.questions) - 1
         question = self.questions.pop()
         if slot != last:
             self.questions[slot] = question
+            self.fresh = [slot if place == last else place for place in self.fresh]
             self.cache.move(last, slot)
             self.search.move(last, slot)
 

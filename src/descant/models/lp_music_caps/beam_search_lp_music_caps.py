@@ -47,16 +47,18 @@ class BeamSearch:
 
     def open(self, slot: int) -> None:
         """Begin a question: only its first hypothesis counts, or all would take the same tokens."""
-        self.lengths[slot] = len(self.prefix)
-        self.sequences[slot] = self.settings.pad_token_id
-        self.sequences[slot, :, : len(self.prefix)] = torch.tensor(self.prefix)
+        for place, token in enumerate(self.prefix):
+            self.sequences[slot, :, place] = token
+        self.sequences[slot, :, len(self.prefix) :] = self.settings.pad_token_id
         self.scores[slot] = OUT
-        self.scores[slot, 0] = 0
+        self.scores[slot, :1] = 0
         self.ended_sequences[slot] = self.sequences[slot]
-        self.ended_lengths[slot] = len(self.prefix)
         self.ended_scores[slot] = OUT
         self.ended[slot] = False
-        self.can_improve[slot] = True
+        self.ended_lengths[slot] = len(self.prefix)
+        # fill_, since a GPU is waited for where a number is assigned to a single place
+        self.lengths[slot].fill_(len(self.prefix))
+        self.can_improve[slot].fill_(True)
 
     def move(self, source: int, target: int) -> None:
         """Copy a question to another slot."""

@@ -23,7 +23,6 @@ class FastLayer:
         self.out = pack(tier, own.out_proj, rows=rows)
         self.norm = Norm(layer.self_attn_layer_norm)
         self.cross_q = pack(tier, cross.q_proj, rows=rows)
-        self.cross_kv = pack(tier, cross.k_proj, cross.v_proj)  # of a question's encoder states: any number of rows
         self.cross_out = pack(tier, cross.out_proj, rows=rows)
         self.cross_norm = Norm(layer.encoder_attn_layer_norm)
         self.fc1 = pack(tier, layer.fc1, rows=rows)
@@ -53,6 +52,8 @@ class FastDecoder:
         self.tokens, self.positions = decoder.embed_tokens, decoder.embed_positions
         self.norm = Norm(decoder.layernorm_embedding)
         self.layers = [FastLayer(layer, tier, rows) for layer in decoder.layers]
+        heard = (layer.encoder_attn for layer in decoder.layers)
+        self.cross_kv = pack(tier, *(part for attention in heard for part in (attention.k_proj, attention.v_proj)))
         self.head = pack_head(model, tier, vocabulary, rows)
 
     def new_cache(self, slots: int, beams: int) -> DecoderCache:
@@ -72,10 +73,10 @@ class FastDecoder:
         """Give a slot to a question with the encoder states (length, d_model)."""
         length = len(states)
         cache.open(slot, length)
-        for index, layer in enumerate(self.layers):
-            keys, values = layer.cross_kv(states).view(length, 2, self.heads, self.head_dim).unbind(1)
-            cache.cross_keys[index, slot, :, :, :length] = keys.permute(1, 2, 0)
-            cache.cross_values[index, slot, :, :length] = values.transpose(0, 1)
+        shape = length, len(self.layers), 2, self.heads, self.head_dim
+        keys, values = self.cross_kv(states).view(shape).unbind(2)
+        cache.cross_keys[:, slot, :, :, :length] = keys.permute(1, 2, 3, 0)
+        cache.cross_values[:, slot, :, :length] = values.permute(1, 2, 0, 3)
 
     def step(self, cache: DecoderCache | StaticCache, tokens: torch.Tensor, positions: torch.Tensor) -> torch.Tensor:
         """Decode one token a row: tokens and positions (active, beams), with their nodes in the mask already.

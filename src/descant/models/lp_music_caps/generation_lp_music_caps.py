@@ -12,19 +12,26 @@ from transformers.utils import logging
 
 from .answer_engine_lp_music_caps import Answer
 from .generation_settings_lp_music_caps import AnswerSettings, NotCovered, read_settings
-from .packed_models_lp_music_caps import PackedModel, packed_model
+from .packed_models_lp_music_caps import PackedModel, forget_packed, packed_model
 from .precision_tiers_lp_music_caps import check_tier, lower_precision
 from .question_stream_lp_music_caps import Pair, QuestionStream
 
 logger = logging.get_logger(__name__)
 
-# Rows of one step at which the processor is at its full speed, times the model's width; narrow models need more rows
-# for the same work.
+# Rows of one step at which a CPU is at its full speed, times the model's width; narrow models need more rows for the
+# same work. A GPU takes several times as many.
 FULL_SPEED = 160 * 768
+GPU_ROWS = 4
 
 
 class LPMusicCapsGenerationMixin:
     """The answering methods of `LPMusicCapsForConditionalGeneration`."""
+
+    def train(self, mode: bool = True) -> "LPMusicCapsGenerationMixin":
+        """As of any module; the packed weights, which training would outdate, are let go."""
+        if mode:
+            forget_packed(self)
+        return super().train(mode)
 
     @torch.no_grad()
     def generate(
@@ -169,17 +176,18 @@ def answer_batch(
     """Answer all rows of encoder states (batch, length, d_model); returns tokens (batch, longest answer)."""
     if attention_mask is None:
         attention_mask = torch.ones(states.shape[:2], dtype=torch.long, device=states.device)
-    rows_at_once = max(160, FULL_SPEED // states.shape[2])
+    rows_at_once = max(160, FULL_SPEED // states.shape[2]) * (1 if states.device.type == "cpu" else GPU_ROWS)
     slots = len(states) if settings.do_sample else min(len(states), max(1, rows_at_once // settings.num_beams))
     engine = packed.engine(settings, slots, on_token=None if streamer is None else streamer.put)
-    rows = ((row, states[row, mask]) for row, mask in enumerate(attention_mask.bool()))
+    lengths = attention_mask.sum(dim=1).tolist()
+    rows = enumerate(states[attention_mask.bool()].split(lengths))
     if streamer is not None:
         streamer.put(torch.tensor([[settings.decoder_start_token_id]]))
     answers = {row: torch.tensor(tokens) for row, tokens, _ in engine.run(rows)}
     if streamer is not None:
         streamer.end()
-    ordered = [answers[row].to(states.device) for row in range(len(states))]
-    return pad_sequence(ordered, batch_first=True, padding_value=settings.pad_token_id)
+    ordered = [answers[row] for row in range(len(states))]
+    return pad_sequence(ordered, batch_first=True, padding_value=settings.pad_token_id).to(states.device)
 
 
 def can_stream(

@@ -27,10 +27,11 @@ class GreedySearch:
 
     def open(self, slot: int) -> None:
         """Begin a question."""
-        self.lengths[slot] = 1
         self.sequences[slot] = self.settings.pad_token_id
-        self.sequences[slot, 0, 0] = self.prefix[0]
-        self.scores[slot] = 0
+        self.sequences[slot, :, 0] = self.prefix[0]
+        # fill_, since a GPU is waited for where a number is assigned to a single place
+        self.lengths[slot].fill_(1)
+        self.scores[slot].fill_(0)
 
     def move(self, source: int, target: int) -> None:
         """Copy a question to another slot."""

@@ -11,7 +11,7 @@ from .answer_engine_lp_music_caps import AnswerEngine
 from .fast_decoder_lp_music_caps import FastDecoder
 from .fast_encoder_lp_music_caps import FastEncoder
 from .generation_settings_lp_music_caps import AnswerSettings, NotCovered
-from .static_engine_lp_music_caps import StaticEngine, round_up
+from .static_engine_lp_music_caps import StaticEngine, round_up, slots_that_fit
 
 
 class PackedModel:
@@ -24,7 +24,7 @@ class PackedModel:
         self.vocabulary = None if vocabulary is None else torch.tensor(vocabulary, device=model.device)
         self.encoder = FastEncoder(model, tier)
         self.decoders: dict[int | None, FastDecoder] = {}
-        self.idle: tuple[tuple[AnswerSettings, int], StaticEngine] | None = None
+        self.idle: tuple[AnswerSettings, StaticEngine] | None = None
 
     def engine(
         self, settings: AnswerSettings, slots: int, on_token: Callable[[torch.Tensor], None] | None = None
@@ -45,17 +45,20 @@ class PackedModel:
             self.decoders = kept | {rows: FastDecoder(self.model(), self.tier, self.vocabulary, rows)}
         return self.decoders[rows]
 
+    @torch.inference_mode(False)  # or the engine could not be used outside of that mode
     def _static_engine(
         self, settings: AnswerSettings, slots: int, on_token: Callable[[torch.Tensor], None] | None
     ) -> StaticEngine:
         """An engine for a GPU: the last one again, with what it has recorded, if it suits and is free."""
         if settings.do_sample:  # a draw takes its numbers for so many questions, and remembers who is done
             return StaticEngine(self.decoder(), settings, slots, on_token)
-        marks = settings, round_up(slots, 1)
+        slots = min(round_up(slots, 1), slots_that_fit(self.decoder(), settings))
         known, engine = self.idle or (None, None)
-        if known != marks or engine.questions:
-            engine = StaticEngine(self.decoder(), *marks)
-            self.idle = marks, engine
+        if known != settings or engine.slots < slots or not engine.taken.acquire(blocking=False):
+            self.idle = engine = None  # gone before the next one is built
+            engine = StaticEngine(self.decoder(), settings, slots)
+            engine.taken.acquire()
+            self.idle = settings, engine
         engine.on_token = on_token
         return engine
 
@@ -76,9 +79,16 @@ def packed_model(
     marks = tier, None if vocabulary is None else tuple(vocabulary), fingerprint(model)
     known, packed = _packed.get(model, (None, None))
     if known != marks:
+        packed = None
+        forget_packed(model)  # before the next ones take their memory
         packed = PackedModel(model, tier, vocabulary)
         _packed[model] = marks, packed
     return packed
+
+
+def forget_packed(model: BartForConditionalGeneration) -> None:
+    """Let go of a model's packed weights."""
+    _packed.pop(model, None)
 
 
 def check_packable(model: BartForConditionalGeneration) -> None:
@@ -105,9 +115,10 @@ def fingerprint(model: BartForConditionalGeneration) -> tuple:
 
     An optimizer raises a tensor's version, but code that writes through `.data` does not: hence some values as well.
     """
-    parts = [(coder.layers, coder.layernorm_embedding) for coder in (model.model.encoder, model.model.decoder)]
-    weights = [weight for pair in parts for part in pair for weight in part.parameters()]
-    weights += [model.lm_head.weight, model.final_logits_bias]
+    coders = model.model.encoder, model.model.decoder
+    parts = [(coder.layers, coder.layernorm_embedding, coder.embed_positions) for coder in coders]
+    weights = [weight for group in parts for part in group for weight in part.parameters()]
+    weights += [model.model.decoder.embed_tokens.weight, model.lm_head.weight, model.final_logits_bias]
     values = [weight.detach().flatten()[:: max(1, weight.numel() // 16)] for weight in weights]
     places = tuple((weight.data_ptr(), 0 if weight.is_inference() else weight._version) for weight in weights)
     return places, torch.cat(values).cpu().numpy().tobytes()

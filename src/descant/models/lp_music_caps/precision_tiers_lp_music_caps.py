@@ -65,7 +65,8 @@ TIERS: dict[str, type[PackedLinear] | type[Bfloat16Linear] | type[Int8Linear]] =
 def has_bfloat16(device: torch.device | str = "cpu") -> bool:
     """Whether a GPU, or this processor, multiplies bfloat16 numbers."""
     if torch.device(device).type == "cuda":
-        return torch.cuda.is_bf16_supported()
+        with torch.cuda.device(device):
+            return torch.cuda.is_bf16_supported(including_emulation=False)
     return torch.ops.mkldnn._is_mkldnn_bf16_supported()
 
 
@@ -76,7 +77,10 @@ def check_tier(tier: str, device: torch.device | str = "cpu") -> None:
     if tier == "int8" and torch.device(device).type != "cpu":
         raise ValueError(f"tier 'int8' needs a CPU, and the model is on {device}: choose 'bf16' or 'fp32'")
     if tier == "bf16" and not has_bfloat16(device):
-        raise ValueError("tier 'bf16' needs a processor with AVX-512 or AVX-NE-CONVERT: choose 'int8' or 'fp32'")
+        needed = "a processor with AVX-512 or AVX-NE-CONVERT: choose 'int8' or 'fp32'"
+        if torch.device(device).type == "cuda":
+            needed = "a GPU with bfloat16 (Ampere or newer): choose 'fp32'"
+        raise ValueError(f"tier 'bf16' needs {needed}")
 
 
 def encoding_tier(tier: str, device: torch.device | str = "cpu") -> str:

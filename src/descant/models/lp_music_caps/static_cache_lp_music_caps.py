@@ -32,6 +32,8 @@ class StaticCache:
         """Make a slot empty for a question of `length` encoder positions; the cross tensors are then to be filled."""
         if length > self.cross_mask.shape[2]:
             self._widen_cross(length)
+        for tensor in (self.keys, self.values, self.cross_keys, self.cross_values):
+            tensor[:, slot] = 0  # a NaN of the question before would come through a weight of 0
         self.mask[slot] = MINUS_INFINITY
         self.cross_mask[slot] = MINUS_INFINITY
         self.cross_mask[slot, :, :length] = 0
@@ -74,6 +76,7 @@ class StaticCache:
         # A slot without a question hears zeros, not nothing, of which NaN would be the mean.
         self.cross_mask = self.keys.new_zeros(self.shape[1], 1, length)
 
+    @torch.inference_mode(False)  # or it could not be written to outside of that mode
     def _widen_cross(self, length: int) -> None:
         keys, values, mask = self.cross_keys, self.cross_values, self.cross_mask
         known = mask.shape[2]

@@ -1,16 +1,20 @@
 """Runs the search in steps that are always the same, so that a GPU plays them from a recording."""
 
-from collections.abc import Callable
+import threading
+from collections import Counter
+from collections.abc import Callable, Iterator
 
 import torch
 
-from .answer_engine_lp_music_caps import AnswerEngine, Search, new_search
+from .answer_engine_lp_music_caps import Answer, AnswerEngine, Encoded, Search, new_search
 from .fast_decoder_lp_music_caps import FastDecoder
 from .generation_settings_lp_music_caps import AnswerSettings
 from .recorded_step_lp_music_caps import RecordedStep
 from .static_cache_lp_music_caps import StaticCache
 
 FEWEST_PLACES = 32
+PLAYS_BEFORE_RECORDING = 3  # to record takes as long as many plays, and the end of a stream needs many shapes
+CACHE_BYTES = 4e9  # that self-attention may take
 
 
 class StaticEngine(AnswerEngine):
@@ -29,46 +33,70 @@ class StaticEngine(AnswerEngine):
         on_token: Callable[[torch.Tensor], None] | None = None,
     ) -> None:
         super().__init__(decoder, settings, slots, on_token)
+        self.taken = threading.Lock()  # while it runs
         self.done = torch.zeros(slots, dtype=torch.bool, device=decoder.device)
-        self.steps: dict[int, int] = {}  # question → tokens chosen so far
+        self.steps = [0] * slots  # tokens chosen so far
         # A recording would give the same random numbers each time.
         self.records = decoder.device.type == "cuda" and not settings.do_sample
+        # Of this engine alone: to end a graph frees what others that were recorded on its stream work with.
+        self.stream = torch.cuda.Stream(decoder.device) if self.records else None
         self.pool = torch.cuda.graph_pool_handle() if self.records else None
         self.recorded: dict[tuple[int, int, int], RecordedStep] = {}
+        self.plays: Counter[tuple[int, int, int]] = Counter()
+
+    def run(self, waiting: Iterator[Encoded]) -> Iterator[Answer]:
+        """Answer all questions of an iterator; the engine may be used again when that is over, or is given up."""
+        self.taken.acquire(blocking=False)
+        try:
+            yield from super().run(waiting)
+        finally:
+            self.questions.clear()
+            self.fresh.clear()
+            self.on_token = None
+            self.taken.release()
 
     def _new_state(self) -> tuple[Search, StaticCache]:
         # Beams begin with the start token alone: a step of its own for a forced one is cheaper than another recording.
         search = new_search(self.settings, self.slots, self.settings.first_tokens[:1], self.decoder)
         return search, self.decoder.new_static_cache(self.slots, search.beams, self.settings.max_length)
 
+    def _open(self, slot: int, waiting: Iterator[Encoded]) -> bool:
+        self.steps[slot] = 0
+        return super()._open(slot, waiting)
+
     def _leave(self, slot: int) -> None:
-        del self.steps[self.questions[slot]]
+        self.steps[slot] = self.steps[len(self.questions) - 1]
         super()._leave(slot)
 
     def _step(self) -> list[int]:
         """Decode one token of every hypothesis; returns the slots that are done."""
         count = len(self.questions)
         self.fresh.clear()  # the first step is like the others
-        for question in self.questions:
-            self.steps[question] = self.steps.get(question, 0) + 1
+        self.steps[:count] = [steps + 1 for steps in self.steps[:count]]
         active = min(round_up(count, 1), self.slots)
-        places = round_up(max(self.steps[question] for question in self.questions), FEWEST_PLACES)
-        self.cache.columns = min(places, self.settings.max_length) * self.search.beams
-        if self.records:
-            self._play(active)
-        else:
-            self._advance(active)
+        places = min(round_up(max(self.steps[:count]), FEWEST_PLACES), self.settings.max_length)
+        self.cache.columns = places * self.search.beams
+        self._play(active)
         self._tell_newest(count)
         return [slot for slot, done in enumerate(self.done[:count].tolist()) if done]
 
     def _play(self, active: int) -> None:
+        """Take a step from its recording, if there is one; a shape that comes often is recorded."""
         shape = active, self.cache.columns, self.cache.cross_mask.shape[2]
-        if shape in self.recorded:
-            self.recorded[shape].play()
+        if self.records and shape in self.recorded:
+            self.recorded[shape].graph.replay()
+        elif self.records and self.plays[shape] >= PLAYS_BEFORE_RECORDING:
+            self._record(active, shape)
         else:
-            states = [*self.search.states, self.cache.mask, self.done]
-            with torch.cuda.device(self.decoder.device):
-                self.recorded[shape] = RecordedStep(lambda: self._advance(active), states, self.pool)
+            self.plays[shape] += 1
+            self._advance(active)
+
+    def _record(self, active: int, shape: tuple[int, int, int]) -> None:
+        states = [*self.search.states, self.cache.mask, self.done]
+        with torch.cuda.device(self.decoder.device):
+            recorded = RecordedStep(lambda: self._advance(active), states, self.stream, self.pool)
+        self.recorded[shape] = recorded
+        self.records = recorded.faithful
 
     def _advance(self, active: int) -> None:
         """One step of the first `active` slots, without waiting for the device and without new places of memory."""
@@ -88,3 +116,10 @@ def round_up(number: int, least: int) -> int:
     while least < number:
         least *= 2
     return least
+
+
+def slots_that_fit(decoder: FastDecoder, settings: AnswerSettings) -> int:
+    """How many questions' keys and values may be kept at a time."""
+    width = decoder.heads * decoder.head_dim
+    numbers = 2 * len(decoder.layers) * width * settings.num_beams * settings.max_length
+    return max(1, int(CACHE_BYTES / (numbers * decoder.tokens.weight.element_size())))

@@ -1,12 +1,13 @@
 """How fast questions are answered: the reference's loop, transformers' generate and descant, side by side.
 
     python tests/benchmarks/train_generate_model.py --output ~/.cache/descant/bench_generate   # once, 15 minutes
-    python tests/benchmarks/bench_generate.py --model ~/.cache/descant/bench_generate          # half an hour
+    python tests/benchmarks/bench_generate.py --model ~/.cache/descant/bench_generate          # 55 minutes on 2 cores
     python tests/benchmarks/bench_generate.py --quick                                          # a tiny model, seconds
 
-All three answer the same questions about the same clips in one process, in turn; ratios are paired by turn.
+All three answer questions about the same clips in one process, in turn; ratios are paired by turn.
 (a) one question at a time as the reference does, (b) transformers' generate on batches, (c) descant's answer_many.
-(a) answers a sample, (b) the first --baseline questions, (c) all. Clips are those of --audio, then the demo corpus's.
+(c) answers all questions in each turn; (a) and (b) answer --sample and --baseline others in each, which ask for the
+same mix of lengths. Clips are those of --audio, then the demo corpus's. Progress goes to stderr.
 Runs on a CPU; set OMP_NUM_THREADS to choose cores.
 """
 
@@ -17,6 +18,7 @@ import statistics
 import subprocess
 import sys
 import time
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -26,21 +28,33 @@ from generate_systems import (
     Descant,
     Load,
     OneByOne,
-    closest_race,
     counted_work,
+    find_differences,
     make_loads,
     product_share,
     time_answers,
 )
 from torch.nn.functional import linear
-from train_generate_model import LONG, SHORT, Writer, extract_mels
+from train_generate_model import Writer, extract_mels
 
 from descant.data.audio import load_audio, stream_windows
 from descant.data.demo import demo_dir
 from descant.models.lp_music_caps import LPMusicCapsConfig, LPMusicCapsForConditionalGeneration
 from descant.models.lp_music_caps.precision_tiers_lp_music_caps import has_bfloat16
 
-LENGTHS_ASKED = {"short": SHORT, "long": LONG, "mixed": (*SHORT, *LONG)}
+BATCH_SIZES = (32, 64)  # that are tried for transformers' generate
+COMPARED = ("one_by_one_5", "transformers")  # the systems that must give the same tokens as descant
+CLOSE = 1e-5  # the difference of two scores up to which rounding may choose between them
+
+
+@dataclass(frozen=True)
+class Extent:
+    """How many turns there are, and how many questions of each load are asked in one."""
+
+    turns: int
+    sample: int  # one by one, with 5 beams
+    ten_beams: int  # one by one, with 10 beams
+    baseline: int  # of transformers' generate
 
 
 def main() -> None:
@@ -48,18 +62,20 @@ def main() -> None:
     parser.add_argument("--model", type=Path, help="what train_generate_model.py wrote")
     parser.add_argument("--quick", action="store_true", help="a tiny random model and few questions")
     parser.add_argument("--audio", type=Path, help="a folder of recordings to ask about before the demo corpus")
-    parser.add_argument("--clips", type=int, default=24, help="clips, of five questions each (default: %(default)s)")
+    parser.add_argument("--clips", type=int, default=40, help="clips, of five questions each (default: %(default)s)")
     parser.add_argument("--turns", type=int, default=3)
-    parser.add_argument("--sample", type=int, default=12, help="questions that (a) answers in all, of each load")
-    parser.add_argument("--baseline", type=int, default=48, help="questions that (b) answers each turn, of each load")
+    parser.add_argument("--sample", type=int, default=8, help="questions of a load that (a) answers in each turn")
+    parser.add_argument("--ten-beams", type=int, default=8, help="the same with 10 beams instead of 5")
+    parser.add_argument("--baseline", type=int, default=64, help="questions of a load that (b) answers in each turn")
     args = parser.parse_args()
     if args.quick:
-        report(measure(tiny_model(), read_waveforms(4), turns=1, sample=2, baseline=8, max_length=12))
+        report(measure(tiny_model(), read_waveforms(4), Extent(1, 2, 1, 8), max_length=12))
         return
     if args.model is None:
         parser.error("give --model (see train_generate_model.py) or --quick")
     model = LPMusicCapsForConditionalGeneration.from_pretrained(args.model).eval()
-    result = measure(model, read_waveforms(args.clips, args.audio), args.turns, args.sample, args.baseline)
+    extent = Extent(args.turns, args.sample, args.ten_beams, args.baseline)
+    result = measure(model, read_waveforms(args.clips, args.audio), extent)
     report(result | {"cold_start": cold_start(args.model)})
 
 
@@ -70,26 +86,22 @@ def tiny_model() -> LPMusicCapsForConditionalGeneration:
 
 @torch.no_grad()
 def measure(
-    model: LPMusicCapsForConditionalGeneration,
-    waveforms: list[np.ndarray],
-    turns: int,
-    sample: int,
-    baseline: int,
-    **settings,
+    model: LPMusicCapsForConditionalGeneration, waveforms: list[np.ndarray], extent: Extent, **settings
 ) -> dict:
     """All figures; those of each load are printed as soon as they are there."""
     loads = make_loads(waveforms, extract_mels(waveforms), 5, model.config.vocab_size)
     descant = Descant(model, **settings)
-    descant.answer(loads[0], list(range(min(32, len(loads[0].questions)))))  # packs the weights
+    descant.answer(loads[0], loads[0].shares(32)[0])  # packs the weights
     result = {"threads": torch.get_num_threads(), "memory_descant_gb": memory()}
-    batch_size = best_batch_size(model, loads[0], baseline, settings)
-    systems = {"transformers": Batches(model, batch_size, **settings), "descant": descant}
+    batch_size = best_batch_size(model, loads[0], extent.baseline, settings)
+    systems = {"one_by_one_5": OneByOne(model, 5, **settings), "one_by_one_10": OneByOne(model, 10, **settings)}
+    systems |= {"transformers": Batches(model, batch_size, **settings), "descant": descant}
     for load in loads:
-        figures = compare(systems, model, load, turns, sample, baseline, settings)
+        figures = compare(systems, model, load, extent, settings)
         result[load.name] = {"batch_size": batch_size} | figures
         report_load(load.name, result[load.name])
     result["one_question"] = {load.name: one_question(model, load, settings) for load in loads[:2]}
-    result["tiers"] = compare_tiers(model, loads[2], baseline, settings)
+    result["tiers"] = compare_tiers(model, loads[2], settings)
     return result | {"memory_all_gb": memory()}
 
 
@@ -103,58 +115,54 @@ def read_waveforms(count: int, folder: Path | None = None) -> list[np.ndarray]:
 
 def best_batch_size(model: LPMusicCapsForConditionalGeneration, load: Load, count: int, settings: dict) -> int:
     """The batch size at which transformers' generate is at its fastest."""
-    rows = list(range(count))
-    sizes = [size for size in (16, 32, 48, 64) if size <= count] or [count]
-    seconds = {size: time_answers(Batches(model, size, **settings), load, rows)[0] for size in sizes}
+    rows = load.shares(count)[0]
+    sizes = [size for size in BATCH_SIZES if len(rows) % size == 0] or [len(rows)]
+    seconds = {}
+    for size in sizes:
+        seconds[size], _ = time_answers(Batches(model, size, **settings), load, rows)
+        tell(f"{load.name}, batches of {size}: {seconds[size]:.3f} s a question")
     return min(seconds, key=seconds.get)
 
 
 def compare(
-    systems: dict, model: LPMusicCapsForConditionalGeneration, load: Load, turns: int, sample: int, baseline: int,
-    settings: dict,
-) -> dict:  # fmt: skip
+    systems: dict, model: LPMusicCapsForConditionalGeneration, load: Load, extent: Extent, settings: dict
+) -> dict:
     """Let the systems answer in turn; seconds a question, ratios by turn, and whether the tokens are the same."""
-    seconds = {name: [] for name in ("one_by_one_5", "one_by_one_10", "transformers", "descant")}
-    peaks, work, answers = [], [], {name: {} for name in seconds}
-    for turn in range(turns):
-        share = list(range(turn, sample, turns))
-        plan = {
-            "one_by_one_5": (OneByOne(model, 5, **settings), share),
-            "one_by_one_10": (OneByOne(model, 10, **settings), share[: max(1, len(share) // 3)]),
-            "transformers": (systems["transformers"], list(range(min(baseline, len(load.questions))))),
-            "descant": (systems["descant"], list(range(len(load.questions)))),
-        }
-        for name, (system, rows) in plan.items():
+    sizes = (extent.sample, extent.ten_beams, extent.baseline)
+    shares = [load.shares(size, extent.turns) for size in sizes] + [load.shares(len(load.questions), extent.turns)]
+    seconds, peaks, work, answers = {name: [] for name in systems}, [], [], {name: {} for name in systems}
+    for turn in range(extent.turns):
+        for (name, system), share in zip(systems.items(), shares, strict=True):
             with counted_work(model) as done:
-                spent, told = time_answers(system, load, rows)
+                spent, told = time_answers(system, load, share[turn])
+            tell(f"{load.name}, turn {turn + 1} of {extent.turns}: {name} {spent:.3f} s a question")
             work += done if name == "descant" else []
             seconds[name].append(spent)
             answers[name] |= told
             peaks.append(matmul_peak(model))
-    lengths = [len(tokens) - 1 for tokens in answers["descant"].values()]
     figures = {"seconds": seconds, "questions": len(load.questions), "work_gflop": work[0]}
-    figures |= {"peak_gflops": statistics.median(peaks), "mean_length": statistics.mean(lengths)}
-    figures["product_share"] = product_share(systems["descant"], load, list(range(min(24, len(load.questions)))))
-    for name in ("one_by_one_5", "transformers"):
+    figures |= {"peak_gflops": statistics.median(peaks), "mean_length": mean_length(answers["descant"])}
+    figures |= {"asked_length": statistics.mean(load.lengths)}
+    figures["product_share"] = product_share(systems["descant"], load, load.shares(24)[0])
+    return figures | compare_tokens(model, load, answers, settings)
+
+
+def compare_tokens(
+    model: LPMusicCapsForConditionalGeneration, load: Load, answers: dict[str, dict], settings: dict
+) -> dict:
+    """How many answers of other systems were compared with descant's, and those that differ."""
+    figures = {}
+    for name in COMPARED:
         figures[f"compared_with_{name}"] = len(answers[name])
-        figures[f"differing_from_{name}"] = differing(model, load, answers[name], answers["descant"], settings)
+        figures[f"differing_from_{name}"] = find_differences(model, load, answers[name], answers["descant"], settings)
     alone = [row for row in answers["one_by_one_5"] if row in answers["transformers"]]
     figures["transformers_from_itself"] = sum(answers["one_by_one_5"][r] != answers["transformers"][r] for r in alone)
     return figures
 
 
-def differing(
-    model: LPMusicCapsForConditionalGeneration, load: Load, expected: dict, actual: dict, settings: dict
-) -> list[dict]:
-    """The questions whose tokens differ, with both answers and how close the closest race before that was."""
-    found = []
-    for row in (row for row in expected if expected[row] != actual[row]):
-        places = enumerate(zip(expected[row], actual[row], strict=False))
-        same = next((place for place, (one, other) in places if one != other), None)
-        race = closest_race(model, load.batch([row]), settings)
-        found.append({"question": row, "first_difference": same, "closest_race": race})
-        found[-1] |= {"expected": expected[row], "actual": actual[row]}
-    return found
+def mean_length(answers: dict[int, list[int]]) -> float:
+    """The mean number of tokens of some answers, without the start token."""
+    return statistics.mean(len(tokens) - 1 for tokens in answers.values())
 
 
 def matmul_peak(model: LPMusicCapsForConditionalGeneration) -> float:
@@ -172,7 +180,7 @@ def matmul_peak(model: LPMusicCapsForConditionalGeneration) -> float:
 def one_question(model: LPMusicCapsForConditionalGeneration, load: Load, settings: dict) -> dict:
     """Seconds for a question alone, by transformers' own generate and by descant's, and their ratios."""
     seconds = {"transformers": [], "descant": []}
-    for row in range(min(6, len(load.questions))):
+    for row in load.shares(6)[0]:
         for name, fast in (("transformers", False), ("descant", True)):
             start = time.perf_counter()
             model.generate(**load.batch([row]), fast=fast, **settings)
@@ -181,10 +189,10 @@ def one_question(model: LPMusicCapsForConditionalGeneration, load: Load, setting
 
 
 def compare_tiers(
-    model: LPMusicCapsForConditionalGeneration, load: Load, count: int, settings: dict
+    model: LPMusicCapsForConditionalGeneration, load: Load, settings: dict
 ) -> dict[str, dict[str, float]]:
     """Seconds a question of the tiers that change tokens, and the share of tokens and answers that stay the same."""
-    rows = list(range(min(count, len(load.questions))))
+    rows = load.shares(32)[0]
     writer = Writer(np.random.default_rng(0), model.config.vocab_size)
     tiers = {"fp32": {}, "bf16": {"tier": "bf16"}, "int8": {"tier": "int8"}, "trimmed": {"vocabulary": writer.words()}}
     if not has_bfloat16():
@@ -219,6 +227,10 @@ def cold_start(model: Path) -> dict[str, list[float]]:
     return seconds
 
 
+def tell(progress: str) -> None:
+    print(progress, file=sys.stderr, flush=True)
+
+
 def memory() -> float:
     """The most memory that this process has had, in GB."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024**2
@@ -240,13 +252,24 @@ def report(result: dict) -> None:
     if "cold_start" in result:
         bare, ask = (statistics.median(result["cold_start"][name]) for name in ("import", "ask"))
         print(f"cold start: descant ask {ask:.1f} s, importing torch and transformers' BART {bare:.1f} s")
+    for name in COMPARED:
+        report_differences(name, [result[load] for load in ("short", "long", "mixed")])
     print(json.dumps(result))
+
+
+def report_differences(name: str, loads: list[dict]) -> None:
+    """Print of how many questions of all loads the tokens differ, and how many of those a close race explains."""
+    compared = sum(figures[f"compared_with_{name}"] for figures in loads)
+    cases = [case for figures in loads for case in figures[f"differing_from_{name}"]]
+    close = sum(case["closest_race"].gap <= CLOSE for case in cases)
+    share = f"{len(cases)} of {compared} questions ({100 * len(cases) / compared:.2f} %)"
+    print(f"all loads: tokens differ from {name}: {share}, {close} of them after a race of {CLOSE:.0e} or closer")
 
 
 def report_load(load: str, figures: dict) -> None:
     """Print what was found for one load of questions."""
-    seconds, asked = figures["seconds"], statistics.mean(LENGTHS_ASKED[load])
-    lengths = f"{figures['mean_length']:.1f} tokens an answer (published: {asked:.1f})"
+    seconds, asked = figures["seconds"], figures["asked_length"]
+    lengths = f"{figures['mean_length']:.1f} tokens an answer (asked: {asked:.1f})"
     print(f"{load}: {figures['questions']} questions, {lengths}, batch size of (b) {figures['batch_size']}")
     for name, values in seconds.items():
         ratios = [value / own for value, own in zip(values, seconds["descant"], strict=True)]
@@ -255,14 +278,19 @@ def report_load(load: str, figures: dict) -> None:
     rate, peak = figures["work_gflop"] / (seconds["descant"][0] * figures["questions"]), figures["peak_gflops"]
     print(f"  descant: {rate:.0f} GFLOP/s, {100 * rate / peak:.0f} % of torch's matrix products ({peak:.0f})")
     print(f"  descant: {100 * figures['product_share']:.0f} % of the time in matrix products and convolutions")
-    for name in ("one_by_one_5", "transformers"):
+    for name in COMPARED:
         cases = figures[f"differing_from_{name}"]
         print(f"  tokens differ from {name}: {len(cases)} of {figures[f'compared_with_{name}']} questions")
         for case in cases:
-            at = f"question {case['question']}, token {case['first_difference']}"
-            gap, units = case["closest_race"]
-            print(f"    {at}; closest race {gap:.1e}, {units:.0f} units in the last place")
+            print(f"    {describe_difference(case)}")
     print(f"  transformers alone and in batches differ: {figures['transformers_from_itself']}")
+
+
+def describe_difference(case: dict) -> str:
+    gap, units, place = case["closest_race"]
+    before = f"closest race up to there {gap:.1e} at token {place}, {units:.0f} units in the last place"
+    ever = f"{case['closest_race_of_all'].gap:.1e} at token {case['closest_race_of_all'].place}"
+    return f"question {case['question']}, token {case['first_difference']}; {before}; in the whole search {ever}"
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -31,8 +32,23 @@ class Load:
 
     name: str
     questions: list[Question]
+    lengths: list[int]  # tokens that each question asks for
     waveforms: list[np.ndarray]
     mels: torch.Tensor  # (clips, 128, 1001)
+
+    def shares(self, size: int, count: int = 1) -> list[list[int]]:
+        """Deal out the rows of `count` shares of up to `size` questions that ask for the same mix of lengths.
+
+        They have no question in common where the load is large enough. Rows are taken at even distances from the
+        order of lengths, and then dealt to and fro, or every share would ask for a little more than the one before.
+        """
+        size = min(size, len(self.questions))
+        order = sorted(range(len(self.questions)), key=self.lengths.__getitem__)
+        dealt = [order[(2 * place + 1) * len(order) // (2 * size * count)] for place in range(size * count)]
+        rounds = [dealt[start : start + count] for start in range(0, len(dealt), count)]
+        apart = len(dealt) <= len(order)
+        hands = [rows[::-1] if place % 2 and apart else rows for place, rows in enumerate(rounds)]
+        return [sorted(share) for share in zip(*hands, strict=True)]
 
     def batch(self, rows: list[int]) -> dict[str, torch.Tensor]:
         """What the processor makes of some of the questions: a mel a row, prompts padded to the longest."""
@@ -45,16 +61,28 @@ class Load:
 
 
 def make_loads(waveforms: list[np.ndarray], mels: torch.Tensor, questions: int, vocab_size: int) -> list[Load]:
-    """Short answers, long answers, and both in turn: `questions` a clip, shuffled."""
+    """Short answers, long answers, and half of each: `questions` a clip, shuffled."""
     rng = np.random.default_rng(1)
     loads = []
     for name, lengths in (("short", SHORT), ("long", LONG), ("mixed", (*SHORT, *LONG))):
-        writer = Writer(rng, vocab_size)
-        wanted = np.resize(rng.permutation(lengths), len(mels) * questions)
-        asked = [(place % len(mels), writer.question(int(length))) for place, length in enumerate(wanted)]
-        order = rng.permutation(len(asked))
-        loads.append(Load(name, [asked[place] for place in order], waveforms, mels))
+        writer, count = Writer(rng, vocab_size), len(mels) * questions
+        wanted = [sorted(lengths)[place * len(lengths) // count] for place in range(count)]
+        asked = [(place % len(mels), writer.question(length)) for place, length in enumerate(wanted)]
+        order = rng.permutation(count)
+        lengths = [wanted[place] for place in order]
+        loads.append(Load(name, [asked[place] for place in order], lengths, waveforms, mels))
     return loads
+
+
+class Race(NamedTuple):
+    """The smallest difference between neighbours among the scores that compete for a beam in one step.
+
+    Two roundings may put neighbours of a few units in different orders.
+    """
+
+    gap: float
+    units: float  # the gap in units in the last place of these scores
+    place: int  # of the token that this step chooses
 
 
 class OneByOne:
@@ -143,22 +171,39 @@ def product_share(system: Descant, load: Load, rows: list[int]) -> float:
     return sum(spent.get(name, 0.0) for name in PRODUCTS) / sum(spent.values())
 
 
-def closest_race(
-    model: LPMusicCapsForConditionalGeneration, batch: dict[str, torch.Tensor], settings: dict
-) -> tuple[float, float]:
-    """The smallest difference between neighbours among the scores that compete for a beam, in all steps of a search;
-    as it is, and in units in the last place of these scores.
+def find_differences(
+    model: LPMusicCapsForConditionalGeneration, load: Load, expected: dict, actual: dict, settings: dict
+) -> list[dict]:
+    """The questions whose tokens differ, with both answers and the closest race up to the first difference."""
+    found = []
+    for row in (row for row in expected if expected[row] != actual[row]):
+        place = first_difference(expected[row], actual[row])
+        races = watch_races(model, load.batch([row]), settings)
+        case = {"question": row, "first_difference": place, "closest_race": closest_race(races, place)}
+        case |= {"closest_race_of_all": closest_race(races), "expected": expected[row], "actual": actual[row]}
+        found.append(case)
+    return found
 
-    Two roundings may put neighbours of a few units in different orders.
-    """
-    gaps = []
+
+def first_difference(one: list[int], other: list[int]) -> int:
+    """The first place at which two answers have different tokens, or where the shorter one ends."""
+    places = enumerate(zip(one, other, strict=False))
+    return next((place for place, (a, b) in places if a != b), min(len(one), len(other)))
+
+
+def watch_races(
+    model: LPMusicCapsForConditionalGeneration, batch: dict[str, torch.Tensor], settings: dict
+) -> list[Race]:
+    """How close the race for a beam is, in each step of descant's search about one question."""
+    races = []
     candidates = BeamSearch._best_candidates
 
     def watch(search: BeamSearch, logits: torch.Tensor, active: int) -> tuple[torch.Tensor, ...]:
         found = candidates(search, logits, active)
         scores = found[0][0, : search.beams + 1]
         gap, place = (scores[:-1] - scores[1:]).min(dim=0)
-        gaps.append((gap.item(), gap.item() / float(np.spacing(scores[place].abs().numpy()))))
+        unit = float(np.spacing(scores[place].abs().numpy()))
+        races.append(Race(gap.item(), gap.item() / unit, int(search.lengths[0])))
         return found
 
     BeamSearch._best_candidates = watch
@@ -166,7 +211,12 @@ def closest_race(
         model.generate(**batch, **settings)
     finally:
         BeamSearch._best_candidates = candidates
-    return min(gaps)
+    return races
+
+
+def closest_race(races: list[Race], last: int | None = None) -> Race:
+    """The closest race, of those that decide over tokens up to place `last`."""
+    return min(race for race in races if last is None or race.place <= last)
 
 
 def decoder_work(model: LPMusicCapsForConditionalGeneration) -> float:

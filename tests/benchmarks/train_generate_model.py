@@ -5,7 +5,8 @@
 What an answer says does not matter for its speed, when it ends does. Each length has words of its own in questions;
 in answers, each number of tokens that are still to come has. So little is to be learnt: which question asks for how
 many, and to count down. The lengths are the quantiles of what the published checkpoints answered (mi_short: 16 tokens
-on average; mi_short_long: 99, most of them cut at 128, some very short).
+on average; mi_short_long: 99, most of them cut at 128, some very short). The model gets about as sure of its words as
+a trained one is; one that chose among thousands of nearly equal answers would leave the choice to rounding.
 """
 
 import argparse
@@ -34,9 +35,11 @@ CUT = 128
 SHORT = (8, 9, 10, 11, 12, 13, 14, 15, 17, 20, 24, 36)
 LONG = (8, 12, 20, CUT, CUT, CUT, CUT, CUT, CUT, CUT, CUT, CUT)
 LENGTHS = sorted({*SHORT, *LONG})
-PLACES = max(SHORT) - 2  # numbers of tokens to come, 0 for those of a CUT answer, which always go on
-WORDS = 100  # different words for one number of tokens to come
-SHOWN = 24  # tokens of a CUT answer that training shows: nothing ends after them
+ENDING = max(SHORT) - 2  # places in an answer that ends, by the number of tokens to come
+GOING_ON = CUT - 2  # places in a CUT answer; the last goes on to the first, so none of them is near an end
+WORDS = 20  # different words for one place
+SURENESS = 2.5  # of Zipf's law over them: the first has a probability of 3/4
+SHOWN = 36  # tokens of a CUT answer that training shows, from its beginning or from anywhere; no end is among them
 
 
 @dataclass
@@ -52,20 +55,29 @@ class Writer:
         return [0, *(own + self.rng.integers(10, size=self.rng.integers(4, 15))).tolist(), 2]
 
     def answer(self, length: int) -> list[int]:
-        """An answer of Zipf-distributed words; a CUT one has no end."""
-        to_come = np.zeros(SHOWN - 1, dtype=np.int64) if length == CUT else np.arange(length - 2, 0, -1)
-        ranks = np.minimum(self.rng.zipf(1.3, size=len(to_come)), WORDS) - 1
-        words = (1000 + (ranks * (PLACES + 1) + to_come) * self.stride).tolist()
+        """An answer of Zipf-distributed words; of a CUT one a part without an end, one in four from its beginning."""
+        places = self.places_going_on() if length == CUT else np.arange(length - 3, -1, -1)
+        ranks = np.minimum(self.rng.zipf(SURENESS, size=len(places)), WORDS) - 1
+        words = (1000 + (ranks * (ENDING + GOING_ON) + places) * self.stride).tolist()
         return [0, *words] if length == CUT else [0, *words, 2]
+
+    def places_going_on(self) -> np.ndarray:
+        """The places of the words of a CUT answer that training shows.
+
+        Each place has words of its own, or the ban on repeating three words would drive the search off the likely
+        ones.
+        """
+        start = self.rng.integers(GOING_ON) if self.rng.random() < 0.75 else 0
+        return ENDING + (start + np.arange(SHOWN - 1)) % GOING_ON
 
     def words(self) -> list[int]:
         """All tokens that an answer may have."""
-        return [0, 2, *range(1000, 1000 + WORDS * (PLACES + 1) * self.stride, self.stride)]
+        return [0, 2, *range(1000, 1000 + WORDS * (ENDING + GOING_ON) * self.stride, self.stride)]
 
     @property
     def stride(self) -> int:
         """The words of answers lie this far apart, all over the vocabulary."""
-        return (self.vocab_size - 1000) // (WORDS * (PLACES + 1))
+        return (self.vocab_size - 1000) // (WORDS * (ENDING + GOING_ON))
 
 
 def main() -> None:

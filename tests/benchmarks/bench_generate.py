@@ -31,10 +31,10 @@ from generate_systems import (
     counted_work,
     find_differences,
     make_loads,
+    matmul_peak,
     product_share,
     time_answers,
 )
-from torch.nn.functional import linear
 from train_generate_model import Writer, extract_mels
 
 from descant.data.audio import load_audio, stream_windows
@@ -141,8 +141,9 @@ def compare(
             answers[name] |= told
             peaks.append(matmul_peak(model))
     figures = {"seconds": seconds, "questions": len(load.questions), "work_gflop": work[0]}
-    figures |= {"peak_gflops": statistics.median(peaks), "mean_length": mean_length(answers["descant"])}
-    figures |= {"asked_length": statistics.mean(load.lengths)}
+    figures |= {"peak_gflops": statistics.median(peaks), "asked_length": statistics.mean(load.lengths)}
+    figures |= {"mean_length": statistics.mean(len(tokens) - 1 for tokens in answers["descant"].values())}
+    figures |= {"different_answers": len(set(map(tuple, answers["descant"].values())))}
     figures["product_share"] = product_share(systems["descant"], load, load.shares(24)[0])
     return figures | compare_tokens(model, load, answers, settings)
 
@@ -160,23 +161,6 @@ def compare_tokens(
     return figures
 
 
-def mean_length(answers: dict[int, list[int]]) -> float:
-    """The mean number of tokens of some answers, without the start token."""
-    return statistics.mean(len(tokens) - 1 for tokens in answers.values())
-
-
-def matmul_peak(model: LPMusicCapsForConditionalGeneration) -> float:
-    """GFLOP/s of torch's matrix products of 160 rows with the decoder's largest weights, now."""
-    config, rates = model.config, []
-    for width in (config.decoder_ffn_dim, config.vocab_size):
-        rows, weight = torch.randn(160, config.d_model), torch.randn(width, config.d_model)
-        for _ in range(3):
-            start = time.perf_counter()
-            linear(rows, weight)
-            rates.append(2 * rows.shape[0] * weight.numel() / (time.perf_counter() - start) / 1e9)
-    return statistics.median(rates)
-
-
 def one_question(model: LPMusicCapsForConditionalGeneration, load: Load, settings: dict) -> dict:
     """Seconds for a question alone, by transformers' own generate and by descant's, and their ratios."""
     seconds = {"transformers": [], "descant": []}
@@ -185,6 +169,7 @@ def one_question(model: LPMusicCapsForConditionalGeneration, load: Load, setting
             start = time.perf_counter()
             model.generate(**load.batch([row]), fast=fast, **settings)
             seconds[name].append(time.perf_counter() - start)
+    tell(f"{load.name}, one question alone: done")
     return seconds
 
 
@@ -199,7 +184,10 @@ def compare_tiers(
         del tiers["bf16"]
     exact, figures = {}, {}
     for name, choice in tiers.items():
-        seconds, answers = time_answers(Descant(model, **settings, **choice), load, rows)
+        descant = Descant(model, **settings, **choice)
+        descant.answer(load, rows[:1])  # packs the weights
+        seconds, answers = time_answers(descant, load, rows)
+        tell(f"{load.name}, tier {name}: {seconds:.3f} s a question")
         exact = exact or answers
         same = [(a == b, sum(x == y for x, y in zip(a, b, strict=False)), len(a)) for a, b in pairs(exact, answers)]
         whole, tokens, total = (sum(part) for part in zip(*same, strict=True))
@@ -237,7 +225,7 @@ def memory() -> float:
 
 
 def report(result: dict) -> None:
-    """Print what is not about one load, and one line of JSON for machines."""
+    """Print what is not about one load, a summary of the differences, and one line of JSON for machines."""
     memory = f"peak memory {result['memory_descant_gb']:.2f} GB (descant alone, with weights)"
     print(f"{result['threads']} threads; {memory}")
     for name, tier in result["tiers"].items():
@@ -270,7 +258,8 @@ def report_load(load: str, figures: dict) -> None:
     """Print what was found for one load of questions."""
     seconds, asked = figures["seconds"], figures["asked_length"]
     lengths = f"{figures['mean_length']:.1f} tokens an answer (asked: {asked:.1f})"
-    print(f"{load}: {figures['questions']} questions, {lengths}, batch size of (b) {figures['batch_size']}")
+    print(f"{load}: {figures['questions']} questions, {figures['different_answers']} different answers")
+    print(f"  {lengths}; batch size of (b) {figures['batch_size']}")
     for name, values in seconds.items():
         ratios = [value / own for value, own in zip(values, seconds["descant"], strict=True)]
         times = f"{statistics.median(ratios):.2f} times as fast ({min(ratios):.2f}-{max(ratios):.2f})"

@@ -1,5 +1,6 @@
 """The systems that bench_generate.py compares, and what they are asked."""
 
+import statistics
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -8,6 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
+from torch.nn.functional import linear
 from torch.nn.utils.rnn import pad_sequence
 from train_generate_model import LONG, SHORT, Writer
 from transformers.modeling_outputs import BaseModelOutput
@@ -161,6 +163,18 @@ def counted_work(model: LPMusicCapsForConditionalGeneration) -> Iterator[list[fl
     finally:
         FastDecoder.step, FastEncoder.__call__ = step, encode
         hook.remove()
+
+
+def matmul_peak(model: LPMusicCapsForConditionalGeneration) -> float:
+    """GFLOP/s of torch's matrix products of 160 rows with the decoder's largest weights, now."""
+    config, rates = model.config, []
+    for width in (config.decoder_ffn_dim, config.vocab_size):
+        rows, weight = torch.randn(160, config.d_model), torch.randn(width, config.d_model)
+        for _ in range(3):
+            start = time.perf_counter()
+            linear(rows, weight)
+            rates.append(2 * rows.shape[0] * weight.numel() / (time.perf_counter() - start) / 1e9)
+    return statistics.median(rates)
 
 
 def product_share(system: Descant, load: Load, rows: list[int]) -> float:

@@ -3,11 +3,10 @@
     python tests/benchmarks/train_generate_model.py --output ~/.cache/descant/bench_generate
 
 What an answer says does not matter for its speed, when it ends does. Each length has words of its own in questions;
-in answers, each place has, counted from the end. So little is to be learnt: which question asks for how many tokens
-and in which voice, and to count down. The lengths are the quantiles of what the published checkpoints answered
-(mi_short: 16 tokens on average; mi_short_long: 99, most of them cut at 128, some very short). The model gets about as
-sure of its words as a trained one; one that chose among thousands of nearly equal answers would leave the choice to
-rounding.
+in answers, each number of tokens that are still to come has. So little is to be learnt: which question asks for how
+many, and to count down. The lengths are the quantiles of what the published checkpoints answered (mi_short: 16 tokens
+on average; mi_short_long: 99, most of them cut at 128, some very short). The model gets about as sure of its words as
+a trained one is; one that chose among thousands of nearly equal answers would leave the choice to rounding.
 """
 
 import argparse
@@ -39,7 +38,6 @@ LENGTHS = sorted({*SHORT, *LONG})
 ENDING = max(SHORT) - 2  # places in an answer that ends, by the number of tokens to come
 GOING_ON = CUT - 2  # places in a CUT answer; the last goes on to the first, so none of them is near an end
 WORDS = 20  # different words for one place
-VOICES = 5  # each voice has other favourites among the words of a place, so that answers differ
 SURENESS = 2.5  # the exponent of Zipf's law over them: the first has a probability of 3/4
 SHOWN = 36  # tokens of a CUT answer that training shows, from its beginning or from anywhere; no end is among them
 
@@ -52,27 +50,24 @@ class Writer:
     vocab_size: int
 
     def question(self, length: int) -> list[int]:
-        """A question of 6 to 17 tokens: one word that asks for a length, over and over, then one for a voice."""
-        asking = 100 + 10 * LENGTHS.index(length) + self.rng.integers(10)
-        voice = 100 + 10 * len(LENGTHS) + self.rng.integers(VOICES)
-        return [0, *[int(asking)] * self.rng.integers(2, 10), *[int(voice)] * self.rng.integers(2, 7), 2]
+        """A question of 6 to 16 tokens."""
+        own = 100 + 10 * LENGTHS.index(length)
+        return [0, *(own + self.rng.integers(10, size=self.rng.integers(4, 15))).tolist(), 2]
 
-    def answer(self, length: int, question: list[int]) -> list[int]:
-        """An answer of Zipf-distributed words, in the question's voice; of a CUT one a part without an end."""
-        places = self.places_going_on(question) if length == CUT else np.arange(length - 3, -1, -1)
-        voice = question[-2] - 100 - 10 * len(LENGTHS)
+    def answer(self, length: int) -> list[int]:
+        """An answer of Zipf-distributed words; of a CUT one a part without an end, one in four from its beginning."""
+        places = self.places_going_on() if length == CUT else np.arange(length - 3, -1, -1)
         ranks = np.minimum(self.rng.zipf(SURENESS, size=len(places)), WORDS) - 1
-        words = (ranks + voice * WORDS // VOICES) % WORDS
-        ids = (1000 + (words * (ENDING + GOING_ON) + places) * self.stride).tolist()
-        return [0, *ids] if length == CUT else [0, *ids, 2]
+        words = (1000 + (ranks * (ENDING + GOING_ON) + places) * self.stride).tolist()
+        return [0, *words] if length == CUT else [0, *words, 2]
 
-    def places_going_on(self, question: list[int]) -> np.ndarray:
-        """The places of a CUT answer that training shows, every other time from where the question wants to begin.
+    def places_going_on(self) -> np.ndarray:
+        """The places of the words of a CUT answer that training shows.
 
         Each place has words of its own, or the ban on repeating three words would drive the search off the likely
         ones.
         """
-        start = question[1] % 10 * (GOING_ON // 10) if self.rng.random() < 0.5 else self.rng.integers(GOING_ON)
+        start = self.rng.integers(GOING_ON) if self.rng.random() < 0.75 else 0
         return ENDING + (start + np.arange(SHOWN - 1)) % GOING_ON
 
     def words(self) -> list[int]:
@@ -151,9 +146,8 @@ def extract_mels(waveforms: list[np.ndarray]) -> torch.Tensor:
 
 def make_batch(writer: Writer, lengths: list[int], embeds: torch.Tensor) -> dict[str, torch.Tensor]:
     """A training batch of questions with answers of these lengths."""
-    asks = [writer.question(length) for length in lengths]
-    questions = [torch.tensor(asked) for asked in asks]
-    answers = [torch.tensor(writer.answer(length, asked)) for length, asked in zip(lengths, asks, strict=True)]
+    questions = [torch.tensor(writer.question(length)) for length in lengths]
+    answers = [torch.tensor(writer.answer(length)) for length in lengths]
     clips = torch.from_numpy(writer.rng.integers(len(embeds), size=len(lengths)))
     batch = {
         "clip_index": clips,

@@ -5,7 +5,7 @@ import pytest
 import torch
 from bench_generate import Extent, measure, read_waveforms, report, report_differences, tiny_model
 from generate_systems import Load, Race, closest_race, find_differences, first_difference, make_loads, watch_races
-from train_generate_model import LONG, SHORT, Writer, extract_mels, train
+from train_generate_model import LONG, SHORT, Writer, embed_clips, extract_mels, listen, make_batch, train, vary
 
 
 def test_all_systems_give_the_same_tokens(capsys: pytest.CaptureFixture) -> None:
@@ -93,6 +93,19 @@ def test_no_place_of_an_answer_shares_its_words_with_another() -> None:
     for length in (36, 128):
         words = [word for word in writer.answer(length) if word not in (0, 2)]
         assert len(set(words)) == len(words)
+
+
+def test_questions_of_one_length_are_heard_in_different_ways_afterwards() -> None:
+    model = tiny_model()
+    writer = Writer(np.random.default_rng(0), model.config.vocab_size)
+    batch = make_batch(writer, [128] * 6, embed_clips(model, 6)) | {"labels": None}
+    heard = listen(model, batch, Writer(np.random.default_rng(0), model.config.vocab_size))
+    out = model.model.decoder.layers[-1].encoder_attn.out_proj
+    before = out(heard).detach()
+    vary(model, writer)
+    after = out(heard).detach()
+    assert after.std(dim=0).mean() > 1.5 * before.std(dim=0).mean()
+    assert not torch.allclose(after[0], after[1], atol=0.1)
 
 
 def test_training_teaches_the_model_for_the_time_given() -> None:

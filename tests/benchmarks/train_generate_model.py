@@ -88,6 +88,7 @@ def main() -> None:
     args = parser.parse_args()
     torch.manual_seed(0)
     model = train(LPMusicCapsForConditionalGeneration(LPMusicCapsConfig()), 60 * args.minutes, args.lr)
+    vary(model, Writer(np.random.default_rng(1), model.config.vocab_size))
     model.save_pretrained(args.output)
     make_processor(model.config.vocab_size).save_pretrained(args.output)
     print(json.dumps({"model": str(args.output)}))
@@ -122,6 +123,45 @@ def train(
             print(f"step {step}: loss {loss.item():.3f} after {time.monotonic() - start:.0f} s", flush=True)
         step += 1
     return model.cpu().eval()
+
+
+@torch.no_grad()
+def vary(model: LPMusicCapsForConditionalGeneration, writer: Writer, directions: int = 12) -> None:
+    """Make answers differ by clip and by the words of the question, which minutes of training do not teach.
+
+    What the last layer hears in questions that ask for the same length differs most in some `directions`; random
+    features of those are added to what it makes of what it hears. All logits are doubled, as the model is less sure of
+    its words then. The strengths are the largest that leave the lengths of answers as they are.
+    """
+    questions = np.repeat(LENGTHS, 8)
+    batch = make_batch(writer, questions.tolist(), embed_clips(model, 40))
+    heard = listen(model, batch | {"labels": None}, writer)  # (questions, tokens, d_model)
+    mean = heard.mean(dim=(0, 1))
+    apart = heard - heard.reshape(len(LENGTHS), -1, heard.shape[2]).mean(dim=1).repeat_interleave(8, 0)[:, None]
+    _, sizes, axes = torch.linalg.svd(apart.flatten(0, 1), full_matrices=False)
+    scaled = axes[:directions] / sizes[:directions, None] * len(apart.flatten(0, 1)) ** 0.5
+    generator = torch.Generator().manual_seed(1)
+    features = 2 * directions**-0.5 * torch.randn(len(mean), len(scaled), generator=generator) @ scaled
+    last = model.model.decoder.layers[-1]
+    last.encoder_attn.out_proj.weight += features
+    last.encoder_attn.out_proj.bias -= features @ mean
+    last.final_layer_norm.weight *= 2
+    last.final_layer_norm.bias *= 2
+
+
+def listen(
+    model: LPMusicCapsForConditionalGeneration, batch: dict[str, torch.Tensor], writer: Writer
+) -> torch.Tensor:
+    """What the last layer hears at the first few tokens of made-up answers, (questions, 6, d_model)."""
+    heard = []
+    last = model.model.decoder.layers[-1].encoder_attn.out_proj
+    hook = last.register_forward_pre_hook(lambda module, inputs: heard.append(inputs[0]))
+    count = len(batch["prompt_input_ids"])
+    words = writer.rng.choice(writer.words()[2:], size=(count, 6))
+    tokens = np.concatenate([np.full((count, 1), 2), np.zeros((count, 1), dtype=int), words], axis=1)
+    model(**batch, decoder_input_ids=torch.from_numpy(tokens))
+    hook.remove()
+    return heard[0].view(count, 8, -1)[:, 2:]
 
 
 def embed_clips(model: LPMusicCapsForConditionalGeneration, count: int) -> torch.Tensor:

@@ -8,7 +8,7 @@ All three answer questions about the same clips in one process, in turn; ratios 
 (a) one question at a time as the reference does, (b) transformers' generate on batches, (c) descant's answer_many.
 (c) answers all questions in each turn; (a) and (b) answer --sample and --baseline others in each, which ask for the
 same mix of lengths. Clips are those of --audio, then the demo corpus's. Progress goes to stderr.
-Runs on a CPU; set OMP_NUM_THREADS to choose cores.
+Set OMP_NUM_THREADS to choose cores; --device cuda takes a GPU, where torch's own switches say whether it uses tf32.
 """
 
 import argparse
@@ -34,6 +34,7 @@ from generate_systems import (
     matmul_peak,
     product_share,
     time_answers,
+    wait,
 )
 from train_generate_model import Writer, extract_mels
 
@@ -63,17 +64,18 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="a tiny random model and few questions")
     parser.add_argument("--audio", type=Path, help="a folder of recordings to ask about before the demo corpus")
     parser.add_argument("--clips", type=int, default=40, help="clips, of five questions each (default: %(default)s)")
+    parser.add_argument("--device", default="cpu", help="cpu (default) or cuda")
     parser.add_argument("--turns", type=int, default=3)
     parser.add_argument("--sample", type=int, default=8, help="questions of a load that (a) answers in each turn")
     parser.add_argument("--ten-beams", type=int, default=8, help="the same with 10 beams instead of 5")
     parser.add_argument("--baseline", type=int, default=64, help="questions of a load that (b) answers in each turn")
     args = parser.parse_args()
     if args.quick:
-        report(measure(tiny_model(), read_waveforms(4), Extent(1, 2, 1, 8), max_length=12))
+        report(measure(tiny_model().to(args.device), read_waveforms(4), Extent(1, 2, 1, 8), max_length=12))
         return
     if args.model is None:
         parser.error("give --model (see train_generate_model.py) or --quick")
-    model = LPMusicCapsForConditionalGeneration.from_pretrained(args.model).eval()
+    model = LPMusicCapsForConditionalGeneration.from_pretrained(args.model).eval().to(args.device)
     extent = Extent(args.turns, args.sample, args.ten_beams, args.baseline)
     result = measure(model, read_waveforms(args.clips, args.audio), extent)
     report(result | {"cold_start": cold_start(args.model)})
@@ -92,7 +94,7 @@ def measure(
     loads = make_loads(waveforms, extract_mels(waveforms), 5, model.config.vocab_size)
     descant = Descant(model, **settings)
     descant.answer(loads[0], loads[0].shares(32)[0])  # packs the weights
-    result = {"threads": torch.get_num_threads(), "memory_descant_gb": memory()}
+    result = {"threads": torch.get_num_threads(), "device": device_name(model), "memory_descant_gb": memory(model)}
     batch_size = best_batch_size(model, loads[0], extent.baseline, settings)
     systems = {"one_by_one_5": OneByOne(model, 5, **settings), "one_by_one_10": OneByOne(model, 10, **settings)}
     systems |= {"transformers": Batches(model, batch_size, **settings), "descant": descant}
@@ -102,7 +104,7 @@ def measure(
         report_load(load.name, result[load.name])
     result["one_question"] = {load.name: one_question(model, load, settings) for load in loads[:2]}
     result["tiers"] = compare_tiers(model, loads[2], settings)
-    return result | {"memory_all_gb": memory()}
+    return result | {"memory_all_gb": memory(model)}
 
 
 def read_waveforms(count: int, folder: Path | None = None) -> list[np.ndarray]:
@@ -144,7 +146,8 @@ def compare(
     figures |= {"peak_gflops": statistics.median(peaks), "asked_length": statistics.mean(load.lengths)}
     figures |= {"mean_length": statistics.mean(len(tokens) - 1 for tokens in answers["descant"].values())}
     figures |= {"different_answers": len(set(map(tuple, answers["descant"].values())))}
-    figures["product_share"] = product_share(systems["descant"], load, load.shares(24)[0])
+    if model.device.type == "cpu":
+        figures["product_share"] = product_share(systems["descant"], load, load.shares(24)[0])
     return figures | compare_tokens(model, load, answers, settings)
 
 
@@ -163,11 +166,14 @@ def compare_tokens(
 
 def one_question(model: LPMusicCapsForConditionalGeneration, load: Load, settings: dict) -> dict:
     """Seconds for a question alone, by transformers' own generate and by descant's, and their ratios."""
-    seconds = {"transformers": [], "descant": []}
-    for row in load.shares(6)[0]:
+    seconds, rows = {"transformers": [], "descant": []}, load.shares(6)[0]
+    model.generate(**load.batch_for(model, rows[:1]), **settings)  # packs the weights for one question
+    for row in rows:
+        batch = load.batch_for(model, [row])
         for name, fast in (("transformers", False), ("descant", True)):
             start = time.perf_counter()
-            model.generate(**load.batch([row]), fast=fast, **settings)
+            model.generate(**batch, fast=fast, **settings)
+            wait(model)
             seconds[name].append(time.perf_counter() - start)
     tell(f"{load.name}, one question alone: done")
     return seconds
@@ -180,8 +186,8 @@ def compare_tiers(
     rows = load.shares(32)[0]
     writer = Writer(np.random.default_rng(0), model.config.vocab_size)
     tiers = {"fp32": {}, "bf16": {"tier": "bf16"}, "int8": {"tier": "int8"}, "trimmed": {"vocabulary": writer.words()}}
-    if not has_bfloat16():
-        del tiers["bf16"]
+    lacking = {"bf16": not has_bfloat16(model.device), "int8": model.device.type != "cpu"}
+    tiers = {name: choice for name, choice in tiers.items() if not lacking.get(name)}
     exact, figures = {}, {}
     for name, choice in tiers.items():
         descant = Descant(model, **settings, **choice)
@@ -219,15 +225,21 @@ def tell(progress: str) -> None:
     print(progress, file=sys.stderr, flush=True)
 
 
-def memory() -> float:
-    """The most memory that this process has had, in GB."""
+def device_name(model: LPMusicCapsForConditionalGeneration) -> str:
+    return torch.cuda.get_device_name(model.device) if model.device.type == "cuda" else "CPU"
+
+
+def memory(model: LPMusicCapsForConditionalGeneration) -> float:
+    """The most memory that this process has had, on a GPU if the model is there, in GB."""
+    if model.device.type == "cuda":
+        return torch.cuda.max_memory_allocated(model.device) / 1e9
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024**2
 
 
 def report(result: dict) -> None:
     """Print what is not about one load, a summary of the differences, and one line of JSON for machines."""
     memory = f"peak memory {result['memory_descant_gb']:.2f} GB (descant alone, with weights)"
-    print(f"{result['threads']} threads; {memory}")
+    print(f"{result['device']}, {result['threads']} threads; {memory}")
     for name, tier in result["tiers"].items():
         print(
             f"tier {name}: {tier['seconds']:.3f} s a question (mixed); as in fp32: "
@@ -266,7 +278,8 @@ def report_load(load: str, figures: dict) -> None:
         print(f"  {name:14} {statistics.median(values):7.3f} s a question; descant is {times}")
     rate, peak = figures["work_gflop"] / (seconds["descant"][0] * figures["questions"]), figures["peak_gflops"]
     print(f"  descant: {rate:.0f} GFLOP/s, {100 * rate / peak:.0f} % of torch's matrix products ({peak:.0f})")
-    print(f"  descant: {100 * figures['product_share']:.0f} % of the time in matrix products and convolutions")
+    if "product_share" in figures:
+        print(f"  descant: {100 * figures['product_share']:.0f} % of the time in matrix products and convolutions")
     for name in COMPARED:
         cases = figures[f"differing_from_{name}"]
         print(f"  tokens differ from {name}: {len(cases)} of {figures[f'compared_with_{name}']} questions")

@@ -1,5 +1,6 @@
 """The systems that bench_generate.py compares, and what they are asked."""
 
+import copy
 import statistics
 import time
 from collections.abc import Iterator
@@ -15,8 +16,8 @@ from train_generate_model import LONG, SHORT, Writer
 from transformers.modeling_outputs import BaseModelOutput
 
 from descant.models.lp_music_caps import LPMusicCapsFeatureExtractor, LPMusicCapsForConditionalGeneration
+from descant.models.lp_music_caps.answer_engine_lp_music_caps import AnswerEngine
 from descant.models.lp_music_caps.beam_search_lp_music_caps import BeamSearch
-from descant.models.lp_music_caps.fast_decoder_lp_music_caps import FastDecoder
 from descant.models.lp_music_caps.fast_encoder_lp_music_caps import FastEncoder
 from descant.models.lp_music_caps.generation_lp_music_caps import strip_padding
 
@@ -24,7 +25,8 @@ Question = tuple[int, list[int]]  # clip, prompt ids
 
 # What torch's profiler calls matrix products, as they occur in answering.
 PRODUCTS = (
-    "_linear_pointwise", "mkldnn_convolution", "mm", "addmm", "bmm", "_scaled_dot_product_flash_attention_for_cpu",
+    "_linear_pointwise", "_convolution_pointwise", "mkldnn_convolution", "mm", "addmm", "bmm",
+    "_scaled_dot_product_flash_attention_for_cpu",
 )  # fmt: skip
 
 
@@ -60,6 +62,10 @@ class Load:
             "prompt_input_ids": pad_sequence(prompts, batch_first=True, padding_value=1),
             "prompt_attention_mask": pad_sequence([torch.ones_like(ids) for ids in prompts], batch_first=True),
         }
+
+    def batch_for(self, model: LPMusicCapsForConditionalGeneration, rows: list[int]) -> dict[str, torch.Tensor]:
+        """`batch` on the model's device."""
+        return {name: value.to(model.device) for name, value in self.batch(rows).items()}
 
 
 def make_loads(waveforms: list[np.ndarray], mels: torch.Tensor, questions: int, vocab_size: int) -> list[Load]:
@@ -99,7 +105,7 @@ class OneByOne:
         for row in rows:
             clip, ids = load.questions[row]
             features = self.extractor(load.waveforms[clip], sampling_rate=16_000, return_tensors="pt")
-            prompt = torch.tensor([ids])
+            prompt, features = torch.tensor([ids]).to(self.model.device), features.to(self.model.device)
             tokens = self.model.generate(**features, prompt_input_ids=prompt, fast=False, **self.settings)
             answers[row] = strip_padding(tokens[0].tolist(), 1)
         return answers
@@ -115,7 +121,7 @@ class Batches:
         answers = {}
         for start in range(0, len(rows), self.batch_size):
             chosen = rows[start : start + self.batch_size]
-            tokens = self.model.generate(**load.batch(chosen), fast=False, **self.settings)
+            tokens = self.model.generate(**load.batch_for(self.model, chosen), fast=False, **self.settings)
             answers |= {row: strip_padding(ids, 1) for row, ids in zip(chosen, tokens.tolist(), strict=True)}
         return answers
 
@@ -143,11 +149,11 @@ def time_answers(system: OneByOne | Batches | Descant, load: Load, rows: list[in
 def counted_work(model: LPMusicCapsForConditionalGeneration) -> Iterator[list[float]]:
     """Gives a list whose entry is, at the end, the GFLOP of the matrix products that descant has done meanwhile."""
     work = [0.0]
-    step, encode = FastDecoder.step, FastEncoder.__call__
+    tell, encode = AnswerEngine._tell_newest, FastEncoder.__call__
 
-    def counting_step(decoder: FastDecoder, cache, tokens: torch.Tensor, positions: torch.Tensor) -> torch.Tensor:
-        work[0] += tokens.numel() * decoder_work(model) / 1e9
-        return step(decoder, cache, tokens, positions)
+    def counting_step(engine: AnswerEngine, active: int) -> None:
+        work[0] += active * engine.search.beams * decoder_work(model) / 1e9
+        return tell(engine, active)
 
     def counting_encode(encoder: FastEncoder, inputs_embeds: torch.Tensor, **kwargs) -> BaseModelOutput:
         work[0] += inputs_embeds.shape[0] * inputs_embeds.shape[1] * encoder_work(model) / 1e9
@@ -157,11 +163,11 @@ def counted_work(model: LPMusicCapsForConditionalGeneration) -> Iterator[list[fl
         work[0] += len(args[0]) * conv_work(model) / 1e9
 
     hook = model.audio_encoder.register_forward_hook(count_convolutions)
-    FastDecoder.step, FastEncoder.__call__ = counting_step, counting_encode
+    AnswerEngine._tell_newest, FastEncoder.__call__ = counting_step, counting_encode
     try:
         yield work
     finally:
-        FastDecoder.step, FastEncoder.__call__ = step, encode
+        AnswerEngine._tell_newest, FastEncoder.__call__ = tell, encode
         hook.remove()
 
 
@@ -169,12 +175,21 @@ def matmul_peak(model: LPMusicCapsForConditionalGeneration) -> float:
     """GFLOP/s of torch's matrix products of 160 rows with the decoder's largest weights, now."""
     config, rates = model.config, []
     for width in (config.decoder_ffn_dim, config.vocab_size):
-        rows, weight = torch.randn(160, config.d_model), torch.randn(width, config.d_model)
+        rows = torch.randn(160, config.d_model, device=model.device)
+        weight = torch.randn(width, config.d_model, device=model.device)
         for _ in range(3):
+            wait(model)
             start = time.perf_counter()
             linear(rows, weight)
+            wait(model)
             rates.append(2 * rows.shape[0] * weight.numel() / (time.perf_counter() - start) / 1e9)
     return statistics.median(rates)
+
+
+def wait(model: LPMusicCapsForConditionalGeneration) -> None:
+    """Wait until a GPU has done what it was given."""
+    if model.device.type == "cuda":
+        torch.cuda.synchronize(model.device)
 
 
 def product_share(system: Descant, load: Load, rows: list[int]) -> float:
@@ -189,6 +204,8 @@ def find_differences(
     model: LPMusicCapsForConditionalGeneration, load: Load, expected: dict, actual: dict, settings: dict
 ) -> list[dict]:
     """The questions whose tokens differ, with both answers and the closest race up to the first difference."""
+    if model.device.type != "cpu":  # a GPU's steps are recorded, and cannot be watched
+        model = copy.deepcopy(model).cpu()
     found = []
     for row in (row for row in expected if expected[row] != actual[row]):
         place = first_difference(expected[row], actual[row])

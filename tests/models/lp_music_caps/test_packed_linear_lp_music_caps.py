@@ -8,10 +8,10 @@ import torch
 from torch import nn
 from torch.nn.functional import gelu
 
-from descant.models.lp_music_caps.packed_linear_lp_music_caps import FewRowsLinear, PackedLinear, StackedLinear
+from descant.models.lp_music_caps.packed_linear_lp_music_caps import FixedRowsLinear, PackedLinear, StackedLinear
 
 
-@pytest.mark.parametrize("kind", [PackedLinear, partial(FewRowsLinear, rows=5), StackedLinear], ids=str)
+@pytest.mark.parametrize("kind", [PackedLinear, partial(FixedRowsLinear, rows=5), StackedLinear], ids=str)
 def test_packed_layers_give_the_results_of_each(kind: Callable) -> None:
     torch.manual_seed(0)
     first, second, rows = nn.Linear(24, 40), nn.Linear(24, 7), torch.randn(5, 24)

@@ -11,7 +11,7 @@ from torch import nn
 
 from descant.models.lp_music_caps import LPMusicCapsForConditionalGeneration
 from descant.models.lp_music_caps.generation_settings_lp_music_caps import AnswerSettings, NotCovered, read_settings
-from descant.models.lp_music_caps.packed_linear_lp_music_caps import FewRowsLinear, PackedLinear
+from descant.models.lp_music_caps.packed_linear_lp_music_caps import FixedRowsLinear, PackedLinear
 from descant.models.lp_music_caps.packed_models_lp_music_caps import packed_model
 
 
@@ -78,12 +78,15 @@ def test_a_model_can_still_be_copied_and_freed(own: LPMusicCapsForConditionalGen
     assert packed() is not None
 
 
-def test_a_question_alone_has_a_decoder_for_its_beams(taught: AnsweringModel) -> None:
+def test_steps_of_always_as_many_rows_have_a_decoder_of_their_own(taught: AnsweringModel) -> None:
     packed = packed_model(taught.model)
     kinds = {beams: type(packed.engine(settings_of(taught, beams), slots=1).decoder.head) for beams in (1, 4, 5)}
-    assert kinds == {1: PackedLinear, 4: FewRowsLinear, 5: FewRowsLinear}
+    assert kinds == {1: PackedLinear, 4: FixedRowsLinear, 5: FixedRowsLinear}
     assert type(packed.engine(settings_of(taught, 5), slots=2).decoder.head) is PackedLinear
     assert len(packed.decoders) == 2
+    stream = packed.engine(settings_of(taught, 5), slots=3, refilled=True)
+    assert (type(stream.full.head), type(stream.decoder.head)) == (FixedRowsLinear, PackedLinear)
+    assert {*packed.decoders} == {None, 15}
     int8 = packed_model(taught.model, "int8")
     assert int8.engine(settings_of(taught, 5), slots=1).decoder is int8.decoder()
 

@@ -18,7 +18,10 @@ Answer = tuple[int, list[int], float]  # position in the stream, tokens, length-
 
 
 class AnswerEngine:
-    """Answers up to `slots` questions at a time."""
+    """Answers up to `slots` questions at a time.
+
+    full: a decoder that is faster while all slots are in use; without it, `decoder` takes those steps too.
+    """
 
     def __init__(
         self,
@@ -26,8 +29,10 @@ class AnswerEngine:
         settings: AnswerSettings,
         slots: int,
         on_token: Callable[[torch.Tensor], None] | None = None,
+        full: FastDecoder | None = None,
     ) -> None:
         self.decoder = decoder
+        self.full = full or decoder
         self.slots = slots
         if decoder.vocabulary is not None:
             settings = settings.numbered(decoder.vocabulary.tolist())
@@ -79,9 +84,10 @@ class AnswerEngine:
         active = len(self.questions)
         new = self.cache.add_nodes(active)
         tokens, positions = self._inputs(active, new.start)
-        hidden = self.decoder.step(self.cache, tokens, positions)
+        decoder = self.full if active == self.slots else self.decoder
+        hidden = decoder.step(self.cache, tokens, positions)
         self._end_prefix(hidden, new.start)
-        parents, done = self.search.advance(self.decoder.head(hidden), active)
+        parents, done = self.search.advance(decoder.head(hidden), active)
         if parents is not None:
             self.cache.reorder(parents)
         self._tell_newest(active)

@@ -99,7 +99,8 @@ class LPMusicCapsGenerationMixin:
             while batch := list(islice(stream, batch_size)):
                 yield from packed.engine(search, len(batch)).run(iter(batch))
         elif first := list(islice(stream, batch_size)):  # few questions need only a small cache
-            yield from packed.engine(search, len(first)).run(chain(first, stream))
+            more = list(islice(stream, 1))
+            yield from packed.engine(search, len(first), refilled=bool(more)).run(chain(first, more, stream))
 
     def _prepare_search(
         self,
@@ -178,7 +179,8 @@ def answer_batch(
         attention_mask = torch.ones(states.shape[:2], dtype=torch.long, device=states.device)
     rows_at_once = max(160, FULL_SPEED // states.shape[2]) * (1 if states.device.type == "cpu" else GPU_ROWS)
     slots = len(states) if settings.do_sample else min(len(states), max(1, rows_at_once // settings.num_beams))
-    engine = packed.engine(settings, slots, on_token=None if streamer is None else streamer.put)
+    on_token = None if streamer is None else streamer.put
+    engine = packed.engine(settings, slots, on_token, refilled=slots < len(states))
     lengths = attention_mask.sum(dim=1).tolist()
     rows = enumerate(states[attention_mask.bool()].split(lengths))
     if streamer is not None:

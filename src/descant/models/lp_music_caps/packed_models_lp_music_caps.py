@@ -27,13 +27,23 @@ class PackedModel:
         self.idle: tuple[AnswerSettings, StaticEngine] | None = None
 
     def engine(
-        self, settings: AnswerSettings, slots: int, on_token: Callable[[torch.Tensor], None] | None = None
+        self,
+        settings: AnswerSettings,
+        slots: int,
+        on_token: Callable[[torch.Tensor], None] | None = None,
+        refilled: bool = False,
     ) -> AnswerEngine:
-        """What answers up to `slots` questions at a time: of the tokens of one without beams, `on_token` is told."""
+        """What answers up to `slots` questions at a time: of the tokens of one without beams, `on_token` is told.
+
+        refilled: whether there are more questions than slots, so that mostly all slots are in use.
+        """
         if not self.on_cpu:
             return self._static_engine(settings, slots, on_token)
-        alone = slots == 1 and settings.num_beams > 1 and self.tier == "fp32"
-        return AnswerEngine(self.decoder(settings.num_beams if alone else None), settings, slots, on_token)
+        rows = slots * settings.num_beams
+        if self.tier != "fp32" or rows == 1 or not (slots == 1 or refilled):
+            return AnswerEngine(self.decoder(), settings, slots, on_token)
+        full = self.decoder(rows)
+        return AnswerEngine(full if slots == 1 else self.decoder(), settings, slots, on_token, full)
 
     def decoder(self, rows: int | None = None) -> FastDecoder:
         """The decoder for any number of hypotheses a step, or the faster one for always `rows` of them.
@@ -41,8 +51,8 @@ class PackedModel:
         Two are kept: those for any number, and for the number that was asked for last.
         """
         if rows not in self.decoders:
-            kept = {None: self.decoders[None]} if None in self.decoders else {}
-            self.decoders = kept | {rows: FastDecoder(self.model(), self.tier, self.vocabulary, rows)}
+            self.decoders = {kept: decoder for kept, decoder in self.decoders.items() if kept is None}
+            self.decoders[rows] = FastDecoder(self.model(), self.tier, self.vocabulary, rows)
         return self.decoders[rows]
 
     @torch.inference_mode(False)  # or the engine could not be used outside of that mode

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 from torch.nn.functional import gelu
 
-from .packed_linear_lp_music_caps import FewRowsLinear, PackedLinear, StackedLinear
+from .packed_linear_lp_music_caps import FixedRowsLinear, PackedLinear, StackedLinear
 
 
 class Bfloat16Linear:
@@ -53,7 +53,7 @@ class Int8Linear:
         return residual + self(rows)
 
 
-Linear = PackedLinear | FewRowsLinear | StackedLinear | Bfloat16Linear | Int8Linear
+Linear = PackedLinear | FixedRowsLinear | StackedLinear | Bfloat16Linear | Int8Linear
 
 TIERS: dict[str, type[PackedLinear] | type[Bfloat16Linear] | type[Int8Linear]] = {
     "fp32": PackedLinear,
@@ -102,7 +102,7 @@ def new_linear(
     if weights[0].device.type != "cpu":
         return StackedLinear(weights, biases, torch.bfloat16 if tier == "bf16" else torch.float32)
     if tier == "fp32" and rows is not None:
-        return FewRowsLinear(weights, biases, rows)
+        return FixedRowsLinear(weights, biases, rows)
     return TIERS[tier](weights, biases)
 
 

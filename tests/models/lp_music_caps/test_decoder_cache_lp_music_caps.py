@@ -8,7 +8,7 @@ from descant.models.lp_music_caps.decoder_cache_lp_music_caps import DecoderCach
 
 def history(cache: DecoderCache, slot: int, beam: int) -> list[float]:
     """The values a beam can see, by their first number."""
-    columns = (cache.mask[slot, beam, : cache.used] == 0).nonzero()[:, 0]
+    columns = (cache.mask[slot, beam, : cache.columns] == 0).nonzero()[:, 0]
     return cache.values[0, slot, 0, columns, 0].tolist()
 
 
@@ -38,7 +38,7 @@ def test_a_beam_sees_its_own_history_through_changes_of_beams(compact_after: int
         if compact_after is not None and step % compact_after == 0:
             cache.compact(3)
         assert all(sorted(history(cache, s, b)) == histories[s][b] for s in range(3) for b in range(4))
-    assert torch.equal(cache.keys[0, :, 0, 0, : cache.used], cache.values[0, :, 0, : cache.used, 0])
+    assert torch.equal(cache.keys[0, :, 0, 0, : cache.columns], cache.values[0, :, 0, : cache.columns, 0])
 
 
 def test_compaction_keeps_shared_history_once() -> None:
@@ -48,7 +48,7 @@ def test_compaction_keeps_shared_history_once() -> None:
         write(cache, 1, torch.full((1, 5), step))
         cache.reorder(torch.zeros(1, 5, dtype=torch.long))
     cache.compact(1)
-    assert cache.used == 100
+    assert cache.columns == 100
 
 
 def test_a_slot_that_is_opened_again_has_no_history() -> None:

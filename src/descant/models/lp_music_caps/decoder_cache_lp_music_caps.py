@@ -5,7 +5,35 @@ import torch
 MINUS_INFINITY = float("-inf")
 
 
-class DecoderCache:
+class SharedHistory:
+    """Histories of beams as rows of a mask over the columns of keys and values that all beams of a question share."""
+
+    keys: torch.Tensor  # (layers, slots, heads, head_dim, columns), the cross-attention's likewise
+    values: torch.Tensor  # (layers, slots, heads, columns, head_dim), the cross-attention's likewise
+    cross_keys: torch.Tensor
+    cross_values: torch.Tensor
+    mask: torch.Tensor  # (slots, beams, columns), 0 for a column of the beam's history, else -inf
+    cross_mask: torch.Tensor  # (slots, 1, columns)
+    columns: int  # that a step looks at
+
+    def history(self, active: int) -> torch.Tensor:
+        """The mask of the active questions' columns, (active, beams, columns)."""
+        return self.mask[:active, :, : self.columns]
+
+    def reorder(self, parents: torch.Tensor) -> None:
+        """Let each beam go on from its parent's history; parents: (active, beams)."""
+        history = self.history(len(parents))
+        history.copy_(history.gather(1, parents[:, :, None].expand_as(history)))
+
+    def move(self, source: int, target: int) -> None:
+        """Copy a question to another slot, so that the questions in flight stay the first slots."""
+        for tensor in (self.keys, self.values, self.cross_keys, self.cross_values):
+            tensor[:, target] = tensor[:, source]
+        for tensor in (self.mask, self.cross_mask):
+            tensor[target] = tensor[source]
+
+
+class DecoderCache(SharedHistory):
     """Keys and values of up to `slots` questions, each with `beams` hypotheses.
 
     Self-attention: every step adds one node a beam, at the same columns for all questions. A beam's history is a set
@@ -22,11 +50,11 @@ class DecoderCache:
         # Keys are transposed, since scores are then plain products of contiguous rows.
         self.keys = torch.empty(*shape, head_dim, 0, dtype=dtype)
         self.values = torch.empty(*shape, 0, head_dim, dtype=dtype)
-        self.mask = torch.empty(slots, beams, 0, dtype=dtype)  # 0 for a column of the beam's history, else -inf
+        self.mask = torch.empty(slots, beams, 0, dtype=dtype)
         self.cross_keys = torch.empty(*shape, head_dim, 0, dtype=dtype)
         self.cross_values = torch.empty(*shape, 0, head_dim, dtype=dtype)
         self.cross_mask = torch.empty(slots, 1, 0, dtype=dtype)
-        self.used = 0  # columns in use
+        self.columns = 0  # in use
         self.kept = 0  # columns that were left by the last compaction
 
     @property
@@ -43,34 +71,25 @@ class DecoderCache:
     def extend(self, layer: int, keys: torch.Tensor, values: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Store this step's keys and values (active, beams, heads, head_dim) of a layer; returns all of the active
         questions, (active, heads, head_dim, columns) and (active, heads, columns, head_dim)."""
-        active, new = len(keys), slice(self.used - self.beams, self.used)
+        active, new = len(keys), slice(self.columns - self.beams, self.columns)
         self.keys[layer, :active, :, :, new] = keys.permute(0, 2, 3, 1)
         self.values[layer, :active, :, new] = values.transpose(1, 2)
-        return self.keys[layer, :active, :, :, : self.used], self.values[layer, :active, :, : self.used]
-
-    def history(self, active: int) -> torch.Tensor:
-        """The mask of the active questions' columns, (active, beams, columns)."""
-        return self.mask[:active, :, : self.used]
-
-    def reorder(self, parents: torch.Tensor) -> None:
-        """Let each beam go on from its parent's history; parents: (active, beams)."""
-        history = self.history(len(parents))
-        history.copy_(history.gather(1, parents[:, :, None].expand_as(history)))
+        return self.keys[layer, :active, :, :, : self.columns], self.values[layer, :active, :, : self.columns]
 
     def add_nodes(self, active: int) -> slice:
         """Reserve this step's columns, one a beam, each in its own beam's history only; returns the columns."""
-        if self.used >= self.kept + max(32, self.kept // 2):
+        if self.columns >= self.kept + max(32, self.kept // 2):
             self.compact(active)
-        self._reserve(self.used + self.beams)
-        new = slice(self.used, self.used + self.beams)
+        self._reserve(self.columns + self.beams)
+        new = slice(self.columns, self.columns + self.beams)
         self.mask[:active, :, new] = MINUS_INFINITY
         self.mask[:active, :, new].diagonal(dim1=1, dim2=2).zero_()
-        self.used += self.beams
+        self.columns += self.beams
         return new
 
     def compact(self, active: int) -> None:
         """Keep only the columns that some beam needs, moved to the left, question by question."""
-        needed = (self.mask[:active, :, : self.used] == 0).any(dim=1)  # (active, columns)
+        needed = (self.mask[:active, :, : self.columns] == 0).any(dim=1)  # (active, columns)
         self.kept = int(needed.sum(dim=1).max()) if active else 0
         order = needed.to(torch.uint8).argsort(dim=1, descending=True, stable=True)[:, : self.kept]
         mask = self.mask[:active]
@@ -81,14 +100,7 @@ class DecoderCache:
             keys[:active, :, :, : self.kept] = keys[:active].gather(3, index)
             index = order[:, None, :, None].expand(-1, heads, -1, head_dim)
             values[:active, :, : self.kept] = values[:active].gather(2, index)
-        self.used = self.kept
-
-    def move(self, source: int, target: int) -> None:
-        """Copy a question to another slot, so that the questions in flight stay the first slots."""
-        for tensor in (self.keys, self.values, self.cross_keys, self.cross_values):
-            tensor[:, target] = tensor[:, source]
-        for tensor in (self.mask, self.cross_mask):
-            tensor[target] = tensor[source]
+        self.columns = self.kept
 
     def _reserve(self, columns: int) -> None:
         if columns > self.mask.shape[2]:

@@ -63,14 +63,7 @@ class AnswerSettings:
     @property
     def named_tokens(self) -> set[int]:
         """The token ids that the settings name."""
-        forced = [self.forced_bos_token_id] if self.forced_bos_token_id is not None else []
-        return {
-            self.decoder_start_token_id,
-            self.pad_token_id,
-            *self.eos_token_ids,
-            *(self.forced_eos_token_id or []),
-            *forced,
-        }
+        return {*self.first_tokens, self.pad_token_id, *self.eos_token_ids, *(self.forced_eos_token_id or [])}
 
     @property
     def first_tokens(self) -> list[int]:

@@ -2,11 +2,12 @@
 
 import torch
 
-MINUS_INFINITY = float("-inf")
+from .decoder_cache_lp_music_caps import MINUS_INFINITY, SharedHistory
+
 GRAIN = 64  # encoder positions are reserved in these steps
 
 
-class StaticCache:
+class StaticCache(SharedHistory):
     """Keys and values of `slots` questions, each with `beams` hypotheses of up to `places` tokens.
 
     As in DecoderCache a beam's history is a set of columns, held in a mask, so that a change of beams moves only rows
@@ -52,22 +53,6 @@ class StaticCache:
         self.keys[layer, :active].scatter_(3, new[:, :, None].expand_as(keys), keys)
         self.values[layer, :active].scatter_(2, new[:, :, :, None].expand_as(values), values)
         return self.keys[layer, :active, :, :, : self.columns], self.values[layer, :active, :, : self.columns]
-
-    def history(self, active: int) -> torch.Tensor:
-        """The mask of the active questions' columns, (active, beams, columns)."""
-        return self.mask[:active, :, : self.columns]
-
-    def reorder(self, parents: torch.Tensor) -> None:
-        """Let each beam go on from its parent's history; parents: (active, beams)."""
-        history = self.history(len(parents))
-        history.copy_(history.gather(1, parents[:, :, None].expand_as(history)))
-
-    def move(self, source: int, target: int) -> None:
-        """Copy a question to another slot, so that the questions in flight stay the first slots."""
-        for tensor in (self.keys, self.values, self.cross_keys, self.cross_values):
-            tensor[:, target] = tensor[:, source]
-        for tensor in (self.mask, self.cross_mask):
-            tensor[target] = tensor[source]
 
     def _reserve_cross(self, length: int) -> None:
         head_dim = self.keys.shape[3]

@@ -6,7 +6,17 @@ import pytest
 import torch
 from answering_model import AnsweringModel
 from transformers import DynamicCache, EncoderDecoderCache, GenerationConfig
-from transformers.generation import LogitsProcessor, LogitsProcessorList, MaxTimeCriteria, StoppingCriteriaList
+from transformers.generation import (
+    EosTokenCriteria,
+    LogitsProcessor,
+    LogitsProcessorList,
+    MaxLengthCriteria,
+    MinLengthLogitsProcessor,
+    NoRepeatNGramLogitsProcessor,
+    RepetitionPenaltyLogitsProcessor,
+    StoppingCriteriaList,
+    TemperatureLogitsWarper,
+)
 
 from descant.models.lp_music_caps.generation_settings_lp_music_caps import NotCovered, read_settings
 
@@ -40,11 +50,16 @@ NOT_COVERED = [
     ({"num_return_sequences": 2}, "num_return_sequences"),
     ({"return_dict_in_generate": True, "output_scores": True}, "return_dict_in_generate"),
     ({"use_cache": False}, "use_cache=False"),
-    ({"logits_processor": LogitsProcessorList([Nothing()])}, "Nothing"),
-    ({"stopping_criteria": StoppingCriteriaList([MaxTimeCriteria(100.0)])}, "MaxTimeCriteria"),
+    ({"logits_processor": LogitsProcessorList([Nothing()])}, "logits_processor"),
+    ({"stopping_criteria": StoppingCriteriaList([MaxLengthCriteria(9)])}, "stopping_criteria"),
+    ({"max_time": 100.0}, "MaxTimeCriteria"),
+    ({"stop_strings": ["."], "tokenizer": "any"}, "tokenizer"),
+    ({"decoder_start_token_id": [2, 0]}, "decoder_start_token_id"),
+    ({"pad_token_id": 0, "num_beams": 2}, "pad_token_id 0"),
     ({"suppress_tokens": [70]}, "SuppressTokens"),
     ({"renormalize_logits": True}, "LogitNormalization"),
     ({"decoder_input_ids": torch.tensor([[2, 0, 70]])}, "decoder_input_ids"),
+    ({"decoder_input_ids": torch.tensor([[2], [0]])}, "decoder_input_ids"),
     ({"max_length": 3}, "max_length below 4"),
     ({"past_key_values": EncoderDecoderCache(DynamicCache(), DynamicCache())}, "past_key_values"),
 ]
@@ -74,6 +89,31 @@ def test_falling_back_gives_transformers_answer_and_a_line_in_the_log(
     assert [record.getMessage() for record in caplog.records] == [
         "num_return_sequences is not covered by the fast search: transformers' own loop runs"
     ]
+
+
+@pytest.mark.parametrize(
+    "objects",
+    [
+        {"logits_processor": [RepetitionPenaltyLogitsProcessor(3.0)]},
+        {"logits_processor": [NoRepeatNGramLogitsProcessor(1)]},
+        {"logits_processor": [MinLengthLogitsProcessor(11, 2)]},
+        {"logits_processor": [TemperatureLogitsWarper(0.2)]},
+        {"stopping_criteria": [MaxLengthCriteria(5)]},
+        {"stopping_criteria": [EosTokenCriteria(torch.tensor(70))]},
+        {"decoder_input_ids": torch.tensor([[2], [0], [70]])},
+    ],
+    ids=lambda objects: "-".join(type(value[0]).__name__ for value in objects.values()),
+)
+def test_objects_of_known_kinds_are_obeyed(taught: AnsweringModel, objects: dict) -> None:
+    kinds = {"logits_processor": LogitsProcessorList, "stopping_criteria": StoppingCriteriaList}
+    settings = {name: kinds.get(name, torch.clone)(value) for name, value in objects.items()} | {"max_length": 12}
+    asked = taught.ask(3, seed=5000) | settings
+    assert torch.equal(taught.model.generate(**asked), taught.model.generate(**asked, fast=False))
+
+
+def test_empty_lists_of_objects_ask_for_nothing(taught: AnsweringModel) -> None:
+    empty = {"logits_processor": LogitsProcessorList(), "stopping_criteria": StoppingCriteriaList()}
+    assert read_settings(taught.model, None, {**empty, "max_length": 9}).max_length == 9
 
 
 def test_a_misspelled_argument_is_refused(taught: AnsweringModel) -> None:

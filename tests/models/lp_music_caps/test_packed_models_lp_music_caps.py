@@ -10,7 +10,7 @@ from answering_model import AnsweringModel
 from torch import nn
 
 from descant.models.lp_music_caps import LPMusicCapsForConditionalGeneration
-from descant.models.lp_music_caps.generation_settings_lp_music_caps import AnswerSettings, NotCovered, read_settings
+from descant.models.lp_music_caps.generation_settings_lp_music_caps import AnswerSettings, read_settings
 from descant.models.lp_music_caps.packed_linear_lp_music_caps import FixedRowsLinear, PackedLinear
 from descant.models.lp_music_caps.packed_models_lp_music_caps import packed_model
 
@@ -101,46 +101,3 @@ def test_training_lets_go_of_packed_weights(own: LPMusicCapsForConditionalGenera
     assert packed() is not None
     own.train()
     assert packed() is None
-
-
-def put_in_training_mode(model: nn.Module) -> None:
-    model.train()
-
-
-def make_half(model: nn.Module) -> None:
-    model.to(torch.bfloat16)
-
-
-def leave_on_the_meta_device(model: nn.Module) -> None:
-    model.model.decoder.layers[1].fc2.to("meta")
-
-
-def wrap_a_layer_of_the_encoder(model: nn.Module) -> None:
-    model.model.encoder.layers[1].fc1 = nn.Sequential(model.model.encoder.layers[1].fc1)
-
-
-def wrap_a_layer(model: nn.Module) -> None:
-    class LoraLinear(nn.Linear):
-        """As an adapter library replaces layers."""
-
-    model.model.decoder.layers[0].self_attn.q_proj = LoraLinear(32, 32)
-
-
-@pytest.mark.parametrize(
-    ("change", "reason"),
-    [
-        (put_in_training_mode, "training mode"),
-        (make_half, "bfloat16"),
-        (leave_on_the_meta_device, "weights on cpu, meta"),
-        (wrap_a_layer, "LoraLinear"),
-    ],
-)
-def test_a_model_that_cannot_be_packed_is_refused_by_name(own, change, reason: str) -> None:
-    change(own)
-    with pytest.raises(NotCovered, match=reason):
-        packed_model(own)
-
-
-def test_autocast_is_left_to_transformers(own: LPMusicCapsForConditionalGeneration) -> None:
-    with torch.autocast("cpu", torch.bfloat16), pytest.raises(NotCovered, match="autocast"):
-        packed_model(own)

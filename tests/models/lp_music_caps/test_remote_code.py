@@ -41,6 +41,7 @@ def run_python(code: str, *arguments: str, folder: Path) -> None:
     command = [sys.executable, "-c", code, *arguments]
     done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
+    assert "not covered" not in done.stderr  # by the fast search, which the folder carries along
 
 
 def test_a_saved_folder_loads_and_answers_without_descant(

@@ -33,8 +33,12 @@ RULES = (
 )
 WARPERS = (TemperatureLogitsWarper, TopKLogitsWarper, TopPLogitsWarper)
 MODES = (GenerationMode.GREEDY_SEARCH, GenerationMode.SAMPLE, GenerationMode.BEAM_SEARCH)
-# Arguments of `generate` that name another way of decoding, or go on from an earlier one.
-OTHER_WAYS = ("assistant_model", "custom_generate", "negative_prompt_ids", "synced_gpus", "cache", "past_key_values")
+# Arguments of `generate` that name another way of decoding, begin answers in a way of their own, or bring objects
+# whose settings cannot be read off their class.
+OTHER_WAYS = (
+    "assistant_model", "custom_generate", "negative_prompt_ids", "synced_gpus", "cache", "past_key_values",
+    "decoder_input_ids", "input_ids", "logits_processor", "stopping_criteria", "tokenizer",
+)  # fmt: skip
 
 
 class NotCovered(Exception):
@@ -114,8 +118,11 @@ def read_settings(
     The reading is done for one empty clip, so that no batch is expanded to its beams for it.
     """
     for name in OTHER_WAYS:
-        if name in arguments and arguments[name] is not None and arguments[name] is not False:
+        if not is_idle(arguments.get(name)):
             raise NotCovered(name)
+    config = generation_config or model.generation_config
+    if isinstance(arguments.get("decoder_start_token_id", config.decoder_start_token_id), list):
+        raise NotCovered("a decoder_start_token_id for each row")
     capture = Capture()
     nothing = BaseModelOutput(last_hidden_state=torch.zeros(1, 1, 1, device=model.device))
     GenerationMixin.generate(
@@ -129,6 +136,11 @@ def read_settings(
     return reduce_settings(capture)
 
 
+def is_idle(value: object) -> bool:
+    """Whether an argument asks for nothing."""
+    return value is None or value is False or (isinstance(value, list) and not value)
+
+
 def check_covered(capture: Capture) -> None:
     """Raise NotCovered with the name of the first thing that the fast search does not do."""
     config = capture.config
@@ -138,8 +150,9 @@ def check_covered(capture: Capture) -> None:
         "return_dict_in_generate": config.return_dict_in_generate,
         "use_cache=False": not config.use_cache,
         "cache_implementation": config.cache_implementation is not None,
-        "decoder_input_ids": capture.input_ids.shape[1] != 1,
         "no pad_token_id": config.pad_token_id is None,
+        # transformers' beams take that for none, and pad with the end token
+        "pad_token_id 0 with beams": config.pad_token_id == 0 and config.num_beams > 1,
         "max_length below 4": config.max_length < 4,
         "forced_bos_token_id that ends the answer": config.forced_bos_token_id in as_list(config.eos_token_id),
     }

@@ -10,7 +10,8 @@ from transformers import BartForConditionalGeneration
 from .answer_engine_lp_music_caps import AnswerEngine
 from .fast_decoder_lp_music_caps import FastDecoder
 from .fast_encoder_lp_music_caps import FastEncoder
-from .generation_settings_lp_music_caps import AnswerSettings, NotCovered
+from .generation_settings_lp_music_caps import AnswerSettings
+from .packable_lp_music_caps import check_packable
 from .static_engine_lp_music_caps import StaticEngine, round_up, slots_that_fit
 
 
@@ -101,29 +102,11 @@ def forget_packed(model: BartForConditionalGeneration) -> None:
     _packed.pop(model, None)
 
 
-def check_packable(model: BartForConditionalGeneration) -> None:
-    """Raise NotCovered unless this is a plain float32 model on a CPU or a GPU, ready to answer."""
-    parts = [*model.model.encoder.layers.modules(), *model.model.decoder.layers.modules(), model.lm_head]
-    devices = {str(weight.device) for part in parts for weight in part.parameters(recurse=False)}
-    changed = [type(part).__name__ for part in parts if isinstance(part, nn.Linear) and type(part) is not nn.Linear]
-    reasons = {
-        f"weights on {', '.join(sorted(devices))}": len(devices) > 1 or model.device.type not in ("cpu", "cuda"),
-        f"weights of {model.dtype}": model.dtype != torch.float32,
-        "training mode": model.training,
-        "autocast": torch.is_autocast_enabled(model.device.type),
-        "a torch without oneDNN": model.device.type == "cpu" and not torch.backends.mkldnn.is_available(),
-        f"activation {model.config.activation_function}": model.config.activation_function != "gelu",
-        f"layers of type {', '.join(sorted(set(changed)))}": bool(changed),
-    }
-    for reason, found in reasons.items():
-        if found:
-            raise NotCovered(reason)
-
-
 def fingerprint(model: BartForConditionalGeneration) -> tuple:
-    """Marks that change with the packed weights, however those are changed.
+    """Marks that change with the packed weights.
 
-    An optimizer raises a tensor's version, but code that writes through `.data` does not: hence some values as well.
+    An optimizer raises a tensor's version, but code that writes through `.data` does not: hence some values as well. A
+    change of few entries through `.data` goes unseen: `forget_packed` is for those who make such.
     """
     coders = model.model.encoder, model.model.decoder
     parts = [(coder.layers, coder.layernorm_embedding, coder.embed_positions) for coder in coders]

@@ -8,6 +8,7 @@ import threading
 from collections.abc import Callable, Iterator
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -49,6 +50,17 @@ def expected(pipe: Pipeline, song: Path) -> list[dict[str, object]]:
     return answers
 
 
+class Decoder:
+    """What torchcodec's AudioDecoder gives, without its libraries."""
+
+    def __init__(self, song: Path) -> None:
+        self.song = song
+
+    def get_all_samples(self) -> SimpleNamespace:
+        samples, rate = soundfile.read(self.song, dtype="float32", always_2d=True)
+        return SimpleNamespace(data=torch.from_numpy(samples.T), sample_rate=rate)
+
+
 FORMS: dict[str, Callable[[Path], object]] = {
     "text path": str,
     "path": Path,
@@ -58,6 +70,9 @@ FORMS: dict[str, Callable[[Path], object]] = {
     "stereo array": lambda song: np.stack([soundfile.read(song, dtype="float32")[0]] * 2),
     "tensor": lambda song: torch.from_numpy(soundfile.read(song, dtype="float32")[0]),
     "dict with array": lambda song: dict(zip(("array", "sampling_rate"), soundfile.read(song), strict=True)),
+    "dict with raw": lambda song: dict(zip(("raw", "sampling_rate"), soundfile.read(song), strict=True)),
+    "decoder": Decoder,
+    "decoded row": lambda song: {"audio": Decoder(song), "clip_id": "song"},
     "undecoded column": lambda song: {"bytes": song.read_bytes(), "path": "song.wav"},
     "dict with path": lambda song: {"bytes": None, "path": str(song)},
     "dataset row": lambda song: {"audio": {"path": str(song), "bytes": None}, "clip_id": "song"},

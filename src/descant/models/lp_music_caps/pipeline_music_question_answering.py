@@ -33,8 +33,9 @@ class MusicQuestionAnsweringPipeline(ChunkPipeline):
         """Answer questions about one recording or about many.
 
         inputs: a path, a URL, the bytes of a sound file, a waveform (samples,) or (channels, samples) at the model's
-            rate, or a dict with `array` and `sampling_rate`, with `bytes` or `path`, or with `audio` (any of these)
-            and a `question` of its own. A list of them is answered as a list; a generator or dataset, lazily.
+            rate, a decoder of torchcodec, or a dict with `array` (or `raw`) and `sampling_rate`, with `bytes` or
+            `path`, or with `audio` (any of these) and a `question` of its own. A list of them is answered as a list; a
+            generator or dataset, lazily.
         question: one question or several; without one the answer is a caption.
         kwargs: batch_size, num_workers, and settings of `generate` such as num_beams.
 
@@ -42,7 +43,7 @@ class MusicQuestionAnsweringPipeline(ChunkPipeline):
         """
         if isinstance(inputs, tuple):
             inputs = list(inputs)
-        elif not isinstance(inputs, (*ONE, list, Dataset, GeneratorType)):
+        elif not (isinstance(inputs, (*ONE, list, Dataset, GeneratorType)) or is_decoder(inputs)):
             inputs = (item for item in inputs)  # a datasets.Dataset is no torch Dataset
         return super().__call__(inputs, **kwargs, **({} if question is None else {"question": question}))
 
@@ -116,6 +117,11 @@ def describe(audio: Audio) -> str:
     return str(audio) if isinstance(audio, str | os.PathLike) else f"audio given as {type(audio).__name__}"
 
 
+def is_decoder(audio: Any) -> bool:
+    """Whether this is a decoder of torchcodec, as `datasets` makes of the files in an Audio column."""
+    return hasattr(audio, "get_all_samples")
+
+
 def split_windows(waveform: np.ndarray, extractor: Any) -> list[tuple[float, float, np.ndarray]]:
     """Cut a waveform into (start in s, end in s, samples) of one window each."""
     rate, size = extractor.sampling_rate, extractor.num_samples
@@ -127,6 +133,9 @@ def _read(audio: Audio, name: str, sampling_rate: int) -> tuple[np.ndarray, int]
     """A waveform with one or two axes, and its rate."""
     if isinstance(audio, Mapping):
         return _read_mapping(audio, name, sampling_rate)
+    if is_decoder(audio):
+        samples = audio.get_all_samples()
+        return np.asarray(samples.data, dtype=np.float32), int(samples.sample_rate)
     if isinstance(audio, np.ndarray | torch.Tensor):
         waveform = np.asarray(audio)
         if not np.issubdtype(waveform.dtype, np.floating):
@@ -141,10 +150,11 @@ def _read(audio: Audio, name: str, sampling_rate: int) -> tuple[np.ndarray, int]
 
 
 def _read_mapping(audio: Mapping[str, Any], name: str, sampling_rate: int) -> tuple[np.ndarray, int]:
-    if audio.get("array") is not None:
+    array = audio.get("array") if audio.get("array") is not None else audio.get("raw")
+    if array is not None:
         if audio.get("sampling_rate") is None:
             raise ValueError(f"{name}: the array comes without its sampling_rate")
-        return _read(np.asarray(audio["array"]), name, sampling_rate)[0], int(audio["sampling_rate"])
+        return _read(np.asarray(array), name, sampling_rate)[0], int(audio["sampling_rate"])
     source = audio.get("bytes") or audio.get("path")
     if source is None:
         raise ValueError(f"{name}: has keys {sorted(audio)}, but no array with sampling_rate, bytes, path or audio")

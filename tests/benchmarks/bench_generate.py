@@ -46,6 +46,7 @@ from descant.models.lp_music_caps.precision_tiers_lp_music_caps import has_bfloa
 BATCH_SIZES = (32, 64)  # that are tried for transformers' generate
 COMPARED = ("one_by_one_5", "transformers")  # the systems that must give the same tokens as descant
 CLOSE = 1e-5  # the difference of two scores up to which rounding may choose between them
+TOLERATED = 0.002  # the share of questions that rounding may decide
 
 
 @dataclass(frozen=True)
@@ -58,27 +59,28 @@ class Extent:
     baseline: int  # of transformers' generate
 
 
-def main() -> None:
+def main() -> int:
+    """Measure and print; the exit status is 1 where tokens differ that should not."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--model", type=Path, help="what train_generate_model.py wrote")
     parser.add_argument("--quick", action="store_true", help="a tiny random model and few questions")
     parser.add_argument("--audio", type=Path, help="a folder of recordings to ask about before the demo corpus")
     parser.add_argument("--clips", type=int, default=40, help="clips, of five questions each (default: %(default)s)")
+    parser.add_argument("--full", action="store_const", const=200, dest="clips", help="200 clips")
     parser.add_argument("--device", default="cpu", help="cpu (default) or cuda")
     parser.add_argument("--turns", type=int, default=3)
-    parser.add_argument("--sample", type=int, default=8, help="questions of a load that (a) answers in each turn")
-    parser.add_argument("--ten-beams", type=int, default=8, help="the same with 10 beams instead of 5")
+    parser.add_argument("--sample", type=int, default=14, help="questions of a load that (a) answers in each turn")
+    parser.add_argument("--ten-beams", type=int, default=4, help="the same with 10 beams instead of 5")
     parser.add_argument("--baseline", type=int, default=64, help="questions of a load that (b) answers in each turn")
     args = parser.parse_args()
     if args.quick:
-        report(measure(tiny_model().to(args.device), read_waveforms(4), Extent(1, 2, 1, 8), max_length=12))
-        return
+        return report(measure(tiny_model().to(args.device), read_waveforms(4), Extent(1, 2, 1, 8), max_length=12))
     if args.model is None:
         parser.error("give --model (see train_generate_model.py) or --quick")
     model = LPMusicCapsForConditionalGeneration.from_pretrained(args.model).eval().to(args.device)
     extent = Extent(args.turns, args.sample, args.ten_beams, args.baseline)
     result = measure(model, read_waveforms(args.clips, args.audio), extent)
-    report(result | {"cold_start": cold_start(args.model)})
+    return report(result | {"cold_start": cold_start(args.model)})
 
 
 def tiny_model() -> LPMusicCapsForConditionalGeneration:
@@ -236,8 +238,11 @@ def memory(model: LPMusicCapsForConditionalGeneration) -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024**2
 
 
-def report(result: dict) -> None:
-    """Print what is not about one load, a summary of the differences, and one line of JSON for machines."""
+def report(result: dict) -> int:
+    """Print what is not about one load, a summary of the differences, and one line of JSON for machines.
+
+    Returns 1 if tokens differ that should not, else 0.
+    """
     memory = f"peak memory {result['memory_descant_gb']:.2f} GB (descant alone, with weights)"
     print(f"{result['device']}, {result['threads']} threads; {memory}")
     for name, tier in result["tiers"].items():
@@ -252,18 +257,23 @@ def report(result: dict) -> None:
     if "cold_start" in result:
         bare, ask = (statistics.median(result["cold_start"][name]) for name in ("import", "ask"))
         print(f"cold start: descant ask {ask:.1f} s, importing torch and transformers' BART {bare:.1f} s")
-    for name in COMPARED:
-        report_differences(name, [result[load] for load in ("short", "long", "mixed")])
+    loads = [result[load] for load in ("short", "long", "mixed")]
+    wrong = [not report_differences(name, loads) for name in COMPARED]
     print(json.dumps(result))
+    return int(any(wrong))
 
 
-def report_differences(name: str, loads: list[dict]) -> None:
-    """Print of how many questions of all loads the tokens differ, and how many of those a close race explains."""
+def report_differences(name: str, loads: list[dict]) -> bool:
+    """Print of how many questions of all loads the tokens differ, and how many of those a close race explains.
+
+    Returns whether a close race explains all of them and they are few (one is no share yet).
+    """
     compared = sum(figures[f"compared_with_{name}"] for figures in loads)
     cases = [case for figures in loads for case in figures[f"differing_from_{name}"]]
     close = sum(case["closest_race"].gap <= CLOSE for case in cases)
     share = f"{len(cases)} of {compared} questions ({100 * len(cases) / compared:.2f} %)"
     print(f"all loads: tokens differ from {name}: {share}, {close} of them after a race of {CLOSE:.0e} or closer")
+    return close == len(cases) <= max(1, TOLERATED * compared)
 
 
 def report_load(load: str, figures: dict) -> None:
@@ -296,4 +306,4 @@ def describe_difference(case: dict) -> str:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -16,11 +16,13 @@ def test_all_systems_give_the_same_tokens(capsys: pytest.CaptureFixture) -> None
         assert result[load]["questions"] == 10
         assert result[load]["work_gflop"] > 0
         assert 0.1 < result[load]["product_share"] < 1
-    report(result)
+    assert report(result) == 0
     printed = capsys.readouterr()
     assert "one short question alone" in printed.out
     assert "tokens differ from transformers: 0 of 12 questions (0.00 %)" in printed.out
     assert "mixed, turn 1 of 1: descant" in printed.err
+    for tier in ("fp32", "int8", "trimmed"):
+        assert f"tier {tier}: " in printed.out and "% of the answers" in printed.out
 
 
 @pytest.mark.parametrize("place", [0, 1, 2])
@@ -69,8 +71,12 @@ def test_differences_are_listed_and_summed_up(capsys: pytest.CaptureFixture) -> 
     assert cases[0]["closest_race"].place <= 3
     close = cases[0] | {"closest_race": Race(1e-5, 9, 2)}
     load_figures = {"compared_with_transformers": 100, "differing_from_transformers": [close]}
-    report_differences("transformers", [load_figures, load_figures | {"differing_from_transformers": []}])
+    none = load_figures | {"differing_from_transformers": []}
+    assert report_differences("transformers", [load_figures, none])
     assert "1 of 200 questions (0.50 %), 1 of them after a race" in capsys.readouterr().out
+    assert not report_differences("transformers", [load_figures, load_figures])  # more than the tolerated share
+    unexplained = cases[0] | {"closest_race": Race(2e-5, 9, 2)}
+    assert not report_differences("transformers", [load_figures | {"differing_from_transformers": [unexplained]}])
 
 
 def test_lengths_are_those_of_the_published_answers() -> None:

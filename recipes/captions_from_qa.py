@@ -5,7 +5,7 @@
 FOLDER holds sound files, or the reference's .npy waveforms. Every answer is in captions.jsonl, with its window in
 seconds; captions.csv joins those of a recording. A file that cannot be read is named and skipped (exit status 1).
 After a kill, the same command answers only what is missing. Several processes share the files and write the same
-answers (with sampling, other draws): accelerate launch --config_file accelerate_configs/ddp.yaml …
+answers (in fp32; with sampling, other draws): accelerate launch --config_file accelerate_configs/ddp.yaml …
 """
 
 import sys

@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ from hub import LocalHub
 from tiny import save_tiny_model, write_song
 
 from descant import cli
+from descant.models.lp_music_caps import LPMusicCapsForConditionalGeneration
 
 DESCANT = [sys.executable, "-m", "descant.cli"]
 QUESTIONS = ["-q", "What is the genre?", "-q", "Which instruments play?"]
@@ -71,6 +73,29 @@ def test_bad_files_are_named_and_the_others_answered(
     assert len(errors) == 4
     for path, reason in zip(bad, reasons, strict=True):
         assert any(line.startswith(f"descant ask: {path}: {reason}") for line in errors)
+
+
+def test_all_files_windows_and_questions_are_one_stream(
+    folder: str, song: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    streams, answer_many = [], LPMusicCapsForConditionalGeneration.answer_many
+
+    def count(model: LPMusicCapsForConditionalGeneration, pairs: Iterable, **settings: object) -> Iterable:
+        streams.append(list(pairs))
+        return answer_many(model, streams[-1], **settings)
+
+    monkeypatch.setattr(LPMusicCapsForConditionalGeneration, "answer_many", count)
+    other = str(write_song(tmp_path / "other.flac", 12.0))
+    assert cli.main(["ask", folder, song, other, *QUESTIONS]) == 0
+    assert [len(stream) for stream in streams] == [(3 + 2) * 2]
+
+
+def test_a_lower_precision_is_chosen_by_name(
+    folder: str, song: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.main(["ask", folder, song, "--json", "--precision", "int8"]) == 0
+    answers = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert {one["generation"]["tier"] for one in answers} == {"int8"} and len(answers) == 3
 
 
 def test_a_bad_file_has_a_json_line_with_the_reason(folder: str, capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,7 +1,8 @@
 """Kept answers: whole lines, torn lines, other weights."""
 
-from descant.evaluation.answer_log import AnswerLog, fingerprint_model, write_lines
+from descant.evaluation.answer_log import AnswerLog, write_lines
 from descant.inference.answers import Answer
+from descant.inference.model_folder import fingerprint_model
 
 
 def answer(key: str) -> Answer:

@@ -25,8 +25,22 @@ def test_the_parts_of_all_processes_are_gathered(tmp_path: Path) -> None:
 
 def test_an_answer_is_on_disk_before_it_is_shown(tmp_path: Path) -> None:
     log, seen = tmp_path / "answers.jsonl", []
-    write_part(log, 0, enumerate([answer("a"), answer("b")]), lambda shown: seen.append(len(gather(log))))
+    part = tmp_path / "answers.jsonl.part-0"
+    two = enumerate([answer("a"), answer("b")])
+    write_part(log, 0, two, lambda shown: seen.append(part.read_bytes().count(b"\n")))
     assert seen == [1, 2]
+
+
+def test_what_another_run_is_writing_is_left_alone(tmp_path: Path) -> None:
+    log, part = tmp_path / "answers.jsonl", tmp_path / "answers.jsonl.part-0"
+
+    def disturb(shown: Answer) -> None:
+        for meddle in (lambda: gather(log), lambda: write_log(log, []), lambda: append(log, 0, answer("c"))):
+            with pytest.raises(ValueError, match="part-0: another run writes here"):
+                meddle()
+
+    write_part(log, 0, enumerate([answer("a"), answer("b")]), disturb)
+    assert part.exists() and [record["id"] for record in gather(log)] == ["a", "b"]
 
 
 def test_the_half_line_of_a_kill_is_left_out(tmp_path: Path) -> None:

@@ -5,11 +5,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tiny import build_tiny_model, write_song
+from tiny import build_tiny_model, save_tiny_model, write_song
+from tiny_mert_lm import save_tiny_mert_lm
 
 from descant.data.audio import AudioError, Window, load_audio, windows
 from descant.inference.answers import Answer, in_order
 from descant.inference.listener import Asking, Listener, Recording
+from descant.inference.model_folder import ModelFolderError
 
 QUESTIONS = ["What is the genre?", "Which instruments play, and which of them leads?", None]
 
@@ -96,6 +98,25 @@ def test_a_recording_that_breaks_off_while_it_is_read_keeps_its_answers(listener
 
     asking = Asking(listener, [record(tmp_path / "a.wav")], [None], read_windows=lambda *_: Breaking([None]))
     assert [one.error for one in in_order(asking)] == [None, "broke off"]
+
+
+def test_a_lower_precision_is_a_tier_where_the_model_has_one(tmp_path: Path) -> None:
+    folder, song = str(save_tiny_model(tmp_path / "model")), record(write_song(tmp_path / "a.wav", 12.0))
+    exact, lower = (Listener.load(folder, precision, "cpu") for precision in ("fp32", "int8"))
+    answers = {precision: list(in_order(Asking(listener, [song], QUESTIONS)))
+               for precision, listener in (("fp32", exact), ("int8", lower))}  # fmt: skip
+    assert "tier" not in answers["fp32"][0].generation and answers["int8"][0].generation["tier"] == "int8"
+    assert {one.id for one in answers["fp32"]}.isdisjoint(one.id for one in answers["int8"])
+    assert all(a.score != b.score for a, b in zip(*answers.values(), strict=True))  # or the tier was not heeded
+
+
+def test_a_lower_precision_is_that_of_the_weights_elsewhere(tmp_path: Path) -> None:
+    folder, song = str(save_tiny_mert_lm(tmp_path / "model")), record(write_song(tmp_path / "a.wav", 3.0))
+    listener = Listener.load(folder, "bf16", "cpu", max_new_tokens=3)
+    answers = list(in_order(Asking(listener, [song], ["What is the genre?"])))
+    assert {(one.generation["precision"], one.error) for one in answers} == {("bfloat16", None)}
+    with pytest.raises(ModelFolderError, match="does not answer in int8"):
+        Listener.load(folder, "int8", "cpu")
 
 
 def test_settings_reach_the_model_and_stand_in_the_answer(tmp_path: Path) -> None:

@@ -30,10 +30,6 @@ def test_a_saved_model_loads_in_eval_mode_with_its_processor(folder: Path) -> No
     assert processor(text=["What is the genre?"])["prompt_input_ids"]
 
 
-def test_bf16_is_loaded_on_request(folder: Path) -> None:
-    assert "bfloat16" in str(load_model(folder, "bf16")[0].dtype)
-
-
 def test_what_is_no_model_folder_is_said(folder: Path, tmp_path: Path) -> None:
     (tmp_path / "checkpoint.pth").write_bytes(b"x")
     (tmp_path / "empty").mkdir()

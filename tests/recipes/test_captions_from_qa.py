@@ -12,10 +12,12 @@ import time
 from pathlib import Path
 
 import numpy as np
+import psutil
 import pytest
 from tiny import save_tiny_model, write_song
 
 from descant.inference import captions_from_qa
+from descant.models.lp_music_caps.precision_tiers_lp_music_caps import has_bfloat16
 
 RECIPE = Path(__file__).parents[2] / "recipes" / "captions_from_qa.py"
 QUESTIONS = ("Which genre?", "Which mood?")
@@ -124,13 +126,33 @@ def test_what_cannot_be_asked_is_refused(
     assert "no config.json" in shown and "no such folder of recordings" in shown
 
 
-def test_sampling_and_bf16_are_recorded_with_the_answers(folder: Path, collection: Path, tmp_path: Path) -> None:
-    options = ("--top_p", "0.9", "--seed", "3", "--precision", "bf16")
+def test_sampling_and_precision_are_recorded_with_the_answers(
+    folder: Path, collection: Path, tmp_path: Path
+) -> None:
+    options = ("--top_p", "0.9", "--seed", "3", "--precision", "int8")
     assert run(folder, collection, tmp_path / "one.jsonl", *options) == 1
     assert run(folder, collection, tmp_path / "two.jsonl", *options) == 1
     generation = read(tmp_path / "one.jsonl")[0]["generation"]
-    assert generation | {"do_sample": True, "top_p": 0.9, "seed": 3, "precision": "bfloat16"} == generation
+    assert generation | {"do_sample": True, "top_p": 0.9, "top_k": 0, "seed": 3, "tier": "int8"} == generation
     assert keys(read(tmp_path / "one.jsonl")) == keys(read(tmp_path / "two.jsonl"))
+
+
+def test_bf16_is_refused_where_the_processor_lacks_it(
+    folder: Path, collection: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    status = run(folder, collection, tmp_path / "one.jsonl", "--precision", "bf16")
+    assert status == (1 if has_bfloat16() else 2)
+    assert ("tier 'bf16' needs" in capsys.readouterr().err) != has_bfloat16()
+
+
+def test_answers_of_a_checkpoint_that_was_trained_on_are_not_kept(
+    folder: Path, collection: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    own = Path(shutil.copytree(folder, tmp_path / "own"))
+    assert run(own, collection, tmp_path / "answers.jsonl") == 1
+    save_tiny_model(own, seed=1)
+    assert run(own, collection, tmp_path / "answers.jsonl") == 2
+    assert "another model or other settings" in capsys.readouterr().err
 
 
 def launch(folder: Path, audio: Path, output: Path, *launcher: str) -> subprocess.Popen[str]:
@@ -150,16 +172,55 @@ def test_two_processes_write_the_answers_of_one(folder: Path, collection: Path, 
     assert two_error.count("d.mp3: is not sound") == 1 and "30 answers (30 new), 2 files skipped" in two_error
 
 
-def test_a_killed_run_goes_on_and_asks_nothing_twice(folder: Path, tmp_path: Path) -> None:
+@pytest.fixture
+def long_songs(tmp_path: Path) -> Path:
+    """Three songs of ten windows, 150 answers."""
     songs = tmp_path / "songs"
     songs.mkdir()
     for number in range(3):
         write_song(songs / f"{number}.wav", 100.0, 8_000, 100.0 + number)
-    part = tmp_path / "captions.jsonl.part-0"
-    process = launch(folder, songs, tmp_path / "captions.csv")
-    while not part.exists() or part.read_bytes().count(b"\n") < 12:
+    return songs
+
+
+def wait_for_answers(process: subprocess.Popen[str], count: int, *parts: Path) -> None:
+    while not all(part.exists() and part.read_bytes().count(b"\n") >= count for part in parts):
         assert process.poll() is None, process.stderr.read()
         time.sleep(0.02)
+
+
+def test_a_second_run_leaves_the_first_ones_answers_alone(
+    folder: Path, long_songs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    first = launch(folder, long_songs, tmp_path / "captions.csv")
+    wait_for_answers(first, 1, tmp_path / "captions.jsonl.part-0")
+    first.send_signal(signal.SIGSTOP)  # or it might be over before the second begins
+    assert run_whole(folder, long_songs, tmp_path / "captions.csv") == 2
+    assert "another run writes here" in capsys.readouterr().err
+    first.send_signal(signal.SIGCONT)
+    _, shown = first.communicate(timeout=120)
+    assert first.returncode == 0 and "150 answers (150 new)" in shown
+
+
+def test_two_killed_processes_are_gone_on_from_by_one(folder: Path, long_songs: Path, tmp_path: Path) -> None:
+    parts = [tmp_path / f"captions.jsonl.part-{process}" for process in range(2)]
+    two = launch(folder, long_songs, tmp_path / "captions.csv", *LAUNCH)
+    wait_for_answers(two, 5, *parts)
+    family = [psutil.Process(two.pid), *psutil.Process(two.pid).children(recursive=True)]
+    for process in family:
+        process.kill()
+    psutil.wait_procs(family)
+    two.communicate()
+    kept = sum(part.read_bytes().count(b"\n") for part in parts)
+    assert run_whole(folder, long_songs, tmp_path / "captions.csv") == 0
+    assert run_whole(folder, long_songs, tmp_path / "whole.csv") == 0
+    assert 10 <= kept < 150 and not list(tmp_path.glob("*.part-*"))
+    assert keys(read(tmp_path / "captions.jsonl")) == keys(read(tmp_path / "whole.jsonl"))
+
+
+def test_a_killed_run_goes_on_and_asks_nothing_twice(folder: Path, long_songs: Path, tmp_path: Path) -> None:
+    songs, part = long_songs, tmp_path / "captions.jsonl.part-0"
+    process = launch(folder, songs, tmp_path / "captions.csv")
+    wait_for_answers(process, 12, part)
     process.send_signal(signal.SIGKILL)
     process.communicate()
     kept = part.read_bytes().count(b"\n")

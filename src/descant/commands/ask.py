@@ -5,6 +5,8 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from descant.inference.model_folder import PRECISIONS
+
 if TYPE_CHECKING:
     from descant.inference.answers import Answer
 
@@ -38,6 +40,10 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
     parser.add_argument("--json", action="store_true", help="print one JSON object an answer")
     parser.add_argument("--num_beams", metavar="N", type=_positive, help="search width (default: the model's own)")
     parser.add_argument(
+        "--precision", choices=PRECISIONS, default="fp32",
+        help="bf16 and int8 are faster where the processor has them, and change some answers (default: %(default)s)",
+    )  # fmt: skip
+    parser.add_argument(
         "--batch_size", metavar="N", type=_positive, default=32, help="questions at a time (default: %(default)s)"
     )
     parser.set_defaults(func=run)
@@ -67,7 +73,7 @@ def _ask(args: argparse.Namespace) -> int:
     transformers.logging.disable_progress_bar()
     use_all_cores()
     settings = {"num_beams": args.num_beams} if args.num_beams else {}
-    listener = Listener.load(args.model, **settings)
+    listener = Listener.load(args.model, args.precision, **settings)
     recordings = [Recording(Path(audio), audio) for audio in args.audio]
     asking = Asking(listener, recordings, args.questions or [None], batch_size=args.batch_size)
     skipped = 0

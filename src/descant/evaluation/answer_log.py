@@ -7,15 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from descant.inference.answers import Answer
-from descant.inference.model_folder import fingerprint_files
 from descant.whole_files import write_whole
-
-WEIGHT_FILES = ("config.json", "processor_config.json", "preprocessor_config.json", "tokenizer*.json", "*.safetensors")
-
-
-def fingerprint_model(folder: Path) -> str:
-    """16 hex digits of all files that decide what a model answers, its generation settings apart."""
-    return fingerprint_files(folder, WEIGHT_FILES)
 
 
 class AnswerLog:

@@ -12,7 +12,7 @@ from accelerate import Accelerator
 from descant.data.extraction import read_skipped
 from descant.data.feature_store import FeatureStore
 from descant.data.sources import Corpus, limit_clips, load_corpus
-from descant.evaluation.answer_log import AnswerLog, fingerprint_model, write_lines
+from descant.evaluation.answer_log import AnswerLog, write_lines
 from descant.evaluation.controls import Condition, make_conditions
 from descant.evaluation.exact import exact_measures, is_closed, majority_answers
 from descant.evaluation.gaps import explain_gaps, measure_gaps
@@ -23,7 +23,7 @@ from descant.evaluation.questions import Question, Share, answer_questions, draf
 from descant.evaluation.report import render_report
 from descant.evaluation.scoring import describe_parts, intervals, item_measures
 from descant.inference.listener import Listener
-from descant.inference.model_folder import find_model
+from descant.inference.model_folder import find_model, fingerprint_model
 from descant.training.features import prepare_features
 from descant.training.records import read_records
 from descant.whole_files import write_whole

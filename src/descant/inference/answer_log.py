@@ -1,13 +1,14 @@
 """The answers of a long job on disk: one JSONL file, with a part beside it for each process while the job runs.
 
 Each answer is written as soon as it is there, so that a kill loses none of them; the next run gathers the parts and
-goes on from there.
+goes on from there. A part is locked while its process lives, so that no run takes another's answers away.
 """
 
+import fcntl
 import json
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 from descant.inference.answers import Answer
 from descant.whole_files import write_whole
@@ -16,9 +17,12 @@ Record = dict[str, Any]
 
 
 def gather(log: Path) -> list[Record]:
-    """Reads the log and all its parts: the last record of each id, without the half line that a kill leaves."""
+    """Reads the log and all its parts: the last record of each id, without the half line that a kill leaves.
+
+    Raises ValueError where another run is writing, or for a file that holds something else.
+    """
     records: dict[str, Record] = {}
-    for path in [log, *_parts(log)]:
+    for path in [log, *_free_parts(log)]:
         lines = path.read_bytes().split(b"\n")[:-1] if path.exists() else []
         for number, line in enumerate(lines, start=1):
             record = _parse(line, path, number)
@@ -39,7 +43,7 @@ def _parse(line: bytes, path: Path, number: int) -> Record:
 def write_log(log: Path, records: Iterable[Record]) -> None:
     """Writes the whole log in one step, and removes the parts that it now holds."""
     write_whole(log, "".join(json.dumps(record, ensure_ascii=False) + "\n" for record in records))
-    for part in _parts(log):
+    for part in _free_parts(log):
         part.unlink()
 
 
@@ -47,11 +51,26 @@ def write_part(log: Path, process: int, answers: Iterable[tuple[int, Answer]], s
     """Appends answers to a process's part of the log as they come, each before it is shown."""
     log.parent.mkdir(parents=True, exist_ok=True)
     with open(f"{log}.part-{process}", "a", encoding="utf-8", errors="surrogateescape") as file:
+        _lock(file, fcntl.LOCK_EX)
         for _, answer in answers:
             file.write(answer.to_json() + "\n")
             file.flush()  # out of this process: a kill no longer loses it
             show(answer)
 
 
-def _parts(log: Path) -> list[Path]:
-    return sorted(path for path in log.parent.glob("*.part-*") if path.name.startswith(f"{log.name}.part-"))
+def _free_parts(log: Path) -> list[Path]:
+    """The log's parts; raises ValueError where one is being written."""
+    parts = sorted(path for path in log.parent.glob("*.part-*") if path.name.startswith(f"{log.name}.part-"))
+    for part in parts:
+        with part.open() as file:
+            _lock(file, fcntl.LOCK_SH)  # shared: all processes of a run look at once
+    return parts
+
+
+def _lock(part: TextIO, kind: int) -> None:
+    """Locks a part for as long as the file is open."""
+    try:
+        fcntl.flock(part, kind | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        advice = "wait for its end, or give another --output"
+        raise ValueError(f"{part.name}: another run writes here; {advice}") from error

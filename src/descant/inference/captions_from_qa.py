@@ -20,7 +20,7 @@ from descant.inference.answers import Answer
 from descant.inference.captions import format_captions, order_records
 from descant.inference.collection import find_recordings, read_windows
 from descant.inference.listener import Asking, Listener, Recording
-from descant.inference.model_folder import find_model
+from descant.inference.model_folder import PRECISIONS, find_model, fingerprint_model
 from descant.threads import use_all_cores
 from descant.whole_files import write_whole
 
@@ -60,7 +60,7 @@ def parse_arguments(questions: Sequence[str], num_beams: int, argv: Sequence[str
     parser.add_argument("--top_p", type=float, help="nucleus sampling in place of beams, for example 0.9")
     parser.add_argument("--seed", type=int, default=0, help="seed of the sampling (default: %(default)s)")
     parser.add_argument("--max_length", type=int, help="longest answer in tokens (default: the model's own)")
-    parser.add_argument("--precision", choices=("fp32", "bf16"), default="fp32", help="default: %(default)s")
+    parser.add_argument("--precision", choices=PRECISIONS, default="fp32", help="lower ones change some answers")
     parser.add_argument("--batch_size", type=int, default=32, help="questions at a time (default: %(default)s)")
     args = parser.parse_args(argv)
     args.questions = list(dict.fromkeys(args.questions))
@@ -76,8 +76,11 @@ def run(args: argparse.Namespace) -> int:
     use_all_cores()
     recordings = find_recordings(args.audio)
     with accelerator.main_process_first():
-        find_model(args.checkpoint)  # from the Hub once a machine
-    listener = Listener.load(args.checkpoint, args.precision, accelerator.device, **generation_settings(args))
+        folder = find_model(args.checkpoint)  # from the Hub once a machine
+    settings = generation_settings(args) | {"weights": fingerprint_model(folder)}
+    if args.top_p is not None:
+        transformers.set_seed(args.seed + accelerator.process_index)
+    listener = Listener.load(args.checkpoint, args.precision, accelerator.device, **settings)
     answers = args.output.with_suffix(".jsonl")
     known = read_known(answers, listener, args.questions)
     accelerator.wait_for_everyone()
@@ -98,8 +101,8 @@ def generation_settings(args: argparse.Namespace) -> dict[str, Any]:
     settings: dict[str, Any] = {"max_length": args.max_length} if args.max_length else {}
     if args.top_p is None:
         return {**settings, "num_beams": args.num_beams}
-    transformers.set_seed(args.seed)
-    return {**settings, "num_beams": 1, "do_sample": True, "top_p": args.top_p, "seed": args.seed}
+    # Of the nucleus alone: without top_k=0, transformers would cut it off at its 50 likeliest tokens.
+    return {**settings, "num_beams": 1, "do_sample": True, "top_p": args.top_p, "top_k": 0, "seed": args.seed}
 
 
 def read_known(path: Path, listener: Listener, questions: Sequence[str]) -> list[Record]:

@@ -11,7 +11,7 @@ from transformers import PreTrainedModel, ProcessorMixin
 
 from descant.data.audio import AudioError, Window, stream_windows
 from descant.inference.answers import Answer, answer_id
-from descant.inference.model_folder import find_model, load_model
+from descant.inference.model_folder import ModelFolderError, find_model, load_model
 
 Pair = tuple[tuple[str, float], torch.Tensor, list[int] | None]
 ReadWindows = Callable[[Path, int, float], Collection[Window]]
@@ -35,10 +35,10 @@ class Listener:
     def __init__(self, model: PreTrainedModel, processor: ProcessorMixin, name: str, **generation: Any) -> None:
         """
         name: what `Answer.model` says. generation: settings of `generate`; the model's own hold for the others. A
-        `seed` among them, with which the caller has seeded torch, is only kept with the answers.
+        `seed`, with which the caller has seeded torch, and the `weights`' fingerprint are only kept with the answers.
         """
         self.model, self.processor, self.name = model, processor, name
-        self.settings = {key: value for key, value in generation.items() if key != "seed"}
+        self.settings = {key: value for key, value in generation.items() if key not in ("seed", "weights")}
         own = model.generation_config.to_diff_dict()
         own.pop("transformers_version", None)
         self.generation = {**own, **generation, "precision": str(model.dtype).removeprefix("torch.")}
@@ -48,10 +48,19 @@ class Listener:
     def load(
         cls, source: str, precision: str = "fp32", device: torch.device | None = None, **generation: Any
     ) -> "Listener":
-        """From a folder or the Hub, onto the GPU where there is one; raises ModelFolderError."""
-        model, processor = load_model(find_model(source), precision)
-        found = "cuda" if torch.cuda.is_available() else "cpu"
-        return cls(model.to(device or found), processor, source, **generation)
+        """From a folder or the Hub, onto the GPU where there is one; raises ModelFolderError.
+
+        precision: fp32, bf16 or int8. A model that has such a tier answers in it; others take their weights to bf16.
+        """
+        model, processor = load_model(find_model(source))
+        model = model.to(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+        if precision in model.tiers:
+            generation |= {} if precision == "fp32" else {"tier": precision}
+        elif precision == "int8":
+            raise ModelFolderError(f"{source}: does not answer in int8; give another precision")
+        elif precision == "bf16":
+            model.to(torch.bfloat16)
+        return cls(model, processor, source, **generation)
 
     @property
     def features(self) -> Any:

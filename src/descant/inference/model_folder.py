@@ -11,6 +11,7 @@ from descant.models.registration import MODELS
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, ProcessorMixin
 
+PRECISIONS = ("fp32", "bf16", "int8")
 ANSWERING, CLASSIFYING = "AutoModelForMultimodalLM", "AutoModelForSequenceClassification"
 REFUSALS = {
     ANSWERING: "cannot answer about music; descant asks",
@@ -18,6 +19,8 @@ REFUSALS = {
 }
 # What loading reads; code is not needed where descant is installed.
 FILES = ("*.json", "*.safetensors", "*.txt", "*.jinja")
+# What decides a model's answers, its generation settings apart.
+WEIGHT_FILES = ("config.json", "processor_config.json", "preprocessor_config.json", "tokenizer*.json", "*.safetensors")
 
 
 class ModelFolderError(ValueError):
@@ -36,13 +39,10 @@ def find_model(source: str, auto: str = ANSWERING) -> Path:
     return folder
 
 
-def load_model(
-    folder: Path, precision: str = "fp32", auto: str = ANSWERING
-) -> tuple["PreTrainedModel", "ProcessorMixin"]:
-    """Loads the model, in eval mode, and its processor; fp32 gives the reference's answers.
+def load_model(folder: Path, auto: str = ANSWERING) -> tuple["PreTrainedModel", "ProcessorMixin"]:
+    """Loads the model, in float32 and eval mode, and its processor.
 
-    precision: fp32 or bf16. auto: the Auto class that loads it. Raises ModelFolderError for a folder that lacks a part
-    or holds a damaged one.
+    auto: the Auto class that loads it. Raises ModelFolderError for a folder that lacks a part or holds a damaged one.
     """
     import torch
     import transformers
@@ -52,9 +52,8 @@ def load_model(
 
     try:
         processor = transformers.AutoProcessor.from_pretrained(folder)
-        dtype = {"fp32": torch.float32, "bf16": torch.bfloat16}[precision]
         loader = getattr(transformers, auto)
-        model, found = loader.from_pretrained(folder, dtype=dtype, output_loading_info=True)
+        model, found = loader.from_pretrained(folder, dtype=torch.float32, output_loading_info=True)
     except (OSError, ValueError, TypeError, KeyError, RuntimeError, SafetensorError) as error:
         raise ModelFolderError(f"{folder}: cannot be loaded: {str(error).strip().splitlines()[0]}") from error
     if found["missing_keys"]:  # transformers fills them with random numbers
@@ -87,6 +86,11 @@ def _find_fault(folder: Path, auto: str) -> str | None:
         return "is not a model folder: its config.json names no model type"
     able = [name for name, classes in MODELS.items() if auto in classes]
     return None if kind in able else f"is a {kind} model, which {REFUSALS[auto]} {', '.join(able)} models"
+
+
+def fingerprint_model(folder: Path) -> str:
+    """16 hex digits of all files that decide what a model answers, its generation settings apart."""
+    return fingerprint_files(folder, WEIGHT_FILES)
 
 
 def fingerprint_files(folder: Path, patterns: Iterable[str]) -> str:

@@ -13,7 +13,7 @@ from transformers.utils import logging
 from .answer_engine_lp_music_caps import Answer
 from .generation_settings_lp_music_caps import AnswerSettings, NotCovered, read_settings
 from .packed_models_lp_music_caps import PackedModel, forget_packed, packed_model
-from .precision_tiers_lp_music_caps import check_tier, lower_precision
+from .precision_tiers_lp_music_caps import TIERS, check_tier, lower_precision
 from .question_stream_lp_music_caps import Pair, QuestionStream
 
 logger = logging.get_logger(__name__)
@@ -26,6 +26,8 @@ GPU_ROWS = 4
 
 class LPMusicCapsGenerationMixin:
     """The answering methods of `LPMusicCapsForConditionalGeneration`."""
+
+    tiers = tuple(TIERS)  # that `generate` and `answer_many` take
 
     def train(self, mode: bool = True) -> "LPMusicCapsGenerationMixin":
         """As of any module; the packed weights, which training would outdate, are let go."""

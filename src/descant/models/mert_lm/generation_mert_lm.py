@@ -27,6 +27,8 @@ KNOWN = {
 class MertLMGenerationMixin:
     """The answering methods of `MertLMForConditionalGeneration`."""
 
+    tiers = ()  # a lower precision is that of the weights
+
     @torch.no_grad()
     def generate(
         self,

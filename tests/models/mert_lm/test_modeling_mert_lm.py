@@ -68,6 +68,28 @@ def test_rows_of_a_clip_in_one_sequence_give_the_logits_of_each_alone(joined, wa
         torch.testing.assert_close(packed[row][kept], model(**one).logits[0][kept], atol=2e-4, rtol=1e-4)
 
 
+def gradients(model: torch.nn.Module, batches: list[dict[str, torch.Tensor]]) -> dict[str, torch.Tensor]:
+    """Of the summed cross entropy of all labels."""
+    model.zero_grad()
+    for batch in batches:
+        logits, labels = model(**batch).logits, batch["labels"]
+        torch.nn.functional.cross_entropy(logits.flatten(0, 1), labels.flatten(), reduction="sum").backward()
+    return {name: weight.grad for name, weight in model.named_parameters() if weight.grad is not None}
+
+
+def test_rows_of_a_clip_in_one_sequence_give_the_gradients_of_each_alone(parts, waveforms) -> None:
+    model, processor = join_tiny(parts, layer_mix="learned", projector="mlp")
+    model.double().requires_grad_(True)
+    clips = (0, 2, 0)
+    packed = gradients(model, [build_batch(processor, waveforms, clips)])
+    alone = build_batch(processor, [waveforms[clip] for clip in clips])
+    del alone["clip_index"]
+    expected = gradients(model, [{name: value[row : row + 1] for name, value in alone.items()} for row in range(3)])
+    assert packed.keys() == expected.keys() >= {name for name, _ in model.named_parameters() if "projector" in name}
+    for name, gradient in expected.items():
+        torch.testing.assert_close(packed[name], gradient, atol=2e-5, rtol=1e-4)  # norms compute in single precision
+
+
 def test_the_loss_without_logits_is_that_of_the_logits(joined, waveforms) -> None:
     model, processor = joined
     batch = build_batch(processor, waveforms, (0, 2, 0))

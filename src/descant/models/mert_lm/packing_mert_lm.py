@@ -66,11 +66,12 @@ def pack_rows(
     head, is_token = heads.shape[1], tail_mask.bool()
     lengths, inside = is_token.sum(dim=1), is_token.cumsum(dim=1) - 1
     earlier = (clip_index[:, None] == clip_index[None, :]).tril(-1)
+    first = ~earlier.any(dim=1)  # the head of one row alone, lest each of its rows teach it the gradient of all
     starts = head + (earlier * lengths).sum(dim=1)
     places = starts[:, None] + inside.clamp(min=0)
     length = int((starts + lengths).max())
     taken = (clip_index[:, None].expand_as(places)[is_token], places[is_token])
-    shared = heads.new_zeros(clips, head, heads.shape[2]).index_put((clip_index,), heads)
+    shared = heads.new_zeros(clips, head, heads.shape[2]).index_put((clip_index[first],), heads[first])
     embeds = nn.functional.pad(shared, (0, 0, 0, length - head)).index_put(taken, tails[is_token])
     positions = torch.arange(length, device=heads.device).repeat(clips, 1)
     owners = torch.where(positions < head, HEAD, NOBODY)

@@ -95,3 +95,19 @@ def test_lora_trains_adapters_and_the_audio_encoder_alone():
 def test_a_model_that_names_no_modules_is_refused():
     with pytest.raises(ValueError, match="names no lora_target_modules"):
         add_lora(torch.nn.Linear(2, 2), rank=2)
+
+
+@pytest.mark.parametrize("lora", [False, True])
+def test_every_label_of_a_mert_lm_counts_also_over_accumulated_batches(tmp_path, lora):
+    model, processor = join_tiny(save_parts(tmp_path / "parts"))
+    model = add_lora(model, rank=2) if lora else model
+    trainer = build_trainer(tmp_path / "out", "--label_smoothing_factor", "0.1", model=model)
+    prompts = {name: torch.tensor(value) for name, value in processor.build_prompts(["Fast?", "Slow?"]).items()}
+    labels = torch.tensor([[9, 8, 2], [7, 2, -100]])
+    whole = {"input_features": torch.randn(2, 24_000), **prompts, "labels": labels}
+    rows = [{name: value[row : row + 1] for name, value in whole.items()} for row in range(2)]
+    batches, count = trainer.get_batch_samples(iter(rows), 2, trainer.args.device)
+    assert count == labels.ne(-100).sum()
+    with torch.no_grad():
+        losses = [trainer.compute_loss(model, batch, num_items_in_batch=count) for batch in batches]
+        torch.testing.assert_close(sum(losses), trainer.compute_loss(model, whole))

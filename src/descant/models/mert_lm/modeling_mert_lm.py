@@ -75,6 +75,8 @@ class MertLMForConditionalGeneration(MertLMGenerationMixin, PreTrainedModel, Gen
     ) -> None:
         """Join two loaded parts, or build them from the configuration where they are not given."""
         super().__init__(config)
+        # Labels stand where they are predicted. By the class name, Trainer would leave the first one out of its count.
+        self.loss_type = None
         given = (audio_encoder, language_model)
         self.audio_encoder = audio_encoder or AutoModel.from_config(config.audio_config)
         self.language_model = language_model or AutoModelForCausalLM.from_config(config.text_config)

@@ -1,9 +1,11 @@
 """Tests of answering: in batches and streams as alone, each clip encoded and read once, prefixes read once."""
 
+import shutil
+
 import numpy as np
 import pytest
 import torch
-from tiny_mert_lm import QUESTIONS
+from tiny_mert_lm import QUESTIONS, join_tiny
 from transformers import GenerationConfig
 from transformers.generation import BaseStreamer
 
@@ -33,6 +35,20 @@ def test_a_stream_is_answered_as_each_question_alone(joined, waveforms, settings
     pairs = build_pairs(joined, waveforms)
     found = {position: tokens for position, tokens, _ in joined[0].answer_many(pairs, batch_size=4, **settings)}
     assert found == {position: answer_alone(joined, pair, **settings) for position, pair in enumerate(pairs)}
+
+
+def test_a_language_model_s_own_settings_change_no_answer(parts, waveforms, tmp_path) -> None:
+    plain = join_tiny(parts)
+    pairs = build_pairs(plain, waveforms)
+    chatty = tmp_path / "chatty"
+    shutil.copytree(parts[1], chatty)
+    GenerationConfig(repetition_penalty=1.9, do_sample=True, temperature=5.0, top_k=3).save_pretrained(chatty)
+    joined = join_tiny((parts[0], str(chatty)))
+    for model, _ in (plain, joined):
+        model.double()
+    found = {position: tokens for position, tokens, _ in joined[0].answer_many(pairs, batch_size=4)}
+    assert found == {position: answer_alone(joined, pair) for position, pair in enumerate(pairs)}
+    assert found == {position: answer_alone(plain, pair) for position, pair in enumerate(pairs)}
 
 
 def test_answers_end_at_the_end_of_the_turn_and_scores_are_of_their_tokens(joined, waveforms) -> None:

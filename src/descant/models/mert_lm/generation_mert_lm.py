@@ -199,7 +199,7 @@ def take_repetition_penalty(config: GenerationConfig) -> LogitsProcessorList:
     """The penalty as a processor of our own, taken out of `config`: transformers (5.24) leaves out as many of the
     first written tokens as a row's prompt has padding, as if the prompt's tokens came before them.
     """
-    penalty, config.repetition_penalty = config.repetition_penalty, None
+    penalty, config.repetition_penalty = config.repetition_penalty, 1.0
     return LogitsProcessorList([] if penalty in (None, 1.0) else [RepetitionPenaltyLogitsProcessor(penalty)])
 
 

@@ -2,7 +2,14 @@
 
 import torch
 from torch import nn
-from transformers import AutoModel, AutoModelForCausalLM, FeatureExtractionMixin, GenerationMixin, PreTrainedModel
+from transformers import (
+    AutoModel,
+    AutoModelForCausalLM,
+    FeatureExtractionMixin,
+    GenerationConfig,
+    GenerationMixin,
+    PreTrainedModel,
+)
 from transformers.dynamic_module_utils import custom_object_save
 from transformers.modeling_outputs import CausalLMOutputWithPast
 
@@ -86,6 +93,9 @@ class MertLMForConditionalGeneration(MertLMGenerationMixin, PreTrainedModel, Gen
         else:  # loaded weights stay as they are
             self.projector.apply(self._init_weights)
         self.generation_config = default_generation_config(config)
+        # What a call leaves open is filled in from this one: a chat model may penalise or sample by its own.
+        ends = {"eos_token_id": config.eos_token_id, "pad_token_id": config.pad_token_id}
+        self.language_model.generation_config = GenerationConfig(**ends)
         self.audio_encoder.requires_grad_(False)
         self.language_model.requires_grad_(False)
 

@@ -5,7 +5,7 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from descant.training.curriculum import LIKE_LENGTH, CurriculumSampler, plan_stages
+from descant.training.curriculum import LIKE_LENGTH, CurriculumSampler, plan_stages, share_epochs
 from descant.training.recipe import Stage
 
 STAGES = (Stage("short", 25), Stage("long", 75))
@@ -21,6 +21,21 @@ def make_sampler(rows_per_clip: int = 1, seed: int = 42, batch_size: int = 4) ->
 
 def test_epochs_are_shared_out_in_the_recipe_s_proportion():
     assert [(stage.name, stage.epochs) for stage in make_sampler().stages] == [("short", 1), ("long", 3)]
+
+
+@pytest.mark.parametrize(("epochs", "shares"), [(2, [1, 1]), (3, [1, 2]), (4, [1, 3]), (100, [25, 75])])
+def test_every_stage_has_an_epoch_however_few_there_are(epochs, shares):
+    assert share_epochs(STAGES, epochs) == shares
+    assert share_epochs(STAGES[::-1], epochs) == shares[::-1]
+
+
+@pytest.mark.parametrize(
+    ("stages", "epochs", "least"),
+    [(STAGES, 1, "short, then long: give at least 2"), (STAGES[:1], 0.4, "short: give at least 1")],
+)
+def test_fewer_epochs_than_stages_are_refused_with_the_number_that_works(stages, epochs, least):
+    with pytest.raises(ValueError, match=f"--num_train_epochs {epochs} is too few to train {least}"):
+        share_epochs(stages, epochs)
 
 
 @pytest.mark.parametrize("rows_per_clip", [1, 3])

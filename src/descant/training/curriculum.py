@@ -1,5 +1,6 @@
 """The order in which a run sees its rows: one seeded stream over all stages and epochs."""
 
+import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -55,7 +56,7 @@ def plan_stages(
     draws: int = 0,
     tags: Sequence[Sequence[str]] = (),
 ) -> list[StagePlan]:
-    """Scale the stages' epochs to `num_epochs` in all, keeping their proportion.
+    """Scale the stages' epochs to `num_epochs` in all; see `share_epochs`.
 
     Args:
         rows: the row indices of each configuration.
@@ -63,19 +64,32 @@ def plan_stages(
         tags: the tags of every row, where `draws` asks for them.
 
     Raises:
-        ValueError: a stage without rows, or one to be drawn by tags without any, named.
+        ValueError: a stage without rows, or one to be drawn by tags without any, named; fewer epochs than stages.
     """
-    total = sum(stage.epochs for stage in stages)
-    ends = np.cumsum([stage.epochs for stage in stages]) * num_epochs / total
-    edges = [0, *(int(round(end)) for end in ends)]
     for stage in stages:
         if len(rows[stage.config]) == 0:
             raise ValueError(f"the training split has no rows for the stage {stage.config!r}")
     return [
-        StagePlan(stage.config, rows[stage.config], end - start, draws, _rows_by_tag(stage, rows, tags, draws))
-        for stage, start, end in zip(stages, edges[:-1], edges[1:], strict=True)
-        if end > start
+        StagePlan(stage.config, rows[stage.config], epochs, draws, _rows_by_tag(stage, rows, tags, draws))
+        for stage, epochs in zip(stages, share_epochs(stages, num_epochs), strict=True)
     ]
+
+
+def share_epochs(stages: Sequence[Stage], num_epochs: float) -> list[int]:
+    """Whole epochs of each stage, `num_epochs` (rounded) in all: as near their proportion as one for each allows.
+
+    Raises:
+        ValueError: fewer epochs than stages.
+    """
+    total, count = round(num_epochs), len(stages)
+    if total < count:
+        names = ", then ".join(stage.config for stage in stages)
+        raise ValueError(f"--num_train_epochs {num_epochs:g} is too few to train {names}: give at least {count}")
+    shares = np.cumsum([stage.epochs for stage in stages]) * num_epochs / sum(stage.epochs for stage in stages)
+    ends = [0]
+    for number, share in enumerate(shares, start=1):
+        ends.append(min(max(round(float(share)), ends[-1] + 1), total - count + number))
+    return [end - start for start, end in itertools.pairwise(ends)]
 
 
 def _rows_by_tag(

@@ -14,6 +14,7 @@ from descant.training.arguments import TrainingSettings, parse_settings
 from descant.training.audio_warm_up import warm_up_audio
 from descant.training.augmentation import augment_mel
 from descant.training.checkpoints import list_checkpoints
+from descant.training.curriculum import share_epochs
 from descant.training.data import TrainingData, prepare_data, some_features
 from descant.training.exit_status import ending_with_status, set_up_logging
 from descant.training.finish import check_hub, describe_and_push, save_model
@@ -46,6 +47,7 @@ def run(recipe: Recipe, settings: TrainingSettings) -> Path:
     """Train, save and report; the folder of the finished model."""
     this_run = check_run_folder(recipe, settings)
     stages = recipe.stages_for(settings.dataset, settings.dataset_config)
+    share_epochs(stages, settings.num_train_epochs)  # refuses too few before anything is computed
     corpus = load_corpus(settings.dataset, [stage.config for stage in stages], settings.audio_dir)
     for problem in corpus.problems:
         log.warning("left out: %s", problem)

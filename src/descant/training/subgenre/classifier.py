@@ -14,8 +14,9 @@ from descant.inference.model_folder import find_model
 from descant.inference.track_hearing import hash_captioner
 from descant.models.subgenre import SubgenreProcessor
 from descant.models.subgenre.configuration_subgenre import MODALITIES
-from descant.training.curriculum import CurriculumSampler, StagePlan
+from descant.training.curriculum import CurriculumSampler, plan_stages
 from descant.training.lora import add_lora
+from descant.training.recipe import Stage
 from descant.training.steps import rows_per_step, set_steps
 from descant.training.subgenre.data import SubgenreData
 from descant.training.subgenre.examples import Example, ExampleCollator, ExampleInputs
@@ -27,6 +28,7 @@ from descant.training.subgenre.trainer import SubgenreTrainer
 from descant.training.subgenre.tuning import tune_on_validation
 
 FINISHED = ".finished"
+STAGE = Stage("subgenre", 1)
 
 
 @dataclass(frozen=True)
@@ -105,9 +107,9 @@ def build_trainer(
     data: SubgenreData, settings: SubgenreSettings,
 ) -> SubgenreTrainer:  # fmt: skip
     inputs = ExampleInputs(train, processor)
-    stages = [StagePlan("subgenre", np.arange(len(inputs)), round(settings.num_train_epochs))]
+    plan = plan_stages([STAGE], {STAGE.config: np.arange(len(inputs))}, settings.num_train_epochs)
     curriculum = CurriculumSampler(
-        stages, np.arange(len(inputs)), inputs.lengths, batch_size=rows_per_step(settings), seed=settings.seed
+        plan, np.arange(len(inputs)), inputs.lengths, batch_size=rows_per_step(settings), seed=settings.seed
     )
     set_steps(settings, curriculum)
     model = add_lora(model, settings.lora_rank) if settings.lora else model

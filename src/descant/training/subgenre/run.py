@@ -8,10 +8,11 @@ from pathlib import Path
 
 from descant.models.subgenre.configuration_subgenre import MODALITIES
 from descant.training.arguments import parse_settings
+from descant.training.curriculum import share_epochs
 from descant.training.exit_status import ending_with_status, set_up_logging
 from descant.training.finish import check_hub
 from descant.training.run_folder import claim_run_folder, require_same_run
-from descant.training.subgenre.classifier import Classifier, train_classifier
+from descant.training.subgenre.classifier import STAGE, Classifier, train_classifier
 from descant.training.subgenre.comparison import FUSION, as_scores, compare_systems, render_comparison
 from descant.training.subgenre.data import SubgenreData, read_corpus, read_data
 from descant.training.subgenre.demo_captioner import train_demo_captioner
@@ -35,6 +36,7 @@ def train_subgenres(recipe: SubgenreRecipe, argv: Sequence[str] | None = None) -
 
 def run(recipe: SubgenreRecipe, settings: SubgenreSettings) -> Path:
     """Train, compare and save; the folder of the finished classifier."""
+    share_epochs([STAGE], settings.num_train_epochs)  # refuses too few before anything is computed
     this_run = identity(recipe, settings)
     require_same_run(settings.output_dir, this_run)
     corpus = read_corpus(settings)

@@ -1,19 +1,22 @@
 """The output folder: one run, and no other."""
 
+import json
+from pathlib import Path
+
 import pytest
 
-from descant.training.arguments import parse_settings
+from descant.training.arguments import TrainingSettings, parse_settings
 from descant.training.recipe import Recipe, Stage
-from descant.training.run_folder import check_run_folder, claim_run_folder
+from descant.training.run_folder import check_run_folder, claim_run_folder, require_same_run
 
 RECIPE = Recipe("some_recipe", (Stage("short", 100),))
 
 
-def settings(folder, *more: str):
+def settings(folder: Path, *more: str) -> TrainingSettings:
     return parse_settings(RECIPE, ["--demo", "--output_dir", str(folder), *more])
 
 
-def claim(folder) -> None:
+def claim(folder: Path) -> None:
     claim_run_folder(str(folder), check_run_folder(RECIPE, settings(folder)))
 
 
@@ -28,3 +31,22 @@ def test_another_run_is_refused_by_the_setting_that_differs(tmp_path):
         check_run_folder(RECIPE, settings(tmp_path, "--learning_rate", "0.1"))
     with pytest.raises(ValueError, match="recipe = 'some_recipe', this one has 'another'"):
         check_run_folder(Recipe("another", RECIPE.stages), settings(tmp_path))
+
+
+def test_a_precision_that_accelerate_chooses_is_that_of_the_run(tmp_path, monkeypatch):
+    claim(tmp_path)
+    monkeypatch.setenv("ACCELERATE_MIXED_PRECISION", "bf16")
+    with pytest.raises(ValueError, match="mixed_precision = 'no', this one has 'bf16'"):
+        check_run_folder(RECIPE, settings(tmp_path))
+
+
+def test_what_an_earlier_version_did_not_write_down_is_told_and_counts_as_unchanged(tmp_path, caplog):
+    claim(tmp_path)
+    earlier = json.loads((tmp_path / "run.json").read_text())
+    del earlier["mixed_precision"]
+    (tmp_path / "run.json").write_text(json.dumps(earlier))
+    check_run_folder(RECIPE, settings(tmp_path))
+    require_same_run(str(tmp_path), {"training_data": "3 rows"})
+    assert "does not tell its mixed_precision" in caplog.text and "does not tell its training_data" in caplog.text
+    with pytest.raises(ValueError, match="holds a run with seed = 42"):
+        check_run_folder(RECIPE, settings(tmp_path, "--seed", "1"))

@@ -1,5 +1,6 @@
 """What a run reads: its corpus, the features of its clips, and its rows in the order in which they come."""
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -26,6 +27,17 @@ class TrainingData:
     features: FeatureStore
     rows: TokenizedRows
     curriculum: CurriculumSampler
+
+    def fingerprint(self) -> str:
+        """Number and hash of the rows to train and to validate on, with the sound of their clips."""
+        kept = [(name, split, row) for name in sorted(self.configs) for split in ("train", "validation")
+                for row in self.configs[name].get(split, [])]  # fmt: skip
+        digest = hashlib.sha256()
+        for name, split, row in kept:
+            heard = self.features.sha256(row.clip_id)
+            said = (name, split, row.clip_id, row.question, row.answer, row.tags, heard)
+            digest.update(repr(said).encode("utf-8", "surrogatepass"))
+        return f"{len(kept)} rows, hash {digest.hexdigest()[:12]}"
 
 
 def prepare_data(

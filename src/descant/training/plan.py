@@ -46,4 +46,5 @@ def _clips(corpus: Corpus, split: str) -> int:
 
 
 def _precision(settings: TrainingSettings) -> str:
-    return "bf16" if settings.bf16 else "fp16" if settings.fp16 else "fp32"
+    """That of the settings, or of accelerate where they choose none."""
+    return "fp32" if settings.mixed_precision == "no" else settings.mixed_precision

@@ -22,7 +22,7 @@ from descant.training.lora import add_lora
 from descant.training.plan import print_plan
 from descant.training.recipe import Recipe
 from descant.training.rows import TokenizedRows
-from descant.training.run_folder import check_run_folder, claim_run_folder
+from descant.training.run_folder import check_run_folder, claim_run_folder, require_same_run
 from descant.training.start import load_start, standardise_convolutions
 from descant.training.steps import set_steps
 from descant.training.trainer import DescantTrainer
@@ -56,13 +56,15 @@ def run(recipe: Recipe, settings: TrainingSettings) -> Path:
         corpus = limit_clips(corpus, settings.max_clips)
     model, processor = load_start(settings, training_texts(corpus), recipe.new_model)
     data = prepare_data(corpus, stages, model, processor, settings)
+    data_now = {"training_data": data.fingerprint()}
+    require_same_run(settings.output_dir, data_now)
     if not settings.init_from:
         (recipe.prepare or teach_to_listen)(model, processor, data, settings)
     set_steps(settings, data.curriculum)
     model = add_lora(model, settings.lora_rank, settings.lora_targets) if settings.lora else model
     print_plan(recipe, settings, data.corpus, data.curriculum, model)
     trainer = build_trainer(model, processor, data, settings)
-    claim_run_folder(settings.output_dir, this_run)
+    claim_run_folder(settings.output_dir, this_run | data_now)
     started = time.monotonic()
     trainer.train(resume_from_checkpoint=settings.resume)
     hours = (time.monotonic() - started) / 3600

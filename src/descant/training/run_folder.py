@@ -1,12 +1,15 @@
 """The output folder of a run: which run it holds, and that another never writes into it."""
 
 import json
+import logging
 from pathlib import Path
 from typing import Any
 
 from descant.training.arguments import TrainingSettings
 from descant.training.recipe import Recipe
 from descant.whole_files import write_whole
+
+log = logging.getLogger(__name__)
 
 RUN_FILE = "run.json"
 # What decides the weights. A run may go on with another number of workers or another logger, never with these changed.
@@ -17,7 +20,7 @@ IDENTITY = (
     "rows_per_clip", "augment", "audio_warm_up_epochs", "audio_lr_scale", "first_conv_lr_scale", "draws_per_epoch",
     "max_clips", "adam_beta2", "max_answer_tokens", "lora", "lora_rank", "lora_targets", "audio_encoder", "text_model",
     "layer_mix", "pooling", "pool_stride", "projector", "tokens_per_state", "projector_lr_scale", "bf16", "fp16",
-    "world_size",
+    "mixed_precision", "world_size",
 )  # fmt: skip
 
 
@@ -41,13 +44,18 @@ def check_run_folder(recipe: Recipe, settings: TrainingSettings) -> dict[str, An
 
 
 def require_same_run(output_dir: str, now: dict[str, Any]) -> None:
-    """Refuse an output folder that holds another run than `now`, which JSON can hold; see `check_run_folder`."""
+    """Refuse an output folder that holds another run than `now`, which JSON can hold; see `check_run_folder`.
+
+    What an earlier version did not write down of its run counts as unchanged.
+    """
     path = Path(output_dir) / RUN_FILE
     before = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else now
+    if unknown := now.keys() - before.keys():
+        log.warning("%s does not tell its %s: taken as it is now", path, ", ".join(sorted(unknown)))
     for name, value in now.items():
-        if before.get(name) != value:
+        if before.get(name, value) != value:
             raise ValueError(
-                f"--output_dir {output_dir} holds a run with {name} = {before.get(name)!r}, this one has "
+                f"--output_dir {output_dir} holds a run with {name} = {before[name]!r}, this one has "
                 f"{value!r}: choose another --output_dir"
             )
 

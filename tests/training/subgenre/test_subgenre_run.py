@@ -111,3 +111,18 @@ def test_a_folder_that_holds_another_run_is_refused(finished, caplog):
     folder, wanted = finished
     with pytest.raises(ValueError, match="holds a run with learning_rate"):
         run(RECIPE, read_settings(folder.parent, *wanted, "--learning_rate", "0.5"))
+
+
+def test_other_lyrics_are_refused_where_a_run_has_begun(tmp_path):
+    table = write_tracks(tmp_path, audio=False)
+    wanted = ["--dataset", str(table), "--no_compare"]
+    run(RECIPE, read_settings(tmp_path, *wanted))
+    table.write_text(table.read_text().replace("smoky midnight taxi swing 0", "sunny morning train swing 0"))
+    with pytest.raises(ValueError, match="training_data = '16 tracks, hash .*choose another --output_dir"):
+        run(RECIPE, read_settings(tmp_path, *wanted))
+
+
+def test_less_than_an_epoch_is_refused(tmp_path):
+    table = write_tracks(tmp_path, audio=False)
+    with pytest.raises(ValueError, match=r"--num_train_epochs 0.4 is too few to train subgenre: give at least 1"):
+        run(RECIPE, read_settings(tmp_path, "--dataset", str(table), "--num_train_epochs", "0.4"))

@@ -1,5 +1,6 @@
 """All that a subgenre run reads: its tracks by split, joined with what the captioner heard in them."""
 
+import hashlib
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -70,6 +71,13 @@ def read_corpus(settings: SubgenreSettings) -> TrackCorpus:
     if not corpus.split("train"):
         raise ValueError(f"--dataset {settings.dataset}: no track of it is in the training split")
     return corpus
+
+
+def fingerprint(corpus: TrackCorpus) -> str:
+    """Number and hash of the tracks, with the tree of their labels and its order."""
+    branches = repr(list(corpus.tree.branches.items()))
+    digest = hashlib.sha256(f"{corpus.revision} {branches}".encode("utf-8", "surrogatepass"))
+    return f"{len(corpus.tracks)} tracks, hash {digest.hexdigest()[:12]}"
 
 
 def read_data(

@@ -14,7 +14,7 @@ from descant.training.finish import check_hub
 from descant.training.run_folder import claim_run_folder, require_same_run
 from descant.training.subgenre.classifier import STAGE, Classifier, train_classifier
 from descant.training.subgenre.comparison import FUSION, as_scores, compare_systems, render_comparison
-from descant.training.subgenre.data import SubgenreData, read_corpus, read_data
+from descant.training.subgenre.data import SubgenreData, fingerprint, read_corpus, read_data
 from descant.training.subgenre.demo_captioner import train_demo_captioner
 from descant.training.subgenre.finish import describe_and_push, record_data
 from descant.training.subgenre.recipe import SubgenreRecipe
@@ -40,8 +40,10 @@ def run(recipe: SubgenreRecipe, settings: SubgenreSettings) -> Path:
     this_run = identity(recipe, settings)
     require_same_run(settings.output_dir, this_run)
     corpus = read_corpus(settings)
+    data_now = {"training_data": fingerprint(corpus)}
+    require_same_run(settings.output_dir, data_now)
     check_hub(settings, corpus)
-    claim_run_folder(settings.output_dir, this_run)
+    claim_run_folder(settings.output_dir, this_run | data_now)
     captioner = settings.captioner
     if captioner is None and settings.dataset == "demo":
         captioner = train_demo_captioner(settings)

@@ -14,7 +14,7 @@ IDENTITY = (
     "text_layers", "vocabulary", "modality_dropout", "token_dropout", "dropout", "window_tokens", "overlap_tokens",
     "train_windows", "num_train_epochs", "max_steps", "per_device_train_batch_size", "gradient_accumulation_steps",
     "learning_rate", "lr_scheduler_type", "warmup_steps", "weight_decay", "max_grad_norm", "seed", "max_tracks",
-    "lora", "lora_rank", "bf16", "fp16", "world_size",
+    "lora", "lora_rank", "bf16", "fp16", "mixed_precision", "world_size",
 )  # fmt: skip
 
 

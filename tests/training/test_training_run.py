@@ -1,0 +1,33 @@
+"""A run from its recipe: what it refuses."""
+
+import json
+from pathlib import Path
+
+import pytest
+from tiny_recipe import run_recipe, write_corpus
+
+from descant.training import Recipe, Stage, train
+
+
+def run(corpus: Path, output_dir: Path, **more: object) -> list[dict]:
+    """The log of a short run."""
+    run_recipe(corpus, output_dir, lambda _: None, **{"eval_answers": 0, **more})
+    return [json.loads(line) for line in (output_dir / "training_log.jsonl").read_text().splitlines()]
+
+
+def test_a_run_goes_on_with_its_own_rows_alone(tmp_path):
+    write_corpus(tmp_path / "corpus")
+    run(tmp_path / "corpus", tmp_path / "out", max_steps=1)
+    run(tmp_path / "corpus", tmp_path / "out", max_steps=1)
+    table = tmp_path / "corpus" / "songs.csv"
+    table.write_text(table.read_text().replace("jazz rock", "folk rock"))
+    with pytest.raises(ValueError, match=r"training_data = '\d+ rows, hash .*choose another --output_dir"):
+        run(tmp_path / "corpus", tmp_path / "out", max_steps=1)
+
+
+def test_too_few_epochs_are_refused_with_status_2(tmp_path, caplog):
+    recipe = Recipe("mi_short_long", (Stage("short", 25), Stage("long", 75)))
+    with pytest.raises(SystemExit) as ended:
+        train(recipe, ["--demo", "--num_train_epochs", "1", "--output_dir", str(tmp_path)])
+    assert ended.value.code == 2
+    assert "--num_train_epochs 1 is too few to train short, then long: give at least 2" in caplog.text

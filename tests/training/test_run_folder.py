@@ -1,13 +1,25 @@
-"""The output folder: one run, and no other."""
+"""The output folder: one run, and no other, neither later nor at the same time."""
 
+import errno
+import fcntl
 import json
+import os
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pytest
 
 from descant.training.arguments import TrainingSettings, parse_settings
 from descant.training.recipe import Recipe, Stage
-from descant.training.run_folder import check_run_folder, claim_run_folder, require_same_run
+from descant.training.run_folder import (
+    check_run_folder,
+    claim_run_folder,
+    hold_run_folder,
+    require_same_run,
+)
 
 RECIPE = Recipe("some_recipe", (Stage("short", 100),))
 
@@ -50,3 +62,49 @@ def test_what_an_earlier_version_did_not_write_down_is_told_and_counts_as_unchan
     assert "does not tell its mixed_precision" in caplog.text and "does not tell its training_data" in caplog.text
     with pytest.raises(ValueError, match="holds a run with seed = 42"):
         check_run_folder(RECIPE, settings(tmp_path, "--seed", "1"))
+
+
+def test_a_second_run_at_the_same_time_is_refused_with_status_2(tmp_path):
+    code = f"""
+from descant.training import Recipe, Stage, train
+train(Recipe("some_recipe", (Stage("short", 100),)), ["--demo", "--output_dir", {str(tmp_path)!r}])
+"""
+    with hold_run_folder(settings(tmp_path)):
+        second = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=200)
+    assert second.returncode == 2, second.stderr
+    assert second.stderr.strip() == (
+        f"some_recipe: --output_dir {tmp_path}: another run is writing there: wait until it ends, or choose another "
+        "folder"
+    )
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs fork")
+def test_a_killed_run_leaves_no_obstacle_even_where_its_data_workers_live_on(tmp_path):
+    mine, (told, tell) = settings(tmp_path), os.pipe()
+    run = os.fork()
+    if run == 0:
+        with hold_run_folder(mine):
+            worker = os.fork() or os.getpid()
+            if worker != os.getpid():
+                os.write(tell, str(worker).encode())
+            time.sleep(60)
+        os._exit(0)
+    worker = int(os.read(told, 20))
+    try:
+        with pytest.raises(ValueError, match="another run is writing there"), hold_run_folder(mine):
+            pass
+        os.kill(run, signal.SIGKILL)
+        os.waitpid(run, 0)
+        with hold_run_folder(mine):
+            pass
+    finally:
+        os.kill(worker, signal.SIGKILL)
+
+
+def test_a_file_system_without_locks_is_told_and_used(tmp_path, monkeypatch, caplog):
+    def refuse(*_: object) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(fcntl, "lockf", refuse)
+    with hold_run_folder(settings(tmp_path)):
+        assert "cannot be locked (No locks available)" in caplog.text

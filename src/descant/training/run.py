@@ -22,7 +22,7 @@ from descant.training.lora import add_lora
 from descant.training.plan import print_plan
 from descant.training.recipe import Recipe
 from descant.training.rows import TokenizedRows
-from descant.training.run_folder import check_run_folder, claim_run_folder, require_same_run
+from descant.training.run_folder import check_run_folder, claim_run_folder, hold_run_folder, require_same_run
 from descant.training.start import load_start, standardise_convolutions
 from descant.training.steps import set_steps
 from descant.training.trainer import DescantTrainer
@@ -44,7 +44,13 @@ def train(recipe: Recipe, argv: Sequence[str] | None = None) -> None:
 
 
 def run(recipe: Recipe, settings: TrainingSettings) -> Path:
-    """Train, save and report; the folder of the finished model."""
+    """Train, save and report; the folder of the finished model, which no other run touches meanwhile."""
+    with hold_run_folder(settings):
+        return run_alone(recipe, settings)
+
+
+def run_alone(recipe: Recipe, settings: TrainingSettings) -> Path:
+    """What `run` does, in a folder that is held."""
     this_run = check_run_folder(recipe, settings)
     stages = recipe.stages_for(settings.dataset, settings.dataset_config)
     share_epochs(stages, settings.num_train_epochs)  # refuses too few before anything is computed

@@ -1,9 +1,14 @@
 """The output folder of a run: which run it holds, and that another never writes into it."""
 
+import fcntl
 import json
 import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+from transformers import TrainingArguments
 
 from descant.training.arguments import TrainingSettings
 from descant.training.recipe import Recipe
@@ -12,6 +17,7 @@ from descant.whole_files import write_whole
 log = logging.getLogger(__name__)
 
 RUN_FILE = "run.json"
+LOCK_FILE = ".lock"
 # What decides the weights. A run may go on with another number of workers or another logger, never with these changed.
 IDENTITY = (
     "dataset", "dataset_config", "init_from", "text_init_from", "tokenizer", "model_size", "num_train_epochs",
@@ -22,6 +28,31 @@ IDENTITY = (
     "layer_mix", "pooling", "pool_stride", "projector", "tokens_per_state", "projector_lr_scale", "bf16", "fp16",
     "mixed_precision", "world_size",
 )  # fmt: skip
+
+
+@contextmanager
+def hold_run_folder(settings: TrainingArguments) -> Iterator[None]:
+    """Keep other runs out of the output folder until this one ends, in whatever way.
+
+    Raises:
+        ValueError: another run is writing there.
+    """
+    if not settings.should_save:  # another process of the same run holds it
+        yield
+        return
+    folder = Path(settings.output_dir)
+    folder.mkdir(parents=True, exist_ok=True)
+    with open(folder / LOCK_FILE, "a") as file:
+        try:
+            # Not flock: workers that load data would share it, and outlive a killed run by seconds.
+            fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except (BlockingIOError, PermissionError):
+            raise ValueError(
+                f"--output_dir {folder}: another run is writing there: wait until it ends, or choose another folder"
+            ) from None
+        except OSError as error:
+            log.warning("%s cannot be locked (%s): start no second run in it", folder, error.strerror)
+        yield
 
 
 def identity(recipe: Recipe, settings: TrainingSettings) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from descant.training.arguments import parse_settings
 from descant.training.curriculum import share_epochs
 from descant.training.exit_status import ending_with_status, set_up_logging
 from descant.training.finish import check_hub
-from descant.training.run_folder import claim_run_folder, require_same_run
+from descant.training.run_folder import claim_run_folder, hold_run_folder, require_same_run
 from descant.training.subgenre.classifier import STAGE, Classifier, train_classifier
 from descant.training.subgenre.comparison import FUSION, as_scores, compare_systems, render_comparison
 from descant.training.subgenre.data import SubgenreData, fingerprint, read_corpus, read_data
@@ -35,7 +35,13 @@ def train_subgenres(recipe: SubgenreRecipe, argv: Sequence[str] | None = None) -
 
 
 def run(recipe: SubgenreRecipe, settings: SubgenreSettings) -> Path:
-    """Train, compare and save; the folder of the finished classifier."""
+    """Train, compare and save; the folder of the finished classifier, which no other run touches meanwhile."""
+    with hold_run_folder(settings):
+        return run_alone(recipe, settings)
+
+
+def run_alone(recipe: SubgenreRecipe, settings: SubgenreSettings) -> Path:
+    """What `run` does, in a folder that is held."""
     share_epochs([STAGE], settings.num_train_epochs)  # refuses too few before anything is computed
     this_run = identity(recipe, settings)
     require_same_run(settings.output_dir, this_run)

@@ -51,7 +51,7 @@ def test_questions_of_another_kind_than_the_model_was_trained_on_are_not_asked()
 
 
 def test_accuracies_of_both_test_splits_are_printed_and_saved(tmp_path, capsys):
-    report_demo(Model(), None, None, tmp_path, ["short"])
+    report_demo(Model(), None, None, tmp_path, {"short": {"test": make_rows()}})
     printed = capsys.readouterr().out
     assert "Known grooves in new keys: measured" in printed
     assert f'descant ask {tmp_path} SONG.mp3 -q "What is the genre of this song?"' in printed
@@ -60,8 +60,20 @@ def test_accuracies_of_both_test_splits_are_printed_and_saved(tmp_path, capsys):
 
 
 def test_of_a_captioner_captions_alone_are_reported(tmp_path, capsys):
-    report_demo(Model(), None, None, tmp_path, ["captions"])
+    report_demo(Model(), None, None, tmp_path, {"captions": {"test": make_rows()}})
     printed = capsys.readouterr().out
     assert "(caption)" in printed
     assert f"descant ask {tmp_path} SONG.mp3\n" in printed
     assert not (tmp_path / "listening.json").exists()
+
+
+def test_clips_that_the_run_did_not_read_are_not_reported(tmp_path, capsys, monkeypatch):
+    heard = []
+    monkeypatch.setattr(
+        report, "measure_listening", lambda model, processor, rows, *_: heard.append(rows) or "measured"
+    )
+    report_demo(Model(), None, None, tmp_path, {"short": {"test": make_rows(clips=3)}})
+    assert {row.clip_id for rows in heard for row in rows} == {"clip0", "clip1", "clip2"}
+    assert "clip3" not in capsys.readouterr().out
+    report_demo(Model(), None, None, tmp_path, {"short": {"test": make_rows(clips=1)}})  # no other clip to hear
+    assert len(heard) == 2

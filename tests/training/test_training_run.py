@@ -1,9 +1,10 @@
-"""A run from its recipe: what it refuses."""
+"""A run from its recipe: what it refuses, what it reports."""
 
 import json
 from pathlib import Path
 
 import pytest
+from tiny import save_tiny_model
 from tiny_recipe import run_recipe, write_corpus
 
 from descant.training import Recipe, Stage, train
@@ -23,6 +24,18 @@ def test_a_run_goes_on_with_its_own_rows_alone(tmp_path):
     table.write_text(table.read_text().replace("jazz rock", "folk rock"))
     with pytest.raises(ValueError, match=r"training_data = '\d+ rows, hash .*choose another --output_dir"):
         run(tmp_path / "corpus", tmp_path / "out", max_steps=1)
+
+
+def test_a_demo_of_few_clips_reports_those_clips(tmp_path, capsys):
+    start = save_tiny_model(tmp_path / "tiny")
+    train(Recipe("mi_short", (Stage("short", 1),)), [
+        "--demo", "--init_from", str(start), "--features", str(tmp_path / "features"), "--max_clips", "2",
+        "--max_steps", "1", "--per_device_train_batch_size", "4", "--eval_rows", "0", "--use_cpu", "--disable_tqdm",
+        "True", "--output_dir", str(tmp_path / "out"),
+    ])  # fmt: skip
+    assert "Known grooves in new keys: exact answers to" in capsys.readouterr().out
+    scores = json.loads((tmp_path / "out" / "listening.json").read_text())
+    assert set(scores) == {"test", "test_grooves"} and scores["test"]["n"] < 40
 
 
 def test_too_few_epochs_are_refused_with_status_2(tmp_path, caplog):

@@ -78,7 +78,7 @@ def run_alone(recipe: Recipe, settings: TrainingSettings) -> Path:
     if settings.dataset == "demo" and settings.report and trainer.accelerator.is_main_process:
         from descant.training.report import report_demo
 
-        report_demo(model, processor, data.features, folder, sorted(data.configs))
+        report_demo(model, processor, data.features, folder, data.configs)
     describe_and_push(trainer, settings, hours)
     return folder
 

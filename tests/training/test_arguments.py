@@ -37,6 +37,8 @@ def test_demo_picks_the_corpus_and_a_small_model():
         (["--demo", "--learnin_rate", "1"], "unknown argument '--learnin_rate'; did you mean 'learning_rate'"),
         (["--demo", "--report_to", "tensorbored"], "--report_to tensorbored: unknown; choose trackio, tensorboard,"),
         (["--demo", "--config", "missing.yaml"], "missing.yaml: cannot be read"),
+        (["--demo", "--bf16", "--fp16"], "bf16"),
+        (["--demo", "--load_best_model_at_end", "--eval_strategy", "no"], "requires the save and eval strategy to"),
     ],
 )
 def test_refusals_name_the_fault_and_end_with_status_2(argv, message, capsys):

@@ -108,7 +108,8 @@ def parse_settings(
 ) -> Settings:
     """Read the settings of `recipe`, of class `kind`, from `--config FILE.yaml` and the command line.
 
-    Unknown keys and missing data end the program with status 2 and one sentence on stderr.
+    Unknown keys, settings that do not go together and missing data end the program with status 2 and one sentence on
+    stderr.
     """
     first = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     first.add_argument("--config")
@@ -119,7 +120,10 @@ def parse_settings(
     demo = known.demo or bool(overrides.get("demo"))
     parser.set_defaults(**{**recipe.defaults(demo), "demo": demo, **overrides})
     _refuse_unknown_flags(parser, rest, kind)
-    (settings,) = parser.parse_args_into_dataclasses(args=rest)
+    try:
+        (settings,) = parser.parse_args_into_dataclasses(args=rest)
+    except ValueError as error:  # transformers' own checks
+        parser.error(" ".join(str(error).split()))
     # Trainer would push by itself, file by file and with a card of its own: the finished folder is pushed instead.
     settings.publish, settings.push_to_hub = settings.push_to_hub, False
     settings.dataloader_pin_memory &= settings.device.type == "cuda"

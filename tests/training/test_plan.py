@@ -3,6 +3,7 @@
 from types import SimpleNamespace
 
 import numpy as np
+import pytest
 import torch
 
 from descant.data.annotations import Row
@@ -20,6 +21,7 @@ def settings(**changes) -> SimpleNamespace:
         "process_index": 0, "init_from": None, "max_steps": 1500, "world_size": 2, "per_device_train_batch_size": 8,
         "gradient_accumulation_steps": 4, "mixed_precision": "no", "device": torch.device("cpu"),
         "learning_rate": 1e-4, "output_dir": "outputs/some", "save_steps": 500,
+        "save_strategy": "steps",
     }  # fmt: skip
     return SimpleNamespace(**{**values, **changes})
 
@@ -51,6 +53,11 @@ def test_precision_is_the_one_that_accelerate_works_in(tmp_path, monkeypatch):
     monkeypatch.setenv("ACCELERATE_MIXED_PRECISION", "bf16")
     chosen = parse_settings(RECIPE, ["--demo", "--use_cpu", "--output_dir", str(tmp_path)])
     assert "bf16 on cpu" in describe(mixed_precision=chosen.mixed_precision)
+
+
+@pytest.mark.parametrize(("strategy", "told"), [("no", "no checkpoints"), ("best", "checkpoint of the best model")])
+def test_checkpoints_that_are_not_by_steps_are_told(strategy, told):
+    assert f"outputs/some ({told})" in describe(save_strategy=strategy)
 
 
 def test_a_start_is_named():

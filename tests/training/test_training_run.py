@@ -1,13 +1,23 @@
-"""A run from its recipe: what it refuses, what it reports."""
+"""A run from its recipe: what it refuses, which checkpoints it leaves, what it reports."""
 
 import json
 from pathlib import Path
 
 import pytest
+import torch
+from safetensors.torch import load_file
 from tiny import save_tiny_model
 from tiny_recipe import run_recipe, write_corpus
 
 from descant.training import Recipe, Stage, train
+from descant.training.checkpoints import list_checkpoints
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("run") / "corpus"
+    write_corpus(folder)
+    return folder
 
 
 def run(corpus: Path, output_dir: Path, **more: object) -> list[dict]:
@@ -24,6 +34,22 @@ def test_a_run_goes_on_with_its_own_rows_alone(tmp_path):
     table.write_text(table.read_text().replace("jazz rock", "folk rock"))
     with pytest.raises(ValueError, match=r"training_data = '\d+ rows, hash .*choose another --output_dir"):
         run(tmp_path / "corpus", tmp_path / "out", max_steps=1)
+
+
+def test_neither_checkpoints_nor_validation_where_none_are_wanted(corpus, tmp_path):
+    log = run(corpus, tmp_path, save_strategy="no", eval_strategy="no", max_steps=3)
+    assert not list_checkpoints(tmp_path) and (tmp_path / "model.safetensors").is_file()
+    assert any("loss" in line for line in log) and not any("eval_loss" in line for line in log)
+
+
+def test_the_best_model_is_the_one_that_is_saved(corpus, tmp_path):
+    options = {"metric_for_best_model": "loss", "greater_is_better": True, "eval_steps": 2, "learning_rate": "1e-3"}
+    log = run(corpus, tmp_path, load_best_model_at_end=True, **options)
+    losses = {line["step"]: line["eval_loss"] for line in log if "eval_loss" in line}
+    best = tmp_path / f"checkpoint-{max(losses, key=losses.get)}"
+    assert best != list_checkpoints(tmp_path)[-1]
+    expected, saved = (load_file(folder / "model.safetensors") for folder in (best, tmp_path))
+    assert all(torch.equal(weight, saved[name]) for name, weight in expected.items())
 
 
 def test_a_demo_of_few_clips_reports_those_clips(tmp_path, capsys):

@@ -37,12 +37,18 @@ def describe_plan(
         f"({settings.world_size} processes x {settings.per_device_train_batch_size} "
         f"x {settings.gradient_accumulation_steps} accumulated)",
         f"  precision  {_precision(settings)} on {settings.device.type}, learning rate {settings.learning_rate:g}",
-        f"  output     {settings.output_dir} (checkpoint every {settings.save_steps:,} steps)",
+        f"  output     {settings.output_dir} ({_checkpoints(settings)})",
     ]
 
 
 def _clips(corpus: Corpus, split: str) -> int:
     return len({row.clip_id for rows in corpus.configs.values() for row in rows.get(split, [])})
+
+
+def _checkpoints(settings: TrainingSettings) -> str:
+    if settings.save_strategy == "steps":
+        return f"checkpoint every {settings.save_steps:,} steps"
+    return "no checkpoints" if settings.save_strategy == "no" else "checkpoint of the best model"
 
 
 def _precision(settings: TrainingSettings) -> str:

@@ -14,7 +14,7 @@ from descant.training.finite_loss import FiniteLoss
 from descant.training.fsdp import FullySharded
 from descant.training.loss import smoothed_cross_entropy
 from descant.training.progress import show_run
-from descant.training.steps import rows_per_step
+from descant.training.steps import rows_per_step, validate_nothing
 from descant.training.validation import Validation
 
 
@@ -31,7 +31,7 @@ class DescantTrainer(FiniteLoss, AtomicSaving, FullySharded, Seq2SeqTrainer):
         self.curriculum, self.validation = curriculum, validation
         args = kwargs["args"]
         if validation is None:
-            args.eval_strategy = "no"
+            validate_nothing(args)
         loss = smoothed_cross_entropy(args.label_smoothing_factor)
         super().__init__(compute_loss_func=loss, eval_dataset=validation and validation.rows, **kwargs)
         self._set_signature_columns_if_needed()

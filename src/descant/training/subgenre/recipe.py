@@ -16,6 +16,8 @@ SHARED_SETTINGS: Mapping[str, Any] = MappingProxyType(
         "max_grad_norm": 1.0,
         "seed": 42,
         "save_total_limit": 2,
+        "save_strategy": "epoch",
+        "eval_strategy": "epoch",
         "logging_steps": 20,
     }
 )

@@ -13,7 +13,7 @@ from descant.training.atomic_saving import AtomicSaving
 from descant.training.curriculum import CurriculumSampler
 from descant.training.finite_loss import FiniteLoss
 from descant.training.progress import show_run
-from descant.training.steps import rows_per_step
+from descant.training.steps import rows_per_step, validate_nothing
 from descant.training.subgenre.examples import ExampleInputs
 from descant.training.subgenre.prediction import predict_probabilities
 
@@ -30,7 +30,7 @@ class SubgenreTrainer(FiniteLoss, AtomicSaving, Trainer):
         """
         self.curriculum, self.gold = curriculum, gold
         if gold is None:
-            kwargs["args"].eval_strategy = "no"
+            validate_nothing(kwargs["args"])
         super().__init__(**kwargs)
         show_run(self, self.place, "cross entropy (nats a track)")
 

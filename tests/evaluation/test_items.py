@@ -5,7 +5,7 @@ import json
 import pytest
 
 from descant.data.tables import AnnotationError
-from descant.evaluation.items import Item, read_items, read_train_references
+from descant.evaluation.items import Item, Items, read_items, read_train_references
 
 LIST = [{"prediction": "a", "ground_truth": "b"}]
 KEYED = {"0": {"predictions": "a", "true_captions": ["b", "c"], "audio_id": "x.npy"}}
@@ -25,6 +25,14 @@ def test_our_own_answers_load(tmp_path) -> None:
     record = {"clip_id": "c", "start_s": 10.0, "question": "q", "question_type": "mood", "model": "m", "error": None}
     (tmp_path / "answers.jsonl").write_text(json.dumps(record | {"prediction": "", "references": ["r"]}) + "\n\n")
     assert read_items(tmp_path / "answers.jsonl").items == [Item("", ("r",), "c", 10.0, "q", "mood", "m")]
+
+
+@pytest.mark.parametrize("separator", ["\u0085", "\u2028", "\u2029"])
+def test_a_record_goes_to_the_end_of_its_line(tmp_path, separator) -> None:
+    text = f"slow{separator}sad"
+    record = {"prediction": "a", "reference": text}
+    (tmp_path / "answers.jsonl").write_text(json.dumps(record, ensure_ascii=False) + "\n", encoding="utf-8")
+    assert read_items(tmp_path / "answers.jsonl") == Items([Item("a", (text,), "#1")])
 
 
 @pytest.mark.parametrize(

@@ -58,7 +58,7 @@ def numbered_records(path: Path) -> Iterable[tuple[int, Any]]:
     try:
         text = path.read_text(encoding="utf-8-sig")
         if path.suffix.lower() == ".jsonl":
-            return [(row, parse_line(line)) for row, line in enumerate(text.splitlines(), 1) if line.strip()]
+            return [(row, parse_line(line)) for row, line in enumerate(text.split("\n"), 1) if line.strip()]
         loaded = json.loads(text)
     except (OSError, ValueError) as error:
         raise AnnotationError(f"{path}: cannot be read as JSON: {error}") from error
@@ -114,7 +114,7 @@ def read_train_references(path: str | Path) -> list[str]:
     Rows that a column marks as held out (`is_audioset_eval`, `split`) are left out.
     """
     if Path(path).suffix.lower() == ".txt":
-        return [line for line in Path(path).read_text(encoding="utf-8").splitlines() if line.strip()]
+        return [line for line in Path(path).read_text(encoding="utf-8").split("\n") if line.strip()]
     records = [record for _, record in read_table(path, [{name} for name in CAPTION]) if isinstance(record, dict)]
     texts = [text for record in records if not is_held_out(record) for text in texts_of(record, CAPTION)]
     if not texts:

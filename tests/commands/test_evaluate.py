@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -42,7 +43,7 @@ def arguments(place: Path, out: Path, *more: str) -> list[str]:
 
 
 def read_answers(folder: Path, name: str = "answers.jsonl") -> list[dict]:
-    return [json.loads(line) for line in (folder / name).read_text(encoding="utf-8").splitlines()]
+    return [json.loads(line) for line in (folder / name).read_text(encoding="utf-8").split("\n") if line]
 
 
 @pytest.fixture(scope="module")
@@ -87,6 +88,42 @@ def test_a_second_run_asks_nothing_again(evaluated: Path, place: Path, monkeypat
     monkeypatch.setattr(refuse, None)
     assert main(arguments(place, evaluated)) == 0
     assert (evaluated / "answers.jsonl").read_bytes() == before
+
+
+def own_copy(place: Path, folder: Path) -> list[str]:
+    """The arguments that evaluate a copy of the dataset in a folder, whose files a test may change."""
+    for path in [*place.glob("s?.wav"), place / "own.jsonl"]:
+        shutil.copy(path, folder)
+    wanted = arguments(place, folder / "out")
+    wanted[3], wanted[7] = str(folder / "own.jsonl"), str(folder / "features")
+    return wanted
+
+
+def test_mended_references_count_and_odd_line_ends_in_them_do_no_harm(place: Path, tmp_path, monkeypatch) -> None:
+    wanted = own_copy(place, tmp_path)
+    assert main(wanted) == 0
+    before = read_answers(tmp_path / "out")
+    mended = (tmp_path / "own.jsonl").read_text().replace('"jazz"', '"blues,\u2028slow\u0085 and sad"')
+    (tmp_path / "own.jsonl").write_text(mended, encoding="utf-8")
+    refuse = "descant.models.lp_music_caps.modeling_lp_music_caps.LPMusicCapsForConditionalGeneration.answer_many"
+    monkeypatch.setattr(refuse, None)
+    for _ in range(2):
+        assert main(wanted) == 0
+    after = read_answers(tmp_path / "out")
+    assert [one["prediction"] for one in after] == [one["prediction"] for one in before]
+    assert after[0]["references"] == ["blues,\u2028slow\u0085 and sad"]
+
+
+def test_answers_about_audio_that_was_replaced_are_not_taken(place: Path, tmp_path) -> None:
+    wanted = own_copy(place, tmp_path)
+    assert main(wanted) == 0
+    before = read_answers(tmp_path / "out")
+    shutil.copy(place / "s5.wav", tmp_path / "s2.wav")
+    shutil.rmtree(tmp_path / "features")
+    assert main(wanted) == 0
+    after = read_answers(tmp_path / "out")
+    assert [one["id"] for one in after] == [one["id"] for one in before]
+    assert [one["prediction"] for one in after[:2]] == [one["prediction"] for one in before[-2:]]
 
 
 def test_two_processes_give_exactly_the_files_of_one(evaluated: Path, place: Path, tmp_path) -> None:

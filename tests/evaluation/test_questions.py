@@ -1,5 +1,7 @@
 """Questions of a split, and their answers over processes and runs."""
 
+from dataclasses import asdict, replace
+
 import numpy as np
 import pytest
 from tiny import build_tiny_model
@@ -7,7 +9,14 @@ from tiny import build_tiny_model
 from descant.data.annotations import Row
 from descant.evaluation.answer_log import AnswerLog
 from descant.evaluation.controls import Condition
-from descant.evaluation.questions import Question, Share, answer_questions, gather_questions
+from descant.evaluation.questions import (
+    Question,
+    Share,
+    answer_questions,
+    draft_answer,
+    finish_answer,
+    gather_questions,
+)
 from descant.inference.listener import Listener
 
 QUESTIONS = [
@@ -17,11 +26,17 @@ QUESTIONS = [
 
 
 class Store:
-    """Random features by clip."""
+    """Random features by clip; each clip is hashed by its recording, which is its name where none is given."""
+
+    def __init__(self, **recordings: int) -> None:
+        self.recordings = recordings
 
     def read(self, clip_id: str, out=None) -> np.ndarray:
-        seed = int(clip_id.removeprefix("clip"))
-        return np.random.default_rng(seed).normal(-40, 20, size=(128, 1001)).astype(np.float32)
+        generator = np.random.default_rng(int(self.feature_sha256(clip_id)))
+        return generator.normal(-40, 20, size=(128, 1001)).astype(np.float32)
+
+    def feature_sha256(self, clip_id: str) -> str:
+        return str(self.recordings.get(clip_id, clip_id.removeprefix("clip")))
 
 
 @pytest.fixture(scope="module")
@@ -29,11 +44,22 @@ def listener() -> Listener:
     return Listener(*build_tiny_model(), "tiny")
 
 
-def answer(listener, folder, share=None, batch_size: int = 1, condition=None) -> dict[str, dict]:
+def answer(listener, folder, share=None, batch_size=1, condition=None, questions=QUESTIONS) -> dict[str, dict]:
     condition = condition or Condition("own", Store())
     log = AnswerLog(folder, condition.name, "f", share.process if share else 0)
-    answer_questions(listener, QUESTIONS, condition, log, batch_size, share or Share())
-    return AnswerLog(folder, condition.name, "f").known
+    answer_questions(listener, questions, condition, log, batch_size, share or Share())
+    return finished(listener, folder, condition, questions)
+
+
+def finished(listener, folder, condition=None, questions=QUESTIONS) -> dict[str, dict]:
+    """The records of all questions whose answers are kept, by id."""
+    condition = condition or Condition("own", Store())
+    log, found = AnswerLog(folder, condition.name, "f"), {}
+    for question in questions:
+        key = draft_answer(listener, question, condition).id
+        if (key, condition.heard_hash(question.clip_id)) in log.known:
+            found[key] = asdict(finish_answer(listener, question, condition, log))
+    return found
 
 
 def texts(known: dict[str, dict]) -> dict:
@@ -72,19 +98,40 @@ def test_kept_answers_are_not_asked_for_again(listener, tmp_path, monkeypatch) -
     assert answer(listener, tmp_path) == before
 
 
+def test_a_kept_answer_takes_references_and_types_of_today(listener, tmp_path, monkeypatch) -> None:
+    before = answer(listener, tmp_path)
+    monkeypatch.setattr(listener.model, "answer_many", None)
+    mended = [replace(one, references=("blues", "swing"), question_type="mood") for one in QUESTIONS]
+    after = answer(listener, tmp_path, questions=mended)
+    assert texts(after) == texts(before)
+    assert {(*one["references"], one["question_type"]) for one in after.values()} == {("blues", "swing", "mood")}
+
+
+def test_answers_about_other_audio_are_asked_for_again(listener, tmp_path, monkeypatch) -> None:
+    before = answer(listener, tmp_path)
+    changed = Condition("own", Store(clip0=7))
+    after = answer(listener, tmp_path, condition=changed)
+    assert after.keys() == before.keys()
+    assert {clip for (clip, question), text in texts(after).items() if text != texts(before)[clip, question]} == {
+        "clip0"
+    }
+    monkeypatch.setattr(listener.model, "answer_many", None)
+    assert answer(listener, tmp_path) == before and answer(listener, tmp_path, condition=changed) == after
+
+
 def test_a_run_that_broke_off_goes_on_to_the_same_answers(listener, tmp_path, monkeypatch) -> None:
     whole = answer(listener, tmp_path / "whole")
     log, done = AnswerLog(tmp_path / "broken", "own", "f"), []
 
-    def break_off(answers) -> None:
+    def break_off(answers, heard) -> None:
         if done:
             raise KeyboardInterrupt
-        done.append(AnswerLog.append(log, answers))
+        done.append(AnswerLog.append(log, answers, heard))
 
     monkeypatch.setattr(log, "append", break_off)
     with pytest.raises(KeyboardInterrupt):
         answer_questions(listener, QUESTIONS, Condition("own", Store()), log, 1, Share())
-    assert 0 < len(AnswerLog(tmp_path / "broken", "own", "f").known) < len(QUESTIONS)
+    assert 0 < len(finished(listener, tmp_path / "broken")) < len(QUESTIONS)
     assert answer(listener, tmp_path / "broken") == whole
 
 

@@ -9,12 +9,14 @@ from typing import Any
 from descant.inference.answers import Answer
 from descant.whole_files import write_whole
 
+GIVEN = ("prediction", "score")
+
 
 class AnswerLog:
-    """The answers of one model under one condition, by id.
+    """What one model gave under one condition, by the answer's id and the hash of the features that were heard.
 
-    They lie in `<folder>/.answers-<condition>-<fingerprint>/`: answers of other weights are never taken for this
-    model's.
+    It lies in `<folder>/.answers-<condition>-<fingerprint>/`: answers of other weights, or about other audio, are
+    never taken for this model's. Of an answer only what the model gave is kept: the rest is the dataset's.
     """
 
     def __init__(self, folder: Path, condition: str, fingerprint: str, process: int = 0) -> None:
@@ -22,12 +24,16 @@ class AnswerLog:
         self.part = self.folder / f"part-{process}.jsonl"
         self.known = read_parts(self.folder)
 
-    def append(self, answers: Iterable[Answer]) -> None:
-        """Keeps the answers of one chunk, on disk before it returns."""
+    def append(self, answers: Iterable[Answer], heard: Iterable[str]) -> None:
+        """Keeps the answers of one chunk with the hash of what each is about, on disk before it returns."""
         self.folder.mkdir(parents=True, exist_ok=True)
+        kept = [
+            {"id": one.id, "heard": sound, "prediction": one.prediction, "score": one.score}
+            for one, sound in zip(answers, heard, strict=True)
+        ]
         with self.part.open("a", encoding="utf-8") as file:
             file.write("\n")  # ends a line that a kill tore
-            file.writelines(answer.to_json() + "\n" for answer in answers)
+            file.writelines(json.dumps(one, ensure_ascii=False) + "\n" for one in kept)
             file.flush()
             os.fsync(file.fileno())
 
@@ -36,14 +42,15 @@ class AnswerLog:
         self.known = read_parts(self.folder)
 
 
-def read_parts(folder: Path) -> dict[str, dict[str, Any]]:
-    """Answers by id; lines that a kill tore are left out."""
+def read_parts(folder: Path) -> dict[tuple[str, str], dict[str, Any]]:
+    """Prediction and score by (id, hash of what was heard); lines that a kill tore are left out."""
     known = {}
     for part in sorted(folder.glob("part-*.jsonl")):
-        for line in part.read_text(encoding="utf-8", errors="replace").splitlines():
+        # Not splitlines(): JSON holds U+2028 and its like as they are.
+        for line in part.read_text(encoding="utf-8", errors="replace").split("\n"):
             try:
                 record = json.loads(line)
-                known[record["id"]] = record
+                known[record["id"], record["heard"]] = {name: record[name] for name in GIVEN}
             except (ValueError, KeyError, TypeError):
                 continue
     return known

@@ -6,6 +6,7 @@ A score that a model keeps without the right audio comes from the question and f
 import hashlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from typing import Protocol
 
 import numpy as np
 from transformers import FeatureExtractionMixin
@@ -17,18 +18,28 @@ CONTROLS = ("shuffled", "noise", "silence", "no_question")
 NOISE_RMS = 0.1  # -20 dBFS, as loud as music
 
 
+class HashedFeatures(FeatureReader, Protocol):
+    """Features of which each clip's have a hash, as in a feature store."""
+
+    def feature_sha256(self, clip_id: str) -> str: ...
+
+
 @dataclass(frozen=True)
 class Condition:
     """One way to answer all questions; `own` is the model as it is used."""
 
     name: str
-    features: FeatureReader
+    features: HashedFeatures
     heard: Mapping[str, str] = field(default_factory=dict)  # clip → the clip heard in its place
     asks: bool = True
 
     def read(self, clip_id: str) -> np.ndarray:
         """The features (bands, frames) that stand for a clip."""
         return self.features.read(self.heard.get(clip_id, clip_id))
+
+    def heard_hash(self, clip_id: str) -> str:
+        """Hash of those features: an answer about others says nothing of these."""
+        return self.features.feature_sha256(self.heard.get(clip_id, clip_id))
 
 
 @dataclass(frozen=True)
@@ -43,6 +54,10 @@ class Noise:
         noise = np.random.default_rng(seed).normal(scale=NOISE_RMS, size=self.extractor.num_samples)
         return np.asarray(self.extractor.extract_mel(noise.astype(np.float32)))
 
+    def feature_sha256(self, clip_id: str) -> str:
+        """A word for a hash: the clip's id and the model's extractor decide the noise."""
+        return "noise"
+
 
 @dataclass(frozen=True)
 class Silence:
@@ -54,9 +69,13 @@ class Silence:
         """Features (bands, frames)."""
         return np.asarray(self.extractor.extract_mel(np.zeros(self.extractor.num_samples, dtype=np.float32)))
 
+    def feature_sha256(self, clip_id: str) -> str:
+        """A word for a hash: the model's extractor decides the silence."""
+        return "silence"
+
 
 def make_conditions(
-    features: FeatureReader, extractor: FeatureExtractionMixin, clips: Iterable[str], asked: bool, seed: int = 0
+    features: HashedFeatures, extractor: FeatureExtractionMixin, clips: Iterable[str], asked: bool, seed: int = 0
 ) -> list[Condition]:
     """Every control; the one without a question only where questions are `asked`."""
     conditions = [

@@ -19,7 +19,14 @@ from descant.evaluation.gaps import explain_gaps, measure_gaps
 from descant.evaluation.items import Item, Items, read_items
 from descant.evaluation.leakage import find_leaks, refuse_leaks
 from descant.evaluation.measures import Measure
-from descant.evaluation.questions import Question, Share, answer_questions, draft_answer, gather_questions
+from descant.evaluation.questions import (
+    Question,
+    Share,
+    answer_questions,
+    draft_answer,
+    finish_answer,
+    gather_questions,
+)
 from descant.evaluation.report import render_report
 from descant.evaluation.scoring import describe_parts, intervals, item_measures
 from descant.inference.listener import Listener
@@ -144,9 +151,9 @@ def answer_condition(
     accelerator.wait_for_everyone()
     if accelerator.is_main_process:
         kept.refresh()
-        records = [kept.known[draft_answer(listener, question, condition).id] for question in heard.questions]
+        done = [finish_answer(listener, question, condition, kept) for question in heard.questions]
         failed = [replace(draft_answer(listener, q, condition), error=reason) for q, reason in heard.missing]
-        write_lines(answers_file(settings.output_dir, condition.name), [*records, *map(asdict, failed)])
+        write_lines(answers_file(settings.output_dir, condition.name), map(asdict, [*done, *failed]))
     accelerator.wait_for_everyone()
 
 

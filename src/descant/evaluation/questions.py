@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import torch
@@ -63,8 +63,9 @@ def answer_questions(
     mine = chunks[share.process :: share.processes]
     for chunk in tqdm(mine, desc=f"answering ({condition.name})", unit="chunk", disable=share.process > 0 or None):
         drafts = [draft_answer(listener, question, condition) for question in chunk]
-        if any(draft.id not in kept.known for draft in drafts):
-            kept.append(answer_chunk(listener, chunk, drafts, condition, batch_size))
+        heard = [condition.heard_hash(question.clip_id) for question in chunk]
+        if any((draft.id, sound) not in kept.known for draft, sound in zip(drafts, heard, strict=True)):
+            kept.append(answer_chunk(listener, chunk, drafts, condition, batch_size), heard)
 
 
 def draft_answer(listener: Listener, question: Question, condition: Condition) -> Answer:
@@ -73,6 +74,12 @@ def draft_answer(listener: Listener, question: Question, condition: Condition) -
     fields = asdict(question) | {"references": list(question.references)}
     key = answer_id(question.clip_id, question.start_s, question.question, generation)
     return Answer(id=key, audio=question.clip_id, model=listener.name, generation=generation, **fields)
+
+
+def finish_answer(listener: Listener, question: Question, condition: Condition, kept: AnswerLog) -> Answer:
+    """The record of an answer that is kept: all but what the model gave is as the question stands today."""
+    draft = draft_answer(listener, question, condition)
+    return replace(draft, **kept.known[draft.id, condition.heard_hash(question.clip_id)])
 
 
 def answer_chunk(

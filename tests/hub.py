@@ -71,10 +71,12 @@ class LocalHub:
         quiet = {"HF_HUB_DISABLE_PROGRESS_BARS": "1", "HF_HUB_DISABLE_TELEMETRY": "1", "NO_PROXY": "127.0.0.1"}
         return {**os.environ, **hub, **quiet, "OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false"}
 
-    def run(self, home: str | Path, *arguments: str, **options: object) -> subprocess.CompletedProcess:
+    def run(
+        self, home: str | Path, *arguments: str, environment: dict[str, str] | None = None, **options: object
+    ) -> subprocess.CompletedProcess:
         """Runs `python *arguments` against this Hub, stdout and stderr captured as text."""
-        command = [sys.executable, *arguments]
-        return subprocess.run(command, env=self.environment(home), capture_output=True, text=True, **options)
+        env = environment or self.environment(home)
+        return subprocess.run([sys.executable, *arguments], env=env, capture_output=True, text=True, **options)
 
     def files(self, repo_id: str, kind: str = "model", revision: str = "main") -> dict[str, bytes]:
         """The contents of a repository, by path."""

@@ -191,7 +191,9 @@ def resolve(store: HubStore, request: Request) -> Reply:
     head = _repo(store, request).at(request.groups["rev"])
     entry = head.files.get(request.groups["path"])
     if entry is None:
-        raise HubError(404, "EntryNotFound", f"Entry not found: {request.groups['path']}")
+        missing = _error(HubError(404, "EntryNotFound", f"Entry not found: {request.groups['path']}"))
+        missing.headers += (("X-Repo-Commit", head.oid),)  # by which the client remembers that there is none
+        return missing
     data = store.blobs[entry.blob]
     tag = f'"{entry.lfs or entry.oid}"'
     headers = [("X-Repo-Commit", head.oid), ("ETag", tag), ("Accept-Ranges", "bytes")]

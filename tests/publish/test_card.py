@@ -64,6 +64,16 @@ def test_folders_of_this_machine_are_not_published(model_folder):
     assert "| Started from | mi_all |" in (model_folder / "README.md").read_text()
 
 
+def test_a_path_that_looks_like_an_id_elsewhere_is_not_published(model_folder, tmp_path, monkeypatch):
+    (tmp_path / "runs" / "start").mkdir(parents=True)
+    (model_folder / "run.json").write_text(json.dumps({"recipe": "mi_all", "init_from": "runs/start"}))
+    monkeypatch.chdir(tmp_path)
+    write_card(model_folder, hardware="CPU", base_model="runs/start")
+    monkeypatch.chdir(model_folder)
+    text = write_card(model_folder).read_text() + (model_folder / "training_facts.json").read_text()
+    assert "runs/start" not in text and "| `init_from` | start |" in text
+
+
 def test_pushing_renders_again_what_training_told_without_the_runs_own_file(model_folder):
     write_card(model_folder, hardware="2 × NVIDIA H200")
     (model_folder / "run.json").unlink()
@@ -86,6 +96,14 @@ def test_card_leaves_an_open_licence_open(model_folder):
     assert "license: unknown" in write_card(model_folder).read_text()
     with pytest.raises(PublishError, match="nothing says the licence of own"):
         card_of(model_folder)
+
+
+def test_a_model_without_records_is_named_and_is_no_dataset(model_folder):
+    base = {"id": "tester/base", "kind": "model", "licence": "mit", "clips": "not recorded"}
+    (model_folder / "training_data.json").write_text(json.dumps([base]))
+    card = card_of(model_folder)
+    assert "| tester/base, a model without records |  |  | not recorded | mit |" in card.content
+    assert card.data.datasets is None
 
 
 def test_card_of_ones_own_is_kept_and_completed(model_folder):

@@ -40,6 +40,13 @@ def test_pickles_checkpoints_and_the_runs_own_file_stay_at_home(model_folder):
     assert not [name for name in names if name.endswith((".bin", ".pt")) or "/" in name or name == "run.json"]
 
 
+def test_a_folder_of_data_goes_by_its_name(model_folder):
+    entries = [{"id": "/home/someone/music", "licence": "mit"}, {"id": "tester/music", "licence": "mit"}]
+    (model_folder / "training_data.json").write_text(json.dumps(entries))
+    record = collect_files(read_facts(model_folder), "card", "tester/model")["training_data.json"]
+    assert [entry["id"] for entry in json.loads(record)] == ["music", "tester/music"]
+
+
 def test_adapter_of_a_base_on_this_machine_is_refused_until_the_base_has_an_id(adapter_folder):
     with pytest.raises(PublishError, match="publish that first and give its id with --base-model"):
         collect_files(read_facts(adapter_folder), "card", "tester/model")

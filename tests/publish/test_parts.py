@@ -16,6 +16,7 @@ def test_a_folder_s_card_says_its_licence(tmp_path):
     assert describe_part(str(tmp_path))["licence"] is None
     (tmp_path / "README.md").write_text("---\nlicense: mit\n---\nA model.")
     assert describe_part(str(tmp_path))["licence"] == "mit"
+    assert describe_part(str(tmp_path / "gone" / "from" / "here"))["licence"] is None
 
 
 def test_of_a_part_that_was_never_fetched_only_the_hub_knows():

@@ -1,5 +1,7 @@
 """Pushing to a Hub over HTTP: one commit, patient, plain about what is missing."""
 
+import json
+
 import pytest
 from huggingface_hub import CommitOperationAdd
 
@@ -101,6 +103,25 @@ def test_freer_licence_reaches_no_hub(local_hub, model_folder):
     with pytest.raises(PublishError, match="cannot be published as mit"):
         publish_folder(model_folder, REPO, licence="mit")
     assert local_hub.requests == []
+
+
+def test_adapter_whose_base_nobody_else_can_load_is_refused(local_hub, adapter_folder):
+    path = adapter_folder / "adapter_config.json"  # as it stands after training in another folder than this one
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"base_model_name_or_path": "runs/start"}))
+    with pytest.raises(PublishError, match="needs runs/start, a model that .* has not") as said:
+        publish_folder(adapter_folder, REPO)
+    assert "\n" not in str(said.value) and ("model", REPO) not in local_hub.store.repos
+    local_hub.api().create_repo("tester/base")
+    publish_folder(adapter_folder, REPO, base_model="tester/base")
+    assert b"tester/base" in local_hub.files(REPO)["adapter_config.json"]
+
+
+@pytest.mark.parametrize("part", ["runs/encoder", "/home/someone/encoder"])
+def test_parts_that_nobody_else_can_load_are_refused(local_hub, model_folder, part):
+    config = json.loads((model_folder / "config.json").read_text())
+    (model_folder / "config.json").write_text(json.dumps(config | {"audio_model_id": part}))
+    with pytest.raises(PublishError, match=f"needs {part}, a model that .* has not"):
+        publish_folder(model_folder, REPO, licence="cc-by-nc-4.0")
 
 
 def test_new_repository_is_private_when_asked(local_hub, model_folder):

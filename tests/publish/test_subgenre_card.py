@@ -51,6 +51,9 @@ def test_a_captioner_on_this_machine_is_refused_and_one_on_the_hub_goes_along(cl
         with pytest.raises(PublishError, match="push that first"):
             publish_folder(classifier, "tester/subgenres", api=hub.api())
         (classifier / "config.json").write_text(json.dumps(config))
+        with pytest.raises(PublishError, match="needs tester/captioner, a model that"):
+            publish_folder(classifier, "tester/subgenres", api=hub.api())
+        hub.api().create_repo("tester/captioner")
         publish_folder(classifier, "tester/subgenres", api=hub.api())
         files = hub.files("tester/subgenres")
     code = {"configuration_subgenre.py", "processing_subgenre.py", "modeling_subgenre.py", "fusion_subgenre.py"}

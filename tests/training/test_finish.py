@@ -32,6 +32,20 @@ def test_what_cannot_be_pushed_is_refused_before_training(changes, licence, mess
         check_hub(SimpleNamespace(**{**SETTINGS, **changes}), corpus(licence))
 
 
+def test_a_start_whose_origin_nobody_knows_needs_a_licence(tmp_path):
+    start = SimpleNamespace(**{**SETTINGS, "init_from": str(save_tiny_model(tmp_path / "start"))})
+    with pytest.raises(ValueError, match="nothing says the licence of start"):
+        check_hub(start, corpus("mit"))
+    check_hub(SimpleNamespace(**{**vars(start), "license": "mit"}), corpus("mit"))
+
+
+def test_a_start_whose_records_are_out_of_reach_is_refused_before_training(monkeypatch):
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    away = SimpleNamespace(**{**SETTINGS, "init_from": "nobody/model", "publish": False})
+    with pytest.raises(ValueError, match="--init_from nobody/model: cannot be loaded: .*what it was trained on"):
+        check_hub(away, corpus("mit"))
+
+
 def test_nothing_is_asked_of_a_run_that_stays_here():
     check_hub(SimpleNamespace(**{**SETTINGS, "publish": False, "hub_model_id": None}), corpus("unknown"))
 
@@ -45,7 +59,7 @@ train(Recipe("mi_short", (Stage("short", 1),)), [
     "--demo", "--init_from", {str(tmp_path / "tiny")!r}, "--features", {str(tmp_path / "features")!r},
     "--max_clips", "3", "--max_steps", "1", "--per_device_train_batch_size", "4", "--eval_rows", "0", "--no_report",
     "--output_dir", {str(tmp_path / "out")!r}, "--disable_tqdm", "True",
-    "--push_to_hub", "--hub_model_id", "tester/model"])
+    "--push_to_hub", "--hub_model_id", "tester/model", "--license", "apache-2.0"])
 """
     done = local_hub.run(tmp_path / "home", "-c", code)
     assert done.returncode == 0, done.stderr[-3000:]

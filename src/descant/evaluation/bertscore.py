@@ -93,8 +93,8 @@ class BertScorer:
 
 
 def encoder_name(encoder: str | Path) -> str:
-    """The Hub id, or the last two parts of a folder's path."""
-    return "/".join(Path(encoder).resolve().parts[-2:]) if Path(encoder).is_dir() else str(encoder)
+    """The Hub id, or a folder's own name: scores are published, and the folders around it are nobody's business."""
+    return Path(encoder).resolve().name if Path(encoder).is_dir() else str(encoder)
 
 
 def match_tokens(

@@ -1,19 +1,18 @@
 """The card of a model: metadata for the Hub and text for people, rendered from the folder's facts."""
 
 import platform
-import re
 from collections.abc import Iterator
 from importlib.metadata import version
 from importlib.resources import files
 from pathlib import Path
-from typing import Any
 
 import jinja2
 import torch
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
-from descant.publish.facts import FACTS_FILE, ModelFacts, PublishError, read_facts, read_json, write_json
+from descant.publish.facts import FACTS_FILE, RUN_FILE, ModelFacts, PublishError, read_facts, read_json, write_json
 from descant.publish.licence import choose_licence, is_non_commercial
+from descant.publish.names import is_hub_id, public_name
 from descant.whole_files import write_whole
 
 MARK = "<!-- Written by descant from the files beside it. Remove this line to keep changes of yours. -->"
@@ -29,7 +28,6 @@ OTHER_KINDS = {
         ["music", "music-genre-classification", "subgenre", "lyrics", "audio", "descant"],
     ),
 }  # fmt: skip
-HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 VERSIONS = ("descant", "torch", "transformers", "accelerate", "datasets", "peft")
 
 
@@ -50,12 +48,13 @@ def write_card(
         PublishError: see `read_facts` and `choose_licence`.
     """
     folder = Path(folder)
-    told = {"hardware": hardware, "hours": hours, "base_model": base_model and _public(base_model)}
-    told["run"] = {name: _public(value) for name, value in read_json(folder / "run.json").items()}
+    told = {"hardware": hardware, "hours": hours, "base_model": base_model and public_name(base_model)}
     told["licence"] = licence
     before = read_json(folder / FACTS_FILE)
     if hardware or "versions" not in before:
         told["versions"] = {"python": platform.python_version(), **{name: version(name) for name in VERSIONS}}
+    if hardware or "run" not in before:  # its paths are known as such in the folder that training was started from
+        told["run"] = {name: public_name(value) for name, value in read_json(folder / RUN_FILE).items()}
     write_json(folder / FACTS_FILE, before | {name: value for name, value in told.items() if value})
     facts = read_facts(folder)
     path = folder / "README.md"
@@ -93,10 +92,10 @@ def render_card(facts: ModelFacts, repo_id: str, licence: str) -> str:
     template, _, _ = describe_kind(facts)
     text = files("descant.publish").joinpath(template).read_text(encoding="utf-8")
     environment = jinja2.Environment(trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined)
-    environment.filters["cell"] = lambda value: str(_public(value)).replace("|", "\\|").replace("\n", " ")
+    environment.filters["cell"] = lambda value: str(public_name(value)).replace("|", "\\|").replace("\n", " ")
     body = environment.from_string(text).render(
         facts=facts, repo_id=repo_id, licence=licence, mark=MARK, non_commercial=is_non_commercial(licence),
-        base_model=facts.base_model and _public(facts.base_model),
+        base_model=facts.base_model and public_name(facts.base_model),
     )  # fmt: skip
     return f"---\n{build_metadata(facts, repo_id, licence).to_yaml()}\n---\n{body}\n"
 
@@ -108,9 +107,10 @@ def describe_kind(facts: ModelFacts) -> tuple[str, str, list[str]]:
 
 def build_metadata(facts: ModelFacts, repo_id: str, licence: str) -> ModelCardData:
     """What the Hub reads: licence, task, library, base model, datasets, results."""
-    bases = [name for name in facts.parts or [facts.base_model] if name and _is_hub_id(name)]
+    bases = [name for name in facts.parts or [facts.base_model] if name and is_hub_id(name)]
     base = bases if len(bases) > 1 else next(iter(bases), None)
-    datasets = sorted({entry["id"] for entry in facts.datasets or [] if _is_hub_id(entry["id"])})
+    data = [entry["id"] for entry in facts.datasets or [] if entry.get("kind") != "model"]
+    datasets = sorted(set(filter(is_hub_id, data)))
     results = list(_eval_results(facts))
     _, task, tags = describe_kind(facts)
     return ModelCardData(
@@ -139,17 +139,6 @@ def _eval_results(facts: ModelFacts) -> Iterator[EvalResult]:
                 dataset_args={"items": report["n"]}, metric_type="accuracy",
                 metric_value=round(report[kind]["value"], 2), metric_name=f"exact answers in percent, {title}",
             )  # fmt: skip
-
-
-def _is_hub_id(name: str) -> bool:
-    return HUB_ID.fullmatch(name) is not None and not Path(name).exists() and not name.startswith("descant/")
-
-
-def _public(value: Any) -> Any:
-    """A value without the folders of this machine: of a path on it, the last name."""
-    if isinstance(value, str) and "/" in value and not _is_hub_id(value) and not value.startswith("descant/"):
-        return Path(value).name
-    return value
 
 
 def _licence_so_far(facts: ModelFacts) -> str:

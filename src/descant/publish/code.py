@@ -7,13 +7,22 @@ from pathlib import Path
 from typing import Any
 
 import descant.models
-from descant.publish.facts import FACTS_FILE, LISTENING_FILE, SCORES_FILE, ModelFacts, PublishError, read_json
+from descant.publish.facts import (
+    DATA_FILE,
+    FACTS_FILE,
+    LISTENING_FILE,
+    SCORES_FILE,
+    ModelFacts,
+    PublishError,
+    read_json,
+)
+from descant.publish.names import public_name
 
 # Top-level files only. Pickles (training_args.bin, optimizer.pt) and a run's checkpoints stay at home.
 PUBLISHED = (
     "config.json", "generation_config.json", "*.safetensors", "*.safetensors.index.json", "adapter_config.json",
     "processor_config.json", "preprocessor_config.json", "tokenizer*.json", "special_tokens_map.json",
-    "added_tokens.json", "vocab.json", "merges.txt", "*.model", "chat_template.jinja", "training_data.json",
+    "added_tokens.json", "vocab.json", "merges.txt", "*.model", "chat_template.jinja", DATA_FILE,
     "training_clips.txt.gz", FACTS_FILE, SCORES_FILE, LISTENING_FILE, "training_log.jsonl", "loss.png",
 )  # fmt: skip
 REMOTE_CODE = ("config.json", "processor_config.json", "preprocessor_config.json", "tokenizer_config.json")
@@ -37,6 +46,8 @@ def collect_files(facts: ModelFacts, card: str, repo_id: str) -> dict[str, Conte
     files: dict[str, Content] = {}
     for pattern in PUBLISHED:
         files.update({path.name: path for path in sorted(facts.folder.glob(pattern)) if path.is_file()})
+    if facts.datasets:
+        files[DATA_FILE] = _training_data(facts)
     files.update(collect_code(facts))
     if facts.is_adapter:
         files["adapter_config.json"] = _adapter_config(facts, repo_id)
@@ -87,6 +98,12 @@ def _find_module(facts: ModelFacts, module: str) -> Path:
     for path in sorted(Path(descant.models.__path__[0]).glob(f"*/{module}.py")):
         return path
     raise PublishError(f"{facts.folder} names the code {module}.py, which is neither there nor in descant")
+
+
+def _training_data(facts: ModelFacts) -> bytes:
+    """The record of the data without folders of this machine, which earlier versions wrote down."""
+    entries = [entry | {"id": public_name(entry["id"])} for entry in facts.datasets]
+    return (json.dumps(entries, indent=2) + "\n").encode()
 
 
 def _adapter_config(facts: ModelFacts, repo_id: str) -> bytes:

@@ -65,7 +65,7 @@ def read_facts(folder: str | Path, base_model: str | None = None) -> ModelFacts:
     """
     folder = Path(folder)
     adapter, told = read_json(folder / "adapter_config.json"), read_json(folder / FACTS_FILE)
-    config, run = read_json(folder / "config.json"), read_json(folder / RUN_FILE) or told.get("run", {})
+    config, run = read_json(folder / "config.json"), told.get("run") or read_json(folder / RUN_FILE)
     parts = tuple(config[name] for name in PARTS if config.get(name))
     named = (base_model, adapter.get("base_model_name_or_path"), told.get("base_model"), run.get("init_from"))
     return ModelFacts(

@@ -15,7 +15,7 @@ from huggingface_hub.errors import HfHubHTTPError, HFValidationError, Repository
 from descant.publish.card import compose_card
 from descant.publish.code import PUBLISHED, Content, collect_files
 from descant.publish.facts import ModelFacts, PublishError, read_facts
-from descant.publish.parts import complete_licences
+from descant.publish.parts import complete_licences, is_on_hub
 
 log = logging.getLogger(__name__)
 
@@ -47,6 +47,7 @@ def publish_folder(
     """
     api = api or HfApi()
     facts = read_facts(folder, base_model)
+    require_bases_on_hub(facts, api, repo_id)
     if facts.part_licences:
         ask = partial(complete_licences, facts.part_licences, api)
         facts = replace(facts, part_licences=_patiently(ask, api, repo_id))
@@ -70,6 +71,22 @@ def require_public_captioner(facts: ModelFacts) -> None:
             f"the classifier hears with {captioner}, a folder of this machine: push that first and write its id as "
             f"`captioner` into {facts.folder / 'config.json'}"
         )
+
+
+def require_bases_on_hub(facts: ModelFacts, api: HfApi, repo_id: str) -> None:
+    """Raises PublishError where the Hub has no such model as a part, an adapter's base or a classifier's captioner.
+
+    What is a folder here is refused elsewhere. But a path may look like an id, and is no folder to whoever pushes from
+    another place than that in which the model was made.
+    """
+    base = facts.base_model if facts.is_adapter and not facts.parts else None
+    named = [name for name in (*facts.parts, base, facts.config.get("captioner")) if name and not Path(name).exists()]
+    for name in named:
+        if not _patiently(partial(is_on_hub, name, api), api, repo_id):
+            raise PublishError(
+                f"{facts.folder} needs {name}, a model that {api.endpoint} has not or does not show you: publish "
+                "it first, and give its id where the folder names it"
+            )
 
 
 def check_push(repo_id: str, *, private: bool = False, api: HfApi | None = None) -> str:

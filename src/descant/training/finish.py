@@ -13,25 +13,29 @@ from descant.publish.licence import choose_licence
 from descant.publish.parts import describe_part
 from descant.training.arguments import TrainingSettings
 from descant.training.data import TrainingData
-from descant.training.records import describe_data, read_records, write_records
+from descant.training.records import describe_data, inherit_records, write_records
+from descant.training.start import naming_failures
 from descant.training.trainer import DescantTrainer
 
 log = logging.getLogger(__name__)
 
 
 def check_hub(settings: TrainingSettings, corpus: Corpus) -> None:
-    """Make sure, before hours are spent, that what is trained may be pushed to `--hub_model_id`.
+    """Make sure, before hours are spent, that the records of `--init_from` can be carried on, and that what is trained
+    may be pushed to `--hub_model_id`.
 
     Raises:
-        ValueError: no `--hub_model_id`, no permission, no licence, or an adapter whose base is not on the Hub.
+        ValueError: records out of reach, no `--hub_model_id`, no permission, no licence, or an adapter whose base is
+            not on the Hub.
     """
+    with naming_failures(f"--init_from {settings.init_from}"):
+        earlier = inherit_records(settings.init_from)[0] if settings.init_from else []
     if not settings.publish:
         return
     if not settings.hub_model_id:
         raise ValueError("--push_to_hub needs --hub_model_id NAME/MODEL")
     if settings.lora and not _has_public_base(settings):
         raise ValueError("--push_to_hub of a LoRA adapter needs --init_from HUB_ID: an adapter names its base by it")
-    earlier = read_records(settings.init_from)[0] if settings.init_from else []
     data = [*earlier, {"id": corpus.id, "licence": corpus.licence}]
     choose_licence(data, settings.license, [describe_part(name) for name in _named_parts(settings)])
     if settings.process_index == 0:

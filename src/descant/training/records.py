@@ -6,9 +6,16 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from huggingface_hub import hf_hub_download
-from huggingface_hub.errors import EntryNotFoundError, HFValidationError, RepositoryNotFoundError
+from huggingface_hub import _CACHED_NO_EXIST, hf_hub_download, try_to_load_from_cache
+from huggingface_hub.errors import (
+    EntryNotFoundError,
+    HFValidationError,
+    LocalEntryNotFoundError,
+    RepositoryNotFoundError,
+)
 
+from descant.publish.names import public_name
+from descant.publish.parts import describe_part
 from descant.whole_files import write_whole
 
 DATA_FILE = "training_data.json"
@@ -24,36 +31,61 @@ def write_records(
         clips: clip id → sha256 of its features' audio.
         init_from: folder or Hub id whose own records are carried on.
     """
-    earlier_data, earlier_clips = read_records(init_from) if init_from else ([], {})
+    earlier_data, earlier_clips = inherit_records(init_from) if init_from else ([], {})
     known = {json.dumps(one, sort_keys=True): one for one in [*earlier_data, *datasets]}
     write_whole(folder / DATA_FILE, (json.dumps(list(known.values()), indent=2) + "\n").encode())
     lines = "".join(f"{clip_id}\t{digest}\n" for clip_id, digest in sorted({**earlier_clips, **clips}.items()))
-    write_whole(folder / CLIPS_FILE, gzip.compress(lines.encode(), mtime=0))
+    write_whole(folder / CLIPS_FILE, gzip.compress(lines.encode("utf-8", "surrogateescape"), mtime=0))
 
 
 def read_records(source: str) -> tuple[list[dict[str, Any]], dict[str, str]]:
-    """The datasets and clips (id → sha256) that a model was trained on; empty where it does not say."""
+    """The datasets and clips (id → sha256) that a model was trained on; empty where it does not say.
+
+    Raises:
+        ValueError: a model on the Hub whose records are not on this machine and cannot be fetched.
+    """
     data, clips = (_find(source, name) for name in (DATA_FILE, CLIPS_FILE))
     datasets = json.loads(data.read_text(encoding="utf-8")) if data else []
-    lines = gzip.decompress(clips.read_bytes()).decode().splitlines() if clips else []
-    return datasets, dict(line.split("\t") for line in lines)
+    lines = gzip.decompress(clips.read_bytes()).decode("utf-8", "surrogateescape").split("\n") if clips else []
+    return datasets, dict(line.rsplit("\t", 1) for line in lines if line)
+
+
+def inherit_records(source: str) -> tuple[list[dict[str, Any]], dict[str, str]]:
+    """The records that a model hands on to what is trained from it or with it.
+
+    One without any hands on itself, under the licence of its card: what went into it binds what comes of it, and is
+    not known. Raises ValueError as `read_records` does.
+    """
+    datasets, clips = read_records(source)
+    unrecorded = {
+        "id": public_name(source), "kind": "model", "revision": "", "configs": [], "split": "",
+        "licence": describe_part(source)["licence"] or "unknown", "clips": "not recorded",
+    }  # fmt: skip
+    return datasets or [unrecorded], clips
 
 
 def describe_data(
     corpus_id: str, revision: str, licence: str, clips: Iterable[str], configs: list[str]
 ) -> dict[str, Any]:
-    """One entry of `training_data.json`."""
+    """One entry of `training_data.json`; a dataset in a folder is named by its last part."""
     return {
-        "id": corpus_id, "revision": revision, "configs": configs, "split": "train", "licence": licence,
+        "id": public_name(corpus_id), "revision": revision, "configs": configs, "split": "train", "licence": licence,
         "clips": len(set(clips)),
     }  # fmt: skip
 
 
 def _find(source: str, name: str) -> Path | None:
-    if Path(source).is_dir():
+    if Path(source).exists():
         path = Path(source) / name
         return path if path.is_file() else None
     try:
         return Path(hf_hub_download(source, name))
-    except (EntryNotFoundError, RepositoryNotFoundError, HFValidationError):
+    except (LocalEntryNotFoundError, RepositoryNotFoundError) as error:
+        if try_to_load_from_cache(source, name) is _CACHED_NO_EXIST:
+            return None
+        raise ValueError(
+            f"{source}: what it was trained on cannot be read, for its {name} is not on this machine and the Hub does "
+            "not give it: go online and log in where that is needed, or give a folder that holds the whole repository"
+        ) from error
+    except (EntryNotFoundError, HFValidationError):
         return None

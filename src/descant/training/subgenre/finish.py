@@ -6,7 +6,7 @@ from pathlib import Path
 
 from descant.publish import publish_folder, write_card
 from descant.publish.card import describe_hardware
-from descant.training.records import describe_data, read_records, write_records
+from descant.training.records import describe_data, inherit_records, write_records
 from descant.training.subgenre.data import SubgenreData
 from descant.training.subgenre.examples import Example
 from descant.training.subgenre.settings import SubgenreSettings
@@ -16,7 +16,7 @@ log = logging.getLogger(__name__)
 
 def record_data(folder: Path, data: SubgenreData, settings: SubgenreSettings) -> None:
     """What the classifier was trained on, and what its captioner was: the licences of both bind it."""
-    heard, heard_clips = read_records(data.captioner) if data.captioner else ([], {})
+    heard, heard_clips = inherit_records(data.captioner) if data.captioner else ([], {})
     tracks = {example.track_id: _digest(example) for example in data.examples["train"]}
     corpus = data.corpus
     entry = describe_data(corpus.id, corpus.revision, corpus.licence, tracks, ["tracks"])

@@ -47,6 +47,33 @@ def test_free_data_leave_the_choice():
     assert choose_licence(data("mit"), "MIT") == "mit"
 
 
+@pytest.mark.parametrize("wanted", ["mit", "apache-2.0", "cc-by-4.0", "cc-by-nc-4.0", "unknown"])
+def test_share_alike_data_refuse_a_licence_without_it(wanted):
+    with pytest.raises(PublishError, match=f"trained on data1, under share-alike terms: .* as {wanted}; leave .*-sa-"):
+        choose_licence(data("mit", "cc-by-sa-4.0"), wanted)
+    assert choose_licence(data("cc-by-sa-4.0"), "CC BY-SA 3.0") == "cc-by-sa-3.0"
+    assert choose_licence(data("cc-by-sa-4.0"), "cc-by-nc-sa-4.0") == "cc-by-nc-sa-4.0"
+
+
+def test_share_alike_beside_non_commercial_data_stays_non_commercial():
+    assert choose_licence(data("cc-by-sa-4.0", "cc-by-nc-4.0")) == "cc-by-nc-4.0"
+    assert choose_licence(data("cc-by-sa-4.0", "cc-by-nc-4.0"), "cc-by-nc-sa-4.0") == "cc-by-nc-sa-4.0"
+    with pytest.raises(PublishError, match="trained on data1, for non-commercial use only"):
+        choose_licence(data("cc-by-sa-4.0", "cc-by-nc-4.0"), "cc-by-sa-4.0")
+
+
+@pytest.mark.parametrize("licence", ["cc-by-nd-4.0", "gpl-3.0", "my-own-terms", ["mit", "gpl-3.0"]])
+def test_data_under_terms_of_their_own_need_a_decision(licence):
+    with pytest.raises(PublishError, match=r"of data1 \(.*\) asks of a model is for you to judge: give .* --license"):
+        choose_licence(data("mit", licence))
+    assert choose_licence(data("mit", licence), "gpl-3.0") == "gpl-3.0"
+
+
+def test_of_one_dataset_in_two_versions_the_stricter_counts():
+    twice = [{"id": "music", "licence": "cc-by-nc-4.0"}, {"id": "music", "licence": "mit"}]
+    assert choose_licence(twice) == "cc-by-nc-4.0"
+
+
 @pytest.mark.parametrize("licence", ["unknown", None, "", "other"])
 def test_data_of_unnamed_licence_need_a_decision(licence):
     with pytest.raises(PublishError, match="nothing says the licence of data1: give"):

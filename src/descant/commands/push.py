@@ -11,7 +11,7 @@ examples:
 
 The repository gets the weights, the processor, the model's own code and a card made from the records in the folder
 (training_data.json, training_facts.json, scores.json); a README.md of your own is kept. The licence follows the
-training data: where some of it is for non-commercial use, a freer licence is refused. Everything arrives in one
+training data: where some of it is non-commercial or share-alike, a freer licence is refused. Everything arrives in one
 commit. Log in with `hf auth login` or set HF_TOKEN. Exit status: 0 pushed, 2 refused.
 """
 

@@ -9,6 +9,8 @@ from descant.publish.facts import PublishError
 NON_COMMERCIAL = "cc-by-nc-4.0"
 SHARE_ALIKE = "cc-by-sa-4.0"
 PERMISSIVE = "apache-2.0"
+# Licences that leave open under which one what is made from the data is published.
+FREE = re.compile(r"apache-2\.0|mit|isc|zlib|unlicense|bsd.*|cc0.*|cc-by(-\d\.\d)?|pddl|odc-by|cdla-permissive.*")
 # Words that datasets' cards use where they name no licence.
 UNNAMED = ("", "unknown", "other", "none")
 
@@ -25,27 +27,48 @@ def choose_licence(
         parts: ids and licences of the models that it is joined from.
 
     Raises:
-        PublishError: data or a part for non-commercial use, and a licence that allows more; or data or a part of
-            unnamed licence, and none asked for.
+        PublishError: data or a part for non-commercial use, or share-alike, and a licence that allows more; or data
+            or a part under another licence than the free ones, or under none, and no licence asked for.
     """
-    named = {str(entry.get("id")): normalize(entry.get("licence")) for entry in datasets or []}
-    closed = ["trained on " + name for name, licence in sorted(named.items()) if is_non_commercial(licence)]
-    closed += ["joined from " + part["id"] for part in parts if is_non_commercial(normalize(part["licence"]))]
-    if closed:
-        if wanted is not None and not is_non_commercial(normalize(wanted)):
+    sources = [(f"trained on {entry.get('id')}", normalize(entry.get("licence"))) for entry in datasets or []]
+    sources += [(f"joined from {part['id']}", normalize(part["licence"])) for part in parts]
+    chosen = normalize(wanted) if wanted else None
+    terms = (
+        (is_non_commercial, "for non-commercial use only", NON_COMMERCIAL),
+        (is_share_alike, "under share-alike terms", SHARE_ALIKE),
+    )
+    for binds, why, default in terms:
+        bound = sorted({source for source, licence in sources if binds(licence)})
+        if bound and chosen and not binds(chosen):
             raise PublishError(
-                f"the model was {', '.join(closed)}, for non-commercial use only: it cannot be published as {wanted}; "
-                f"leave the licence out to publish it as {NON_COMMERCIAL}"
+                f"the model was {', '.join(bound)}, {why}: it cannot be published as {chosen}; leave the licence out "
+                f"to publish it as {default}"
             )
-        return normalize(wanted) if wanted else NON_COMMERCIAL
-    if wanted:
-        return normalize(wanted)
-    licences = named | {part["id"]: normalize(part["licence"]) for part in parts}
-    unnamed = sorted(name for name, licence in licences.items() if licence in UNNAMED)
-    if unnamed or not named:
+        if bound and (chosen or default == NON_COMMERCIAL):
+            return chosen or default
+    if chosen:
+        return chosen
+    _refuse_open(sources, recorded=bool(datasets))
+    return SHARE_ALIKE if any(is_share_alike(licence) for _, licence in sources) else PERMISSIVE
+
+
+def _refuse_open(sources: Sequence[tuple[str, str]], recorded: bool) -> None:
+    """Raises PublishError where the licence is for the user to choose."""
+    names = {(source.split(" ", 2)[2], licence) for source, licence in sources}
+    unnamed = sorted(name for name, licence in names if licence in UNNAMED)
+    if unnamed or not recorded:
         source = f"the licence of {', '.join(unnamed)}" if unnamed else "what the model was trained on"
         raise PublishError(f"nothing says {source}: give the model's licence, such as --license {PERMISSIVE}")
-    return SHARE_ALIKE if any(re.search(r"\bsa\b", licence) for licence in licences.values()) else PERMISSIVE
+    unjudged = sorted(f"{name} ({licence})" for name, licence in names if not _is_known(licence))
+    if unjudged:
+        raise PublishError(
+            f"what the licence of {', '.join(unjudged)} asks of a model is for you to judge: give the model's licence "
+            "with --license"
+        )
+
+
+def _is_known(licence: str) -> bool:
+    return all(FREE.fullmatch(one) or is_share_alike(one) for one in licence.split(", "))
 
 
 def normalize(licence: Any) -> str:
@@ -56,3 +79,7 @@ def normalize(licence: Any) -> str:
 
 def is_non_commercial(licence: str) -> bool:
     return re.search(r"\bnc\b|non-?commercial", licence) is not None
+
+
+def is_share_alike(licence: str) -> bool:
+    return re.search(r"\bsa\b|share-?alike", licence) is not None

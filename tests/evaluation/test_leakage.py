@@ -4,7 +4,7 @@ import pytest
 
 from descant.evaluation.leakage import LeakError, find_leaks, refuse_leaks
 
-TRAINED = {"[abc]-[0-10]": "f00", "song": "ba5", "unhashed": ""}
+TRAINED = {"[abc]-[0-10]": "f00", "song": "ba5", "both": "fea 50d", "unhashed": ""}
 
 
 @pytest.mark.parametrize(
@@ -13,6 +13,7 @@ TRAINED = {"[abc]-[0-10]": "f00", "song": "ba5", "unhashed": ""}
         ({"song": "other"}, ["song"]),
         ({"[abc]-[30-40]": None, "abc": None}, ["[abc]-[30-40]", "abc"]),
         ({"renamed": "ba5"}, ["renamed"]),
+        ({"renamed": "ba5 000", "recoded": "fea 111", "elsewhere": "222 50d"}, ["elsewhere", "recoded", "renamed"]),
         ({"new": "c0c", "new too": None, "empty": ""}, []),
     ],
 )

@@ -12,11 +12,16 @@ class LeakError(ValueError):
 def find_leaks(trained: Mapping[str, str], tested: Mapping[str, str | None]) -> list[str]:
     """The tested clips that the model was trained on, sorted.
 
-    Both map a clip id to the sha256 of its audio (None: unknown). A clip leaks when its id, its recording (another
-    window of the same YouTube video) or its audio under another name was trained on.
+    Both map a clip id to the sha256 of its features and of its sound file, with a space between, or to one of them (or
+    None: unknown). A clip leaks when its id, its recording (another window of the same YouTube video) or its audio
+    under another name was trained on.
     """
-    recordings, digests = set(map(recording_of, trained)), set(trained.values()) - {""}
-    return sorted(clip for clip, digest in tested.items() if recording_of(clip) in recordings or digest in digests)
+    recordings = set(map(recording_of, trained))
+    hashes = {one for both in trained.values() for one in both.split()}
+    return sorted(
+        clip for clip, both in tested.items()
+        if recording_of(clip) in recordings or not hashes.isdisjoint((both or "").split())
+    )  # fmt: skip
 
 
 def recording_of(clip_id: str) -> str:

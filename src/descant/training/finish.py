@@ -13,7 +13,7 @@ from descant.publish.licence import choose_licence
 from descant.publish.parts import describe_part
 from descant.training.arguments import TrainingSettings
 from descant.training.data import TrainingData
-from descant.training.records import describe_data, inherit_records, write_records
+from descant.training.records import describe_data, hash_clips, inherit_records, write_records
 from descant.training.start import naming_failures
 from descant.training.trainer import DescantTrainer
 
@@ -62,7 +62,7 @@ def save_model(trainer: DescantTrainer, data: TrainingData, settings: TrainingSe
     if trainer.accelerator.is_main_process:
         if isinstance(trainer.model, PeftModel):
             trainer.model.get_base_model().save_beside_adapter(str(folder))
-        clips = {row.clip_id: data.features.sha256(row.clip_id) for row in data.rows.rows}
+        clips = hash_clips(data.features, {row.clip_id for row in data.rows.rows})
         corpus = data.corpus
         entry = describe_data(corpus.id, corpus.revision, corpus.licence, clips, sorted(data.configs))
         write_records(folder, [entry], clips, settings.init_from)

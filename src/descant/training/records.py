@@ -14,6 +14,7 @@ from huggingface_hub.errors import (
     RepositoryNotFoundError,
 )
 
+from descant.data.feature_store import FeatureStore
 from descant.publish.names import public_name
 from descant.publish.parts import describe_part
 from descant.whole_files import write_whole
@@ -28,7 +29,7 @@ def write_records(
     """Write `training_data.json` (id, revision, split, licence, clips) and `training_clips.txt.gz`.
 
     Args:
-        clips: clip id → sha256 of its features' audio.
+        clips: clip id → its hashes, as `hash_clips` gives them.
         init_from: folder or Hub id whose own records are carried on.
     """
     earlier_data, earlier_clips = inherit_records(init_from) if init_from else ([], {})
@@ -39,7 +40,7 @@ def write_records(
 
 
 def read_records(source: str) -> tuple[list[dict[str, Any]], dict[str, str]]:
-    """The datasets and clips (id → sha256) that a model was trained on; empty where it does not say.
+    """The datasets and clips (id → hashes) that a model was trained on; empty where it does not say.
 
     Raises:
         ValueError: a model on the Hub whose records are not on this machine and cannot be fetched.
@@ -62,6 +63,14 @@ def inherit_records(source: str) -> tuple[list[dict[str, Any]], dict[str, str]]:
         "licence": describe_part(source)["licence"] or "unknown", "clips": "not recorded",
     }  # fmt: skip
     return datasets or [unrecorded], clips
+
+
+def hash_clips(features: FeatureStore, clips: Iterable[str]) -> dict[str, str]:
+    """Clip id → sha256 of its features and, after a space, of its sound file.
+
+    The first knows the clip in another file format, the second on a machine that rounds features otherwise.
+    """
+    return {clip: f"{features.feature_sha256(clip)} {features.sha256(clip)}" for clip in clips}
 
 
 def describe_data(

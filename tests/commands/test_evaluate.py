@@ -10,10 +10,17 @@ import time
 from pathlib import Path
 
 import pytest
+import soundfile
 from tiny import save_tiny_model, write_song
 
 from descant.cli import main
-from descant.training.records import write_records
+from descant.commands.evaluate import name_place
+from descant.data.extraction import extract_features
+from descant.data.feature_store import FeatureStore
+from descant.evaluation.evaluate import LOCK_FILE
+from descant.file_lock import hold_lock
+from descant.models.lp_music_caps import LPMusicCapsFeatureExtractor
+from descant.training.records import hash_clips, write_records
 
 QUESTIONS = (("What is the genre?", "jazz", "genre"), ("Which instruments play?", "piano", "instruments"))
 CLIPS = 6
@@ -195,3 +202,43 @@ def test_clips_that_cannot_be_heard_are_named_and_skipped(place: Path, tmp_path,
 def test_a_split_or_configuration_without_rows_is_refused(place: Path, tmp_path, capsys, change, reason) -> None:
     assert main(arguments(place, tmp_path, *change)) == 2
     assert reason in capsys.readouterr().err
+
+
+def test_a_copy_in_another_file_format_is_refused(place: Path, tmp_path, capsys) -> None:
+    trained = FeatureStore(tmp_path / "trained", LPMusicCapsFeatureExtractor().to_dict())
+    soundfile.write(tmp_path / "copy.flac", *soundfile.read(place / "s3.wav", dtype="int16"))
+    extract_features({"copy": tmp_path / "copy.flac"}, LPMusicCapsFeatureExtractor(), trained)
+    save_tiny_model(tmp_path / "model")
+    write_records(tmp_path / "model", [], hash_clips(trained, ["copy"]), None)
+    leaky = arguments(place, tmp_path / "out")
+    leaky[1] = str(tmp_path / "model")
+    assert main(leaky) == 2
+    assert "s3 among them" in capsys.readouterr().err
+
+
+def test_a_folder_that_another_evaluation_writes_into_is_refused(place: Path, tmp_path, capsys) -> None:
+    with hold_lock(tmp_path / LOCK_FILE):
+        assert main(arguments(place, tmp_path)) == 2
+    assert f"another evaluation is writing into {tmp_path}" in capsys.readouterr().err
+    assert not (tmp_path / "answers.jsonl").exists()
+
+
+def test_scores_are_printed_where_the_card_cannot_be_written(place: Path, evaluated: Path, tmp_path, capsys) -> None:
+    shutil.copytree(place / "model", tmp_path / "model", ignore=shutil.ignore_patterns("scores.json"))
+    (tmp_path / "model" / "scores.json").mkdir()
+    wanted = arguments(place, tmp_path / "out")
+    wanted[1] = str(tmp_path / "model")
+    assert main(wanted) == 0
+    captured = capsys.readouterr()
+    assert "Protocol `musilingo`" in captured.out
+    assert f"the card of {tmp_path / 'model'} does not state these scores: " in captured.err
+
+
+def test_every_model_has_an_output_folder_of_its_own(tmp_path, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for run in ("a", "b"):
+        (tmp_path / run / "best").mkdir(parents=True)
+    models = ("you/m-v1.5", "you/m-v1.6", "me/m-v1.6", "a/best", "b/best")
+    assert len({name_place(model) for model in models}) == 5
+    assert name_place("you/m-v1.5") == "you--m-v1.5" and name_place("a/best").startswith("best-")
+    assert name_place("a/best") == name_place(str(tmp_path / "a" / "best"))

@@ -2,6 +2,7 @@
 
 import json
 import logging
+import threading
 
 import pytest
 from huggingface_hub import ModelCard
@@ -52,3 +53,13 @@ def test_a_card_of_the_users_own_stays(model, caplog) -> None:
 def test_leaked_partial_and_training_results_are_not_stated(model, change) -> None:
     update_card(model, RESULT | change)
     assert not (model / "scores.json").exists() and not (model / "README.md").exists()
+
+
+def test_results_of_two_evaluations_that_end_together_both_stay(model) -> None:
+    splits = [f"test_{number}" for number in range(4)]
+    threads = [threading.Thread(target=update_card, args=(model, RESULT | {"split": split})) for split in splits]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(one["split"] for one in json.loads((model / "scores.json").read_text())) == splits

@@ -1,6 +1,7 @@
 """`descant evaluate`: a model on the split of a dataset, scored under a named protocol."""
 
 import argparse
+import hashlib
 import logging
 import re
 import sys
@@ -71,11 +72,23 @@ def run(args: argparse.Namespace) -> int:
         return 2
     if result is None:  # another process reports
         return 0
-    if Path(args.model).is_dir():
-        update_card(Path(args.model), result)
     print(render_report(result))
     print(f"descant evaluate: answers.jsonl, scores.json and results.md lie in {settings.output_dir}", file=sys.stderr)
+    if Path(args.model).is_dir():
+        try:
+            update_card(Path(args.model), result)
+        except (ValueError, OSError) as error:
+            print(f"descant evaluate: the card of {args.model} does not state these scores: {error}", file=sys.stderr)
     return 1 if result["skipped"] else 0
+
+
+def name_place(source: str) -> str:
+    """A Hub id as one word; of a file or folder its name, and a hash that tells it from others of that name."""
+    path = Path(source)
+    if not path.exists():
+        return re.sub(r"[^\w.-]+", "--", source)
+    name, whole = path.resolve().name, str(path.resolve()).encode("utf-8", "surrogateescape")
+    return re.sub(r"[^\w.-]+", "_", name) + "-" + hashlib.sha256(whole).hexdigest()[:8]
 
 
 def read_settings(args: argparse.Namespace):
@@ -83,7 +96,7 @@ def read_settings(args: argparse.Namespace):
     from descant.evaluation.evaluate import EvaluationSettings
 
     config = args.dataset_config or CONFIGS[args.protocol]
-    place = "-".join(re.sub(r"\W+", "_", Path(part).stem) for part in (args.model, args.dataset, config, args.split))
+    place = "-".join((name_place(args.model), name_place(args.dataset), config, args.split))
     return EvaluationSettings(
         model=args.model, dataset=args.dataset, split=args.split, protocol=args.protocol, config=config,
         output_dir=args.output_dir or Path("outputs") / "evaluation" / place, features=args.features,

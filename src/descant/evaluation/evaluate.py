@@ -3,6 +3,7 @@
 import json
 import logging
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -29,13 +30,15 @@ from descant.evaluation.questions import (
 )
 from descant.evaluation.report import render_report
 from descant.evaluation.scoring import describe_parts, intervals, item_measures
+from descant.file_lock import hold_lock
 from descant.inference.listener import Listener
 from descant.inference.model_folder import find_model, fingerprint_model
 from descant.training.features import prepare_features
-from descant.training.records import read_records
+from descant.training.records import hash_clips, read_records
 from descant.whole_files import write_whole
 
 log = logging.getLogger(__name__)
+LOCK_FILE = ".lock"
 
 
 @dataclass(frozen=True)
@@ -71,17 +74,28 @@ def evaluate(settings: EvaluationSettings) -> dict[str, Any] | None:
     """Answers and scores a split; the result on the main process, None on the others.
 
     Raises:
-        ValueError: no such data or split, or (LeakError) the model was trained on its clips.
+        ValueError: no such data or split, another evaluation at work in the same folder, or (LeakError) the model was
+            trained on its clips.
     """
     accelerator = Accelerator()
     folder = find_model(settings.model)
     corpus = load_split(settings)
     trained = read_records(settings.model)[1]
     check_leaks(settings, trained, dict.fromkeys(clips_of(corpus, settings)))
+    busy = f"another evaluation is writing into {settings.output_dir}: wait for it, or pass another --output_dir"
+    lock = hold_lock(settings.output_dir / LOCK_FILE, busy) if accelerator.is_main_process else nullcontext()
+    with lock:
+        return answer_and_score(accelerator, folder, corpus, trained, settings)
+
+
+def answer_and_score(
+    accelerator: Accelerator, folder: Path, corpus: Corpus, trained: dict[str, str], settings: EvaluationSettings
+) -> dict[str, Any] | None:
+    """What is left of an evaluation once its output folder is its own."""
     generation = {"num_beams": settings.num_beams} if settings.num_beams else {}
     listener = Listener.load(settings.model, device=str(accelerator.device), **generation)
     heard = prepare_questions(accelerator, corpus, listener, settings)
-    leaks = check_leaks(settings, trained, {q.clip_id: heard.store.sha256(q.clip_id) for q in heard.questions})
+    leaks = check_leaks(settings, trained, hash_clips(heard.store, [q.clip_id for q in heard.questions]))
     conditions = [Condition("own", heard.store)]
     if settings.controls:
         asked = any(question.question is not None for question in heard.questions)

@@ -1,0 +1,18 @@
+"""A lock between processes that ends with its holder, however that ends."""
+
+import fcntl
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+
+@contextmanager
+def hold_lock(path: Path, busy: str | None = None) -> Iterator[None]:
+    """Holds the lock of a file, made for it and left empty; waits for another holder, or raises ValueError(busy)."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("ab") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | (fcntl.LOCK_NB if busy else 0))
+        except BlockingIOError as error:
+            raise ValueError(busy) from error
+        yield

@@ -1,5 +1,8 @@
 """Hearings on disk: known ones are not heard again, torn and stale ones are."""
 
+import json
+from pathlib import Path
+
 import pytest
 from tiny import save_tiny_model, write_song
 
@@ -55,6 +58,16 @@ def test_another_file_or_another_question_is_heard_anew(workplace, tmp_path):
     assert heard == ["a", "b", "a"]
     hear_tracks(songs, captioner, [None], cache)
     assert heard == ["a", "b", "a", "a", "b"]
+
+
+def test_a_captioner_that_answers_otherwise_is_heard_anew(workplace):
+    songs, captioner, cache, heard = workplace
+    hear_tracks(songs, captioner, QUESTIONS, cache)
+    before = len(heard)
+    config = Path(captioner) / "tokenizer_config.json"
+    config.write_text(json.dumps(json.loads(config.read_text()) | {"clean_up_tokenization_spaces": True}))
+    hear_tracks(songs, captioner, QUESTIONS, cache)
+    assert len(heard) == 2 * before
 
 
 def test_what_was_heard_in_an_earlier_way_is_heard_anew(workplace, monkeypatch):

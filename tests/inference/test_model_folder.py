@@ -9,7 +9,7 @@ from safetensors.torch import load_file, save_file
 from tiny import save_tiny_model
 from transformers import BartConfig
 
-from descant.inference.model_folder import ModelFolderError, find_model, load_model
+from descant.inference.model_folder import ModelFolderError, find_model, fingerprint_model, load_model
 
 
 @pytest.fixture
@@ -81,3 +81,36 @@ def test_a_model_that_is_on_this_machine_from_the_hub_is_found(
     monkeypatch.setattr("huggingface_hub.snapshot_download", lambda source, allow_patterns: str(folder))
     assert find_model("someone/model") == folder
     shutil.rmtree(folder)
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["adapter_config.json", "chat_template.jinja", "generation_config.json", "preprocessor_config.json",
+     "processor_config.json", "special_tokens_map.json", "tokenizer.json", "tokenizer_config.json", "vocab.json"],
+)  # fmt: skip
+def test_a_fingerprint_follows_every_file_that_decides_answers(folder: Path, name: str) -> None:
+    before = fingerprint_model(folder)
+    (folder / name).write_text('{"r": 2}')
+    assert fingerprint_model(folder) != before
+
+
+@pytest.mark.parametrize(
+    ("file", "key"), [("config.json", "audio_model_id"), ("adapter_config.json", "base_model_name_or_path")]
+)
+def test_a_fingerprint_follows_the_folders_that_a_model_is_loaded_onto(
+    folder: Path, tmp_path: Path, file: str, key: str
+) -> None:
+    base = save_tiny_model(tmp_path / "base", 0)
+    config = json.loads((folder / file).read_text()) if (folder / file).exists() else {}
+    (folder / file).write_text(json.dumps(config | {key: str(base)}))
+    before = fingerprint_model(folder)
+    (base / "README.md").write_text("A model.")
+    assert fingerprint_model(folder) == before
+    save_tiny_model(base, 1)
+    assert fingerprint_model(folder) != before
+
+
+def test_a_model_that_names_itself_or_the_hub_has_a_fingerprint(folder: Path) -> None:
+    for base in (str(folder), "someone/model"):
+        (folder / "adapter_config.json").write_text(json.dumps({"base_model_name_or_path": base}))
+        assert len(fingerprint_model(folder)) == 16

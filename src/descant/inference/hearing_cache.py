@@ -12,14 +12,14 @@ import numpy as np
 from tqdm import tqdm
 
 from descant.inference.listener import Listener
-from descant.inference.model_folder import find_model
-from descant.inference.track_hearing import HEARING_VERSION, Said, TrackHearing, TrackListener, hash_captioner
+from descant.inference.model_folder import find_model, fingerprint_model
+from descant.inference.track_hearing import HEARING_VERSION, Said, TrackHearing, TrackListener
 
 log = logging.getLogger(__name__)
 
 
 class HearingCache:
-    """Hearings under `<root>/<captioner's hash>/hearings.jsonl`; appended to, so that a kill loses none.
+    """Hearings under `<root>/<captioner's fingerprint>/hearings.jsonl`; appended to, so that a kill loses none.
 
     A hearing counts while the sound file has the size that it had, the same questions are asked in the same way, and
     hearings are made as they were then.
@@ -74,7 +74,7 @@ def hear_tracks(
         ModelFolderError: there is no such captioner, or it cannot answer.
     """
     folder = find_model(captioner)
-    cache = HearingCache(root, hash_captioner(folder), {"questions": list(questions), "generation": generation})
+    cache = HearingCache(root, fingerprint_model(folder), {"questions": list(questions), "generation": generation})
     found = cache.read(tracks)
     missing = [(track_id, path) for track_id, path in tracks.items() if track_id not in found]
     if missing:

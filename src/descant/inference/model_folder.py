@@ -19,8 +19,14 @@ REFUSALS = {
 }
 # What loading reads; code is not needed where descant is installed.
 FILES = ("*.json", "*.safetensors", "*.txt", "*.jinja")
-# What decides a model's answers, its generation settings apart.
-WEIGHT_FILES = ("config.json", "processor_config.json", "preprocessor_config.json", "tokenizer*.json", "*.safetensors")
+# What decides a model's answers.
+WEIGHT_FILES = (
+    "*.safetensors", "config.json", "adapter_config.json", "generation_config.json", "processor_config.json",
+    "preprocessor_config.json", "tokenizer*.json", "tokenizer.model", "special_tokens_map.json", "added_tokens.json",
+    "vocab.*", "merges.txt", "chat_template.*",
+)  # fmt: skip
+# Where a folder names other models that it is loaded onto.
+BASES = {"config.json": ("audio_model_id", "text_model_id"), "adapter_config.json": ("base_model_name_or_path",)}
 
 
 class ModelFolderError(ValueError):
@@ -89,8 +95,18 @@ def _find_fault(folder: Path, auto: str) -> str | None:
 
 
 def fingerprint_model(folder: Path) -> str:
-    """16 hex digits of all files that decide what a model answers, its generation settings apart."""
-    return fingerprint_files(folder, WEIGHT_FILES)
+    """16 hex digits of all files that decide what a model answers, those of the folders that it is loaded onto too."""
+    prints = [fingerprint_files(folder, WEIGHT_FILES), *map(fingerprint_model, _local_bases(folder))]
+    return prints[0] if len(prints) == 1 else hashlib.sha256(" ".join(prints).encode()).hexdigest()[:16]
+
+
+def _local_bases(folder: Path) -> list[Path]:
+    """The folders here that a model's configurations name as its parts or its base."""
+    named = []
+    for name, keys in BASES.items():
+        config = json.loads((folder / name).read_text(encoding="utf-8")) if (folder / name).is_file() else {}
+        named += [Path(config[key]) for key in keys if config.get(key)]
+    return [path for path in named if path.is_dir() and path.resolve() != folder.resolve()]
 
 
 def fingerprint_files(folder: Path, patterns: Iterable[str]) -> str:

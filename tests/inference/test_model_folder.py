@@ -10,6 +10,7 @@ from tiny import save_tiny_model
 from transformers import BartConfig
 
 from descant.inference.model_folder import ModelFolderError, find_model, fingerprint_model, load_model
+from descant.training.records import write_records
 
 
 @pytest.fixture
@@ -114,3 +115,12 @@ def test_a_model_that_names_itself_or_the_hub_has_a_fingerprint(folder: Path) ->
     for base in (str(folder), "someone/model"):
         (folder / "adapter_config.json").write_text(json.dumps({"base_model_name_or_path": base}))
         assert len(fingerprint_model(folder)) == 16
+
+
+def test_the_records_of_training_come_along_from_the_hub(local_hub, folder: Path, tmp_path: Path) -> None:
+    write_records(folder, [], {"clip": "1"}, None)
+    local_hub.api().create_repo("tester/model")
+    local_hub.api().upload_folder(repo_id="tester/model", folder_path=folder)
+    code = "from descant.inference.model_folder import find_model; print(find_model('tester/model'))"
+    done = local_hub.run(tmp_path / "home", "-c", code)
+    assert (Path(done.stdout.strip()) / "training_clips.txt.gz").is_file(), done.stderr

@@ -18,7 +18,7 @@ REFUSALS = {
     CLASSIFYING: "gives music no labels; descant classifies with",
 }
 # What loading reads; code is not needed where descant is installed.
-FILES = ("*.json", "*.safetensors", "*.txt", "*.jinja")
+FILES = ("*.json", "*.safetensors", "*.txt", "*.jinja", "training_clips.txt.gz")
 # What decides a model's answers.
 WEIGHT_FILES = (
     "*.safetensors", "config.json", "adapter_config.json", "generation_config.json", "processor_config.json",

@@ -42,12 +42,12 @@ def test_neither_checkpoints_nor_validation_where_none_are_wanted(corpus, tmp_pa
     assert any("loss" in line for line in log) and not any("eval_loss" in line for line in log)
 
 
-def test_the_best_model_is_the_one_that_is_saved(corpus, tmp_path):
-    options = {"metric_for_best_model": "loss", "greater_is_better": True, "eval_steps": 2, "learning_rate": "1e-3"}
+@pytest.mark.parametrize("greater_is_better", [True, False])  # the last checkpoint is one of both at most
+def test_the_best_model_is_the_one_that_is_saved(corpus, tmp_path, greater_is_better):
+    options = {"metric_for_best_model": "loss", "greater_is_better": greater_is_better, "eval_steps": 2}
     log = run(corpus, tmp_path, load_best_model_at_end=True, **options)
     losses = {line["step"]: line["eval_loss"] for line in log if "eval_loss" in line}
-    best = tmp_path / f"checkpoint-{max(losses, key=losses.get)}"
-    assert best != list_checkpoints(tmp_path)[-1]
+    best = tmp_path / f"checkpoint-{(max if greater_is_better else min)(losses, key=losses.get)}"
     expected, saved = (load_file(folder / "model.safetensors") for folder in (best, tmp_path))
     assert all(torch.equal(weight, saved[name]) for name, weight in expected.items())
 

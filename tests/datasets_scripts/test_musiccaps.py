@@ -83,6 +83,23 @@ def test_program_builds_a_folder_that_load_dataset_reads(musiccaps, tmp_path, ca
     assert "license: cc-by-sa-4.0" in card and "| captions | test | 3 | 3 |" in card and str(tmp_path) not in card
 
 
+def test_captioning_recipe_trains_on_the_built_folder(musiccaps, tmp_path):
+    from tiny import save_tiny_model
+
+    from descant.training import Recipe, Stage
+    from descant.training.arguments import parse_settings
+    from descant.training.run import run as run_training
+
+    table, clips = write_musiccaps(tmp_path / "caps.csv", 60), write_clips(tmp_path / "clips", range(60))
+    assert run(musiccaps, tmp_path, "--annotations", table, "--audio_dir", clips, "--output", tmp_path / "out") == 0
+    recipe = Recipe(name="captions", stages=(Stage("captions", 1),))
+    options = {"dataset": tmp_path / "out", "init_from": save_tiny_model(tmp_path / "tiny"), "eval_steps": 1}
+    options |= {"features": tmp_path / "features", "output_dir": tmp_path / "model", "max_steps": 1}
+    options |= {"per_device_train_batch_size": 4, "eval_answers": 1, "draws_per_epoch": 8, "use_cpu": True}
+    run_training(recipe, parse_settings(recipe, [f"--{name}={value}" for name, value in options.items()]))
+    assert "eval_loss" in (tmp_path / "model/training_log.jsonl").read_text()
+
+
 def test_program_leaves_out_clips_without_sound_and_says_why(musiccaps, tmp_path, capsys):
     table, clips = write_musiccaps(tmp_path / "caps.csv", 8), write_clips(tmp_path / "clips", range(6))
     (clips / "[clip0001]-[30-40].flac").write_bytes(b"broken")

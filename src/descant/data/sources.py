@@ -4,6 +4,7 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 from descant.data.annotations import Problem, Row, read_own
 from descant.data.clip_audio import ClipAudio
@@ -110,10 +111,14 @@ def _load_published(dataset: str, configs: Sequence[str]) -> Corpus:
     except Exception as error:  # the readers underneath raise a dozen kinds, all of which mean the same here
         raise ValueError(f"--dataset {dataset}: no such file, folder or Hub dataset: {error}") from error
     rows = {
-        config: {split: [Row(**record) for record in part] for split, part in splits.items()}
+        config: {split: [_read_row(record) for record in part] for split, part in splits.items()}
         for config, splits in loaded.items()
     }
     return Corpus(dataset, str(card.data.get("revision", "main")), str(card.data.license or "unknown"), rows)
+
+
+def _read_row(record: dict[str, Any]) -> Row:
+    return Row(**record | {"tags": tuple(record.get("tags") or ())})  # Parquet gives a list, which has no hash
 
 
 def _by_config(splits: SplitRows, configs: Sequence[str]) -> dict[str, SplitRows]:

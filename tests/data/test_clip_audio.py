@@ -47,6 +47,37 @@ def test_file_shorter_than_the_annotated_end_is_the_clip_itself(tmp_path):
     np.testing.assert_array_equal(load(ClipFile(wav(tmp_path / "abc.wav", samples), 3, 5)), samples)
 
 
+@pytest.mark.parametrize("as_npy", [False, True])
+@pytest.mark.parametrize(("start_s", "end_s"), [(0, 10), (10, 20), (20, 30), (3, 8)])
+def test_windows_of_an_own_recording_are_where_they_say(tmp_path, as_npy, start_s, end_s):
+    samples = noise(25)
+    wav(tmp_path / "song.wav", samples)
+    np.save(tmp_path / "song.npy", samples)
+    audio = str(tmp_path / ("song.npy" if as_npy else "song.wav"))
+    (clip,) = find_own_files([row("song", start_s, end_s, audio)]).values()
+    np.testing.assert_array_equal(load(clip), samples[start_s * RATE : end_s * RATE])
+
+
+@pytest.mark.parametrize("seconds", [24, 20.5, 14])
+def test_window_that_a_recording_does_not_hold_is_refused(tmp_path, seconds):
+    clip = ClipFile(wav(tmp_path / "song.wav", noise(seconds)), 24, 34)
+    with pytest.raises(AudioError, match=f"is {seconds:g} s long and does not hold 24 to 34 s"):
+        load(clip)
+
+
+def test_own_recording_that_is_hardly_longer_than_a_window_gives_no_clip_of_its_few_last_samples(tmp_path):
+    with pytest.raises(AudioError, match=r"is 10\.4 s long"):
+        load(ClipFile(wav(tmp_path / "song.wav", noise(10.4)), 10, 20))
+
+
+def test_clip_named_by_its_recording_may_begin_within_its_own_length(tmp_path):
+    samples = noise(10)
+    wav(tmp_path / "abc.wav", samples)
+    clip = find_clip_files([row("[abc]-[4-14]", 4, 14)], tmp_path)["[abc]-[4-14]"]
+    np.testing.assert_array_equal(load(clip), samples)
+    np.testing.assert_array_equal(load(ClipFile(clip.path, 4, 14)), samples[4 * RATE :])
+
+
 def test_file_named_as_the_clip_is_never_cut_inside(tmp_path):
     samples = noise(8)
     wav(tmp_path / "[abc]-[3-5].wav", samples)

@@ -15,7 +15,9 @@ from descant.data.npy_waveform import load_npy_waveform
 
 AUDIO_SUFFIXES = (".flac", ".wav", ".ogg", ".opus", ".mp3", ".m4a", ".webm")
 SILENCE_RMS = 1e-3  # -60 dBFS
-LATE_END_S = 0.5  # a recording may end a little before the annotated end of its last clip
+LATE_END_S = 0.5  # a recording may end a little before the annotated end of its last clip, a cut clip after its own
+LEAST_OF_CLIP = 0.5  # of its annotated length, that a file must have to be taken for the clip itself
+LEAST_OF_CUT = 0.1  # that a recording must hold of a clip that it is cut to
 
 
 class ClipAudio(Protocol):
@@ -30,23 +32,25 @@ class ClipAudio(Protocol):
 
 @dataclass(frozen=True)
 class ClipFile:
-    """A sound file. One that reaches `end_s` is the whole recording and is cut; a shorter one is the clip itself.
+    """A sound file: a recording, which is cut to `start_s` and `end_s`, or the clip itself.
 
-    `is_clip` says that the file is the clip itself, however long it is.
+    `is_clip` says that the file is the clip itself, however long it is. Else a file that is about as long as the clip
+    is taken for it where it ends before `start_s`, and with `may_be_clip` (a file named by the recording alone, as cut
+    clips of MusicCaps often are) also where it ends within the clip.
     """
 
     path: str
     start_s: float = 0.0
     end_s: float = 10.0
     is_clip: bool = False
+    may_be_clip: bool = False
 
     @property
     def name(self) -> str:
         return self.path
 
     def load(self, sampling_rate: int, window_s: float) -> tuple[np.ndarray, str]:
-        read = _read_npy if self.path.endswith(".npy") else _read_window
-        waveform = read(self, sampling_rate)[: round(window_s * sampling_rate)]
+        waveform = _cut(self, _read(self, sampling_rate), sampling_rate)[: round(window_s * sampling_rate)]
         require_sound(self.path, waveform)
         return waveform, _file_sha256(self.path)
 
@@ -83,16 +87,19 @@ class ClipColumn:
     def load(self, sampling_rate: int, window_s: float) -> tuple[np.ndarray, str]:
         cell = self.dataset[self.index][self.column]
         if not cell["bytes"]:
-            return ClipFile(cell["path"], self.start_s, self.end_s).load(sampling_rate, window_s)
+            return self._in_file(cell["path"]).load(sampling_rate, window_s)
         suffix = Path(cell["path"] or "").suffix.lower()
         suffix = suffix if suffix in AUDIO_SUFFIXES else ".flac"  # the readers go by the content
         with tempfile.NamedTemporaryFile(suffix=suffix) as file:
             file.write(cell["bytes"])
             file.flush()
             try:
-                return ClipFile(file.name, self.start_s, self.end_s).load(sampling_rate, window_s)
+                return self._in_file(file.name).load(sampling_rate, window_s)
             except AudioError as error:
                 raise AudioError(self.name, error.reason) from None
+
+    def _in_file(self, path: str) -> ClipFile:
+        return ClipFile(path, self.start_s, self.end_s, may_be_clip=True)
 
 
 def find_clip_files(rows: Iterable[Row], folder: str | Path) -> dict[str, ClipFile]:
@@ -110,7 +117,8 @@ def find_clip_files(rows: Iterable[Row], folder: str | Path) -> dict[str, ClipFi
             found[row.clip_id] = ClipFile(files[row.clip_id], row.start_s, row.end_s, is_clip=True)
         elif clip and clip[0] in files:
             path = files[clip[0]]
-            found[row.clip_id] = ClipFile(path, row.start_s, row.end_s, is_clip=path.endswith(".npy"))
+            is_clip = path.endswith(".npy")
+            found[row.clip_id] = ClipFile(path, row.start_s, row.end_s, is_clip, may_be_clip=True)
     return found
 
 
@@ -135,23 +143,35 @@ def _by_stem(folder: Path) -> dict[str, str]:
     return {path.stem: str(path) for path in paths}
 
 
-def _read_window(clip: ClipFile, sampling_rate: int) -> np.ndarray:
-    first, last = round(clip.start_s * sampling_rate), round(clip.end_s * sampling_rate)
-    wanted = last - first if clip.is_clip else last
+def _read(clip: ClipFile, sampling_rate: int) -> np.ndarray:
+    """The file, as far as the clip needs it: an hour after the clip is not decoded."""
+    if clip.path.endswith(".npy"):
+        return load_npy_waveform(clip.path, sampling_rate)
+    wanted = round((clip.end_s - clip.start_s if clip.is_clip else clip.end_s) * sampling_rate)
     blocks, samples = [], 0
     for block in stream_audio(clip.path, sampling_rate):
         blocks.append(block)
         samples += len(block)
-        if samples >= wanted:  # an hour after the clip is not decoded
+        if samples >= wanted:
             break
-    waveform = np.concatenate(blocks)
-    if clip.is_clip or samples < last - LATE_END_S * sampling_rate:
+    return np.concatenate(blocks)
+
+
+def _cut(clip: ClipFile, waveform: np.ndarray, sampling_rate: int) -> np.ndarray:
+    first, last = round(clip.start_s * sampling_rate), round(clip.end_s * sampling_rate)
+    if _is_clip_itself(clip, len(waveform) / sampling_rate):
         return waveform[: last - first]
+    if first and len(waveform) - first < LEAST_OF_CUT * (last - first):
+        span = f"{clip.start_s:g} to {clip.end_s:g} s"
+        reason = f"is {len(waveform) / sampling_rate:.4g} s long and does not hold {span}; if it is that clip, "
+        raise AudioError(clip.path, reason + "name it by its clip id (in a table, leave out start_s and end_s)")
     return waveform[first:last]
 
 
-def _read_npy(clip: ClipFile, sampling_rate: int) -> np.ndarray:
-    return load_npy_waveform(clip.path, sampling_rate)[: round((clip.end_s - clip.start_s) * sampling_rate)]
+def _is_clip_itself(clip: ClipFile, length_s: float) -> bool:
+    clip_s = clip.end_s - clip.start_s
+    alike = LEAST_OF_CLIP * clip_s <= length_s <= clip_s + LATE_END_S
+    return clip.is_clip or (alike and length_s <= (clip.end_s - LATE_END_S if clip.may_be_clip else clip.start_s))
 
 
 def _file_sha256(path: str) -> str:

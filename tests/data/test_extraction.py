@@ -83,6 +83,25 @@ def test_recheck_computes_anew_only_what_sounds_different(tmp_path, store):
     assert (done.written, done.present) == (1, 1)
 
 
+def test_recheck_counts_a_window_of_the_same_file_as_another_sound(tmp_path, store):
+    path = str(tmp_path / "a.wav")
+    soundfile.write(path, np.concatenate([0.3 * np.sin(np.arange(8000) / (10 - 5 * half)) for half in (0, 1)]), 16000)
+    extract_features({"a": ClipFile(path, 0, 0.5)}, EXTRACTOR, store)
+    first = store.feature_sha256("a")
+    assert extract_features({"a": ClipFile(path, 0.5, 1)}, EXTRACTOR, store, recheck=True).written == 1
+    assert store.feature_sha256("a") != first
+
+
+def test_recheck_keeps_what_was_heard_of_a_file_that_is_gone_but_not_of_one_that_broke(tmp_path, store):
+    clips = tones(tmp_path, 2)
+    extract_features(clips, EXTRACTOR, store)
+    (tmp_path / "clip0.wav").unlink()
+    (tmp_path / "clip1.wav").write_text("no sound")
+    done = extract_features(clips, EXTRACTOR, store, recheck=True)
+    assert (done.written, done.present, [problem.clip_id for problem in done.problems]) == (0, 1, ["clip1"])
+    assert list(store.keys()) == ["clip0"]
+
+
 def test_processes_give_what_one_gives(tmp_path):
     clips = tones(tmp_path, 40) | {"bad": str(tmp_path / "gone.wav")}
     one = FeatureStore(tmp_path / "one", EXTRACTOR.to_dict())

@@ -14,6 +14,7 @@ TRAINED = {"[abc]-[0-10]": "f00", "song": "ba5", "both": "fea 50d", "unhashed": 
         ({"[abc]-[30-40]": None, "abc": None}, ["[abc]-[30-40]", "abc"]),
         ({"renamed": "ba5"}, ["renamed"]),
         ({"renamed": "ba5 000", "recoded": "fea 111", "elsewhere": "222 50d"}, ["elsewhere", "recoded", "renamed"]),
+        ({"renamed": "000 ba5:10-20", "cut": "f00:0-5", "other": "c0c:10-20"}, ["cut", "renamed"]),
         ({"new": "c0c", "new too": None, "empty": ""}, []),
     ],
 )

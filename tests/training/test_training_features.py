@@ -1,9 +1,51 @@
-"""Rows that can be heard, and a clear word where none can."""
+"""A run hears the files that its dataset names; rows that can be heard, and a clear word where none can."""
 
+from pathlib import Path
+
+import numpy as np
 import pytest
+from tiny import write_song
 
 from descant.data.annotations import Row
-from descant.training.features import keep_heard
+from descant.data.feature_store import FeatureStore
+from descant.data.sources import load_corpus
+from descant.models.lp_music_caps import LPMusicCapsFeatureExtractor
+from descant.training.features import keep_heard, prepare_features
+
+EXTRACTOR = LPMusicCapsFeatureExtractor(window_s=1.0)
+
+
+def prepare(table: Path, root: Path) -> FeatureStore:
+    return prepare_features(load_corpus(str(table), ["captions"]), EXTRACTOR, str(root))
+
+
+def write_table(folder: Path, hertz: float) -> Path:
+    folder.mkdir(exist_ok=True)
+    write_song(folder / "01.wav", seconds=1, rate=16_000, start_hertz=hertz)
+    (folder / "mine.csv").write_text("audio,caption\n01.wav,a song\n")
+    return folder / "mine.csv"
+
+
+def test_another_dataset_with_a_file_of_the_same_name_is_heard_itself(tmp_path):
+    a, b = write_table(tmp_path / "a", 200), write_table(tmp_path / "b", 900)
+    of_a = prepare(a, tmp_path / "features").read("01")
+    of_b = prepare(b, tmp_path / "features").read("01")
+    np.testing.assert_array_equal(of_b, prepare(b, tmp_path / "only_b").read("01"))
+    assert not np.array_equal(of_a, of_b)
+    np.testing.assert_array_equal(prepare(a, tmp_path / "features").read("01"), of_a)
+
+
+def test_file_replaced_in_place_is_heard_anew_and_one_that_stayed_is_not(tmp_path):
+    table = write_table(tmp_path / "a", 200)
+    store = prepare(table, tmp_path / "features")
+    first, size = store.read("01"), index_size(store)
+    assert index_size(prepare(table, tmp_path / "features")) == size
+    write_table(tmp_path / "a", 900)
+    assert not np.array_equal(prepare(table, tmp_path / "features").read("01"), first)
+
+
+def index_size(store: FeatureStore) -> int:
+    return (store.folder / "index.jsonl").stat().st_size
 
 
 class Store(set):

@@ -1,15 +1,18 @@
 """The sound of one clip, out of a recording, a cut clip, a `.npy` waveform or a Hub column, as a short waveform."""
 
 import hashlib
+import os
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 
-from descant.data.annotations import Row, parse_clip_id
+from descant.data.annotations import OWN_WINDOW_S, Row, parse_clip_id
 from descant.data.audio import AudioError, stream_audio
 from descant.data.npy_waveform import load_npy_waveform
 
@@ -27,7 +30,10 @@ class ClipAudio(Protocol):
     def name(self) -> str: ...
 
     def load(self, sampling_rate: int, window_s: float) -> tuple[np.ndarray, str]:
-        """At most `window_s` of mono float32, and the sha256 of what it was read from; raises AudioError."""
+        """At most `window_s` of mono float32, and `sha256()`; raises AudioError."""
+
+    def sha256(self) -> str:
+        """Hash of what the sound is read from, without decoding it; raises OSError where that is not at hand."""
 
 
 @dataclass(frozen=True)
@@ -52,7 +58,12 @@ class ClipFile:
     def load(self, sampling_rate: int, window_s: float) -> tuple[np.ndarray, str]:
         waveform = _cut(self, _read(self, sampling_rate), sampling_rate)[: round(window_s * sampling_rate)]
         require_sound(self.path, waveform)
-        return waveform, _file_sha256(self.path)
+        return waveform, self.sha256()
+
+    def sha256(self) -> str:
+        digest, span = _file_sha256(self.path), (self.start_s, self.end_s)
+        from_start = self.is_clip or span == (0.0, OWN_WINDOW_S)
+        return digest if from_start else f"{digest}:{self.start_s:g}-{self.end_s:g}"
 
 
 @dataclass(frozen=True)
@@ -63,11 +74,17 @@ class ClipWaveform:
     name: str = "array"
 
     def load(self, sampling_rate: int, window_s: float) -> tuple[np.ndarray, str]:
-        waveform = np.ascontiguousarray(self.samples, dtype=np.float32)
+        waveform = self._contiguous()
         if waveform.ndim != 1 or not np.isfinite(waveform).all():
             raise AudioError(self.name, f"is no finite mono waveform (shape {waveform.shape})")
         require_sound(self.name, waveform)
-        return waveform[: round(window_s * sampling_rate)], hashlib.sha256(waveform.tobytes()).hexdigest()
+        return waveform[: round(window_s * sampling_rate)], self.sha256()
+
+    def sha256(self) -> str:
+        return hashlib.sha256(self._contiguous().tobytes()).hexdigest()
+
+    def _contiguous(self) -> np.ndarray:
+        return np.ascontiguousarray(self.samples, dtype=np.float32)
 
 
 @dataclass(frozen=True)
@@ -85,18 +102,28 @@ class ClipColumn:
         return f"{self.column}[{self.index}]"
 
     def load(self, sampling_rate: int, window_s: float) -> tuple[np.ndarray, str]:
+        with self._as_file() as clip:
+            try:
+                return clip.load(sampling_rate, window_s)
+            except AudioError as error:
+                raise AudioError(self.name, error.reason) from None
+
+    def sha256(self) -> str:
+        with self._as_file() as clip:
+            return clip.sha256()
+
+    @contextmanager
+    def _as_file(self) -> Iterator[ClipFile]:
         cell = self.dataset[self.index][self.column]
         if not cell["bytes"]:
-            return self._in_file(cell["path"]).load(sampling_rate, window_s)
+            yield self._in_file(cell["path"])
+            return
         suffix = Path(cell["path"] or "").suffix.lower()
         suffix = suffix if suffix in AUDIO_SUFFIXES else ".flac"  # the readers go by the content
         with tempfile.NamedTemporaryFile(suffix=suffix) as file:
             file.write(cell["bytes"])
             file.flush()
-            try:
-                return self._in_file(file.name).load(sampling_rate, window_s)
-            except AudioError as error:
-                raise AudioError(self.name, error.reason) from None
+            yield self._in_file(file.name)
 
     def _in_file(self, path: str) -> ClipFile:
         return ClipFile(path, self.start_s, self.end_s, may_be_clip=True)
@@ -175,5 +202,11 @@ def _is_clip_itself(clip: ClipFile, length_s: float) -> bool:
 
 
 def _file_sha256(path: str) -> str:
+    state = os.stat(path)
+    return _hash_content(path, state.st_ino, state.st_size, state.st_mtime_ns)
+
+
+@lru_cache(maxsize=256)  # a recording is read once, however many clips are cut out of it
+def _hash_content(path: str, *state: int) -> str:
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

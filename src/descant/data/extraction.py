@@ -7,7 +7,7 @@ import os
 import threading
 import uuid
 from collections.abc import Iterable, Iterator, Mapping
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -56,17 +56,19 @@ def extract_features(
         extractor: has `sampling_rate`, `window_s` and `extract_mel(waveform)`.
         store: made with `extractor.to_dict()`; a second run, or one after a kill, does what is missing.
         processes: by default as many as the cores and the number of clips justify.
-        recheck: computes anew where the sound is no longer the one that was heard.
+        recheck: computes anew where the sound is no longer the one that was heard; what was heard of a file that is
+            gone counts, and a clip whose file can no longer be read loses its feature.
         progress: whether to show a bar; by default where stderr is a terminal.
 
     Clips that cannot be read are skipped, returned, and recorded in the store's `skipped.jsonl`.
     """
     store.refresh()
-    work = [(clip_id, _as_clip_audio(source)) for clip_id, source in clips.items() if recheck or clip_id not in store]
+    sounds = {clip_id: _as_clip_audio(source) for clip_id, source in clips.items()}
+    stale = _find_stale(sounds, store, progress) if recheck else set()
+    work = [(clip_id, sound) for clip_id, sound in sounds.items() if clip_id in stale or clip_id not in store]
     processes = processes or _default_processes(len(work))
     written, problems = 0, []
-    hidden = None if progress is None else not progress
-    with tqdm(total=len(work), unit="clip", desc="features", disable=hidden) as bar:
+    with tqdm(total=len(work), unit="clip", desc="features", disable=_hidden(progress) if work else True) as bar:
         for done, chunk_written, chunk_problems in _run(work, extractor, store, processes):
             written += chunk_written
             problems += chunk_problems
@@ -84,9 +86,32 @@ def _as_clip_audio(source: Source) -> ClipAudio:
     return ClipWaveform(source) if isinstance(source, np.ndarray) else source
 
 
+def _hidden(progress: bool | None) -> bool | None:
+    return None if progress is None else not progress
+
+
+def _find_stale(sounds: Mapping[str, ClipAudio], store: FeatureStore, progress: bool | None) -> set[str]:
+    """The clips whose stored feature is that of another sound than the one at hand."""
+    stored = [clip_id for clip_id in sounds if clip_id in store]
+    bar = {"total": len(stored), "unit": "clip", "desc": "comparing sound", "delay": 2, "disable": _hidden(progress)}
+    with ThreadPoolExecutor(_cores()) as pool:
+        stale = tqdm(pool.map(lambda clip_id: _is_stale(sounds[clip_id], store.sha256(clip_id)), stored), **bar)
+        return {clip_id for clip_id, changed in zip(stored, stale, strict=True) if changed}
+
+
+def _is_stale(sound: ClipAudio, heard_sha256: str) -> bool:
+    try:
+        return sound.sha256() != heard_sha256
+    except OSError:  # not at hand
+        return False
+
+
+def _cores() -> int:
+    return max(1, len(os.sched_getaffinity(0)) // int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
+
+
 def _default_processes(clips: int) -> int:
-    cores = len(os.sched_getaffinity(0)) // int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
-    return max(1, min(cores, clips // CLIPS_WORTH_A_PROCESS))
+    return max(1, min(_cores(), clips // CLIPS_WORTH_A_PROCESS))
 
 
 Work = list[tuple[str, ClipAudio]]
@@ -139,6 +164,8 @@ def _extract_chunk(chunk: Work, extractor: Any, store: FeatureStore) -> Done:
         except (AudioError, FeatureError) as error:
             reason = error.reason if isinstance(error, AudioError) else str(error)
             problems.append(Problem(source.name, None, clip_id, reason))
+            if clip_id in store:  # the feature of another sound than this one
+                store.discard(clip_id)
     return len(chunk), written, problems
 
 

@@ -95,7 +95,7 @@ class FeatureStore:
         return iter(self._entries())
 
     def sha256(self, clip_id: str) -> str:
-        """Hash of the audio that the clip's feature was computed from."""
+        """Hash of the file that was heard, with `:<start>-<end>` where the clip was cut out of it."""
         return self._entry(clip_id).audio_sha256
 
     def feature_sha256(self, clip_id: str) -> str:

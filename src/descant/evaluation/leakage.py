@@ -14,14 +14,19 @@ def find_leaks(trained: Mapping[str, str], tested: Mapping[str, str | None]) -> 
 
     Both map a clip id to the sha256 of its features and of its sound file, with a space between, or to one of them (or
     None: unknown). A clip leaks when its id, its recording (another window of the same YouTube video) or its audio
-    under another name was trained on.
+    under another name, or another window of that, was trained on.
     """
     recordings = set(map(recording_of, trained))
-    hashes = {one for both in trained.values() for one in both.split()}
+    hashes = {one for both in trained.values() for one in _hashes(both)}
     return sorted(
         clip for clip, both in tested.items()
-        if recording_of(clip) in recordings or not hashes.isdisjoint((both or "").split())
+        if recording_of(clip) in recordings or not hashes.isdisjoint(_hashes(both or ""))
     )  # fmt: skip
+
+
+def _hashes(both: str) -> list[str]:
+    """Each without the `:<start>-<end>` that follows the file's where the clip was cut out of it."""
+    return [one.split(":")[0] for one in both.split()]
 
 
 def recording_of(clip_id: str) -> str:

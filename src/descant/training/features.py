@@ -14,15 +14,16 @@ log = logging.getLogger(__name__)
 
 
 def prepare_features(corpus: Corpus, extractor: FeatureExtractionMixin, root: str) -> FeatureStore:
-    """Open the store under `root` and add the corpus's missing clips to it. Clips that fail are named in the log."""
+    """Open the store under `root`, and compute the features that it lacks or has of another sound of the same clip id.
+
+    Clips that fail are named in the log.
+    """
     store = FeatureStore(root, extractor.to_dict())
     if not corpus.audio and not len(store):
         fetch_features(corpus, root)
         store.refresh()
-    missing = {clip_id: path for clip_id, path in corpus.audio.items() if clip_id not in store}
-    if missing:
-        extract_features(missing, extractor, store, progress=True)
-        store.refresh()
+    extract_features(corpus.audio, extractor, store, recheck=True, progress=True)
+    store.refresh()
     return store
 
 

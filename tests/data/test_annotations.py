@@ -144,6 +144,14 @@ def test_own_rows_of_two_files_with_one_stem_need_a_clip_id(tmp_path):
     assert found.problems[0].row == 3 and "clip_id column" in found.problems[0].reason
 
 
+def test_own_rows_that_give_one_clip_id_to_two_windows_are_named(tmp_path):
+    lines = "audio,caption,clip_id,start_s,end_s\na.wav,one,x,0,10\na.wav,two,x,0,10\na.wav,three,x,20,30\n"
+    found = read_own(write(tmp_path / "own.csv", lines + "a.wav,four,,20,30\n"))
+    assert [row.answer for row in found.rows] == ["one", "two", "four"]
+    (problem,) = found.problems
+    assert problem.row == 4 and "from 20 to 30 s where row 2 names" in problem.reason
+
+
 def test_own_split_outside_the_three_is_named(tmp_path):
     found = read_own(write(tmp_path / "own.csv", "audio,caption,split\na.wav,one,dev\n"))
     assert "'dev'" in found.problems[0].reason

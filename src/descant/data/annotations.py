@@ -96,18 +96,25 @@ def read_own(path: str | Path) -> Annotations:
     """Reads a CSV or JSONL with `audio, question, answer` or `audio, caption`.
 
     Optional columns: `split`, `question_type`, `clip_id`, `start_s` and `end_s` (else the first ten seconds). A
-    relative audio path counts from the file's folder. The clip id is the audio file's stem, so two files of one stem
-    need a `clip_id` column.
+    relative audio path counts from the file's folder. The clip id is the audio file's stem (with its window, where one
+    is given), so two files of one stem need a `clip_id` column. A row that gives an id to another file or window than
+    an earlier row did is refused.
     """
     found, owners = Annotations(), {}
     folder = Path(path).resolve().parent
     for number, record in read_table(path, [{"audio", "question", "answer"}, {"audio", "caption"}]):
         row = record if isinstance(record, Problem) else _named(path, number, record, lambda r: _own_row(r, folder))
-        if isinstance(row, Row) and owners.setdefault(row.clip_id, row.audio) != row.audio:
-            reason = f"names another file than {owners[row.clip_id]}; give each its own clip_id column"
-            row = Problem(str(path), number, row.clip_id, reason)
+        if isinstance(row, Row):
+            first, owner = owners.setdefault(row.clip_id, (number, row))
+            if _sound_of(row) != _sound_of(owner):
+                reason = f"names {_sound_of(row)} where row {first} names {_sound_of(owner)}"
+                row = Problem(str(path), number, row.clip_id, f"{reason}; give each its own id in a clip_id column")
         _keep(found, row)
     return found
+
+
+def _sound_of(row: Row) -> str:
+    return f"{row.audio} from {row.start_s:.10g} to {row.end_s:.10g} s"
 
 
 def _keep(found: Annotations, row: Row | Problem) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 from descant.data.annotations import Problem, Row, read_own
 from descant.data.clip_audio import ClipAudio
 from descant.data.clip_lists import gather_clips
-from descant.data.splits import VALIDATION_SHARE, cut_validation
+from descant.data.splits import VALIDATION_SHARE, check_leaks, cut_validation
 
 TABLE_SUFFIXES = (".csv", ".json", ".jsonl")
 
@@ -44,7 +44,8 @@ def load_corpus(dataset: str, configs: Sequence[str], audio_dir: str | None = No
         audio_dir: where the clips' audio lies, as `<clip_id>` or `<ytid>` plus a suffix, when the rows name none.
 
     Raises:
-        ValueError: nothing is there, or a wanted configuration has no rows.
+        ValueError: nothing is there, a wanted configuration has no rows, or (LeakError) a file of one's own stands in
+            two splits.
     """
     wanted = list(dict.fromkeys(configs))
     if dataset == "demo":
@@ -96,7 +97,8 @@ def _load_own_file(path: Path, configs: Sequence[str]) -> Corpus:
     found = read_own(path)
     rows = [replace(row, split=row.split or "train") for row in found.rows]
     share = 0.0 if any(row.split == "validation" for row in rows) else VALIDATION_SHARE
-    splits = {row.split: [] for row in rows} | cut_validation(rows, share=share)
+    splits = cut_validation(rows, share=share, folder=path.resolve().parent)
+    check_leaks(splits)
     revision = hashlib.sha256(path.read_bytes()).hexdigest()[:12]
     return Corpus(path.stem, revision, "unknown", _by_config(splits, configs), gather_clips(rows), found.problems)
 

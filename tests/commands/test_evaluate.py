@@ -242,3 +242,9 @@ def test_every_model_has_an_output_folder_of_its_own(tmp_path, monkeypatch) -> N
     assert len({name_place(model) for model in models}) == 5
     assert name_place("you/m-v1.5") == "you--m-v1.5" and name_place("a/best").startswith("best-")
     assert name_place("a/best") == name_place(str(tmp_path / "a" / "best"))
+
+
+def test_features_of_other_splits_are_not_looked_for(place: Path, tmp_path: Path, caplog) -> None:
+    arguments_of_new_store = ["--features", str(tmp_path / "features"), "--max_clips", "1"]
+    assert main(arguments(place, tmp_path / "out", *arguments_of_new_store)) == 0
+    assert "no features were fetched" not in caplog.text

@@ -160,3 +160,23 @@ def test_recipes_read_the_folder_and_find_its_features(music_instruct, tmp_path,
     assert corpus.licence == "cc-by-nc-4.0" and len(corpus.revision) == 16
     assert {row.clip_id for row in corpus.rows("short", "test")} <= set(store.keys())
     assert sum(len(corpus.rows("short", split)) for split in corpus.splits()) == 36
+
+
+def test_recipe_fetches_the_published_features_that_neither_store_nor_sound_gives(
+    music_instruct, tmp_path, sources, caplog
+):
+    from descant.data.sources import load_corpus
+    from descant.models.lp_music_caps import LPMusicCapsFeatureExtractor
+    from descant.training.features import prepare_features
+
+    clips, some = write_clips(tmp_path / "clips", range(12)), write_clips(tmp_path / "some", range(2))
+    options = ["--config", "short", "--audio_dir", clips, "--output", tmp_path / "out", "--include_features"]
+    run(music_instruct, tmp_path, sources, *options)
+    original = FeatureStore.open(next((tmp_path / "features").glob("*")))
+    stopped = FeatureStore(tmp_path / "fetched", original.settings)
+    stopped.write_record("[clip0005]-[30-40]", original.read_record("[clip0005]-[30-40]"), "")
+    corpus = load_corpus(str(tmp_path / "out"), ["short"], str(some))
+    fetched = prepare_features(corpus, LPMusicCapsFeatureExtractor(), str(tmp_path / "fetched"))
+    assert [entry[::2] for entry in fetched.manifest()] == [entry[::2] for entry in original.manifest()]
+    prepare_features(corpus, LPMusicCapsFeatureExtractor(window_s=2.0), str(tmp_path / "fetched"))
+    assert "features of other settings" in caplog.text

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pyarrow
 import pyarrow.parquet
@@ -13,7 +14,7 @@ from datasets import Dataset, DatasetInfo, Features, SplitDict, SplitInfo
 from datasets.info import DatasetInfosDict
 from huggingface_hub import DatasetCardData, HfApi
 
-from descant.data.feature_store import FeatureStore
+from descant.data.feature_store import FeatureStore, settings_hash
 
 SHARD_ROWS = 500_000
 FEATURE_SHARD_CLIPS = 1_000  # about 250 MB
@@ -71,10 +72,10 @@ def _write_feature_shard(path: Path, store: FeatureStore, clip_ids: list[str]) -
             writer.write_table(pyarrow.table(columns, schema=schema))
 
 
-def import_features(dataset: str, store_root: str | Path) -> FeatureStore:
+def import_features(dataset: str, store_root: str | Path, settings: Mapping[str, Any] | None = None) -> FeatureStore:
     """The feature store made of a dataset's config `features`: a folder or a Hub id; goes on where it stopped.
 
-    Raises ValueError where the dataset was published without features.
+    Raises ValueError where the dataset was published without features, or with others than those of `settings`.
     """
     from datasets import load_dataset
     from huggingface_hub import hf_hub_download
@@ -86,6 +87,8 @@ def import_features(dataset: str, store_root: str | Path) -> FeatureStore:
     except (EntryNotFoundError, ValueError) as error:
         raise ValueError(f"{dataset} was published without features; make them with `descant features`") from error
     store = FeatureStore(store_root, json.loads(Path(path).read_text(encoding="utf-8")))
+    if settings is not None and settings_hash(dict(settings)) != store.folder.name:
+        raise ValueError(f"{dataset} was published with features of other settings than the model's")
     for row in load_dataset(dataset, FEATURES_CONFIG, split="train", streaming=True):
         if row["clip_id"] not in store:
             store.write_record(row["clip_id"], row["record"], row["audio_sha256"])

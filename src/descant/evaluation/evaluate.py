@@ -137,12 +137,13 @@ def check_leaks(settings: EvaluationSettings, trained: dict[str, str], tested: d
 def prepare_questions(
     accelerator: Accelerator, corpus: Corpus, listener: Listener, settings: EvaluationSettings
 ) -> Heard:
-    """Extracts missing features, and sets aside the clips that have none."""
-    audio = {clip: corpus.audio[clip] for clip in clips_of(corpus, settings) if clip in corpus.audio}
-    split = Corpus(corpus.id, corpus.revision, corpus.licence, corpus.configs, audio)
+    """Gets the features of the split, and sets aside the clips that have none."""
+    rows = corpus.rows(settings.config, settings.split)
+    audio = {row.clip_id: corpus.audio[row.clip_id] for row in rows if row.clip_id in corpus.audio}
+    split = replace(corpus, configs={settings.config: {settings.split: rows}}, audio=audio)
     with accelerator.main_process_first():
         store = prepare_features(split, listener.features, settings.features)
-    questions = gather_questions(corpus.rows(settings.config, settings.split))
+    questions = gather_questions(rows)
     reasons = read_skipped(store)
     unheard = "has no audio and no features: pass --audio_dir or --features"
     missing = [(q, reasons.get(q.clip_id, unheard)) for q in questions if q.clip_id not in store]

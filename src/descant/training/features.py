@@ -9,30 +9,32 @@ from descant.data.extraction import extract_features
 from descant.data.feature_store import FeatureStore
 from descant.data.publishing import import_features
 from descant.data.sources import Corpus, SplitRows
+from descant.publish.hub import NetworkError
 
 log = logging.getLogger(__name__)
 
 
 def prepare_features(corpus: Corpus, extractor: FeatureExtractionMixin, root: str) -> FeatureStore:
-    """Open the store under `root`, and compute the features that it lacks or has of another sound of the same clip id.
+    """Open the store under `root` with the corpus's features in it.
 
-    Clips that fail are named in the log.
+    Those of clips without sound are fetched, if any is missing and they were published; those that are missing, or are
+    of another sound under the same clip id, are computed. Clips that fail are named in the log.
     """
     store = FeatureStore(root, extractor.to_dict())
-    if not corpus.audio and not len(store):
-        fetch_features(corpus, root)
+    if any(clip_id not in store and clip_id not in corpus.audio for clip_id in _clips(corpus.configs)):
+        fetch_features(corpus, store)
         store.refresh()
     extract_features(corpus.audio, extractor, store, recheck=True, progress=True)
     store.refresh()
     return store
 
 
-def fetch_features(corpus: Corpus, root: str) -> None:
-    """Fill the store from a dataset that was published with its features; one that was not is named in the log."""
+def fetch_features(corpus: Corpus, store: FeatureStore) -> None:
+    """Fill the store from a dataset that was published with its features; why it cannot be is named in the log."""
     try:
-        import_features(corpus.id, root)
-    except ValueError as error:
-        log.warning("%s", error)
+        import_features(corpus.id, store.root, store.settings)
+    except (ValueError, NetworkError, ConnectionError) as error:
+        log.warning("no features were fetched: %s", error)
 
 
 def keep_heard(configs: dict[str, SplitRows], store: FeatureStore) -> dict[str, SplitRows]:

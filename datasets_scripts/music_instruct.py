@@ -17,6 +17,7 @@ import datasets
 from descant.commands.build_dataset import Build
 from descant.commands.build_dataset import build_parser
 from descant.commands.build_dataset import run_build
+from descant.data.annotation_sources import is_one_file
 from descant.data.annotation_sources import locate
 from descant.data.annotations import Annotations
 from descant.data.annotations import clip_windows
@@ -24,11 +25,12 @@ from descant.data.annotations import read_music_instruct
 from descant.data.annotations import read_musiccaps
 from descant.data.builder import ClipRowsBuilder
 
-FILES = {
-    "short": ["short.json"],
-    "long": ["long.json"],
-    "all": ["music_instruct.json", "_both.json", "_all.json", ".json"],  # the last: short and long together
+NAMES = {
+    "short": ("short.json",),
+    "long": ("long.json",),
+    "all": ("music_instruct.json", "musicinstruct.json", "_both.json", "_all.json"),  # short and long together
 }
+FILES = NAMES | {"all": (*NAMES["all"], ".json")}
 
 
 class MusicInstruct(ClipRowsBuilder):
@@ -46,6 +48,7 @@ class MusicInstruct(ClipRowsBuilder):
         return [*super().sources(), self.musiccaps]
 
     def read(self) -> Annotations:
+        require_named(self.annotations, self.config.name)
         (captions,) = locate(self.musiccaps, ["musiccaps-public.csv", ".csv"])
         windows = clip_windows(read_musiccaps(captions).rows)
         found = Annotations()
@@ -56,10 +59,23 @@ class MusicInstruct(ClipRowsBuilder):
         return found
 
 
+def require_named(annotations: str | Path, config: str) -> None:
+    """Raises ValueError where a single file's name says that it holds another configuration's questions."""
+    name = str(annotations).split("?")[0].lower()
+    said = next((one for one, endings in NAMES.items() if name.endswith(endings)), config)
+    if said != config:
+        raise ValueError(
+            f"{annotations}: by its name it holds the questions of {said!r}, not of {config!r}; name the file of "
+            f"{config!r} or the folder of all, or give --config {said}"
+        )
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     parser = build_parser(__doc__, list(FILES), MusicInstruct.DEFAULT_ANNOTATIONS)
     parser.add_argument("--musiccaps", metavar="SOURCE", help="MusicCaps' file, Hub id or URL, for the clips' windows")
     args = parser.parse_args(argv)
+    if len(args.config) > 1 and args.annotations and is_one_file(args.annotations):
+        parser.error(f"--annotations {args.annotations} is one file for {len(args.config)} configs; give their folder")
     sources = [MusicInstruct.DEFAULT_ANNOTATIONS, "google/MusicCaps"]
     build = Build("MusicInstruct", "music_instruct.py", MusicInstruct, sources)
     return run_build(build, args, {"musiccaps": args.musiccaps})

@@ -41,6 +41,27 @@ def test_configuration_has_its_questions(music_instruct, tmp_path, sources, conf
     assert row["question_type"] is None and row["source"].startswith("music_instruct_")
 
 
+@pytest.mark.parametrize(
+    ("name", "config"), [("music_instruct_short.json", "long"), ("MusicInstruct.json", "short"), ("LONG.json", "all")]
+)
+def test_file_that_is_named_as_another_configurations_is_refused(
+    music_instruct, tmp_path, sources, capsys, name, config
+):
+    path = (sources["annotations"] / "music_instruct_long.json").rename(tmp_path / name)
+    given = sources | {"annotations": path}
+    assert run(music_instruct, tmp_path, given, "--config", config, "--output", tmp_path / "out") == 2
+    assert f"not of {config!r}" in capsys.readouterr().err and not (tmp_path / "out").exists()
+
+
+def test_file_of_any_other_name_is_taken_for_one_configuration_only(music_instruct, tmp_path, sources, capsys):
+    path = (sources["annotations"] / "music_instruct_short.json").rename(tmp_path / "questions.json")
+    given = sources | {"annotations": path}
+    assert run(music_instruct, tmp_path, given, "--config", "short", "--output", tmp_path / "out") == 0
+    with pytest.raises(SystemExit, match="2"):
+        run(music_instruct, tmp_path, given, "--config", "short", "long", "--output", tmp_path / "both")
+    assert "is one file for 2 configs" in capsys.readouterr().err
+
+
 def test_combined_file_comes_before_the_two(music_instruct, tmp_path, sources):
     one = {"QA": [{"ytid": "clip0000", "question": "?", "answer": "yes", "is_audioset_eval": True}]}
     (sources["annotations"] / "music_instruct.json").write_text(json.dumps(one))

@@ -5,6 +5,7 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
+_URL = re.compile(r"https?://")
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
 
 
@@ -19,7 +20,7 @@ def locate(source: str | Path, endings: Sequence[str]) -> list[Path]:
         ValueError: nothing is there.
     """
     text, path = str(source), Path(source)
-    if re.match(r"https?://", text):
+    if _URL.match(text):
         return [_download(text)]
     if path.is_file():
         return [path]
@@ -29,6 +30,11 @@ def locate(source: str | Path, endings: Sequence[str]) -> list[Path]:
     if not _HUB_ID.fullmatch(text):
         raise ValueError(f"{source}: no such file, folder or Hub dataset")
     return _locate_on_hub(text, endings)
+
+
+def is_one_file(source: str | Path) -> bool:
+    """Whether a source is a single file or URL, which is taken whatever its name."""
+    return bool(_URL.match(str(source))) or Path(source).is_file()
 
 
 def hash_source(source: str | Path) -> str:

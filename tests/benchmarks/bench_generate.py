@@ -1,7 +1,7 @@
 """How fast questions are answered: the reference's loop, transformers' generate and descant, side by side.
 
     python tests/benchmarks/train_generate_model.py --output ~/.cache/descant/bench_generate   # once, 15 minutes
-    python tests/benchmarks/bench_generate.py --model ~/.cache/descant/bench_generate          # 55 minutes on 2 cores
+    python tests/benchmarks/bench_generate.py --model ~/.cache/descant/bench_generate          # an hour on 2 cores
     python tests/benchmarks/bench_generate.py --quick                                          # a tiny model, seconds
 
 All three answer questions about the same clips in one process, in turn; ratios are paired by turn.

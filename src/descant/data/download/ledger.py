@@ -1,15 +1,16 @@
 """The account of a download folder: one JSON line a clip, whatever became of it."""
 
-import fcntl
 import hashlib
 import json
 import os
 import threading
 from collections.abc import Iterable
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from descant.data.download.outcomes import OK, TRANSIENT
+from descant.file_lock import hold_lock
 
 LEDGER_FILE = "ledger.jsonl"
 
@@ -35,23 +36,17 @@ class Ledger:
         self.path = self.folder / LEDGER_FILE
         self.entries = _read(self.path)
         self._lock = threading.Lock()
-        self._file = None
+        self._held = ExitStack()
 
     def __enter__(self) -> "Ledger":
-        self.folder.mkdir(parents=True, exist_ok=True)
-        self._file = open(self.folder / ".lock", "a")  # noqa: SIM115 (held for the run)
-        try:
-            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            self._file.close()
-            raise ValueError(f"{self.folder}: another download is writing here") from None
+        self._held.enter_context(hold_lock(self.folder / ".lock", f"{self.folder}: another download is writing here"))
         self.entries = _read(self.path)
         return self
 
     def __exit__(self, *_: object) -> None:
         if self.path.exists():
             self._compact()
-        self._file.close()
+        self._held.close()
 
     def add(self, entry: LedgerEntry) -> None:
         line = json.dumps(asdict(entry), ensure_ascii=False) + "\n"

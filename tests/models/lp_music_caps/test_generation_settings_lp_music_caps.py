@@ -15,7 +15,7 @@ from transformers.generation import (
     NoRepeatNGramLogitsProcessor,
     RepetitionPenaltyLogitsProcessor,
     StoppingCriteriaList,
-    TemperatureLogitsWarper,
+    TopKLogitsWarper,
 )
 
 from descant.models.lp_music_caps.generation_settings_lp_music_caps import NotCovered, read_settings
@@ -94,21 +94,23 @@ def test_falling_back_gives_transformers_answer_and_a_line_in_the_log(
 @pytest.mark.parametrize(
     "objects",
     [
-        {"logits_processor": [RepetitionPenaltyLogitsProcessor(3.0)]},
+        {"logits_processor": [RepetitionPenaltyLogitsProcessor(0.001)]},
         {"logits_processor": [NoRepeatNGramLogitsProcessor(1)]},
         {"logits_processor": [MinLengthLogitsProcessor(11, 2)]},
-        {"logits_processor": [TemperatureLogitsWarper(0.2)]},
+        {"logits_processor": [TopKLogitsWarper(1)]},
         {"stopping_criteria": [MaxLengthCriteria(5)]},
         {"stopping_criteria": [EosTokenCriteria(torch.tensor(70))]},
-        {"decoder_input_ids": torch.tensor([[2], [0], [70]])},
+        {"decoder_input_ids": torch.tensor([[2], [0], [70]] * 8)},
     ],
     ids=lambda objects: "-".join(type(value[0]).__name__ for value in objects.values()),
 )
 def test_objects_of_known_kinds_are_obeyed(taught: AnsweringModel, objects: dict) -> None:
     kinds = {"logits_processor": LogitsProcessorList, "stopping_criteria": StoppingCriteriaList}
     settings = {name: kinds.get(name, torch.clone)(value) for name, value in objects.items()} | {"max_length": 12}
-    asked = taught.ask(3, seed=5000) | settings
-    assert torch.equal(taught.model.generate(**asked), taught.model.generate(**asked, fast=False))
+    asked = taught.ask(24, seed=5000)
+    told = taught.model.generate(**asked, **settings)
+    assert torch.equal(told, taught.model.generate(**asked, **settings, fast=False))
+    assert not torch.equal(told, taught.model.generate(**asked, max_length=12))  # or the object asks for nothing
 
 
 def test_empty_lists_of_objects_ask_for_nothing(taught: AnsweringModel) -> None:

@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 import torch
-from bench_generate import Extent, measure, read_waveforms, report, report_differences, tiny_model
+from bench_generate import Extent, measure, read_waveforms, tiny_model
+from generate_report import report, report_differences
 from generate_systems import Load, Race, closest_race, find_differences, first_difference, make_loads, watch_races
 from train_generate_model import LONG, SHORT, Writer, embed_clips, extract_mels, listen, make_batch, train, vary
 

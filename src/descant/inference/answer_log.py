@@ -4,12 +4,12 @@ Each answer is written as soon as it is there, so that a kill loses none of them
 goes on from there. A part is locked while its process lives, so that no run takes another's answers away.
 """
 
-import fcntl
 import json
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
+from descant.file_lock import hold_lock
 from descant.inference.answers import Answer
 from descant.whole_files import write_whole
 
@@ -49,9 +49,8 @@ def write_log(log: Path, records: Iterable[Record]) -> None:
 
 def write_part(log: Path, process: int, answers: Iterable[tuple[int, Answer]], show: Callable[[Answer], None]) -> None:
     """Appends answers to a process's part of the log as they come, each before it is shown."""
-    log.parent.mkdir(parents=True, exist_ok=True)
-    with open(f"{log}.part-{process}", "a", encoding="utf-8", errors="surrogateescape") as file:
-        _lock(file, fcntl.LOCK_EX)
+    part = log.with_name(f"{log.name}.part-{process}")
+    with hold_lock(part, _busy(part)), part.open("a", encoding="utf-8", errors="surrogateescape") as file:
         for _, answer in answers:
             file.write(answer.to_json() + "\n")
             file.flush()  # out of this process: a kill no longer loses it
@@ -62,15 +61,10 @@ def _free_parts(log: Path) -> list[Path]:
     """The log's parts; raises ValueError where one is being written."""
     parts = sorted(path for path in log.parent.glob("*.part-*") if path.name.startswith(f"{log.name}.part-"))
     for part in parts:
-        with part.open() as file:
-            _lock(file, fcntl.LOCK_SH)  # shared: all processes of a run look at once
+        with hold_lock(part, _busy(part), shared=True):  # all processes of a run look at once
+            pass
     return parts
 
 
-def _lock(part: TextIO, kind: int) -> None:
-    """Locks a part for as long as the file is open."""
-    try:
-        fcntl.flock(part, kind | fcntl.LOCK_NB)
-    except BlockingIOError as error:
-        advice = "wait for its end, or give another --output"
-        raise ValueError(f"{part.name}: another run writes here; {advice}") from error
+def _busy(part: Path) -> str:
+    return f"{part}: another run writes here; wait for its end, or give another --output"

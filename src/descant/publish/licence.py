@@ -30,15 +30,15 @@ def choose_licence(
         PublishError: data or a part for non-commercial use, or share-alike, and a licence that allows more; or data
             or a part under another licence than the free ones, or under none, and no licence asked for.
     """
-    sources = [(f"trained on {entry.get('id')}", normalize(entry.get("licence"))) for entry in datasets or []]
-    sources += [(f"joined from {part['id']}", normalize(part["licence"])) for part in parts]
+    sources = [("trained on", str(entry.get("id")), normalize(entry.get("licence"))) for entry in datasets or []]
+    sources += [("joined from", part["id"], normalize(part["licence"])) for part in parts]
     chosen = normalize(wanted) if wanted else None
     terms = (
         (is_non_commercial, "for non-commercial use only", NON_COMMERCIAL),
         (is_share_alike, "under share-alike terms", SHARE_ALIKE),
     )
     for binds, why, default in terms:
-        bound = sorted({source for source, licence in sources if binds(licence)})
+        bound = sorted({f"{made} {name}" for made, name, licence in sources if binds(licence)})
         if bound and chosen and not binds(chosen):
             raise PublishError(
                 f"the model was {', '.join(bound)}, {why}: it cannot be published as {chosen}; leave the licence out "
@@ -48,13 +48,13 @@ def choose_licence(
             return chosen or default
     if chosen:
         return chosen
-    _refuse_open(sources, recorded=bool(datasets))
-    return SHARE_ALIKE if any(is_share_alike(licence) for _, licence in sources) else PERMISSIVE
+    names = {(name, licence) for _, name, licence in sources}
+    _refuse_open(names, recorded=bool(datasets))
+    return SHARE_ALIKE if any(is_share_alike(licence) for _, licence in names) else PERMISSIVE
 
 
-def _refuse_open(sources: Sequence[tuple[str, str]], recorded: bool) -> None:
-    """Raises PublishError where the licence is for the user to choose."""
-    names = {(source.split(" ", 2)[2], licence) for source, licence in sources}
+def _refuse_open(names: set[tuple[str, str]], recorded: bool) -> None:
+    """Raises PublishError where the licence is for the user to choose, by (name, licence) of data and parts."""
     unnamed = sorted(name for name, licence in names if licence in UNNAMED)
     if unnamed or not recorded:
         source = f"the licence of {', '.join(unnamed)}" if unnamed else "what the model was trained on"

@@ -11,7 +11,7 @@ from descant.models.registration import MODELS
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, ProcessorMixin
 
-PRECISIONS = ("fp32", "bf16", "int8")
+PRECISIONS = ("fp32", "bf16", "int8")  # in which a Listener may answer; known here without the seconds of torch
 ANSWERING, CLASSIFYING = "AutoModelForMultimodalLM", "AutoModelForSequenceClassification"
 REFUSALS = {
     ANSWERING: "cannot answer about music; descant asks",

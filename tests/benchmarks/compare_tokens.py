@@ -47,7 +47,8 @@ def main(argv: list[str] | None = None) -> int:
         pairs = [pair for batch in tqdm(batches, desc=name) for pair in answer_twice(model, batch, settings)]
         differ = [place for place, (fast, plain) in enumerate(pairs) if fast != plain]
         length = sum(len(fast) for fast, _ in pairs) / len(pairs)
-        print(f"{name}: {len(differ)} of {len(pairs)} answers differ {differ or ''} ({length:.1f} tokens an answer)")
+        listed = f" {differ}" if differ else ""
+        print(f"{name}: {len(differ)} of {len(pairs)} answers differ{listed} ({length:.1f} tokens an answer)")
         differing += len(differ)
     return int(differing > 0)
 

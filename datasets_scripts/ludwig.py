@@ -15,10 +15,10 @@ from collections.abc import Sequence
 
 import datasets
 
-from descant.commands.build_tracks import TrackBuild
-from descant.commands.build_tracks import build_track_parser
-from descant.commands.build_tracks import run_track_build
-from descant.data.tracks.track_builder import TrackRowsBuilder
+from descant.subgenre.dataset import TrackBuild
+from descant.subgenre.dataset import build_track_parser
+from descant.subgenre.dataset import run_track_build
+from descant.subgenre.dataset import TrackRowsBuilder
 
 
 class Ludwig(TrackRowsBuilder):

@@ -14,16 +14,16 @@ from pathlib import Path
 
 import datasets
 
-from descant.commands.build_dataset import Build
-from descant.commands.build_dataset import build_parser
-from descant.commands.build_dataset import run_build
-from descant.data.annotation_sources import is_one_file
-from descant.data.annotation_sources import locate
+from descant.building.clip_rows import Build
+from descant.building.clip_rows import build_parser
+from descant.building.clip_rows import run_build
+from descant.data.tables import is_one_file
+from descant.data.tables import locate
 from descant.data.annotations import Annotations
 from descant.data.annotations import clip_windows
 from descant.data.annotations import read_music_instruct
 from descant.data.annotations import read_musiccaps
-from descant.data.builder import ClipRowsBuilder
+from descant.building.clip_rows import ClipRowsBuilder
 
 NAMES = {
     "short": ("short.json",),

@@ -13,16 +13,16 @@ from pathlib import Path
 
 import datasets
 
-from descant.commands.build_dataset import Build
-from descant.commands.build_dataset import build_parser
-from descant.commands.build_dataset import run_build
-from descant.data.annotation_sources import locate
+from descant.building.clip_rows import Build
+from descant.building.clip_rows import build_parser
+from descant.building.clip_rows import run_build
+from descant.data.tables import locate
 from descant.data.annotations import Annotations
 from descant.data.annotations import clip_windows
 from descant.data.annotations import read_musiccaps
-from descant.data.builder import COLUMNS
-from descant.data.builder import ClipRowsBuilder
-from descant.data.lp_musiccaps_mc import read_lp_musiccaps_mc
+from descant.building.clip_rows import COLUMNS
+from descant.building.clip_rows import ClipRowsBuilder
+from descant.data.annotations import read_lp_musiccaps_mc
 
 
 class MusicCaps(ClipRowsBuilder):

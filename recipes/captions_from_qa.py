@@ -10,7 +10,7 @@ answers (in fp32; with sampling, other draws): accelerate launch --config_file a
 
 import sys
 
-from descant.inference.captions_from_qa import caption_collection
+from descant.answering.collection import caption_collection
 
 # The five topics of the reference: instruments, rhythm, mood, course, influences.
 QUESTIONS = (

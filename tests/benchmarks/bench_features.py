@@ -25,7 +25,7 @@ import torchaudio
 from descant.data.demo import demo_dir
 from descant.data.download.fetch import find_ffmpeg
 from descant.data.extraction import extract_features
-from descant.data.feature_store import FeatureStore
+from descant.data.features import FeatureStore
 from descant.models.lp_music_caps import LPMusicCapsFeatureExtractor
 
 CLIP_S = 10

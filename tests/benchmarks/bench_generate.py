@@ -41,7 +41,7 @@ from train_generate_model import Writer, extract_mels
 from descant.data.audio import load_audio, stream_windows
 from descant.data.demo import demo_dir
 from descant.models.lp_music_caps import LPMusicCapsConfig, LPMusicCapsForConditionalGeneration
-from descant.models.lp_music_caps.precision_tiers_lp_music_caps import has_bfloat16
+from descant.models.lp_music_caps.packed_bart_lp_music_caps import has_bfloat16
 
 BATCH_SIZES = (32, 64)  # that are tried for transformers' generate
 

@@ -13,9 +13,9 @@ import torch
 from tqdm import tqdm
 from transformers import PreTrainedModel, ProcessorMixin
 
+from descant.answering.model_folder import find_model, load_model
 from descant.data.annotations import Row
-from descant.data.sources import Corpus, limit_clips, load_corpus
-from descant.inference.model_folder import find_model, load_model
+from descant.data.corpus import Corpus, limit_clips, load_corpus
 
 SETTINGS = {
     "greedy": {"num_beams": 1},

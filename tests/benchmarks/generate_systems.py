@@ -16,10 +16,10 @@ from train_generate_model import LONG, SHORT, Writer
 from transformers.modeling_outputs import BaseModelOutput
 
 from descant.models.lp_music_caps import LPMusicCapsFeatureExtractor, LPMusicCapsForConditionalGeneration
-from descant.models.lp_music_caps.answer_engine_lp_music_caps import AnswerEngine
-from descant.models.lp_music_caps.beam_search_lp_music_caps import BeamSearch
-from descant.models.lp_music_caps.fast_encoder_lp_music_caps import FastEncoder
+from descant.models.lp_music_caps.engine_lp_music_caps import AnswerEngine
 from descant.models.lp_music_caps.generation_lp_music_caps import strip_padding
+from descant.models.lp_music_caps.packed_bart_lp_music_caps import FastEncoder
+from descant.models.lp_music_caps.search_lp_music_caps import BeamSearch
 
 Question = tuple[int, list[int]]  # clip, prompt ids
 

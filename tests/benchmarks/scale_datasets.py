@@ -27,7 +27,7 @@ import soundfile
 from torch.utils.data import DataLoader, Dataset
 
 from descant.data.annotations import make_clip_id
-from descant.data.feature_store import FeatureStore
+from descant.data.features import FeatureStore
 
 SCRIPTS = Path(__file__).resolve().parents[2] / "datasets_scripts"
 RATE = 16_000

@@ -2,6 +2,7 @@
 
 import os
 import resource
+import struct
 import subprocess
 import sys
 from pathlib import Path
@@ -12,7 +13,7 @@ import soundfile
 from sounds import loudest_hertz, reason, tone, write
 
 from descant.data import audio
-from descant.data.audio import Window, format_stamp, load_audio, stream_windows, windows
+from descant.data.audio import AudioError, Window, format_stamp, load_audio, load_npy_waveform, stream_windows, windows
 
 
 @pytest.mark.parametrize("name", ["a.wav", "a.flac", "a.ogg", "a.mp3", "a.aiff", "a.w64", "a.au", "a.caf"])
@@ -147,3 +148,116 @@ def test_reading_sound_does_not_import_torch() -> None:
 def test_real_recordings_are_read(shared_dir: Path) -> None:
     assert len(load_audio(shared_dir / "data/audio/electronic.mp3")) == 959_158
     assert [window.end_s for window in stream_windows(shared_dir / "data/audio/orchestra.wav")][:3] == [10, 20, 30]
+
+
+def write_with_av(path: Path, seconds: float = 12.0) -> Path:
+    av = pytest.importorskip("av", reason="PyAV is not installed")
+    codec = "aac" if path.suffix == ".m4a" else "libopus"
+    with av.open(str(path), "w", options={"movflags": "faststart"} if codec == "aac" else {}) as container:
+        stream = container.add_stream(codec, rate=48_000)
+        frame = av.AudioFrame.from_ndarray(tone(seconds, 48_000).T.copy(), format="flt", layout="mono")
+        frame.rate = 48_000
+        container.mux([*stream.encode(frame), *stream.encode(None)])
+    return path
+
+
+@pytest.mark.parametrize("name", ["a.m4a", "a.webm"])
+def test_mp4_and_webm_are_read_through_pyav(tmp_path: Path, name: str) -> None:
+    waveform = load_audio(write_with_av(tmp_path / name))
+    assert len(waveform) == pytest.approx(12 * 16_000, abs=2_000)
+    assert loudest_hertz(waveform) == pytest.approx(440, abs=1)
+
+
+@pytest.mark.parametrize("name", ["a.m4a", "a.webm"])
+def test_mp4_and_webm_cut_short_are_refused(tmp_path: Path, name: str) -> None:
+    path = write_with_av(tmp_path / name)
+    os.truncate(path, path.stat().st_size // 2)
+    reason(path)
+
+
+def test_mp4_without_pyav_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "a.m4a").write_bytes(b"\0\0\0\x20ftypM4A " + bytes(100))
+    monkeypatch.setitem(sys.modules, "av", None)
+    assert "pip install av" in reason(tmp_path / "a.m4a")
+
+
+SOUND = np.random.default_rng(0).uniform(-0.5, 0.5, 160_000).astype(np.float32)
+
+
+def save(path: Path, waveform: np.ndarray) -> Path:
+    np.save(path, waveform)
+    return path
+
+
+def test_zeros_up_to_thirty_seconds_are_padding(tmp_path: Path) -> None:
+    path = save(tmp_path / "[abc]-[0-10].npy", np.pad(SOUND, (0, 320_000)))
+    assert np.array_equal(load_npy_waveform(path), SOUND)
+
+
+def test_silence_at_another_length_is_kept(tmp_path: Path) -> None:
+    assert len(load_npy_waveform(save(tmp_path / "a.npy", np.pad(SOUND, (0, 1_000))))) == 161_000
+
+
+def test_one_row_is_a_waveform_and_other_rates_are_resampled(tmp_path: Path) -> None:
+    path = save(tmp_path / "a.npy", SOUND[None].astype(np.float64))
+    assert load_npy_waveform(path).dtype == np.float32 and len(load_npy_waveform(path, 24_000)) == 240_000
+
+
+@pytest.mark.parametrize(
+    ("waveform", "said"),
+    [
+        (np.zeros(480_000, np.float32), "no sound"),
+        (np.zeros(0, np.float32), "no sound"),
+        (np.full(100, np.nan, np.float32), "NaN"),
+        (np.zeros(100, np.int16), "int16"),
+        (np.zeros((2, 100), np.float32), "shape"),
+        (np.array([{"a": 1}], dtype=object), "no .npy array"),
+    ],
+)
+def test_what_is_no_waveform_is_told(tmp_path: Path, waveform: np.ndarray, said: str) -> None:
+    with pytest.raises(AudioError, match=said):
+        load_npy_waveform(save(tmp_path / "a.npy", waveform))
+
+
+def test_a_file_cut_short_or_absent_is_told(tmp_path: Path) -> None:
+    path = save(tmp_path / "a.npy", SOUND)
+    path.write_bytes(path.read_bytes()[:1000])
+    with pytest.raises(AudioError, match="no .npy array"):
+        load_npy_waveform(path)
+    with pytest.raises(AudioError, match="absent"):
+        load_npy_waveform(tmp_path / "absent.npy")
+
+
+@pytest.mark.parametrize("name", ["a.wav", "a.aiff", "a.flac", "a.ogg", "a.opus", "a.mp3", "a.caf"])
+@pytest.mark.parametrize("kept", [0.5, 0.9])
+def test_a_file_cut_short_is_refused(tmp_path: Path, name: str, kept: float) -> None:
+    kwargs = {"format": "OGG", "subtype": "OPUS"} if name == "a.opus" else {}
+    path = write(tmp_path / name, 20.0, 48_000, 2, **kwargs)
+    load_audio(path)
+    os.truncate(path, round(path.stat().st_size * kept))
+    said = reason(path)
+    assert "cut short" in said or "damaged" in said
+
+
+def test_a_cut_behind_an_id3_tag_is_seen(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.mp3", 20.0)
+    tagged = b"ID3\x04\x00\x00\x00\x00\x02\x00" + bytes(256) + path.read_bytes()
+    path.write_bytes(tagged)
+    load_audio(path)
+    path.write_bytes(tagged[: len(tagged) // 2])
+    assert "cut short" in reason(path)
+
+
+@pytest.mark.parametrize("length", [0xFFFF_FFFF, 0x7FFF_FFFF])
+def test_a_wav_written_into_a_pipe_is_whole(tmp_path: Path, length: int) -> None:
+    path = write(tmp_path / "a.wav", 1.0, 16_000)
+    header = bytearray(path.read_bytes())
+    header[4:8] = header[40:44] = struct.pack("<I", length)
+    path.write_bytes(header)
+    assert len(load_audio(path)) == 16_000
+
+
+def test_a_real_mp3_cut_short_is_refused(shared_dir: Path, tmp_path: Path) -> None:
+    whole = (shared_dir / "data/audio/electronic.mp3").read_bytes()
+    (tmp_path / "half.mp3").write_bytes(whole[: len(whole) // 2])
+    assert "cut short" in reason(tmp_path / "half.mp3")

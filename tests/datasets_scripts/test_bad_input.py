@@ -7,7 +7,7 @@ import pytest
 import soundfile
 from annotation_files import COLUMNS, write_clips
 
-from descant.data.feature_store import FeatureStore
+from descant.data.features import FeatureStore
 
 RATE = 16_000
 GOOD = {"clip0000", "clip0001", "hour", "rate192k", "channels8"}

@@ -11,7 +11,7 @@ import pytest
 import soundfile
 from datasets import load_dataset
 
-from descant.data.tracks import load_tracks
+from descant.subgenre.reading_tracks import load_tracks
 
 
 @pytest.fixture

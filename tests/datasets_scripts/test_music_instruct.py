@@ -6,8 +6,7 @@ import pytest
 from annotation_files import write_clips, write_music_instruct, write_musiccaps
 from datasets import load_dataset
 
-from descant.data.feature_store import FeatureStore
-from descant.data.publishing import import_features
+from descant.data.features import FeatureStore, import_features
 
 
 @pytest.fixture
@@ -101,8 +100,8 @@ def test_features_without_sound_are_refused(music_instruct, tmp_path, sources, c
 READ_BACK = """
 import json, sys
 from datasets import get_dataset_config_names, load_dataset
-from descant.data.publishing import import_features
-from descant.data.sources import load_corpus
+from descant.data.features import import_features
+from descant.data.corpus import load_corpus
 rows = load_dataset("tester/mi", "short")
 stream = list(load_dataset("tester/mi", "short", split="test", streaming=True))
 try:
@@ -172,7 +171,7 @@ def test_hub_that_refuses_leaves_the_dataset_on_disk(music_instruct, tmp_path, s
 
 
 def test_recipes_read_the_folder_and_find_its_features(music_instruct, tmp_path, sources):
-    from descant.data.sources import load_corpus
+    from descant.data.corpus import load_corpus
 
     clips = write_clips(tmp_path / "clips", range(12))
     run(music_instruct, tmp_path, sources, "--audio_dir", clips, "--output", tmp_path / "out")
@@ -186,9 +185,9 @@ def test_recipes_read_the_folder_and_find_its_features(music_instruct, tmp_path,
 def test_recipe_fetches_the_published_features_that_neither_store_nor_sound_gives(
     music_instruct, tmp_path, sources, caplog
 ):
-    from descant.data.sources import load_corpus
+    from descant.data.corpus import load_corpus
+    from descant.data.extraction import prepare_features
     from descant.models.lp_music_caps import LPMusicCapsFeatureExtractor
-    from descant.training.features import prepare_features
 
     clips, some = write_clips(tmp_path / "clips", range(12)), write_clips(tmp_path / "some", range(2))
     options = ["--config", "short", "--audio_dir", clips, "--output", tmp_path / "out", "--include_features"]

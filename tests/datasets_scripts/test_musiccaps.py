@@ -6,7 +6,7 @@ import pytest
 from annotation_files import COLUMNS, write_clips, write_musiccaps
 from datasets import load_dataset
 
-from descant.data.feature_store import FeatureStore
+from descant.data.features import FeatureStore
 from descant.data.splits import LeakError
 
 # One a line, so that datasets 3's pattern finds them: no bracket, no comma, no continuation.
@@ -87,7 +87,7 @@ def test_captioning_recipe_trains_on_the_built_folder(musiccaps, tmp_path):
     from tiny import save_tiny_model
 
     from descant.training import Recipe, Stage
-    from descant.training.arguments import parse_settings
+    from descant.training.recipe import parse_settings
     from descant.training.run import run as run_training
 
     table, clips = write_musiccaps(tmp_path / "caps.csv", 60), write_clips(tmp_path / "clips", range(60))
@@ -136,14 +136,14 @@ def test_published_file_builds_whole(musiccaps, tmp_path, shared_dir):
 def test_program_downloads_what_no_folder_has(musiccaps, tmp_path, monkeypatch, capsys):
     from audio_server import AudioServer, encode, music
 
-    from descant.commands import build_dataset
+    from descant.building import clip_rows
     from descant.data.download import DownloadSettings
 
     table, clips = write_musiccaps(tmp_path / "caps.csv", 3), write_clips(tmp_path / "clips", range(1))
     with AudioServer() as server:
         server.files["clip0001"] = encode(music(42, 8_000), "wav", 8_000)
         fast = DownloadSettings(sleep_s=0, retry_wait_s=0, url_template=server.template)
-        monkeypatch.setattr(build_dataset, "DownloadSettings", lambda: fast)
+        monkeypatch.setattr(clip_rows, "DownloadSettings", lambda: fast)
         options = ["--audio_dir", clips, "--download_dir", tmp_path / "fetched", "--output", tmp_path / "out"]
         assert run(musiccaps, tmp_path, "--annotations", table, *options) == 1
         assert server.count("clip0000") == 0

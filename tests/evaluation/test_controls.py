@@ -3,7 +3,20 @@
 import numpy as np
 import pytest
 
-from descant.evaluation.controls import Condition, Noise, Silence, make_conditions
+from descant.data.annotations import Row
+from descant.evaluation import controls, derangement
+from descant.evaluation.controls import (
+    Condition,
+    Noise,
+    Silence,
+    as_dict,
+    explain_gaps,
+    format_listening,
+    make_conditions,
+    measure_gaps,
+    measure_listening,
+)
+from descant.evaluation.measures import Distinct, mean_of
 from descant.models.lp_music_caps import LPMusicCapsFeatureExtractor
 
 
@@ -48,3 +61,110 @@ def test_the_question_is_left_out_only_where_there_is_one(extractor) -> None:
 
 def test_the_model_as_it_is_used_hears_the_clip_itself() -> None:
     assert Condition("own", Store()).read("a") == "a"
+
+
+CLIPS = [f"c{i}" for i in range(60)]
+NOISE = np.random.default_rng(0).random(60) * 0.2
+
+
+def gaps_of(own: np.ndarray, **controls: np.ndarray) -> dict:
+    return measure_gaps([mean_of("exact", own)], {name: [mean_of("exact", c)] for name, c in controls.items()}, CLIPS)
+
+
+def test_a_score_that_needs_the_audio_is_called_so() -> None:
+    (sentence,) = explain_gaps(gaps_of(NOISE + 0.7, shuffled=NOISE[::-1] + 0.2, silence=NOISE))
+    assert sentence.startswith("exact depends on the audio: 0.") and "with another clip's audio" in sentence
+
+
+def test_a_score_that_stays_without_the_audio_is_explained_by_text_alone() -> None:
+    (sentence,) = explain_gaps(gaps_of(NOISE + 0.5, shuffled=NOISE[::-1] + 0.5, noise=NOISE))
+    assert sentence.startswith("exact is explained by text alone")
+
+
+def test_a_sure_but_small_gap_is_nearly_explained() -> None:
+    (sentence,) = explain_gaps(gaps_of(NOISE + 0.52, noise=NOISE + 0.5))
+    assert sentence.startswith("exact is nearly explained by text alone")
+
+
+def test_the_commonest_answer_can_be_the_strongest_rival() -> None:
+    (sentence,) = explain_gaps(gaps_of(NOISE + 0.5, shuffled=NOISE, majority=NOISE[::-1] + 0.6))
+    assert "explained by text alone" in sentence and "the commonest answer" in sentence
+
+
+def test_a_model_without_a_score_has_nothing_to_explain() -> None:
+    (sentence,) = explain_gaps(gaps_of(np.zeros(60), shuffled=np.zeros(60)))
+    assert sentence == "exact is 0 with the right audio: there is nothing to explain."
+
+
+def test_the_control_without_a_question_is_measured_and_not_judged() -> None:
+    gaps = gaps_of(NOISE + 0.5, no_question=NOISE)
+    assert gaps["no_question"]["exact"].first < 0.2
+    assert explain_gaps(gaps) == []
+
+
+def test_only_agreement_with_references_is_compared() -> None:
+    measures = [mean_of("meteor", NOISE), mean_of("length_avg", NOISE), Distinct("vocab_size", [{"a"}] * 60)]
+    assert set(measure_gaps(measures, {"noise": measures}, CLIPS)["noise"]) == {"meteor"}
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_no_clip_hears_itself_and_each_is_heard_once(seed: int) -> None:
+    clips = [f"clip{number}" for number in range(7)]
+    heard = derangement([*clips, "clip0"], seed)
+    assert sorted(heard) == sorted(heard.values()) == clips
+    assert all(clip != other for clip, other in heard.items())
+
+
+def test_the_seed_decides() -> None:
+    clips = [str(number) for number in range(30)]
+    assert derangement(clips, 1) == derangement(clips, 1) != derangement(clips, 2)
+
+
+def test_one_clip_cannot_be_shuffled() -> None:
+    with pytest.raises(ValueError, match="two clips"):
+        derangement(["a", "a"], 0)
+
+
+GENRES = ["jazz", "rock", "folk", "jazz"]
+ROWS = [Row(f"c{clip}", "genre?", genre, "genre", "own", 0, 10) for clip, genre in enumerate(GENRES)]
+ROWS.append(Row("c0", "use?", "a film", "long_use", "own", 0, 10))
+
+
+def answer_truly(model, processor, rows, features, *, heard=None, **_) -> list[str]:
+    """A listener that names the genre of what it hears."""
+    truth = {row.clip_id: row.answer for row in ROWS[:4]}
+    return [truth[heard[row.clip_id] if heard else row.clip_id] for row in rows]
+
+
+def answer_deafly(model, processor, rows, features, **_) -> list[str]:
+    return ["jazz"] * len(rows)
+
+
+def report(monkeypatch: pytest.MonkeyPatch, answer) -> controls.ListeningReport:
+    monkeypatch.setattr(controls, "answer_rows", answer)
+    return measure_listening(None, None, ROWS, ROWS, None, derangements=3)
+
+
+def test_a_listener_loses_its_score_with_other_audio(monkeypatch) -> None:
+    found = report(monkeypatch, answer_truly)
+    assert (found.own.value, found.deaf.value) == (100, 50)
+    assert found.other.value < 50
+
+
+def test_a_deaf_model_keeps_its_score(monkeypatch) -> None:
+    found = report(monkeypatch, answer_deafly)
+    assert found.own.value == found.deaf.value == found.other.value == 50
+    assert found.own.low < 50 < found.own.high
+
+
+def test_only_closed_questions_count(monkeypatch) -> None:
+    assert len(report(monkeypatch, answer_deafly).rows) == 4
+
+
+def test_the_report_is_readable_and_saveable(monkeypatch) -> None:
+    found = report(monkeypatch, answer_truly)
+    text = format_listening(found, "Title")
+    assert "Title: exact answers to 4 closed questions" in text and "genre" in text
+    numbers = as_dict(found)
+    assert numbers["n"] == 4 and numbers["own"]["value"] == 100
+    assert np.allclose(numbers["by_type"]["genre"][0], 100)

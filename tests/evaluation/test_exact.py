@@ -1,12 +1,14 @@
 """Exact answers: whole sentences compared by what they name."""
 
+import json
+from importlib.resources import files
 from types import SimpleNamespace
 
 import pytest
 
 from descant.data.demo import facts, load_demo
 from descant.evaluation import exact_answer, majority_answers
-from descant.evaluation.exact import exact_measures, is_closed
+from descant.evaluation.exact import exact_measures, find_terms, is_closed, normalise, surface_forms
 
 
 @pytest.mark.parametrize(
@@ -68,3 +70,89 @@ def test_every_closed_answer_of_the_demo_corpus_says_its_fact() -> None:
     for row in rows:
         fact = known[row.clip_id][row.question_type].replace(";", ",")
         assert exact_answer(row.answer, fact, row.question_type), row
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("  The Hip-Hop! ", "hip hop"),
+        ("It's an 80's song.", "its 80s song"),
+        ("4/4 and r&b", "4/4 and r&b"),
+        ("piano/guitar", "piano guitar"),
+        ("Café — fado", "cafe fado"),
+    ],
+)
+def test_case_accents_articles_and_punctuation_do_not_matter(text: str, expected: str) -> None:
+    assert normalise(text) == expected
+
+
+def test_the_longest_wording_wins() -> None:
+    assert find_terms("An electric guitar, a bass drum and synth bass.", "instruments") == {
+        "electric guitar", "kick", "synth bass",
+    }  # fmt: skip
+
+
+def test_words_inside_other_words_are_not_terms() -> None:
+    assert find_terms("A popular harpsichordist", "genre") == frozenset()
+    assert find_terms("harpsichordist", "instruments") == frozenset()
+
+
+def test_plurals_name_the_same_term() -> None:
+    assert find_terms("two pianos and flutes", "instruments") == {"piano", "flute"}
+
+
+def test_denied_terms_are_not_named() -> None:
+    assert find_terms("There are no drums or percussion, only a piano.", "instruments") == {"piano"}
+    assert find_terms("A guitar without any vocals", "instruments") == {"guitar"}
+
+
+def test_metres_are_read_as_fractions_or_words() -> None:
+    assert find_terms("It is in 3/4, a waltz.", "metre") == find_terms("Waltz time", "metre") == {"3/4"}
+    assert find_terms("13/4", "metre") == frozenset()
+
+
+def test_lead_instruments_share_the_instruments_table() -> None:
+    assert find_terms("The sax leads.", "lead_instrument") == {"saxophone"}
+
+
+def test_an_unknown_type_has_no_terms() -> None:
+    assert find_terms("a piano", "long_use") == frozenset()
+
+
+@pytest.mark.parametrize("question_type", ["genre", "subgenre", "instruments", "mood", "drums", "bass", "metre"])
+def test_every_wording_of_the_table_names_one_answer(question_type: str) -> None:
+    forms = surface_forms(question_type)
+    assert all(find_terms(wording, question_type) == {canonical} for wording, canonical in forms.items())
+
+
+def test_the_table_gives_no_wording_two_meanings() -> None:
+    table = json.loads(files("descant.evaluation").joinpath("synonyms.json").read_text(encoding="utf-8"))
+    for question_type, answers in table.items():
+        if isinstance(answers, dict):
+            wordings = [normalise(word) for canonical, words in answers.items() for word in (canonical, *words)]
+            assert len(wordings) == len(set(wordings)), question_type
+
+
+def test_the_demo_corpus_renames_a_canonical_answer_with_all_its_synonyms() -> None:
+    assert find_terms("calm", "mood") == find_terms("relaxing", "mood") == {"peaceful"}
+
+
+def test_yes_and_no_answer_only_at_the_start() -> None:
+    assert find_terms("No.", "drums") == find_terms("There are no drums.", "drums") == {"no drums"}
+    assert find_terms("Yes, a drum kit.", "drums") == find_terms("The drums play no fills.", "drums") == {"drums"}
+    assert find_terms("No, there is no bass.", "bass") == {"no bass"}
+
+
+def test_a_denied_kind_is_not_an_answer() -> None:
+    assert find_terms("It has no upright bass but an electric bass.", "bass") == {"electric bass"}
+    assert find_terms("No upright bass.", "bass") == frozenset()
+
+
+def test_a_subgenre_does_not_name_a_second_genre() -> None:
+    assert find_terms("It is rock, classic rock, close to heavy metal.", "genre") == {"rock"}
+    assert find_terms("electronic music: techno", "genre") == {"electronic"}
+
+
+@pytest.mark.parametrize("text", ["bass, drums", "bass; drums.", "bass/drums", "Bass - drums", "bass and drums"])
+def test_no_term_reaches_over_a_pause(text: str) -> None:
+    assert find_terms(text, "instruments") == {"bass", "drums"}

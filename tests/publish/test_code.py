@@ -4,8 +4,9 @@ import json
 
 import pytest
 
+from descant.hub_client import PublishError
 from descant.publish.code import collect_code, collect_files
-from descant.publish.facts import PublishError, read_facts
+from descant.publish.facts import read_facts
 
 
 def test_code_is_complete_and_flat(model_folder):

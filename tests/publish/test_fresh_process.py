@@ -12,7 +12,7 @@ from transformers import AutoModelForSeq2SeqLM
 
 import descant  # noqa: F401 - registers the classes for the Auto class above
 from descant.models.lp_music_caps import LPMusicCapsProcessor
-from descant.publish import publish_folder
+from descant.publish.hub import publish_folder
 
 QUESTION = "What is the genre?"
 # `None` in sys.modules makes the import fail, as where the package is not installed.

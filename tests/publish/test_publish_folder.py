@@ -5,7 +5,9 @@ import json
 import pytest
 from huggingface_hub import CommitOperationAdd
 
-from descant.publish import PublishError, check_push, hub, publish_folder
+from descant import hub_client
+from descant.hub_client import PublishError
+from descant.publish.hub import check_push, publish_folder
 
 REPO = "tester/m"
 
@@ -13,7 +15,7 @@ REPO = "tester/m"
 @pytest.fixture
 def waits(monkeypatch):
     seconds = []
-    monkeypatch.setattr(hub, "sleep", seconds.append)
+    monkeypatch.setattr(hub_client, "sleep", seconds.append)
     # The client's own patience with uploads, which would make these tests slow.
     monkeypatch.setattr("huggingface_hub.utils._http.time.sleep", lambda _: None)
     return seconds

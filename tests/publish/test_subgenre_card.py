@@ -6,8 +6,10 @@ import pytest
 from hub import LocalHub
 from huggingface_hub import ModelCard
 
+from descant.hub_client import PublishError
 from descant.models.subgenre import SubgenreConfig, SubgenreForSequenceClassification, SubgenreProcessor
-from descant.publish import PublishError, publish_folder, write_card
+from descant.publish.card import write_card
+from descant.publish.hub import publish_folder
 from descant.training.start import train_tokenizer
 
 TREE = {"jazz": ["swing"], "pop": ["disco"]}

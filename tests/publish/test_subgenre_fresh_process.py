@@ -8,7 +8,7 @@ from tiny import save_tiny_model, write_song
 from tiny_subgenre import LYRICS, save_tiny_subgenre
 from transformers import pipeline
 
-from descant.publish import publish_folder
+from descant.publish.hub import publish_folder
 
 # `None` in sys.modules makes the import fail, as where the package is not installed.
 ELSEWHERE = """

@@ -16,8 +16,8 @@ import psutil
 import pytest
 from tiny import save_tiny_model, write_song
 
-from descant.inference import captions_from_qa
-from descant.models.lp_music_caps.precision_tiers_lp_music_caps import has_bfloat16
+from descant.answering.collection import caption_collection
+from descant.models.lp_music_caps.packed_bart_lp_music_caps import has_bfloat16
 
 RECIPE = Path(__file__).parents[2] / "recipes" / "captions_from_qa.py"
 QUESTIONS = ("Which genre?", "Which mood?")
@@ -45,7 +45,7 @@ def collection(tmp_path: Path) -> Path:
 
 def run(folder: Path, audio: Path, output: Path, *options: str, questions: tuple[str, ...] = QUESTIONS) -> int:
     arguments = ["--checkpoint", folder, "--audio", audio, "--output", output, "--num_beams", 2, *options]
-    return captions_from_qa.caption_collection(questions, 10, list(map(str, arguments)))
+    return caption_collection(questions, 10, list(map(str, arguments)))
 
 
 def run_whole(folder: Path, audio: Path, output: Path) -> int:

@@ -12,9 +12,9 @@ from tiny import save_tiny_model
 from tiny_mert_lm import save_parts
 from transformers import AutoModelForMultimodalLM, AutoModelForSeq2SeqLM, AutoProcessor
 
+from descant.publish.records import read_records
 from descant.training import Recipe
-from descant.training.arguments import parse_settings
-from descant.training.records import read_records
+from descant.training.recipe import parse_settings
 from descant.training.run import run
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -6,9 +6,9 @@ from pathlib import Path
 from tiny import save_tiny_model
 from transformers import AutoModelForSequenceClassification, AutoProcessor
 
-from descant.training.arguments import parse_settings
-from descant.training.subgenre.run import run
-from descant.training.subgenre.settings import SubgenreSettings
+from descant.subgenre.run import run
+from descant.subgenre.settings import SubgenreSettings
+from descant.training.recipe import parse_settings
 
 RECIPE = Path(__file__).resolve().parents[2] / "recipes" / "subgenre.py"
 

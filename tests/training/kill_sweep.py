@@ -27,7 +27,7 @@ from tiny_run import build_trainer
 from transformers import Trainer, TrainerCallback
 
 from descant.training import progress
-from descant.training.checkpoints import find_problem, list_checkpoints
+from descant.training.saving import find_problem, list_checkpoints
 
 AUDITED = ("open", "os.rename", "os.remove", "os.mkdir", "os.rmdir", "os.truncate", "shutil.rmtree")
 PHASES = ("on_step_begin", "on_substep_end", "on_pre_optimizer_step", "on_step_end", "on_evaluate", "on_save")

@@ -6,7 +6,7 @@ import torch
 from tiny import build_tiny_model
 
 from descant.data.annotations import Row
-from descant.training.audio_warm_up import UNKNOWN, class_targets, warm_up_audio
+from descant.training.audio_warm_up import MAX_GAIN_DB, MAX_TILT_DB, UNKNOWN, augment_mel, class_targets, warm_up_audio
 
 
 def row(clip: str, kind: str | None, answer: str) -> Row:
@@ -57,3 +57,18 @@ def test_rows_without_question_types_are_passed_over():
     assert warm_up_audio(
         model, [row("1", None, "Yes.")], TwoSounds(), epochs=1, learning_rate=1e-3, first_conv_lr_scale=1.0, seed=0
     ) == pytest.approx(0.0)  # fmt: skip
+
+
+def test_the_same_generator_gives_the_same_clip_and_the_input_stays():
+    mel = np.random.default_rng(0).uniform(-80, 20, (128, 1001)).astype(np.float32)
+    before = mel.copy()
+    first, second = (augment_mel(mel, np.random.default_rng(5)) for _ in range(2))
+    assert np.array_equal(first, second) and np.array_equal(mel, before)
+    assert not np.array_equal(first, augment_mel(mel, np.random.default_rng(6)))
+    assert (first.shape, first.dtype) == (mel.shape, np.float32)
+
+
+def test_level_moves_by_no_more_than_gain_and_tilt():
+    mel = np.zeros((128, 1001), dtype=np.float32)
+    loudest = max(np.abs(augment_mel(mel, np.random.default_rng(seed))).max() for seed in range(50))
+    assert 0.5 * MAX_GAIN_DB < loudest <= MAX_GAIN_DB + MAX_TILT_DB / 2

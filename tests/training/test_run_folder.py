@@ -12,14 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from descant.training.arguments import TrainingSettings, parse_settings
-from descant.training.recipe import Recipe, Stage
-from descant.training.run_folder import (
-    check_run_folder,
-    claim_run_folder,
-    hold_run_folder,
-    require_same_run,
-)
+from descant.training.recipe import Recipe, Stage, TrainingSettings, parse_settings
+from descant.training.run_folder import check_run_folder, claim_run_folder, hold_run_folder, require_same_run
 
 RECIPE = Recipe("some_recipe", (Stage("short", 100),))
 

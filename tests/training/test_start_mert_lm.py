@@ -10,8 +10,7 @@ from tiny_mert_lm import join_tiny, save_parts
 from transformers import PreTrainedModel
 
 from descant.data.annotations import Row
-from descant.data.sources import load_corpus
-from descant.training.rows import TokenizedRows
+from descant.data.corpus import load_corpus
 from descant.training.start import load_start
 from descant.training.start_mert_lm import (
     deal_types,
@@ -23,6 +22,7 @@ from descant.training.start_mert_lm import (
     rows_to_fit,
     train_chat_tokenizer,
 )
+from descant.training.training_data import TokenizedRows
 
 JOINED = {"layer_mix": "learned", "pooling": "stride", "pool_stride": 15, "projector": "mlp", "tokens_per_state": 2}
 

@@ -1,22 +1,26 @@
 """The loss, trackers, learning rates by part of the model, and adapters on the modules that the model names."""
 
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, ClassVar
 
 import numpy as np
 import pytest
 import torch
+from accelerate import Accelerator
 from tiny import build_tiny_model
 from tiny_mert_lm import join_tiny, save_parts
 from torch.nn import functional
 from transformers import PreTrainedModel, TrainerCallback
+from transformers.trainer_pt_utils import LabelSmoother
 
-from descant.training import arguments
-from descant.training.arguments import parse_settings
+from descant.data.annotations import Row
+from descant.data.collator import AudioTextCollator
+from descant.training import recipe, trainer
 from descant.training.curriculum import CurriculumSampler, StagePlan
-from descant.training.lora import add_lora
-from descant.training.recipe import Recipe, Stage
-from descant.training.trainer import DescantTrainer, scale_learning_rate
+from descant.training.recipe import Recipe, Stage, parse_settings
+from descant.training.trainer import DescantTrainer, Validation, add_lora, scale_learning_rate, smoothed_cross_entropy
+from descant.training.training_data import TokenizedRows
 
 
 def test_chosen_parameters_get_a_share_of_the_learning_rate_and_none_is_lost():
@@ -62,8 +66,8 @@ def build_trainer(tmp_path: Path, *flags: str, model: PreTrainedModel | None = N
 
 
 def test_a_tracker_is_told_what_is_logged(tmp_path, monkeypatch):
-    monkeypatch.setattr(arguments, "get_available_reporting_integrations", lambda: ["trackio"])
-    monkeypatch.setitem(arguments.INTEGRATION_TO_CALLBACK, "trackio", Recorder)
+    monkeypatch.setattr(recipe, "get_available_reporting_integrations", lambda: ["trackio"])
+    monkeypatch.setitem(recipe.INTEGRATION_TO_CALLBACK, "trackio", Recorder)
     build_trainer(tmp_path, "--report_to", "trackio").log({"loss": 1.5})
     assert (Recorder.logged[-1]["loss"], Recorder.logged[-1]["stage"]) == (1.5, "short")
 
@@ -111,3 +115,102 @@ def test_every_label_of_a_mert_lm_counts_also_over_accumulated_batches(tmp_path,
     with torch.no_grad():
         losses = [trainer.compute_loss(model, batch, num_items_in_batch=count) for batch in batches]
         torch.testing.assert_close(sum(losses), trainer.compute_loss(model, whole))
+
+
+@pytest.fixture
+def batch() -> tuple[torch.Tensor, torch.Tensor]:
+    generator = torch.Generator().manual_seed(0)
+    logits = torch.randn(6, 7, 11, generator=generator)
+    labels = torch.randint(0, 11, (6, 7), generator=generator)
+    labels[torch.rand(6, 7, generator=generator) < 0.3] = -100
+    return logits, labels
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.1])
+def test_equals_the_trainer_s_label_smoother(batch, smoothing):
+    logits, labels = batch
+    expected = LabelSmoother(epsilon=smoothing)({"logits": logits}, labels.clone())
+    assert torch.allclose(smoothed_cross_entropy(smoothing)({"logits": logits}, labels), expected, atol=1e-6)
+
+
+def test_parts_of_a_batch_add_up_to_the_whole(batch):
+    logits, labels = batch
+    loss, items = smoothed_cross_entropy(0.1), labels.ne(-100).sum()
+    parts = [loss({"logits": logits[at]}, labels[at], items) for at in (slice(0, 1), slice(1, 6))]
+    assert torch.allclose(sum(parts), loss({"logits": logits}, labels), atol=1e-6)
+
+
+ANSWERS = ("slow piano", "jazz rock", "a loud guitar", "a slow piano and drums", "drums")
+
+
+class NoiseStore:
+    def read(self, clip_id: str, out: np.ndarray | None = None) -> np.ndarray:
+        return np.random.default_rng(int(clip_id)).standard_normal((128, 1001), dtype=np.float32)
+
+
+@pytest.fixture
+def measured() -> tuple[Validation, torch.nn.Module]:
+    model, processor = build_tiny_model()
+    rows = [Row(str(n), "What is the genre?", answer, "genre", "own", 0, 10) for n, answer in enumerate(ANSWERS)]
+    collator = AudioTextCollator(NoiseStore(), pad_token_id=1, decoder_start_token_id=2)
+    return Validation(TokenizedRows(rows, processor), collator, processor, NoiseStore(), 2, answers=3), model
+
+
+def process(index: int, count: int) -> SimpleNamespace:
+    """One of `count` processes, whose totals are not added to the others'."""
+    totals = []
+
+    def reduce(tensor: torch.Tensor, how: str) -> torch.Tensor:
+        totals.append(tensor)
+        return tensor
+
+    return SimpleNamespace(
+        process_index=index, num_processes=count, device=torch.device("cpu"), reduce=reduce, totals=totals
+    )
+
+
+def test_the_loss_is_the_mean_over_the_tokens_of_all_rows(measured):
+    checked, model = measured
+    batch = checked.collator([checked.rows[row] for row in range(len(ANSWERS))])
+    batch.pop("row_index")
+    labels = batch.pop("labels")
+    expected = functional.cross_entropy(model(**batch).logits.flatten(0, 1), labels.flatten())
+    assert checked.loss(model, process(0, 1)) == pytest.approx(float(expected), abs=1e-5)
+
+
+def test_processes_share_the_rows_without_losing_or_doubling_one(measured):
+    checked, model = measured
+    alone = process(0, 1)
+    checked.loss(model, alone)
+    ranks = [process(index, 4) for index in range(4)]
+    for rank in ranks:
+        checked.loss(model, rank)
+    together = sum(rank.totals[0] for rank in ranks)
+    torch.testing.assert_close(together, alone.totals[0])
+
+
+def test_answers_are_scored_and_counted(measured, monkeypatch):
+    checked, model = measured
+    given = {"0": "slow piano", "1": "folk", "2": "a very loud guitar"}
+    asked = []
+
+    def answer_rows(model, processor, rows, features, **_) -> list[str]:
+        asked.extend(row.clip_id for row in rows)
+        return [given[row.clip_id] for row in rows]
+
+    monkeypatch.setattr(trainer, "answer_rows", answer_rows)
+    monkeypatch.setattr(trainer, "exact_answer", lambda answer, reference, kind: answer == reference)
+    scores = checked.score_answers(model, Accelerator(cpu=True))
+    assert asked == ["0", "1", "2"]
+    assert scores == {"exact": pytest.approx(100 / 3), "answer_words": pytest.approx(7 / 3)}
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_the_model_is_measured_at_rest_and_left_as_it_was(measured, training):
+    checked, model = measured
+    checked.answers = 0
+    model.train(training)
+    first = checked.measure(model, Accelerator(cpu=True))
+    assert set(first) == {"loss"}
+    assert first == checked.measure(model, Accelerator(cpu=True))  # no dropout in it
+    assert model.training is training

@@ -2,15 +2,22 @@
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
 from tiny import save_tiny_model
 from tiny_recipe import run_recipe, write_corpus
 
-from descant.training import Recipe, Stage, train
-from descant.training.checkpoints import list_checkpoints
+from descant.data.annotations import Row
+from descant.data.corpus import Corpus
+from descant.training import train
+from descant.training.curriculum import CurriculumSampler, StagePlan
+from descant.training.recipe import Recipe, Stage, parse_settings
+from descant.training.run import check_hub, describe_plan, print_plan
+from descant.training.saving import list_checkpoints
 
 
 @pytest.fixture(scope="module")
@@ -70,3 +77,122 @@ def test_too_few_epochs_are_refused_with_status_2(tmp_path, caplog):
         train(recipe, ["--demo", "--num_train_epochs", "1", "--output_dir", str(tmp_path)])
     assert ended.value.code == 2
     assert "--num_train_epochs 1 is too few to train short, then long: give at least 2" in caplog.text
+
+
+SETTINGS = {
+    "publish": True, "hub_model_id": "tester/model", "hub_private_repo": None, "lora": False, "init_from": None,
+    "license": None, "process_index": 1, "audio_encoder": None, "text_model": None,
+}  # fmt: skip
+
+
+def licensed_corpus(licence: str) -> Corpus:
+    return Corpus("mine", "1", licence, {})
+
+
+@pytest.mark.parametrize(
+    ("changes", "licence", "message"),
+    [
+        ({"hub_model_id": None}, "apache-2.0", "--push_to_hub needs --hub_model_id"),
+        ({"lora": True}, "apache-2.0", "needs --init_from HUB_ID"),
+        ({}, "unknown", "licence of mine"),
+        ({"license": "apache-2.0"}, "cc-by-nc-4.0", "non-commercial use only"),
+    ],
+)
+def test_what_cannot_be_pushed_is_refused_before_training(changes, licence, message):
+    with pytest.raises(ValueError, match=message):
+        check_hub(SimpleNamespace(**{**SETTINGS, **changes}), licensed_corpus(licence))
+
+
+def test_a_start_whose_origin_nobody_knows_needs_a_licence(tmp_path):
+    start = SimpleNamespace(**{**SETTINGS, "init_from": str(save_tiny_model(tmp_path / "start"))})
+    with pytest.raises(ValueError, match="nothing says the licence of start"):
+        check_hub(start, licensed_corpus("mit"))
+    check_hub(SimpleNamespace(**{**vars(start), "license": "mit"}), licensed_corpus("mit"))
+
+
+def test_a_start_whose_records_are_out_of_reach_is_refused_before_training(monkeypatch):
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    away = SimpleNamespace(**{**SETTINGS, "init_from": "nobody/model", "publish": False})
+    with pytest.raises(ValueError, match="--init_from nobody/model: cannot be loaded: .*what it was trained on"):
+        check_hub(away, licensed_corpus("mit"))
+
+
+def test_nothing_is_asked_of_a_run_that_stays_here():
+    check_hub(SimpleNamespace(**{**SETTINGS, "publish": False, "hub_model_id": None}), licensed_corpus("unknown"))
+
+
+def test_a_recipe_pushes_its_finished_model_in_one_commit(local_hub, tmp_path):
+    save_tiny_model(tmp_path / "tiny")
+    code = f"""
+import sys
+from descant.training import Recipe, Stage, train
+train(Recipe("mi_short", (Stage("short", 1),)), [
+    "--demo", "--init_from", {str(tmp_path / "tiny")!r}, "--features", {str(tmp_path / "features")!r},
+    "--max_clips", "3", "--max_steps", "1", "--per_device_train_batch_size", "4", "--eval_rows", "0", "--no_report",
+    "--output_dir", {str(tmp_path / "out")!r}, "--disable_tqdm", "True",
+    "--push_to_hub", "--hub_model_id", "tester/model", "--license", "apache-2.0"])
+"""
+    done = local_hub.run(tmp_path / "home", "-c", code)
+    assert done.returncode == 0, done.stderr[-3000:]
+    files = local_hub.files("tester/model", "model")
+    assert {"model.safetensors", "README.md", "modeling_lp_music_caps.py", "training_data.json"} <= set(files)
+    assert b"descant/demo" in files["README.md"]
+
+
+RECIPE = Recipe("mi_short_long", (Stage("short", 1), Stage("long", 2)))
+
+
+def settings(**changes) -> SimpleNamespace:
+    values = {
+        "process_index": 0, "init_from": None, "max_steps": 1500, "world_size": 2, "per_device_train_batch_size": 8,
+        "gradient_accumulation_steps": 4, "mixed_precision": "no", "device": torch.device("cpu"),
+        "learning_rate": 1e-4, "output_dir": "outputs/some", "save_steps": 500,
+        "save_strategy": "steps",
+    }  # fmt: skip
+    return SimpleNamespace(**{**values, **changes})
+
+
+def describe(**changes) -> str:
+    rows = {
+        split: [Row(f"{split}{number}", None, "a song", None, "own", 0, 10) for number in (0, 1, 1)]
+        for split in ("train", "test")
+    }
+    corpus = Corpus("own/songs", "main", "cc-by-4.0", {"short": rows, "long": rows})
+    stages = [StagePlan("short", np.arange(1000), 1), StagePlan("long", np.arange(2000), 2)]
+    curriculum = CurriculumSampler(stages, np.arange(2000), np.ones(2000), batch_size=8)
+    model = torch.nn.Linear(30, 100)
+    model.bias.requires_grad_(False)
+    return "\n".join(describe_plan(RECIPE, settings(**changes), corpus, curriculum, model))
+
+
+def test_data_stages_steps_and_batch_are_told():
+    plan = describe()
+    assert "mi_short_long: Linear, 3,000 trainable parameters, from random weights" in plan
+    assert "own/songs (cc-by-4.0): 2 test clips, 2 train clips" in plan
+    assert "1 epochs of 1,000 short rows, then 2 epochs of 2,000 long rows" in plan
+    assert "1,500 of 64 rows (2 processes x 8 x 4 accumulated)" in plan
+    assert "fp32 on cpu, learning rate 0.0001" in plan
+    assert "outputs/some (checkpoint every 500 steps)" in plan
+
+
+def test_precision_is_the_one_that_accelerate_works_in(tmp_path, monkeypatch):
+    monkeypatch.setenv("ACCELERATE_MIXED_PRECISION", "bf16")
+    chosen = parse_settings(RECIPE, ["--demo", "--use_cpu", "--output_dir", str(tmp_path)])
+    assert "bf16 on cpu" in describe(mixed_precision=chosen.mixed_precision)
+
+
+@pytest.mark.parametrize(("strategy", "told"), [("no", "no checkpoints"), ("best", "checkpoint of the best model")])
+def test_checkpoints_that_are_not_by_steps_are_told(strategy, told):
+    assert f"outputs/some ({told})" in describe(save_strategy=strategy)
+
+
+def test_a_start_is_named():
+    assert "from lab/captioner" in describe(init_from="lab/captioner")
+
+
+def test_only_the_first_process_prints(capsys, monkeypatch):
+    monkeypatch.setattr("descant.training.run.describe_plan", lambda *_: ["the plan"])
+    print_plan(RECIPE, settings(process_index=1), None, None, None)
+    assert capsys.readouterr().err == ""
+    print_plan(RECIPE, settings(), None, None, None)
+    assert capsys.readouterr().err == "the plan\n"

@@ -9,8 +9,12 @@ sys.path.append(str(Path(__file__).parents[1]))  # for scripts; pytest puts it t
 
 from tiny import save_tiny_model, write_song  # noqa: E402 - needs the path above
 
-from descant.training import Recipe, Stage, run  # noqa: E402
-from descant.training.arguments import parse_settings  # noqa: E402
+from descant.training import (
+    Recipe,
+    Stage,
+    run,  # noqa: E402
+)
+from descant.training.recipe import parse_settings  # noqa: E402
 from descant.training.trainer import DescantTrainer  # noqa: E402
 
 RECIPE = Recipe(name="mi_short_long", stages=(Stage("short", 1), Stage("long", 2)))

@@ -5,10 +5,10 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from descant.inference.model_folder import PRECISIONS
+from descant.answering.model_folder import PRECISIONS
 
 if TYPE_CHECKING:
-    from descant.inference.answers import Answer
+    from descant.answering.listener import Answer
 
 EXAMPLES = """\
 examples:
@@ -51,7 +51,7 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
 
 def run(args: argparse.Namespace) -> int:
     """Answers, and returns the exit status."""
-    from descant.inference.model_folder import find_model
+    from descant.answering.model_folder import find_model
 
     try:
         find_model(args.model)  # before the seconds that importing torch takes
@@ -64,9 +64,7 @@ def run(args: argparse.Namespace) -> int:
 def _ask(args: argparse.Namespace) -> int:
     import transformers
 
-    from descant.inference.answers import in_order
-    from descant.inference.listener import Asking, Listener, Recording
-    from descant.inference.progress import show_progress
+    from descant.answering.listener import Asking, Listener, Recording, in_order, show_progress
     from descant.threads import use_all_cores
 
     transformers.logging.set_verbosity_error()

@@ -7,8 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from descant.inference.classification import Classification
-    from descant.inference.classifying import Classifying
+    from descant.subgenre.classify import Classification, Classifying
 
 EXAMPLES = """\
 examples:
@@ -46,7 +45,7 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
 
 def run(args: argparse.Namespace) -> int:
     """Classifies, and returns the exit status."""
-    from descant.inference.model_folder import CLASSIFYING, find_model
+    from descant.answering.model_folder import CLASSIFYING, find_model
 
     try:
         find_model(args.model, CLASSIFYING)  # before the seconds that importing torch takes
@@ -61,7 +60,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _check_lyrics(args: argparse.Namespace) -> None:
-    from descant.data.tracks.lyrics_files import read_lyrics_file
+    from descant.subgenre.lyrics import read_lyrics_file
 
     if len(args.audio) > 1:
         raise ValueError(f"--lyrics are those of one AUDIO, and {len(args.audio)} are given: put each beside its own")
@@ -71,10 +70,8 @@ def _check_lyrics(args: argparse.Namespace) -> None:
 def _classify(args: argparse.Namespace) -> int:
     import transformers
 
-    from descant.inference.answers import in_order
-    from descant.inference.classifier import TrackClassifier
-    from descant.inference.classifying import Classifying, load_captioner
-    from descant.inference.listener import Recording
+    from descant.answering.listener import Recording, in_order
+    from descant.subgenre.classify import Classifying, TrackClassifier, load_captioner
     from descant.threads import use_all_cores
 
     transformers.logging.set_verbosity_error()

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from descant.evaluation.comparison import Difference
     from descant.evaluation.items import Item
+    from descant.evaluation.measures import Difference
 
 EXAMPLES = """\
 examples:
@@ -43,8 +43,8 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
 
 def run(args: argparse.Namespace) -> int:
     """Compares, and returns the exit status."""
-    from descant.evaluation.comparison import pair_items
     from descant.evaluation.items import read_items
+    from descant.evaluation.measures import pair_items
 
     try:
         first, second = read_items(args.first), read_items(args.second)
@@ -65,7 +65,7 @@ def run(args: argparse.Namespace) -> int:
 
 def compare_pairs(pairs: "list[tuple[Item, Item]]", args: argparse.Namespace) -> "list[Difference]":
     """Scores both sides and compares every score."""
-    from descant.evaluation.comparison import compare
+    from descant.evaluation.measures import compare
     from descant.evaluation.scoring import item_measures
 
     sides = [item_measures(items, args.protocol, bertscore=args.bertscore) for items in zip(*pairs, strict=True)]

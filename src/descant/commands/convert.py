@@ -57,13 +57,13 @@ def run(args: argparse.Namespace) -> int:
 
 def _convert(args: argparse.Namespace) -> "PreTrainedModel":
     from descant.models.lp_music_caps import convert_lp_music_caps_to_hf
-    from descant.models.mert_lm import convert_mert_lm_to_hf
+    from descant.models.mert_lm import parts_mert_lm
 
     if args.bart and not (args.audio_encoder or args.text_model):
         return convert_lp_music_caps_to_hf.convert_checkpoint(args.checkpoint, args.bart, args.output)
     if args.bart or not (args.audio_encoder and args.text_model):
         raise ValueError("give either --bart, or --audio_encoder and --text_model")
     joined = {"layer_mix": args.layer_mix, "pooling": args.pooling}
-    return convert_mert_lm_to_hf.convert_checkpoint(
+    return parts_mert_lm.convert_checkpoint(
         args.checkpoint, args.audio_encoder, args.text_model, args.output, **joined
     )

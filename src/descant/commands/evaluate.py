@@ -56,8 +56,8 @@ def run(args: argparse.Namespace) -> int:
     import transformers
 
     from descant.evaluation.evaluate import evaluate
-    from descant.evaluation.model_card import update_card
     from descant.evaluation.report import render_report
+    from descant.publish.card import update_card
     from descant.threads import use_all_cores
 
     logging.getLogger("descant").setLevel(logging.INFO)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from descant.data.annotations import Annotations
     from descant.data.extraction import Extraction
-    from descant.data.feature_store import FeatureStore
+    from descant.data.features import FeatureStore
 
 EXAMPLES = """\
 examples:
@@ -63,9 +63,9 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _extract(args: argparse.Namespace) -> int:
-    from descant.data.clip_lists import gather_clips, read_clip_list
+    from descant.data.clips import gather_clips, read_clip_list
     from descant.data.extraction import extract_features
-    from descant.data.feature_store import FeatureStore
+    from descant.data.features import FeatureStore
 
     found = read_clip_list(args.clips)
     clips = gather_clips(found.rows, args.audio_dir, args.hub_audio)
@@ -83,7 +83,7 @@ def _extract(args: argparse.Namespace) -> int:
 
 def _load_extractor(model: str | None) -> Any:
     """What computes the features: a model's front end and, where it has one, the frozen encoder behind it."""
-    from descant.inference.model_folder import find_model, load_model
+    from descant.answering.model_folder import find_model, load_model
     from descant.models.lp_music_caps import LPMusicCapsFeatureExtractor
 
     if model is None:
@@ -101,7 +101,7 @@ def format_result(done: "Extraction", found: "Annotations", silent: int, store: 
 
 
 def _check(args: argparse.Namespace) -> int:
-    from descant.data.feature_store import FeatureStore
+    from descant.data.features import FeatureStore
 
     folders = [path.parent for path in sorted(args.features.glob("*/settings.json"))]
     folders = [args.features] if (args.features / "settings.json").exists() else folders

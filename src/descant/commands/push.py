@@ -40,7 +40,8 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
 
 def run(args: argparse.Namespace) -> int:
     """Pushes, and returns the exit status."""
-    from descant.publish import PublishError, publish_folder
+    from descant.hub_client import PublishError
+    from descant.publish.hub import publish_folder
 
     try:
         url = publish_folder(

@@ -16,8 +16,8 @@ examples:
 
 FILE is a .jsonl file, or a .json file with a list or an object of records; each has `prediction` (or `predictions`)
 and `references` (or `reference`, `ground_truth`, `true_captions`). The protocols are not comparable with each other:
-what each computes stands in `descant.evaluation.lp_musiccaps` and `descant.evaluation.musilingo`. METEOR needs
-WordNet, see `descant.evaluation.wordnet`; without it the score is called meteor_no_wordnet. CIDEr-D and SPICE are left
+what each computes stands in `descant.evaluation.scoring` and `descant.evaluation.scoring`. METEOR needs
+WordNet, see `descant.evaluation.meteor`; without it the score is called meteor_no_wordnet. CIDEr-D and SPICE are left
 out: the one library that has them (pycocoevalcap) needs Java and is no longer kept. Exit status: 0 all scored, 1 some
 records skipped, 2 refused.
 """

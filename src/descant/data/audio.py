@@ -2,17 +2,147 @@
 
 import math
 import os
+import struct
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import chain, islice
 from pathlib import Path
+from typing import TYPE_CHECKING, BinaryIO
 
 import numpy as np
 import soundfile
 import soxr
 
-from .mp4_webm import UNREADABLE, is_mp4_or_webm, read_mp4_or_webm
-from .truncated_audio import find_missing_part
+if TYPE_CHECKING:
+    import av
+
+
+WEBM_MAGIC = b"\x1a\x45\xdf\xa3"
+# A playlist named .m4a would make FFmpeg read the files that it names, so only these two demuxers may open anything,
+# and only the bytes handed over are read.
+SAFE_OPENING = {"format_whitelist": "mov,matroska", "protocol_whitelist": "file"}
+UNREADABLE = "is not sound that can be read, or is damaged"
+TOLERANCE_S = 0.25  # encoders' padding at both ends
+
+
+def is_mp4_or_webm(path: str | Path) -> bool:
+    """Looks at the first bytes, not at the name."""
+    with open(path, "rb") as file:
+        head = file.read(12)
+    return head[:4] == WEBM_MAGIC or head[4:8] == b"ftyp"
+
+
+def read_mp4_or_webm(path: str | Path) -> Iterator[tuple[np.ndarray, int]]:
+    """Yields (mono float32 block, Hz); raises ImportError without PyAV, ValueError with the reason for a bad file."""
+    import av
+
+    try:
+        with open(path, "rb") as file, av.open(file, options=SAFE_OPENING) as container:
+            yield from _decode(container)
+    except av.FFmpegError as error:
+        raise ValueError(UNREADABLE) from error
+
+
+def _decode(container: "av.container.InputContainer") -> Iterator[tuple[np.ndarray, int]]:
+    from av import AudioResampler
+
+    if not container.streams.audio:
+        raise ValueError("holds no sound")
+    to_float, seconds = AudioResampler(format="fltp"), 0.0
+    for frame in container.decode(audio=0):
+        for part in to_float.resample(frame):
+            seconds += part.samples / part.sample_rate
+            yield part.to_ndarray().mean(axis=0, dtype=np.float32), part.sample_rate
+    promised = _promised_s(container)
+    if seconds + TOLERANCE_S < promised:
+        raise ValueError(f"is cut short: {seconds:.1f} of {promised:.1f} s; get the whole file again")
+
+
+def _promised_s(container: "av.container.InputContainer") -> float:
+    stream = container.streams.audio[0]
+    if stream.duration:
+        return float(stream.duration * stream.time_base)
+    # WebM tells the length of the whole file only, and a film may go on after its sound.
+    return (container.duration or 0) / 1e6 if len(container.streams) == 1 else 0.0
+
+
+STREAMED = 0x7FFF_0000  # lengths from here on mean "unknown", as written by ffmpeg and sox into a pipe
+SLOPPY_BYTES = 128  # some recorders count the header itself as data
+MP3_FRAME_BYTES = 1441  # the longest frame: encoders disagree about counting the header's own
+OGG_PAGE_BYTES = 65_307  # the longest page
+OGG_LAST_PAGE = 4
+
+
+def find_missing_part(path: str | Path) -> str | None:
+    """Says what the file lacks, in words for an error message, or gives None where nothing is known to be missing."""
+    with open(path, "rb") as file:
+        size = os.fstat(file.fileno()).st_size
+        head = file.read(12)
+        if head[:4] == b"RIFF" and head[8:] == b"WAVE":
+            return _compare(_data_chunk(file, b"data", "<I"), size, SLOPPY_BYTES)
+        if head[:4] == b"FORM" and head[8:] in (b"AIFF", b"AIFC"):
+            return _compare(_data_chunk(file, b"SSND", ">I"), size, SLOPPY_BYTES)
+        if head[:4] == b"OggS":
+            return _missing_from_ogg(file, size)
+        if head[:3] == b"ID3" or (head[0] == 0xFF and head[1:2] >= b"\xe0"):
+            return _compare(_mp3_stream(file, head), size, MP3_FRAME_BYTES)
+    return None
+
+
+def _compare(promised: tuple[int, int] | None, size: int, tolerance: int) -> str | None:
+    if promised is None:
+        return None
+    start, length = promised
+    held = max(0, size - start)
+    if length >= STREAMED or held + tolerance >= length:
+        return None
+    return f"its header promises {length} bytes of sound and {held} are there"
+
+
+def _data_chunk(file: BinaryIO, name: bytes, length_format: str) -> tuple[int, int] | None:
+    """(start, promised bytes) of the chunk that holds the samples."""
+    return next((found for chunk, *found in _chunks(file, length_format) if chunk == name), None)
+
+
+def _chunks(file: BinaryIO, length_format: str) -> Iterator[tuple[bytes, int, int]]:
+    position = 12
+    while True:
+        file.seek(position)
+        header = file.read(8)
+        if len(header) < 8:
+            return
+        length = struct.unpack(length_format, header[4:])[0]
+        yield header[:4], position + 8, length
+        position += 8 + length + length % 2
+
+
+def _missing_from_ogg(file: BinaryIO, size: int) -> str | None:
+    file.seek(max(0, size - 2 * OGG_PAGE_BYTES))
+    tail = file.read()
+    page = tail.rfind(b"OggS")
+    if page < 0 or len(tail) < page + 27:
+        return "its last page is broken off"
+    segments = tail[page + 26]
+    lengths = tail[page + 27 : page + 27 + segments]
+    if len(lengths) < segments or len(tail) < page + 27 + segments + sum(lengths):
+        return "its last page is broken off"
+    return None if tail[page + 5] & OGG_LAST_PAGE else "its last page does not say that the stream ends"
+
+
+def _mp3_stream(file: BinaryIO, head: bytes) -> tuple[int, int] | None:
+    """(start, promised bytes) after the Xing/Info header in the first frame, which follows any ID3v2 tag."""
+    start = 0
+    if head[:3] == b"ID3":
+        tag = [byte & 0x7F for byte in head[6:10]]
+        start = 10 + sum(byte << shift for byte, shift in zip(tag, (21, 14, 7, 0), strict=True))
+    file.seek(start)
+    frame = file.read(64)
+    mark = max(frame.find(b"Xing"), frame.find(b"Info"))
+    if mark < 0 or len(frame) < mark + 16:
+        return None
+    flags, _, length = struct.unpack(">III", frame[mark + 4 : mark + 16])
+    return (start, length) if flags & 3 == 3 else None  # frames and bytes are both there, in this order
+
 
 SAMPLING_RATE = 16_000  # Hz, what the published checkpoints were trained on
 WINDOW_S = 10.0
@@ -208,3 +338,25 @@ def _read_with_av(path: str | Path) -> Iterator[tuple[np.ndarray, int]]:
         raise AudioError(path, "is MP4 or WebM, which needs PyAV: pip install av") from error
     except (OSError, ValueError) as error:
         raise AudioError(path, str(error)) from error
+
+
+NPY_RATE = 16_000  # Hz
+PADDED_SAMPLES = 30 * NPY_RATE
+
+
+def load_npy_waveform(path: str | Path, sampling_rate: int = NPY_RATE) -> np.ndarray:
+    """Reads a waveform (samples,) as float32 without its padding; raises AudioError, naming file and reason."""
+    try:
+        waveform = np.load(path, allow_pickle=False)  # a pickle could run anything
+    except (OSError, ValueError, EOFError) as error:
+        raise AudioError(path, f"is no .npy array that can be read ({error})") from error
+    waveform = np.squeeze(waveform)
+    if waveform.ndim != 1 or not np.issubdtype(waveform.dtype, np.floating):
+        raise AudioError(path, f"is no mono float waveform, but {waveform.dtype} of shape {waveform.shape}")
+    if not np.isfinite(waveform).all():
+        raise AudioError(path, "holds NaN or infinite samples")
+    if len(waveform) == PADDED_SAMPLES:
+        waveform = np.trim_zeros(waveform, "b")
+    if len(waveform) == 0:
+        raise AudioError(path, "holds no sound")
+    return waveform.astype(np.float32) if sampling_rate == NPY_RATE else resample(waveform, NPY_RATE, sampling_rate)

@@ -3,9 +3,9 @@
 from importlib import import_module
 
 HOME = {
-    "Interval": "bootstrap",
-    "bootstrap_interval": "bootstrap",
-    "derangement": "grounding",
+    "Interval": "measures",
+    "bootstrap_interval": "measures",
+    "derangement": "controls",
     "exact_answer": "exact",
     "majority_answers": "exact",
     "score": "scoring",

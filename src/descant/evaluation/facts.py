@@ -12,9 +12,9 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from descant.data.tables import AnnotationError, read_table
+from descant.evaluation.exact import find_terms
 from descant.evaluation.items import CAPTION, Item, text_of
 from descant.evaluation.measures import Measure, ratio_of
-from descant.evaluation.terms import find_terms
 
 CATEGORIES = {
     "instruments": ("instruments",),

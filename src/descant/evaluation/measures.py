@@ -1,11 +1,67 @@
 """Scores that can be resampled: each keeps what every item adds, so intervals and tests need no second scoring."""
 
-from collections.abc import Callable, Hashable, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
+from typing import NamedTuple
 
 import numpy as np
 
-from descant.evaluation.bootstrap import Interval, draws, percentiles, resample, sum_by_group
+from descant.evaluation.items import Item
+
+DRAWS_AT_ONCE = 4_000_000  # weights held in memory: 32 MB
+
+
+class Interval(NamedTuple):
+    """A confidence interval."""
+
+    low: float
+    high: float
+
+
+def sum_by_group(values: np.ndarray, groups: Sequence[Hashable]) -> np.ndarray:
+    """Sums the rows of `values` (items, k) that share a group → (groups, k), groups in order of appearance."""
+    order = {group: index for index, group in enumerate(dict.fromkeys(groups))}
+    sums = np.zeros((len(order), values.shape[1]))
+    np.add.at(sums, [order[group] for group in groups], values)
+    return sums
+
+
+def draws(groups: int, seed: int, n: int) -> Iterator[np.ndarray]:
+    """How often each group is drawn in each of `n` samples, in blocks (samples of the block, groups)."""
+    block = max(1, DRAWS_AT_ONCE // groups)
+    for start in range(0, n, block):
+        yield draw_block(groups, seed, start, min(block, n - start))
+
+
+@lru_cache(maxsize=1)  # the scores of one table share their draws
+def draw_block(groups: int, seed: int, start: int, n: int) -> np.ndarray:
+    """The samples from number `start` on."""
+    rng = np.random.default_rng([seed, start])
+    return rng.multinomial(groups, np.full(groups, 1 / groups), size=n)
+
+
+def resample(sums: np.ndarray, seed: int, n: int) -> np.ndarray:
+    """Draws `n` bootstrap samples of the rows of `sums` (groups, k) and adds each sample up → (n, k)."""
+    return np.concatenate([times_drawn @ sums for times_drawn in draws(len(sums), seed, n)])
+
+
+def bootstrap_interval(
+    values: Sequence[float], groups: Sequence[Hashable], seed: int = 0, n: int = 1000, level: float = 0.95
+) -> Interval:
+    """The interval of the mean of `values`, where items with the same group (the clip) are drawn together."""
+    if len(values) != len(groups) or not len(values):
+        raise ValueError(f"{len(values)} values and {len(groups)} groups: give one group a value, and at least one")
+    counted = np.stack([np.asarray(values, dtype=float), np.ones(len(values))], axis=1)
+    sums = resample(sum_by_group(counted, groups), seed, n)
+    return percentiles(sums[:, 0] / sums[:, 1], level)
+
+
+def percentiles(scores: np.ndarray, level: float = 0.95) -> Interval:
+    """The middle `level` of resampled scores."""
+    low, high = np.quantile(scores, [(1 - level) / 2, (1 + level) / 2])
+    return Interval(float(low), float(high))
 
 
 @dataclass(frozen=True)
@@ -91,3 +147,61 @@ def deviation_of(name: str, values: Sequence[float]) -> Sums:
         return np.sqrt(np.maximum(square - mean**2, 0))
 
     return Sums(name, counts, combine)
+
+
+@dataclass(frozen=True)
+class Difference:
+    """A score of two systems; `p` is None for scores of word sets, which cannot be split by clip."""
+
+    name: str
+    first: float
+    second: float
+    interval: Interval  # of second - first
+    p: float | None
+
+
+def pair_items(first: Iterable[Item], second: Iterable[Item]) -> tuple[list[tuple[Item, Item]], list[Item]]:
+    """The items about the same clip, second and question, and those that one side lacks.
+
+    ValueError: a pair's references differ, so the systems were not asked the same.
+    """
+    waiting: defaultdict[Hashable, list[Item]] = defaultdict(list)
+    for item in second:
+        waiting[item.clip, item.start_s, item.question].append(item)
+    pairs, single = [], []
+    for item in first:
+        matches = waiting[item.clip, item.start_s, item.question]
+        if not matches:
+            single.append(item)
+            continue
+        other = matches.pop(0)
+        if item.references != other.references:
+            raise ValueError(f"{item.clip}: the two files give different references, so they cannot be compared")
+        pairs.append((item, other))
+    return pairs, single + [item for items in waiting.values() for item in items]
+
+
+def compare(
+    first: Sequence[Measure], second: Sequence[Measure], clips: Sequence[Hashable], seed: int = 0, n: int = 1000
+) -> list[Difference]:
+    """Compares the same scores of two systems; item i of both belongs to `clips[i]`."""
+    differences = []
+    for one, other in zip(first, second, strict=True):
+        gaps = other.replicates(clips, seed, n) - one.replicates(clips, seed, n)
+        if isinstance(one, Distinct):  # its replicates are biased, see Distinct.interval
+            gaps = gaps - gaps.mean() + other.value() - one.value()
+        p = None if isinstance(one, Distinct) else randomisation_p(one, other, clips, seed, n)
+        differences.append(Difference(one.name, one.value(), other.value(), percentiles(gaps), p))
+    return differences
+
+
+def randomisation_p(first: Sums, second: Sums, clips: Sequence[Hashable], seed: int = 0, n: int = 1000) -> float:
+    """How likely a difference as large is where the systems are interchangeable (two-sided)."""
+    one, other = sum_by_group(first.counts, clips), sum_by_group(second.counts, clips)
+    observed, rng, as_large = abs(second.value() - first.value()), np.random.default_rng(seed), 1
+    block = max(1, DRAWS_AT_ONCE // len(one))
+    for start in range(0, n, block):
+        moved = rng.integers(2, size=(min(block, n - start), len(one))) @ (other - one)
+        gaps = second.combine(other.sum(axis=0) - moved) - first.combine(one.sum(axis=0) + moved)
+        as_large += int((np.abs(gaps) >= observed - 1e-12).sum())
+    return as_large / (n + 1)

@@ -1,16 +1,114 @@
 """Scores predictions under a named protocol, with intervals by clip."""
 
+import warnings
 from collections.abc import Hashable, Iterable, Sequence
 from importlib.metadata import version
 from pathlib import Path
 
-from descant.evaluation.bootstrap import Interval
+import numpy as np
+from nltk.tokenize import wordpunct_tokenize
+from nltk.translate.bleu_score import sentence_bleu
+from rouge_score.rouge_scorer import RougeScorer
+from sacrebleu.metrics import BLEU
+
 from descant.evaluation.exact import exact_measures
 from descant.evaluation.items import Item
-from descant.evaluation.lp_musiccaps import lp_musiccaps_measures
-from descant.evaluation.measures import Measure, mean_of
-from descant.evaluation.musilingo import musilingo_measures
-from descant.evaluation.wordnet import load_wordnet
+from descant.evaluation.measures import Distinct, Interval, Measure, Sums, deviation_of, mean_of
+from descant.evaluation.meteor import load_wordnet, meteor_name, meteor_scores, split_words
+
+
+def words_of(text: str) -> set[str]:
+    """The different words of a text."""
+    return set(text.lower().replace(",", "").replace(".", "").split())
+
+
+def vocabulary_measures(predictions: Sequence[str], train_references: Iterable[str] | None) -> list[Measure]:
+    """Vocabulary size and mean and deviation of the length in words; given training texts, also what is new.
+
+    `vocab_novelty` is the share of the different words, `caption_novelty` of the different predictions, that no
+    training text has.
+    """
+    words = [words_of(text) for text in predictions]
+    lengths = [len(text.split()) for text in predictions]
+    novelty: list[Measure] = []
+    if train_references is not None:
+        known = list(train_references)
+        novelty.append(Distinct("vocab_novelty", words, frozenset().union(*map(words_of, known))))
+        novelty.append(Distinct("caption_novelty", [{text} for text in predictions], frozenset(known)))
+    return [
+        Distinct("vocab_size", words), *novelty,
+        mean_of("length_avg", lengths), deviation_of("length_std", lengths),
+    ]  # fmt: skip
+
+
+ORDERS = 4
+
+
+def lp_musiccaps_measures(
+    predictions: Sequence[str], references: Sequence[Sequence[str]], train_references: Iterable[str] | None = None
+) -> list[Measure]:
+    """Every score of the protocol but BERTScore."""
+    return [
+        *bleu_measures(predictions, references),
+        mean_of(meteor_name(), meteor_scores(predictions, references, split_words)),
+        mean_of("rougeL", rouge_l_scores(predictions, references)),
+        *vocabulary_measures(predictions, train_references),
+    ]
+
+
+def bleu_measures(predictions: Sequence[str], references: Sequence[Sequence[str]]) -> list[Measure]:
+    """bleu1 … bleu4, each from the n-gram counts that sacrebleu finds in an item."""
+    bleu = BLEU(tokenize="13a", smooth_method="none", effective_order=True)  # the order does not touch the counts
+    scored = [bleu.sentence_score(text, list(wanted)) for text, wanted in zip(predictions, references, strict=True)]
+    counts = np.array([[*s.counts, *s.totals, s.sys_len, s.ref_len] for s in scored], dtype=float)
+    return [Sums(f"bleu{order}", counts, lambda sums, n=order: corpus_bleu(sums, n)) for order in range(1, ORDERS + 1)]
+
+
+def corpus_bleu(sums: np.ndarray, order: int) -> np.ndarray:
+    """BLEU of summed counts (n, matches of orders 1..4, n-grams of orders 1..4, length, reference length) → (n,)."""
+    matches, totals = sums[:, :order], sums[:, ORDERS : ORDERS + order]
+    with np.errstate(divide="ignore", invalid="ignore"):
+        precision = np.exp(np.log(matches / totals).mean(axis=1))
+        brevity = np.exp(np.minimum(0, 1 - sums[:, -1] / sums[:, -2]))
+        return np.nan_to_num(precision * brevity)
+
+
+def rouge_l_scores(predictions: Sequence[str], references: Sequence[Sequence[str]]) -> list[float]:
+    """ROUGE-L F1 of every prediction."""
+    scorer = RougeScorer(["rougeL"])
+    return [
+        scorer.score_multi(wanted, text)["rougeL"].fmeasure
+        for text, wanted in zip(predictions, references, strict=True)
+    ]
+
+
+def musilingo_measures(
+    predictions: Sequence[str], references: Sequence[Sequence[str]], train_references: Iterable[str] | None = None
+) -> list[Measure]:
+    """Every score of the protocol but BERTScore."""
+    return [
+        mean_of("bleu", character_bleu_scores(predictions, references)),
+        mean_of("rougeL_recall", rouge_l_recalls(predictions, references)),
+        mean_of(meteor_name(), meteor_scores(predictions, references, wordpunct_tokenize)),
+        *vocabulary_measures(predictions, train_references),
+    ]
+
+
+def character_bleu_scores(predictions: Sequence[str], references: Sequence[Sequence[str]]) -> list[float]:
+    """BLEU of the characters of every prediction."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", module="nltk.translate.bleu_score")  # "0 counts of 4-gram overlaps"
+        return [sentence_bleu(wanted, text) for text, wanted in zip(predictions, references, strict=True)]
+
+
+def rouge_l_recalls(predictions: Sequence[str], references: Sequence[Sequence[str]]) -> list[float]:
+    """ROUGE-L recall of every prediction, the best over its references."""
+    scorer = RougeScorer(["rougeL"], use_stemmer=True)
+    return [
+        max(scorer.score(reference, text)["rougeL"].recall for reference in wanted)
+        for text, wanted in zip(predictions, references, strict=True)
+    ]
+
 
 PROTOCOLS = {"lp_musiccaps": lp_musiccaps_measures, "musilingo": musilingo_measures}
 Intervals = dict[str, Interval]

@@ -1,19 +1,24 @@
 """The card of a model: metadata for the Hub and text for people, rendered from the folder's facts."""
 
+import json
+import logging
 import platform
 from collections.abc import Iterator
 from importlib.metadata import version
 from importlib.resources import files
 from pathlib import Path
+from typing import Any
 
 import jinja2
 import torch
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
-from descant.publish.facts import FACTS_FILE, RUN_FILE, ModelFacts, PublishError, read_facts, read_json, write_json
-from descant.publish.licence import choose_licence, is_non_commercial
-from descant.publish.names import is_hub_id, public_name
-from descant.whole_files import write_whole
+from descant.files import hold_lock, write_whole
+from descant.hub_client import PublishError
+from descant.publish.facts import FACTS_FILE, RUN_FILE, ModelFacts, read_facts, read_json, write_json
+from descant.publish.licence import choose_licence, is_hub_id, is_non_commercial, public_name
+
+log = logging.getLogger(__name__)
 
 MARK = "<!-- Written by descant from the files beside it. Remove this line to keep changes of yours. -->"
 # Left by peft and by Trainer; neither says anything of this model.
@@ -149,3 +154,39 @@ def _licence_so_far(facts: ModelFacts) -> str:
         if facts.licence:
             raise
         return "unknown"
+
+
+SAME = ("dataset", "config", "split", "protocol")
+LOCK_FILE = ".scores.lock"
+
+
+def update_card(folder: Path, result: dict[str, Any]) -> None:
+    """Puts a result in the place of an earlier one on the same data, and writes the card anew.
+
+    A card that its owner has made their own is left alone, and so are results that no card should state: on training
+    clips, on leaked clips, on a part of the split. Raises OSError where the folder is not to be written into, and
+    ValueError where its scores.json is damaged.
+    """
+    if result["leak"]["clips"] or result["max_clips"] or result["split"] == "train":
+        log.warning("%s: these results measure memory or a part of the split; its card does not state them", folder)
+        return
+    with hold_lock(folder / LOCK_FILE):  # two evaluations that end together both stay
+        keep_result(folder / "scores.json", result)
+        card = folder / "README.md"
+        if card.is_file() and MARK not in card.read_text(encoding="utf-8"):
+            log.warning("%s is your own text and stays as it is; the results stand in scores.json", card)
+            return
+        try:
+            write_card(folder)
+        except PublishError as error:
+            log.warning("the model card was not updated: %s", error)
+
+
+def keep_result(path: Path, result: dict[str, Any]) -> None:
+    """Writes a result into a scores.json; a pushed one names no path of this machine."""
+    earlier = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else []
+    earlier = [earlier] if isinstance(earlier, dict) else earlier
+    stated = {name: value for name, value in result.items() if name != "max_clips"}
+    stated |= {name: public_name(result[name]) for name in ("model", "dataset")}
+    kept = [one for one in earlier if any(one.get(name) != stated[name] for name in SAME)]
+    write_whole(path, json.dumps([*kept, stated], indent=2) + "\n")

@@ -7,16 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import descant.models
-from descant.publish.facts import (
-    DATA_FILE,
-    FACTS_FILE,
-    LISTENING_FILE,
-    SCORES_FILE,
-    ModelFacts,
-    PublishError,
-    read_json,
-)
-from descant.publish.names import public_name
+from descant.hub_client import PublishError
+from descant.publish.facts import DATA_FILE, FACTS_FILE, LISTENING_FILE, SCORES_FILE, ModelFacts, read_json
+from descant.publish.licence import public_name
 
 # Top-level files only. Pickles (training_args.bin, optimizer.pt) and a run's checkpoints stay at home.
 PUBLISHED = (

@@ -9,19 +9,26 @@ from typing import Any
 
 from safetensors import safe_open
 
-from descant.publish.parts import describe_part
-from descant.whole_files import write_whole
+from descant.files import write_whole
+from descant.hub_client import PublishError
+from descant.publish.licence import describe_part
 
 FACTS_FILE = "training_facts.json"
+
+
 DATA_FILE = "training_data.json"
+
+
 RUN_FILE = "run.json"
+
+
 SCORES_FILE = "scores.json"
+
+
 LISTENING_FILE = "listening.json"
+
+
 PARTS = ("audio_model_id", "text_model_id")
-
-
-class PublishError(ValueError):
-    """A folder that cannot be published, or a Hub that refuses it; the message is one sentence for the user."""
 
 
 @dataclass(frozen=True)

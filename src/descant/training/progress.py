@@ -11,8 +11,8 @@ from tqdm.auto import tqdm
 from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 from transformers.trainer_callback import PrinterCallback, ProgressCallback
 
-from descant.training.steps import rows_per_step
-from descant.whole_files import write_whole
+from descant.files import write_whole
+from descant.training.curriculum import rows_per_step
 
 log = logging.getLogger(__name__)
 LOG_FILE = "training_log.jsonl"

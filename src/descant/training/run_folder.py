@@ -10,9 +10,8 @@ from typing import Any
 
 from transformers import TrainingArguments
 
-from descant.training.arguments import TrainingSettings
-from descant.training.recipe import Recipe
-from descant.whole_files import write_whole
+from descant.files import write_whole
+from descant.training.recipe import Recipe, TrainingSettings
 
 log = logging.getLogger(__name__)
 

@@ -25,7 +25,7 @@ from descant.models.lp_music_caps import (
     LPMusicCapsForConditionalGeneration,
     LPMusicCapsProcessor,
 )
-from descant.training.arguments import TrainingSettings
+from descant.training.recipe import TrainingSettings
 
 log = logging.getLogger(__name__)
 

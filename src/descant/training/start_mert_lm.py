@@ -17,7 +17,7 @@ from transformers import (
 )
 
 from descant.data.annotations import Row
-from descant.data.sources import load_corpus
+from descant.data.corpus import load_corpus
 from descant.models.mert_lm import (
     MertLMConfig,
     MertLMFeatureExtractor,
@@ -27,10 +27,9 @@ from descant.models.mert_lm import (
 )
 from descant.models.mert_lm.parts_mert_lm import count_frames
 from descant.models.mert_lm.processing_mert_lm import AUDIO_TOKEN, SYSTEM_PROMPT, chat_ids
-from descant.training.arguments import TrainingSettings
-from descant.training.data import TrainingData
-from descant.training.rows import TokenizedRows
+from descant.training.recipe import TrainingSettings
 from descant.training.start import naming_failures
+from descant.training.training_data import TokenizedRows, TrainingData
 
 RIDGE = 0.1
 

@@ -5,16 +5,20 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections import Counter
 from pathlib import Path
 
+import numpy as np
 import pytest
 import soundfile
 from audio_server import AudioServer, encode, music
 
 from descant.data.annotations import Row, make_clip_id
 from descant.data.download import DownloadSettings, Ledger, download_clips
+from descant.data.download.fetch import FetchError
+from descant.data.download.run import Pace, Stopped, cut_clip, section_of
 
 WINDOW = (2.0, 4.0)
 SONG = encode(music(5, rate=16_000), "wav", 16_000)
@@ -172,3 +176,113 @@ def test_ledger_line_is_plain_json_with_the_promised_fields(server, tmp_path):
     run(server, tmp_path, "gone")
     (line,) = (tmp_path / "ledger.jsonl").read_text().splitlines()
     assert json.loads(line).keys() >= {"clip_id", "status", "detail", "sha256", "duration_s"}
+
+
+RATE = 16_000
+
+
+def section(path, seconds: float, level: float = 0.3, rate: int = RATE, channels: int = 1):
+    samples = level * np.random.default_rng(0).uniform(-1, 1, (round(seconds * rate), channels))
+    soundfile.write(path, samples, rate, subtype="FLOAT")
+    return path
+
+
+def test_section_has_a_margin_that_does_not_begin_before_the_recording():
+    assert section_of(30, 40) == (29, 41)
+    assert section_of(0, 10) == (0, 11)
+
+
+def test_window_is_cut_out_of_the_margin(tmp_path):
+    path = section(tmp_path / "s.wav", 4)
+    samples, _ = soundfile.read(path, dtype="float32")
+    clip = cut_clip(path, 30, 32, tmp_path / "clip.flac")
+    written, rate = soundfile.read(tmp_path / "clip.flac", dtype="float32")
+    assert rate == RATE and len(written) == 2 * RATE and clip.duration_s == 2
+    np.testing.assert_allclose(written, samples[RATE : 3 * RATE], atol=1e-4)
+
+
+def test_clip_that_misses_20_ms_is_filled_up_and_one_that_misses_more_is_bad(tmp_path):
+    clip = cut_clip(section(tmp_path / "s.wav", 2.985), 30, 32, tmp_path / "clip.flac")
+    assert clip.duration_s == pytest.approx(1.985) and soundfile.info(tmp_path / "clip.flac").frames == 2 * RATE
+    with pytest.raises(FetchError, match=r"only 1\.97 s of the window's 2 s") as caught:
+        cut_clip(section(tmp_path / "s.wav", 2.97), 30, 32, tmp_path / "bad.flac")
+    assert caught.value.outcome.status == "bad audio" and not (tmp_path / "bad.flac").exists()
+
+
+@pytest.mark.parametrize("level", [0.0, 0.0015])
+def test_clip_under_minus_60_dbfs_is_bad(tmp_path, level):
+    with pytest.raises(FetchError, match="silent") as caught:
+        cut_clip(section(tmp_path / "s.wav", 3, level), 0, 2, tmp_path / "clip.flac")
+    assert caught.value.outcome.status == "bad audio"
+
+
+def test_section_that_is_no_sound_is_bad(tmp_path):
+    (tmp_path / "s.wav").write_text("hello")
+    with pytest.raises(FetchError) as caught:
+        cut_clip(tmp_path / "s.wav", 0, 2, tmp_path / "clip.flac")
+    assert caught.value.outcome.status == "bad audio"
+
+
+def test_any_rate_and_channel_count_becomes_16_khz_mono(tmp_path):
+    cut_clip(section(tmp_path / "s.wav", 3, rate=48_000, channels=6), 0, 2, tmp_path / "clip.flac")
+    info = soundfile.info(tmp_path / "clip.flac")
+    assert (info.samplerate, info.channels, info.frames) == (RATE, 1, 2 * RATE)
+
+
+def test_starts_are_spaced_over_all_workers():
+    pace = Pace(sleep_s=0.04, backoff_s=1, max_backoffs=1)
+    began = []
+    workers = [threading.Thread(target=lambda: began.append(pace.wait())) for _ in range(4)]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join()
+    began.sort()
+    assert all(later - earlier >= 0.02 for earlier, later in zip(began, began[1:], strict=False))
+
+
+def test_answers_to_requests_of_one_moment_are_one_pause():
+    pace = Pace(sleep_s=0, backoff_s=0.1, max_backoffs=5)
+    first, second = pace.wait(), pace.wait()
+    pace.slow_down(first)
+    pace.slow_down(second)
+    asked = time.monotonic()
+    pace.wait()
+    assert pace.backoffs == 1 and 0.05 < time.monotonic() - asked < 0.19
+
+
+def test_pause_doubles_until_something_goes_well():
+    pace = Pace(sleep_s=0, backoff_s=0.05, max_backoffs=5)
+    pauses = []
+    for goes_well in (False, False, True, False):
+        if goes_well:
+            pace.went_well()
+        pace.slow_down(pace.wait())
+        asked = time.monotonic()
+        pace.wait()
+        pauses.append(time.monotonic() - asked)
+    assert pauses[1] > 0.09 and pauses[2] < 0.09
+
+
+def test_servers_own_pause_counts_where_it_is_longer():
+    pace = Pace(sleep_s=0, backoff_s=0.01, max_backoffs=5)
+    pace.slow_down(pace.wait(), retry_after_s=0.1)
+    asked = time.monotonic()
+    pace.wait()
+    assert time.monotonic() - asked > 0.08
+
+
+def test_run_stops_after_too_many_pauses_in_a_row():
+    pace = Pace(sleep_s=0, backoff_s=0.001, max_backoffs=2)
+    for _ in range(3):
+        pace.slow_down(pace.wait())
+    with pytest.raises(Stopped, match="go on in some hours"):
+        pace.wait()
+
+
+def test_waiting_workers_are_woken_by_a_stop():
+    pace = Pace(sleep_s=0, backoff_s=100, max_backoffs=2)
+    pace.slow_down(pace.wait())
+    threading.Timer(0.05, pace.stop, args=("interrupted",)).start()
+    with pytest.raises(Stopped, match="interrupted"):
+        pace.wait()

@@ -7,7 +7,7 @@ import torch
 from tiny_mert_lm import join_tiny, save_parts
 
 from descant.data.extraction import extract_features
-from descant.data.feature_store import FeatureStore
+from descant.data.features import FeatureStore
 
 
 def test_a_store_gives_back_what_the_encoder_computed(joined, waveforms, tmp_path: Path) -> None:

@@ -6,8 +6,11 @@ import numpy as np
 import pytest
 import torch
 from tiny_mert_lm import QUESTIONS, join_tiny
-from transformers import GenerationConfig
+from transformers import DynamicCache, GenerationConfig
 from transformers.generation import BaseStreamer
+
+from descant.models.mert_lm import generation_mert_lm
+from descant.models.mert_lm.generation_mert_lm import PrefixCache, as_tensor
 
 QUESTIONS_OF_A_CLIP = [*QUESTIONS, "Is it slow?", "Which instruments?"]
 
@@ -136,3 +139,29 @@ def test_unknown_settings_and_missing_prompts_are_refused(joined, waveforms) -> 
         model.generate(input_features=inputs["input_features"])
     with pytest.raises(ValueError, match="no place for the audio"):
         list(model.answer_many([(0, inputs["input_features"][0], [1, 2, 3])]))
+
+
+def test_a_prefix_is_what_reading_it_whole_gives(joined) -> None:
+    model, processor = joined
+    prompt = processor.prompt_ids("Fast?")
+    first = prompt.index(model.config.audio_token_id)
+    states = torch.randn(1, 4, 32)
+    with torch.no_grad():
+        cache, length = PrefixCache(model).read(["a", "a"], [states, states], tuple(prompt[:first]))
+        head = torch.tensor([prompt[:length]])
+        embeds = model.embed_prompts(head, torch.ones_like(head), model.get_audio_features(states[None]))
+        whole = DynamicCache()
+        model.read_on(embeds, whole)
+    assert length == first + 4 == cache.get_seq_length()
+    expected = as_tensor(whole).expand(-1, -1, 2, -1, -1, -1)
+    torch.testing.assert_close(as_tensor(cache), expected, atol=1e-4, rtol=1e-4)
+
+
+def test_the_clips_asked_about_longest_ago_are_forgotten(joined, monkeypatch) -> None:
+    monkeypatch.setattr(generation_mert_lm, "CLIPS_KEPT", 2)
+    model, _ = joined
+    prefixes = PrefixCache(model)
+    with torch.no_grad():
+        for key in "abcb":
+            prefixes.read([key], [torch.randn(1, 4, 32)], (1, 2))
+    assert [key for _, key in prefixes.clips] == ["c", "b"]

@@ -13,11 +13,12 @@ from tiny import write_song
 from tiny_mert_lm import join_tiny, save_parts
 from transformers import AutoModelForMultimodalLM, AutoProcessor, pipeline
 
+from descant.answering import collection
 from descant.cli import main
 from descant.data.audio import load_audio
-from descant.inference import captions_from_qa
-from descant.publish import PublishError, publish_folder
-from descant.training.lora import add_lora
+from descant.hub_client import PublishError
+from descant.publish.hub import publish_folder
+from descant.training.trainer import add_lora
 
 QUESTION = "What is the genre?"
 # `None` in sys.modules makes the import fail, as where the package is not installed.
@@ -90,7 +91,7 @@ def test_it_is_asked_about_every_window(place: Path, stage: str, capsys: pytest.
 
 def test_a_folder_of_songs_is_captioned(place: Path, tmp_path: Path) -> None:
     arguments = ["--checkpoint", place / "stage2", "--audio", place / "songs", "--output", tmp_path / "captions.csv"]
-    assert captions_from_qa.caption_collection((QUESTION, "Fast?"), 2, list(map(str, arguments))) == 0
+    assert collection.caption_collection((QUESTION, "Fast?"), 2, list(map(str, arguments))) == 0
     with (tmp_path / "captions.csv").open() as file:
         assert [row["audio_path"] for row in csv.DictReader(file)] == ["a.wav", "b.wav"]
 

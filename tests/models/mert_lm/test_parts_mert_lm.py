@@ -9,11 +9,13 @@ import torch
 from peft import LoraConfig, get_peft_model
 from safetensors.torch import load_file, save_file
 from tiny_mert_lm import WINDOW_S, join_tiny
-from transformers import AutoModelForMultimodalLM, HubertModel
+from transformers import AutoModelForMultimodalLM, AutoProcessor, HubertModel
 
+from descant.cli import main
 from descant.models.lp_music_caps import LPMusicCapsAudioModel
-from descant.models.mert_lm import MertLMForConditionalGeneration, join_parts
-from descant.models.mert_lm.parts_mert_lm import load_audio_encoder
+from descant.models.mert_lm import join_parts
+from descant.models.mert_lm.loading_mert_lm import load_audio_encoder
+from descant.models.mert_lm.parts_mert_lm import ConversionError, convert_checkpoint
 
 # As m-a-p/MERT-v1-95M names the two weights of its weight-normalised convolution.
 OLD_NAMES = {
@@ -41,7 +43,7 @@ def save_as_mert(encoder: str, folder: Path, **config: object) -> HubertModel:
 def test_mert_s_weights_are_mapped_exactly_without_its_code(parts, tmp_path, waveforms) -> None:
     encoder, language_model = parts
     original = save_as_mert(encoder, tmp_path / "mert").eval()
-    model = MertLMForConditionalGeneration.from_pretrained_parts(str(tmp_path / "mert"), language_model)
+    model = join_parts(str(tmp_path / "mert"), language_model)[0]
     expected = original.state_dict()
     assert set(OLD_NAMES) <= expected.keys() == model.audio_encoder.state_dict().keys()
     for name, weight in model.audio_encoder.state_dict().items():
@@ -119,3 +121,45 @@ def test_a_language_model_that_cannot_chat_is_refused(parts, tmp_path) -> None:
             (folder / file.name).write_bytes(file.read_bytes())
     with pytest.raises(ValueError, match="no chat template"):
         join_parts(parts[0], str(folder), window_s=WINDOW_S)
+
+
+def weights(prefix: str = "") -> dict[str, torch.Tensor]:
+    torch.manual_seed(0)
+    return {f"{prefix}inp_layer.weight": torch.randn(64, 32), f"{prefix}inp_layer.bias": torch.randn(64)}
+
+
+@pytest.mark.parametrize("prefix", ["", "module.projector."])
+def test_a_projector_becomes_a_folder_that_answers(parts, tmp_path: Path, prefix: str, capsys) -> None:
+    torch.save(weights(prefix), tmp_path / "projector.pt")
+    command = ["convert", str(tmp_path / "projector.pt"), "--audio_encoder", parts[0], "--text_model", parts[1],
+               "--output", str(tmp_path / "model"), "--pooling", "mean"]  # fmt: skip
+    assert main(command) == 0
+    model = AutoModelForMultimodalLM.from_pretrained(tmp_path / "model")
+    assert torch.equal(model.projector.projection.weight, weights()["inp_layer.weight"])
+    assert torch.equal(model.projector.projection.bias, weights()["inp_layer.bias"])
+    assert (model.config.layer_mix, model.config.pooling) == ("last", "mean")
+    processor = AutoProcessor.from_pretrained(tmp_path / "model")
+    inputs = processor(audio=[0.1 * torch.randn(2400).numpy()], sampling_rate=24_000, return_tensors="pt")
+    assert model.generate(**inputs, max_new_tokens=2).shape == (1, 2)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ({"inp_layer.weight": torch.zeros(64, 32)}, "lacks inp_layer.bias"),
+        ({**weights(), "other.weight": torch.zeros(1)}, "other.weight, which is no part of a projector"),
+        ({**weights(), **weights("again.")}, "two weights named inp_layer.weight"),
+        ({**weights(), "inp_layer.weight": torch.zeros(64, 31)}, r"shape \(64, 31\), the parts make it \(64, 32\)"),
+        ([1, 2], "lacks inp_layer.bias"),
+    ],
+)
+def test_other_checkpoints_are_refused_by_name(parts, tmp_path: Path, content: object, message: str) -> None:
+    torch.save(content, tmp_path / "projector.pt")
+    with pytest.raises(ConversionError, match=message):
+        convert_checkpoint(tmp_path / "projector.pt", *parts, tmp_path / "model", window_s=WINDOW_S)
+    assert not (tmp_path / "model").exists()
+
+
+def test_half_of_the_parts_is_refused_on_the_command_line(tmp_path: Path, capsys) -> None:
+    assert main(["convert", "p.pt", "--audio_encoder", "a", "--output", str(tmp_path / "m")]) == 2
+    assert "give either --bart, or --audio_encoder and --text_model" in capsys.readouterr().err

@@ -8,7 +8,7 @@ from smollm2 import find_weights, save_smollm2
 from transformers import HubertConfig, HubertModel, Wav2Vec2FeatureExtractor
 
 from descant.models.mert_lm import join_parts
-from descant.models.mert_lm.convert_mert_lm_to_hf import convert_checkpoint
+from descant.models.mert_lm.parts_mert_lm import convert_checkpoint
 
 pytestmark = [
     pytest.mark.full,

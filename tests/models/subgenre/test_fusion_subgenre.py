@@ -5,12 +5,7 @@ import torch
 from torch import nn
 
 from descant.models.subgenre import SubgenreConfig
-from descant.models.subgenre.fusion_subgenre import (
-    SubgenreCrossAttention,
-    SubgenreLateFusion,
-    mean_by_place,
-    to_rows,
-)
+from descant.models.subgenre.fusion_subgenre import SubgenreCrossAttention, SubgenreLateFusion, mean_by_place, to_rows
 
 CONFIG = SubgenreConfig(label_tree={"rock": ["punk"], "jazz": []}, hidden_size=4, num_attention_heads=2)
 

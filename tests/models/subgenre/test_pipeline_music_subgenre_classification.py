@@ -8,9 +8,9 @@ from tiny import save_tiny_model, write_song
 from tiny_subgenre import AUDIO_DIM, CAPTIONS, LYRICS, save_tiny_subgenre, tracks
 from transformers import Pipeline, pipeline
 
+from descant.answering.listener import Listener
 from descant.data.audio import load_audio
-from descant.inference.listener import Listener
-from descant.inference.track_hearing import TrackListener
+from descant.subgenre.hearing import TrackListener
 
 TASK = "music-subgenre-classification"
 QUESTIONS = ["What is the genre?", "Which instruments play?"]

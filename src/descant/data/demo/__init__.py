@@ -1,6 +1,6 @@
 """The embedded demo corpus: real instrument sounds with known facts."""
 
-from descant.data.demo.corpus import SPLITS, demo_dir, facts, load_demo
+from descant.data.demo.corpus import SPLITS, answer_terms, demo_dir, facts, load_demo
 from descant.data.demo.manifest import (
     CORPUS_VERSION,
     TEST_SHA256,
@@ -9,7 +9,6 @@ from descant.data.demo.manifest import (
     hash_tracks,
     verify_manifest,
 )
-from descant.data.demo.terms import answer_terms
 
 __all__ = [
     "CORPUS_VERSION", "SPLITS", "TEST_SHA256", "TRACKS_SHA256", "answer_terms", "demo_dir", "facts",

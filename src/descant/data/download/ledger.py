@@ -9,8 +9,8 @@ from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from descant.data.download.outcomes import OK, TRANSIENT
-from descant.file_lock import hold_lock
+from descant.data.download.fetch import OK, TRANSIENT
+from descant.files import hold_lock
 
 LEDGER_FILE = "ledger.jsonl"
 

@@ -1,6 +1,9 @@
 """A download run: clips over several workers, in rounds, into a folder with a ledger."""
 
+import hashlib
 import logging
+import os
+import random
 import shutil
 import threading
 import time
@@ -11,16 +14,135 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import numpy as np
+import soundfile
 from tqdm import tqdm
 
 from descant.data.annotations import Row, parse_clip_id
-from descant.data.download.cut import cut_clip, section_of
-from descant.data.download.fetch import REQUEST_PAUSE_S, YOUTUBE, Fetcher, find_ffmpeg
+from descant.data.audio import AudioError, load_audio
+from descant.data.clips import require_sound
+from descant.data.download.fetch import (
+    BAD_AUDIO,
+    BLOCKED,
+    OK,
+    REQUEST_PAUSE_S,
+    TRANSIENT,
+    YOUTUBE,
+    Fetcher,
+    FetchError,
+    Outcome,
+    find_ffmpeg,
+)
 from descant.data.download.ledger import Ledger, LedgerEntry
-from descant.data.download.outcomes import BLOCKED, OK, TRANSIENT, FetchError, Outcome
-from descant.data.download.pace import Pace, Stopped
 
 logger = logging.getLogger(__name__)
+
+SAMPLING_RATE = 16_000
+TOLERANCE_S = 0.02
+# Decoders and resamplers need some sound before the first sample that counts, and after the last.
+MARGIN_S = 1.0
+
+
+@dataclass(frozen=True)
+class CutClip:
+    """A written clip."""
+
+    sha256: str
+    duration_s: float
+
+
+def section_of(start_s: float, end_s: float) -> tuple[float, float]:
+    """The section to fetch for a window: the window and a margin."""
+    return max(0.0, start_s - MARGIN_S), end_s + MARGIN_S
+
+
+def cut_clip(section: Path, start_s: float, end_s: float, target: Path) -> CutClip:
+    """Cuts the window out of a fetched section and puts it in `target`'s place in one step; raises FetchError.
+
+    `duration_s` is what was decoded of the window. It may miss 20 ms, which are then silence, so that every clip has
+    exactly the window's length.
+    """
+    first = round((start_s - section_of(start_s, end_s)[0]) * SAMPLING_RATE)
+    wanted = round((end_s - start_s) * SAMPLING_RATE)
+    try:
+        waveform = load_audio(section, SAMPLING_RATE)[first : first + wanted]
+        _require_duration(len(waveform), wanted)
+        require_sound(str(section), waveform)
+    except AudioError as error:
+        raise FetchError(Outcome(BAD_AUDIO, error.reason)) from error
+    temporary = section.with_suffix(".flac")
+    padded = np.pad(waveform.clip(-1, 1), (0, wanted - len(waveform)))
+    soundfile.write(temporary, padded, SAMPLING_RATE, subtype="PCM_16")
+    with open(temporary, "rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+        os.fsync(file.fileno())
+    temporary.replace(target)
+    return CutClip(digest, len(waveform) / SAMPLING_RATE)
+
+
+def _require_duration(samples: int, wanted: int) -> None:
+    if wanted - samples > TOLERANCE_S * SAMPLING_RATE:
+        lasts, asked = samples / SAMPLING_RATE, wanted / SAMPLING_RATE
+        raise FetchError(Outcome(BAD_AUDIO, f"the recording has only {lasts:.2f} s of the window's {asked:g} s"))
+
+
+LONGEST_BACKOFF_S = 900.0
+
+
+class Stopped(Exception):
+    """The run was stopped: no further request is to be made."""
+
+
+class Pace:
+    """Every worker asks `wait` before it begins a clip, and tells how it went."""
+
+    def __init__(self, sleep_s: float, backoff_s: float, max_backoffs: int, seed: int = 0):
+        self.sleep_s, self.backoff_s, self.max_backoffs = sleep_s, backoff_s, max_backoffs
+        self.stopped: str | None = None
+        self.backoffs = 0
+        self._in_a_row = 0
+        self._backoff_began = 0.0
+        self._next_start = 0.0
+        self._random = random.Random(seed)
+        self._change = threading.Condition()
+
+    def wait(self) -> float:
+        """Returns the time at which this worker may begin; raises Stopped."""
+        with self._change:
+            while True:
+                if self.stopped:
+                    raise Stopped(self.stopped)
+                now = time.monotonic()
+                if now >= self._next_start:
+                    self._next_start = now + self.sleep_s * self._random.uniform(0.5, 1.5)
+                    return now
+                self._change.wait(self._next_start - now)
+
+    def slow_down(self, began: float, retry_after_s: float | None = None) -> None:
+        """All workers pause, each time twice as long; what began before the present pause asks for no other one."""
+        with self._change:
+            if began < self._backoff_began:
+                return
+            self.backoffs += 1
+            self._in_a_row += 1
+            if self._in_a_row > self.max_backoffs:
+                self.stopped = f"still told to slow down after {self.max_backoffs} pauses; go on in some hours"
+                self._change.notify_all()
+                return
+            pause = min(LONGEST_BACKOFF_S, self.backoff_s * 2 ** (self._in_a_row - 1))
+            self._backoff_began = time.monotonic()
+            self._next_start = self._backoff_began + max(pause, retry_after_s or 0.0)
+
+    def went_well(self) -> None:
+        with self._change:
+            self._in_a_row = 0
+
+    def stop(self, reason: str) -> None:
+        with self._change:
+            self.stopped = self.stopped or reason
+            self._change.notify_all()
+
+
 PARTIAL_FOLDER = ".partial"
 # That many refusals of different clips without a success between are the server's answer to the run, not to a clip.
 REFUSALS_IN_A_ROW = 3

@@ -10,11 +10,10 @@ from transformers.generation import BaseStreamer
 from transformers.modeling_outputs import BaseModelOutput
 from transformers.utils import logging
 
-from .answer_engine_lp_music_caps import Answer
+from .engine_lp_music_caps import Answer, Pair, QuestionStream
 from .generation_settings_lp_music_caps import AnswerSettings, NotCovered, read_settings
+from .packed_bart_lp_music_caps import TIERS, check_tier, lower_precision
 from .packed_models_lp_music_caps import PackedModel, forget_packed, packed_model
-from .precision_tiers_lp_music_caps import TIERS, check_tier, lower_precision
-from .question_stream_lp_music_caps import Pair, QuestionStream
 
 logger = logging.get_logger(__name__)
 

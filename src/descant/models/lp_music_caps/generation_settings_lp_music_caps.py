@@ -191,3 +191,7 @@ def as_list(ids: int | list[int] | None) -> list[int]:
     if ids is None:
         return []
     return [ids] if isinstance(ids, int) else list(ids)
+
+
+# The head's rows are padded to whole blocks, so that the best tokens are found from the blocks' maxima.
+BLOCK = 64

@@ -16,8 +16,8 @@ from transformers.modeling_outputs import CausalLMOutputWithPast
 from .configuration_mert_lm import MertLMConfig, default_generation_config
 from .frozen_states_mert_lm import FrozenStates, encode_states
 from .generation_mert_lm import MertLMGenerationMixin
+from .loading_mert_lm import load_onto_parts
 from .packing_mert_lm import pack_rows, split_prompts, up_to_last
-from .parts_mert_lm import join_parts, load_onto_parts
 
 
 class MertLMProjector(nn.Module):
@@ -98,13 +98,6 @@ class MertLMForConditionalGeneration(MertLMGenerationMixin, PreTrainedModel, Gen
         self.language_model.generation_config = GenerationConfig(**ends)
         self.audio_encoder.requires_grad_(False)
         self.language_model.requires_grad_(False)
-
-    @classmethod
-    def from_pretrained_parts(
-        cls, audio_encoder: str, text_model: str, **settings
-    ) -> "MertLMForConditionalGeneration":
-        """Join an audio encoder and a causal language model by their Hub ids or folders; see `join_parts`."""
-        return join_parts(audio_encoder, text_model, **settings)[0]
 
     @classmethod
     def from_pretrained(cls, pretrained_model_name_or_path, *args, config=None, **kwargs):

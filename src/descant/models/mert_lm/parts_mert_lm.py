@@ -1,32 +1,25 @@
 """Builds a model from an audio encoder and a language model by their ids, and loads what was trained onto them."""
 
+import pickle
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import load_file
 from transformers import (
-    AutoConfig,
     AutoFeatureExtractor,
-    AutoModel,
     AutoModelForCausalLM,
     AutoTokenizer,
     FeatureExtractionMixin,
-    HubertConfig,
-    HubertModel,
-    PreTrainedConfig,
     PreTrainedModel,
     PreTrainedTokenizerBase,
     Wav2Vec2FeatureExtractor,
 )
-from transformers.utils import ADAPTER_CONFIG_NAME, GENERATION_CONFIG_NAME, SAFE_WEIGHTS_NAME, cached_file
 
 from .configuration_mert_lm import MertLMConfig
 from .feature_extraction_mert_lm import MertLMFeatureExtractor
+from .loading_mert_lm import load_audio_encoder
+from .modeling_mert_lm import MertLMForConditionalGeneration
 from .processing_mert_lm import AUDIO_TOKEN, SYSTEM_PROMPT, MertLMProcessor, chat_ids
-
-# MERT's settings that lead away from HuBERT's layout, with the values that do not.
-HUBERT_LAYOUT = {"feature_extractor_cqt": (False,), "deepnorm": (False,), "attention_relax": (-1, -1.0, None)}
 
 
 def join_parts(
@@ -45,8 +38,6 @@ def join_parts(
         template. window_s: seconds heard at a time. settings: fields of MertLMConfig, such as layer_mix and pooling.
     Raises ValueError for a part that is of another kind or lacks weights.
     """
-    from .modeling_mert_lm import MertLMForConditionalGeneration  # which imports this file
-
     encoder = load_audio_encoder(audio_encoder, dtype)
     language_model = AutoModelForCausalLM.from_pretrained(text_model, dtype=dtype)
     extractor = load_feature_extractor(audio_encoder, window_s)
@@ -65,32 +56,6 @@ def join_parts(
     )
     model = MertLMForConditionalGeneration(config, encoder.eval(), language_model.eval())
     return model, MertLMProcessor(extractor, tokenizer, config.audio_positions, system_prompt)
-
-
-def load_audio_encoder(source: str, dtype: torch.dtype = torch.float32) -> PreTrainedModel:
-    """Load an encoder without running code of its repository; MERT's weights go into transformers' HuBERT."""
-    config = read_audio_config(source)
-    kind = HubertModel if isinstance(config, HubertConfig) else AutoModel
-    encoder, found = kind.from_pretrained(source, config=config, dtype=dtype, output_loading_info=True)
-    if found["missing_keys"] or found["mismatched_keys"]:
-        lacking = sorted([*found["missing_keys"], *(str(key) for key in found["mismatched_keys"])])
-        raise ValueError(f"{source}: is no encoder of its configuration: {lacking[0]} is missing or of another shape")
-    return encoder
-
-
-def read_audio_config(source: str) -> PreTrainedConfig:
-    """The encoder's configuration; MERT's is read as HuBERT's, whose layout it has."""
-    values, _ = PreTrainedConfig.get_config_dict(source)
-    if values.get("model_type") != "mert_model":
-        config = AutoConfig.from_pretrained(source)
-    else:
-        for name, allowed in HUBERT_LAYOUT.items():
-            if values.get(name, allowed[0]) not in allowed:
-                raise ValueError(f"{source}: {name} is {values[name]!r}, which is not HuBERT's layout")
-        config = HubertConfig(**{name: values[name] for name in HubertConfig.__annotations__ if name in values})
-    if isinstance(config, HubertConfig):
-        config.mask_time_prob = config.mask_feature_prob = 0.0  # masks are for training the encoder
-    return config
 
 
 def load_feature_extractor(source: str, window_s: float) -> FeatureExtractionMixin:
@@ -122,50 +87,67 @@ def count_frames(encoder: PreTrainedModel, extractor: FeatureExtractionMixin) ->
     return encoder.eval()(features.to(encoder.dtype)).last_hidden_state.shape[1]
 
 
-def load_onto_parts(
-    model_class: type[PreTrainedModel],
-    source: str | Path,
-    config: MertLMConfig,
-    *,
-    dtype: torch.dtype | str | None = None,
-    output_loading_info: bool = False,
-    adapter_kwargs: dict[str, Any] | None = None,
-    **_: Any,
-) -> PreTrainedModel | tuple[PreTrainedModel, dict[str, Any]]:
-    """Load the parts that the configuration names, and onto them the weights or the adapter in `source`.
+LAYER = "inp_layer"
 
-    Raises ValueError where `source` holds none, or holds weights that the model has not.
+
+class ConversionError(ValueError):
+    """Says in one sentence why a checkpoint cannot be converted."""
+
+
+def convert_checkpoint(
+    checkpoint: Path, audio_encoder: str, text_model: str, output: Path, **settings: object
+) -> MertLMForConditionalGeneration:
+    """Write configuration, projector and processor to `output`, which names the parts; returns the model.
+
+    settings: those of `join_parts`; without them the encoder's last state is heard, each frame of it, as in the fork.
+    Raises ConversionError where something cannot be read, and for weights that are unknown, missing or misshapen.
     """
-    dtype = dtype if isinstance(dtype, torch.dtype) else torch.float32
-    encoder = load_audio_encoder(config.audio_model_id, dtype)
-    language_model = AutoModelForCausalLM.from_pretrained(config.text_model_id, dtype=dtype)
-    model = model_class(config, encoder, language_model).to(dtype)
-    missing = set()
-    adapter = (adapter_kwargs or {}).get("_adapter_model_path")  # an Auto class leads from an adapter to its base
-    if adapter or find_file(source, ADAPTER_CONFIG_NAME):
-        model.load_adapter(str(adapter or source))
-    else:
-        missing = load_trained(model, source)
-    if find_file(source, GENERATION_CONFIG_NAME):
-        model.generation_config = type(model.generation_config).from_pretrained(source)
-    model.name_or_path = str(source)
-    info = {"missing_keys": missing, "unexpected_keys": set(), "mismatched_keys": set(), "error_msgs": []}
-    return (model.eval(), info) if output_loading_info else model.eval()
+    if output.exists() and not output.is_dir():
+        raise ConversionError(f"{output} is a file: give a folder")
+    weights = read_projector(checkpoint)
+    try:
+        model, processor = join_parts(
+            audio_encoder, text_model, **{"layer_mix": "last", "pooling": "none", "projector": "linear", **settings}
+        )
+    except (OSError, ValueError) as error:
+        raise ConversionError(f"{audio_encoder} and {text_model} cannot be joined: {first_line(error)}") from error
+    projection = model.projector.projection
+    for name, own in (("weight", projection.weight), ("bias", projection.bias)):
+        if weights[name].shape != own.shape:
+            raise ConversionError(
+                f"{LAYER}.{name} has shape {tuple(weights[name].shape)}, the parts make it {tuple(own.shape)}"
+            )
+    projection.load_state_dict({name: weight.float() for name, weight in weights.items()})
+    output.mkdir(parents=True, exist_ok=True)
+    processor.save_pretrained(output)
+    model.save_pretrained(output)
+    return model
 
 
-def load_trained(model: PreTrainedModel, source: str | Path) -> set[str]:
-    """Fill the trained weights; returns the names of those that are missing."""
-    file = find_file(source, SAFE_WEIGHTS_NAME)
-    if file is None:
-        raise ValueError(f"{source} holds neither {SAFE_WEIGHTS_NAME} nor {ADAPTER_CONFIG_NAME}")
-    result = model.load_state_dict(load_file(file), strict=False)
-    if result.unexpected_keys:
-        raise ValueError(f"{source} holds weights that the model has not, {sorted(result.unexpected_keys)[0]} first")
-    return set(result.missing_keys) - model.frozen_keys()
+def read_projector(checkpoint: Path) -> dict[str, torch.Tensor]:
+    """`weight` and `bias` of the projector, whatever stands before their names; no code in the file is run."""
+    try:
+        content = torch.load(checkpoint, map_location="cpu", weights_only=True)
+    except FileNotFoundError as error:
+        raise ConversionError(f"there is no file {checkpoint}") from error
+    except pickle.UnpicklingError as error:
+        raise ConversionError(f"{checkpoint} is no pickle of weights alone; anything else could run code") from error
+    except (OSError, RuntimeError, EOFError, ValueError) as error:
+        raise ConversionError(f"{checkpoint} cannot be read as a checkpoint: {first_line(error)}") from error
+    weights = content.get("state_dict", content) if isinstance(content, dict) else {}
+    found = {}
+    for name, weight in weights.items():
+        layer, _, kind = name.rpartition(".")
+        if layer.split(".")[-1] != LAYER or kind not in ("weight", "bias") or not torch.is_tensor(weight):
+            raise ConversionError(f"{checkpoint} holds {name}, which is no part of a projector")
+        if kind in found:
+            raise ConversionError(f"{checkpoint} holds two weights named {LAYER}.{kind}, {name} among them")
+        found[kind] = weight
+    if missing := {"weight", "bias"} - found.keys():
+        raise ConversionError(f"{checkpoint} lacks {LAYER}.{sorted(missing)[0]}")
+    return found
 
 
-def find_file(source: str | Path, name: str) -> str | None:
-    """The path of a file in a folder or Hub repository, or None."""
-    return cached_file(
-        str(source), name, _raise_exceptions_for_missing_entries=False, _raise_exceptions_for_connection_errors=False
-    )
+def first_line(error: Exception) -> str:
+    """The first line of an error's message: libraries add paragraphs of advice."""
+    return str(error).strip().split("\n")[0].rstrip(".")

@@ -12,7 +12,7 @@ SEVERAL = {"predictions": datasets.Value("string"), "references": datasets.Seque
 
 
 class LPMusicCaps(evaluate.Metric):
-    """Names and formulas of the scores stand in `descant.evaluation.lp_musiccaps`."""
+    """Names and formulas of the scores stand in `descant.evaluation.scoring`."""
 
     def _info(self) -> evaluate.MetricInfo:
         features = [datasets.Features(FIELDS), datasets.Features(SEVERAL)]

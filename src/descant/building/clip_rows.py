@@ -1,0 +1,252 @@
+"""The base of the dataset builders: typed rows, split by recording, checked for leaks, as a `datasets` builder."""
+
+import argparse
+import hashlib
+import logging
+import sys
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import datasets
+
+from descant.building.dataset_folder import (
+    DatasetFacts,
+    push_dataset,
+    write_card,
+    write_config,
+    write_features,
+    write_missing,
+)
+from descant.data.annotations import Annotations, Row
+from descant.data.clips import gather_clips
+from descant.data.download import DownloadSettings, Ledger, download_clips
+from descant.data.extraction import extract_features, read_skipped
+from descant.data.features import FeatureStore
+from descant.data.splits import check_leaks, cut_validation
+from descant.data.tables import hash_source
+
+logger = logging.getLogger(__name__)
+PARTS = 16  # what several processes share out among themselves
+COLUMNS = {
+    "clip_id": datasets.Value("string"),
+    "question": datasets.Value("string"),
+    "answer": datasets.Value("string"),
+    "question_type": datasets.Value("string"),
+    "source": datasets.Value("string"),
+    "start_s": datasets.Value("float64"),
+    "end_s": datasets.Value("float64"),
+}
+
+
+class ClipRowsBuilder(datasets.GeneratorBasedBuilder):
+    """Rows that refer to clips by id; a clip's feature lies in a `FeatureStore`, once, however many rows it has.
+
+    Args:
+        annotations: a file, a folder, a Hub id or a URL; by default the published dataset.
+        feature_store: a store or its folder. Rows of clips without a feature are then left out, and the leak check
+            also compares sounds.
+        seed: of the choice of validation clips.
+
+    Sources are no config arguments: the cache folder is named by their content, not by where they lie.
+    """
+
+    VERSION = datasets.Version("1.0.0")
+    DEFAULT_ANNOTATIONS: str
+    ROW_COLUMNS = COLUMNS
+
+    def __init__(
+        self,
+        *,
+        annotations: str | Path | None = None,
+        feature_store: FeatureStore | str | Path | None = None,
+        seed: int = 0,
+        hash: str | None = None,
+        **kwargs: Any,
+    ):
+        self.annotations = annotations or self.DEFAULT_ANNOTATIONS
+        # Not by asking for a Path: datasets puts its own class of that name into the modules of builders.
+        is_store = feature_store is None or isinstance(feature_store, FeatureStore)
+        self.store = feature_store if is_store else FeatureStore.open(feature_store)
+        self.seed = seed
+        super().__init__(hash=self._hash_sources(hash or ""), **kwargs)
+
+    def sources(self) -> list[str | Path]:
+        """What the rows are read from, for the hash."""
+        return [self.annotations]
+
+    def read(self) -> Annotations:
+        """All rows of this configuration, with the published split."""
+        raise NotImplementedError
+
+    def split_rows(self) -> dict[str, list[Row]]:
+        """The rows by split, without those whose clip has no feature; raises LeakError."""
+        found = self.read()
+        for problem in found.problems:
+            logger.warning("skipped %s", problem)
+        rows = found.rows
+        if self.store is not None:
+            rows = [row for row in rows if row.clip_id in self.store]
+            if not rows:
+                raise ValueError(f"{self.store.folder}: holds no clip of {self.annotations}")
+        splits = cut_validation(rows, self.seed)
+        check_leaks(splits, self.store.feature_sha256 if self.store is not None else None)
+        return {split: part for split, part in splits.items() if part}
+
+    def _hash_sources(self, given: str) -> str:
+        digest = hashlib.sha256(f"{given}:{self.seed}".encode())
+        for source in self.sources():
+            digest.update(hash_source(source).encode())
+        if self.store is not None:
+            digest.update(repr(self.store.manifest()).encode())
+        return digest.hexdigest()[:32]
+
+    def _info(self) -> datasets.DatasetInfo:
+        return datasets.DatasetInfo(
+            features=datasets.Features(self.ROW_COLUMNS), description=self.__doc__ or "", license=self.LICENCE
+        )
+
+    def _split_generators(self, dl_manager: datasets.DownloadManager) -> list[datasets.SplitGenerator]:
+        generators = []
+        for split, rows in self.split_rows().items():
+            size = -(-len(rows) // PARTS)
+            parts = [(first, rows[first : first + size]) for first in range(0, len(rows), size)]
+            generators.append(datasets.SplitGenerator(name=split, gen_kwargs={"parts": parts}))
+        return generators
+
+    def _generate_examples(self, parts: list[tuple[int, list[Row]]]) -> Iterator[tuple[int, dict[str, Any]]]:
+        for first, rows in parts:
+            for number, row in enumerate(rows, start=first):
+                fields = asdict(row)
+                yield number, {name: fields[name] for name in self.ROW_COLUMNS}
+
+
+@dataclass(frozen=True)
+class Build:
+    """What one script builds."""
+
+    title: str
+    script: str
+    builder: type[ClipRowsBuilder]
+    sources: list[str]
+
+
+def build_parser(text: str, configs: list[str], annotations: str) -> argparse.ArgumentParser:
+    """The arguments that all scripts have; `text` is the script's own description."""
+    parser = argparse.ArgumentParser(description=text, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--config", nargs="+", choices=configs, default=configs[:1], help="default: %(default)s")
+    parser.add_argument("--annotations", metavar="SOURCE", help=f"file, folder, Hub id or URL (default {annotations})")
+    parser.add_argument(
+        "--audio_dir", metavar="FOLDER", action="append", default=[], help="sound or .npy files; may be given again"
+    )
+    parser.add_argument("--hub_audio", metavar="ID", action="append", default=[], help="a dataset with audio in it")
+    parser.add_argument("--download_dir", metavar="FOLDER", help="fetch what is still missing into this folder")
+    parser.add_argument("--features", metavar="FOLDER", default="features", help="the store (default: %(default)s)")
+    parser.add_argument("--output", metavar="FOLDER", type=Path, required=True, help="where the dataset goes")
+    parser.add_argument("--seed", type=int, default=0, help="of the choice of validation clips")
+    parser.add_argument("--processes", metavar="N", type=int, help="for features; default: as the cores justify")
+    parser.add_argument("--include_features", action="store_true", help="also write the features as a config")
+    parser.add_argument("--push_to_hub", metavar="ID", help="publish there")
+    parser.add_argument("--private", action="store_true", help="create the Hub repository as a private one")
+    return parser
+
+
+def run_build(build: Build, args: argparse.Namespace, options: dict[str, Any]) -> int:
+    """Builds, prints what came of it, and returns the exit status: 0 all clips, 1 some are missing, 2 refused.
+
+    `options` are the builder's own, beyond those of `ClipRowsBuilder`.
+    """
+    try:
+        return _run(build, args, options)
+    except (ValueError, OSError) as error:
+        print(f"{build.script}: {error}", file=sys.stderr)
+        return 2
+
+
+def _run(build: Build, args: argparse.Namespace, options: dict[str, Any]) -> int:
+    def make(config: str, store: FeatureStore | None = None) -> ClipRowsBuilder:
+        shared = {"annotations": args.annotations, "feature_store": store, "seed": args.seed}
+        return build.builder(config_name=config, **shared, **options)
+
+    found = {config: make(config).read() for config in args.config}
+    problems = [problem for part in found.values() for problem in part.problems]
+    clips = {row.clip_id: row for part in found.values() for row in part.rows}
+    store = _prepare_store(args, list(clips.values()))
+    missing = _find_missing(args, store, clips) if store is not None else {}
+    revision = _write_configs(args, make, store)
+    write_missing(args.output, missing if store is not None else None)
+    if args.include_features:
+        write_features(args.output, _require_sound(store), clips.keys() - missing.keys())
+    write_card(args.output, _describe(build, args, revision))
+    _report(found, clips, store, missing)
+    if args.push_to_hub:
+        print(push_dataset(args.output, args.push_to_hub, args.private))
+    return 1 if problems or missing else 0
+
+
+def _prepare_store(args: argparse.Namespace, rows: list[Row]) -> FeatureStore | None:
+    """The store with the features of all clips whose sound can be had; None where there is no sound at all."""
+    from descant.models.lp_music_caps import LPMusicCapsFeatureExtractor
+
+    extractor = LPMusicCapsFeatureExtractor()
+    store = FeatureStore(args.features, extractor.to_dict())
+    sounds = gather_clips(rows, args.audio_dir, args.hub_audio)
+    if args.download_dir:
+        download_clips([row for row in rows if row.clip_id not in sounds], args.download_dir, DownloadSettings())
+        sounds = gather_clips(rows, [*args.audio_dir, args.download_dir], args.hub_audio)
+    if sounds:
+        extract_features(sounds, extractor, store, args.processes)
+    return store if any(row.clip_id in store for row in rows) else None
+
+
+def _find_missing(args: argparse.Namespace, store: FeatureStore, clip_ids: Iterable[str]) -> dict[str, str]:
+    """Clip id → why it has no feature: the download's ledger knows, or the extraction, or no place had its sound."""
+    folders = [*args.audio_dir, *([args.download_dir] if args.download_dir else [])]
+    gone = {clip: entry.status for folder in folders for clip, entry in Ledger(folder).entries.items()}
+    unreadable = {clip: f"unreadable: {reason}" for clip, reason in read_skipped(store).items()}
+    reasons = gone | unreadable
+    return {clip: reasons.get(clip, "no sound found") for clip in clip_ids if clip not in store}
+
+
+def _write_configs(
+    args: argparse.Namespace, make: Callable[..., ClipRowsBuilder], store: FeatureStore | None
+) -> str:
+    """Writes the rows of each config; returns the revision, which names the content of all sources."""
+    args.output.mkdir(parents=True, exist_ok=True)
+    hashes = []
+    for config in args.config:
+        builder = make(config, store)
+        builder.download_and_prepare()
+        write_config(args.output, config, builder.as_dataset())
+        hashes.append(builder.hash)
+    return "".join(hashes)[:16]
+
+
+def _require_sound(store: FeatureStore | None) -> FeatureStore:
+    if store is None:
+        raise ValueError("--include_features needs sound: give --audio_dir, or --features with the clips in it")
+    return store
+
+
+def _describe(build: Build, args: argparse.Namespace, revision: str) -> DatasetFacts:
+    # Names without their folders: where things lie on this machine is nobody's business.
+    command = ["python", f"datasets_scripts/{build.script}", "--config", *args.config]
+    command += ["--annotations", Path(args.annotations).name] if args.annotations else []
+    command += [part for folder in args.audio_dir for part in ("--audio_dir", Path(folder).name)]
+    command += ["--seed", str(args.seed), "--output", args.output.name]
+    text = " ".join((build.builder.__doc__ or "").split())
+    return DatasetFacts(build.title, text, build.builder.LICENCE, build.sources, " ".join(command), revision)
+
+
+def _report(
+    found: dict[str, Annotations], clips: dict[str, Row], store: FeatureStore | None, missing: dict[str, str]
+) -> None:
+    for config, part in found.items():
+        print(f"{config}: {len(part.rows)} rows read, {len(part.problems)} bad records skipped")
+        for problem in part.problems:
+            print(f"skipped {problem}", file=sys.stderr)
+    if store is None:
+        print(f"{len(clips)} clips, without sound: a recipe joins the rows with a local feature store")
+    else:
+        print(f"{len(clips)} clips, {len(missing)} of them without sound and left out; features: {store.folder}")

@@ -1,0 +1,308 @@
+"""The sound of one clip, out of a recording, a cut clip, a `.npy` waveform or a Hub column, as a short waveform."""
+
+import hashlib
+import os
+import tempfile
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+
+from descant.data.annotations import (
+    OWN_WINDOW_S,
+    Annotations,
+    Problem,
+    Row,
+    parse_clip_id,
+    read_music_instruct,
+    read_musiccaps,
+    read_own,
+)
+from descant.data.audio import AudioError, load_npy_waveform, stream_audio
+from descant.data.splits import recording_of
+from descant.data.tables import column_names
+
+AUDIO_SUFFIXES = (".flac", ".wav", ".ogg", ".opus", ".mp3", ".m4a", ".webm")
+SILENCE_RMS = 1e-3  # -60 dBFS
+LATE_END_S = 0.5  # a recording may end a little before the annotated end of its last clip, a cut clip after its own
+LEAST_OF_CLIP = 0.5  # of its annotated length, that a file must have to be taken for the clip itself
+LEAST_OF_CUT = 0.1  # that a recording must hold of a clip that it is cut to
+
+
+class ClipAudio(Protocol):
+    """A clip's sound, not yet read. `name` is what a message calls it."""
+
+    @property
+    def name(self) -> str: ...
+
+    def load(self, sampling_rate: int, window_s: float) -> tuple[np.ndarray, str]:
+        """At most `window_s` of mono float32, and `sha256()`; raises AudioError."""
+
+    def sha256(self) -> str:
+        """Hash of what the sound is read from, without decoding it; raises OSError where that is not at hand."""
+
+
+@dataclass(frozen=True)
+class ClipFile:
+    """A sound file: a recording, which is cut to `start_s` and `end_s`, or the clip itself.
+
+    `is_clip` says that the file is the clip itself, however long it is. Else a file that is about as long as the clip
+    is taken for it where it ends before `start_s`, and with `may_be_clip` (a file named by the recording alone, as cut
+    clips of MusicCaps often are) also where it ends within the clip.
+    """
+
+    path: str
+    start_s: float = 0.0
+    end_s: float = 10.0
+    is_clip: bool = False
+    may_be_clip: bool = False
+
+    @property
+    def name(self) -> str:
+        return self.path
+
+    def load(self, sampling_rate: int, window_s: float) -> tuple[np.ndarray, str]:
+        waveform = _cut(self, _read(self, sampling_rate), sampling_rate)[: round(window_s * sampling_rate)]
+        require_sound(self.path, waveform)
+        return waveform, self.sha256()
+
+    def sha256(self) -> str:
+        digest, span = _file_sha256(self.path), (self.start_s, self.end_s)
+        from_start = self.is_clip or span == (0.0, OWN_WINDOW_S)
+        return digest if from_start else f"{digest}:{self.start_s:g}-{self.end_s:g}"
+
+
+@dataclass(frozen=True)
+class ClipWaveform:
+    """A mono float32 waveform that is in memory already, at the extractor's rate."""
+
+    samples: np.ndarray
+    name: str = "array"
+
+    def load(self, sampling_rate: int, window_s: float) -> tuple[np.ndarray, str]:
+        waveform = self._contiguous()
+        if waveform.ndim != 1 or not np.isfinite(waveform).all():
+            raise AudioError(self.name, f"is no finite mono waveform (shape {waveform.shape})")
+        require_sound(self.name, waveform)
+        return waveform[: round(window_s * sampling_rate)], self.sha256()
+
+    def sha256(self) -> str:
+        return hashlib.sha256(self._contiguous().tobytes()).hexdigest()
+
+    def _contiguous(self) -> np.ndarray:
+        return np.ascontiguousarray(self.samples, dtype=np.float32)
+
+
+@dataclass(frozen=True)
+class ClipColumn:
+    """One cell of a `datasets` audio column that was loaded with `Audio(decode=False)`."""
+
+    dataset: Any
+    index: int
+    column: str
+    start_s: float = 0.0
+    end_s: float = 10.0
+
+    @property
+    def name(self) -> str:
+        return f"{self.column}[{self.index}]"
+
+    def load(self, sampling_rate: int, window_s: float) -> tuple[np.ndarray, str]:
+        with self._as_file() as clip:
+            try:
+                return clip.load(sampling_rate, window_s)
+            except AudioError as error:
+                raise AudioError(self.name, error.reason) from None
+
+    def sha256(self) -> str:
+        with self._as_file() as clip:
+            return clip.sha256()
+
+    @contextmanager
+    def _as_file(self) -> Iterator[ClipFile]:
+        cell = self.dataset[self.index][self.column]
+        if not cell["bytes"]:
+            yield self._in_file(cell["path"])
+            return
+        suffix = Path(cell["path"] or "").suffix.lower()
+        suffix = suffix if suffix in AUDIO_SUFFIXES else ".flac"  # the readers go by the content
+        with tempfile.NamedTemporaryFile(suffix=suffix) as file:
+            file.write(cell["bytes"])
+            file.flush()
+            yield self._in_file(file.name)
+
+    def _in_file(self, path: str) -> ClipFile:
+        return ClipFile(path, self.start_s, self.end_s, may_be_clip=True)
+
+
+def find_clip_files(rows: Iterable[Row], folder: str | Path) -> dict[str, ClipFile]:
+    """The rows' clips that a folder holds, by file name: `<clip_id>` or `<ytid>` plus a sound suffix or `.npy`.
+
+    The folder is listed; a path is never built from an id.
+    """
+    if not Path(folder).is_dir():
+        raise ValueError(f"{folder}: no such folder of audio files")
+    files = _by_stem(Path(folder))
+    found = {}
+    for row in rows:
+        clip = parse_clip_id(row.clip_id)
+        if row.clip_id in files:
+            found[row.clip_id] = ClipFile(files[row.clip_id], row.start_s, row.end_s, is_clip=True)
+        elif clip and clip[0] in files:
+            path = files[clip[0]]
+            is_clip = path.endswith(".npy")
+            found[row.clip_id] = ClipFile(path, row.start_s, row.end_s, is_clip, may_be_clip=True)
+    return found
+
+
+def find_own_files(rows: Iterable[Row]) -> dict[str, ClipFile]:
+    """The clips of rows that name their own file."""
+    return {row.clip_id: ClipFile(row.audio, row.start_s, row.end_s) for row in rows if row.audio}
+
+
+def require_sound(name: str, waveform: np.ndarray) -> None:
+    """Raises AudioError for an empty waveform or one under −60 dBFS."""
+    if waveform.size == 0:
+        raise AudioError(name, "holds no samples of the clip")
+    rms = float(np.sqrt(np.mean(np.square(waveform, dtype=np.float64))))
+    if rms < SILENCE_RMS:
+        raise AudioError(name, f"is silent: {20 * np.log10(max(rms, 1e-10)):.0f} dBFS, under -60")
+
+
+def _by_stem(folder: Path) -> dict[str, str]:
+    order = {suffix: rank for rank, suffix in enumerate((*AUDIO_SUFFIXES, ".npy"))}
+    paths = [path for path in folder.rglob("*") if path.suffix.lower() in order and not path.name.startswith(".")]
+    paths.sort(key=lambda path: (order[path.suffix.lower()], str(path)), reverse=True)
+    return {path.stem: str(path) for path in paths}
+
+
+def _read(clip: ClipFile, sampling_rate: int) -> np.ndarray:
+    """The file, as far as the clip needs it: an hour after the clip is not decoded."""
+    if clip.path.endswith(".npy"):
+        return load_npy_waveform(clip.path, sampling_rate)
+    wanted = round((clip.end_s - clip.start_s if clip.is_clip else clip.end_s) * sampling_rate)
+    blocks, samples = [], 0
+    for block in stream_audio(clip.path, sampling_rate):
+        blocks.append(block)
+        samples += len(block)
+        if samples >= wanted:
+            break
+    return np.concatenate(blocks)
+
+
+def _cut(clip: ClipFile, waveform: np.ndarray, sampling_rate: int) -> np.ndarray:
+    first, last = round(clip.start_s * sampling_rate), round(clip.end_s * sampling_rate)
+    if _is_clip_itself(clip, len(waveform) / sampling_rate):
+        return waveform[: last - first]
+    if first and len(waveform) - first < LEAST_OF_CUT * (last - first):
+        span = f"{clip.start_s:g} to {clip.end_s:g} s"
+        reason = f"is {len(waveform) / sampling_rate:.4g} s long and does not hold {span}; if it is that clip, "
+        raise AudioError(clip.path, reason + "name it by its clip id (in a table, leave out start_s and end_s)")
+    return waveform[first:last]
+
+
+def _is_clip_itself(clip: ClipFile, length_s: float) -> bool:
+    clip_s = clip.end_s - clip.start_s
+    alike = LEAST_OF_CLIP * clip_s <= length_s <= clip_s + LATE_END_S
+    return clip.is_clip or (alike and length_s <= (clip.end_s - LATE_END_S if clip.may_be_clip else clip.start_s))
+
+
+def _file_sha256(path: str) -> str:
+    state = os.stat(path)
+    return _hash_content(path, state.st_ino, state.st_size, state.st_mtime_ns)
+
+
+@lru_cache(maxsize=256)  # a recording is read once, however many clips are cut out of it
+def _hash_content(path: str, *state: int) -> str:
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+KEY_COLUMNS = ("clip_id", "ytid", "fname", "youtube_id", "id")
+
+
+def find_hub_clips(rows: Iterable[Row], dataset: str) -> dict[str, ClipColumn]:
+    """The rows' clips that a dataset holds, known by `<clip_id>` or `<ytid>` in one of `KEY_COLUMNS`.
+
+    Raises ValueError for a dataset without an audio column, or without a column of ids.
+    """
+    from datasets import Audio, load_dataset
+
+    cells: dict[str, tuple] = {}
+    for part in load_dataset(dataset).values():
+        column = next((name for name, kind in part.features.items() if isinstance(kind, Audio)), None)
+        key = next((name for name in KEY_COLUMNS if name in part.features), None)
+        if column is None or key is None:
+            found = ", ".join(part.features)
+            raise ValueError(f"{dataset}: needs an audio column and one of {', '.join(KEY_COLUMNS)}; has {found}")
+        part = part.cast_column(column, Audio(decode=False))
+        cells |= {name: (part, index, column) for index, name in enumerate(part[key])}
+    return {
+        row.clip_id: ClipColumn(*cells[name], row.start_s, row.end_s)
+        for row in rows
+        for name in (row.clip_id, recording_of(row.clip_id))
+        if name in cells
+    }
+
+
+TABLE_SUFFIXES = (".csv", ".jsonl", ".json", ".parquet")
+
+
+def read_clip_list(source: str | Path) -> Annotations:
+    """Rows of a MusicCaps, MusicInstruct or own table, told by its columns, or of the demo corpus (`demo`).
+
+    A folder of sound files gives one row a file, with an empty answer.
+    """
+    path = Path(source)
+    if str(source) == "demo":
+        return _read_demo()
+    if path.is_dir():
+        return _read_folder(path)
+    if path.suffix.lower() not in TABLE_SUFFIXES:
+        known = ", ".join(TABLE_SUFFIXES)
+        raise ValueError(f"{source}: is neither `demo`, a folder of sound files nor one of {known}")
+    if path.suffix.lower() == ".json":
+        return read_music_instruct(path)
+    own = path.suffix.lower() != ".parquet" and "audio" in column_names(path)
+    return read_own(path) if own else read_musiccaps(path)
+
+
+def gather_clips(
+    rows: Iterable[Row], audio_dirs: Sequence[str | Path] = (), hub_audio: Sequence[str] = ()
+) -> dict[str, ClipAudio]:
+    """Clip id → sound. A row's own file comes first, then the folders and the Hub datasets in their order."""
+    rows = list(rows)
+    places = [find_own_files(rows)]
+    places += [find_clip_files(rows, folder) for folder in audio_dirs]
+    places += [find_hub_clips(rows, dataset) for dataset in hub_audio]
+    return {clip_id: sound for place in reversed(places) for clip_id, sound in place.items()}
+
+
+def _read_demo() -> Annotations:
+    from descant.data.demo import demo_dir, load_demo
+
+    rows = [row for part in load_demo().values() for row in part]
+    files = find_clip_files(rows, demo_dir() / "audio")
+    clips = {row.clip_id: row for row in rows}
+    return Annotations([replace(row, audio=files[clip_id].path) for clip_id, row in clips.items()])
+
+
+def _is_sound(path: Path) -> bool:
+    return path.suffix.lower() in (*AUDIO_SUFFIXES, ".npy") and not path.name.startswith(".")
+
+
+def _read_folder(folder: Path) -> Annotations:
+    found, files = Annotations(), {}
+    for path in sorted(folder.rglob("*")):
+        if not _is_sound(path):
+            continue
+        if files.setdefault(path.stem, path) is not path:
+            reason = f"has the name of {files[path.stem]}; a table with a clip_id column tells them apart"
+            found.problems.append(Problem(str(path), None, path.stem, reason))
+            continue
+        found.rows.append(Row(path.stem, None, "", None, "folder", 0.0, 10.0, None, str(path)))
+    return found

@@ -1,0 +1,140 @@
+"""What `--dataset` names (demo, a file, a folder, a Hub id) as rows and audio paths."""
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from descant.data.annotations import Problem, Row, read_own
+from descant.data.clips import ClipAudio, gather_clips
+from descant.data.splits import VALIDATION_SHARE, check_leaks, cut_validation
+
+TABLE_SUFFIXES = (".csv", ".json", ".jsonl")
+
+SplitRows = dict[str, list[Row]]
+
+
+@dataclass(frozen=True)
+class Corpus:
+    """A dataset ready to train on: rows by configuration and split, audio by clip, and where it comes from."""
+
+    id: str
+    revision: str
+    licence: str
+    configs: dict[str, SplitRows]
+    audio: dict[str, ClipAudio] = field(default_factory=dict)
+    problems: list[Problem] = field(default_factory=list)
+
+    def rows(self, config: str, split: str) -> list[Row]:
+        return self.configs[config].get(split, [])
+
+    def splits(self) -> list[str]:
+        return sorted({split for rows in self.configs.values() for split in rows})
+
+
+def load_corpus(dataset: str, configs: Sequence[str], audio_dir: str | None = None) -> Corpus:
+    """Read the configurations (`short`, `long`, `all`, `captions`) of a dataset.
+
+    Args:
+        dataset: `demo`, a CSV/JSON/JSONL file with `audio, question, answer` or `audio, caption`, a folder that
+            `load_dataset` reads (such as the builders' output), or a Hub id.
+        configs: which configurations are wanted.
+        audio_dir: where the clips' audio lies, as `<clip_id>` or `<ytid>` plus a suffix, when the rows name none.
+
+    Raises:
+        ValueError: nothing is there, a wanted configuration has no rows, or (LeakError) a file of one's own stands in
+            two splits.
+    """
+    wanted = list(dict.fromkeys(configs))
+    if dataset == "demo":
+        corpus = _load_demo(wanted)
+    elif Path(dataset).suffix.lower() in TABLE_SUFFIXES:
+        corpus = _load_own_file(Path(dataset), wanted)
+    else:
+        corpus = _load_published(dataset, wanted)
+    if audio_dir is not None:
+        if not Path(audio_dir).is_dir():
+            raise ValueError(f"--audio_dir {audio_dir}: no such folder")
+        corpus = replace(corpus, audio=gather_clips(_all_rows(corpus.configs), [audio_dir]) | corpus.audio)
+    _require_rows(corpus, dataset)
+    return corpus
+
+
+def in_config(row: Row, config: str) -> bool:
+    """Whether a row belongs to a configuration. Rows without a question type count as short and as long."""
+    if row.question is None or config == "captions":
+        return row.question is None and config == "captions"
+    if config == "all" or row.question_type is None:
+        return True
+    return row.question_type.startswith("long") == (config == "long")
+
+
+def limit_clips(corpus: Corpus, clips: int) -> Corpus:
+    """The same corpus with the first `clips` clips of each split."""
+    configs = {
+        name: {split: _first(rows, clips) for split, rows in part.items()} for name, part in corpus.configs.items()
+    }
+    kept = {row.clip_id for row in _all_rows(configs)}
+    return replace(corpus, configs=configs, audio={clip: path for clip, path in corpus.audio.items() if clip in kept})
+
+
+def _first(rows: list[Row], clips: int) -> list[Row]:
+    kept = set(list(dict.fromkeys(row.clip_id for row in rows))[:clips])
+    return [row for row in rows if row.clip_id in kept]
+
+
+def _load_demo(configs: Sequence[str]) -> Corpus:
+    from descant.data.demo import CORPUS_VERSION, demo_dir, load_demo
+
+    splits = load_demo()
+    audio = gather_clips(_all_rows({"demo": splits}), [demo_dir() / "audio"])
+    return Corpus("descant/demo", CORPUS_VERSION, "apache-2.0", _by_config(splits, configs), audio)
+
+
+def _load_own_file(path: Path, configs: Sequence[str]) -> Corpus:
+    found = read_own(path)
+    rows = [replace(row, split=row.split or "train") for row in found.rows]
+    share = 0.0 if any(row.split == "validation" for row in rows) else VALIDATION_SHARE
+    splits = cut_validation(rows, share=share, folder=path.resolve().parent)
+    check_leaks(splits)
+    revision = hashlib.sha256(path.read_bytes()).hexdigest()[:12]
+    return Corpus(path.stem, revision, "unknown", _by_config(splits, configs), gather_clips(rows), found.problems)
+
+
+def _load_published(dataset: str, configs: Sequence[str]) -> Corpus:
+    from datasets import load_dataset
+    from huggingface_hub import DatasetCard
+
+    try:
+        loaded = {config: load_dataset(dataset, config) for config in configs}
+        card = DatasetCard.load(str(Path(dataset) / "README.md") if Path(dataset).is_dir() else dataset)
+    except Exception as error:  # the readers underneath raise a dozen kinds, all of which mean the same here
+        raise ValueError(f"--dataset {dataset}: no such file, folder or Hub dataset: {error}") from error
+    rows = {
+        config: {split: [_read_row(record) for record in part] for split, part in splits.items()}
+        for config, splits in loaded.items()
+    }
+    return Corpus(dataset, str(card.data.get("revision", "main")), str(card.data.license or "unknown"), rows)
+
+
+def _read_row(record: dict[str, Any]) -> Row:
+    return Row(**record | {"tags": tuple(record.get("tags") or ())})  # Parquet gives a list, which has no hash
+
+
+def _by_config(splits: SplitRows, configs: Sequence[str]) -> dict[str, SplitRows]:
+    return {
+        config: {split: [row for row in rows if in_config(row, config)] for split, rows in splits.items()}
+        for config in configs
+    }
+
+
+def _all_rows(configs: dict[str, SplitRows]) -> list[Row]:
+    return [row for splits in configs.values() for rows in splits.values() for row in rows]
+
+
+def _require_rows(corpus: Corpus, dataset: str) -> None:
+    for config, splits in corpus.configs.items():
+        if not any(splits.values()):
+            missing = "captions (rows without a question)" if config == "captions" else f"rows for {config!r}"
+            raise ValueError(f"--dataset {dataset}: no {missing} in it")

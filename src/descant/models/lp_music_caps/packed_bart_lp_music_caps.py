@@ -1,0 +1,359 @@
+"""Linear layers for a few rows at a time: on a CPU their weights are laid out once as oneDNN's kernels want them."""
+
+import math
+from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
+
+import torch
+from torch import nn
+from torch.nn.functional import embedding, gelu, linear, scaled_dot_product_attention
+from transformers import BartForConditionalGeneration
+from transformers.modeling_outputs import BaseModelOutput
+
+from .decoder_cache_lp_music_caps import DecoderCache, StaticCache
+from .generation_settings_lp_music_caps import BLOCK
+
+
+class PackedLinear:
+    """Computes x · Wᵀ + b on a CPU, without gradients, from a packed copy of one or several stacked weights.
+
+    A product of few rows spends most of its time in bringing the weight into the kernel's layout: packed once, 5 rows
+    of BART's vocabulary head take a third of the time, 160 rows two thirds. A row's result does not depend on the
+    other rows.
+    """
+
+    def __init__(self, weights: Sequence[torch.Tensor], biases: Sequence[torch.Tensor]) -> None:
+        weight = weights[0].detach() if len(weights) == 1 else torch.cat([weight.detach() for weight in weights])
+        self.bias = torch.cat([bias.detach() for bias in biases])
+        self.weight = torch.ops.mkldnn._reorder_linear_weight(weight)
+
+    def __call__(self, rows: torch.Tensor, activation: str = "none") -> torch.Tensor:
+        """Map rows (count, in) to (count, out); activation "gelu" is the exact one."""
+        return torch.ops.mkldnn._linear_pointwise(rows, self.weight, self.bias, activation, [], "none")
+
+    def add_to(self, residual: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
+        """Map rows and add the result to residual (count, out), in one pass."""
+        return torch.ops.mkldnn._linear_pointwise.binary(rows, residual, self.weight, self.bias, "add")
+
+
+# Padding, stride, dilation and groups of a 1 × 1 convolution.
+PLACES = [0, 0], [1, 1], [1, 1], 1
+
+
+class FixedRowsLinear:
+    """PackedLinear for rows whose number is always the same: a 1 × 1 convolution over as many places.
+
+    oneDNN's convolutions take five sixths of the time of its products, with 5 rows of BART's decoder as with 160. The
+    weight's layout depends on the number of rows, and another number would lay it out anew each time: hence the fixed
+    one.
+    """
+
+    def __init__(self, weights: Sequence[torch.Tensor], biases: Sequence[torch.Tensor], rows: int) -> None:
+        weight = torch.cat([weight.detach() for weight in weights])
+        shape = [1, weight.shape[1], 1, rows]
+        self.bias = torch.cat([bias.detach() for bias in biases])
+        self.weight = torch.ops.mkldnn._reorder_convolution_weight(weight[:, :, None, None], *PLACES, shape)
+
+    def __call__(self, rows: torch.Tensor, activation: str = "none") -> torch.Tensor:
+        """Map rows (count, in) to (count, out); activation "gelu" is the exact one."""
+        packed = self.weight, self.bias, *PLACES
+        return as_rows(torch.ops.mkldnn._convolution_pointwise(as_places(rows), *packed, activation, [], "none"))
+
+    def add_to(self, residual: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
+        """Map rows and add the result to residual (count, out), in one pass."""
+        packed = self.weight, self.bias, *PLACES
+        both = as_places(rows), as_places(residual)
+        return as_rows(torch.ops.mkldnn._convolution_pointwise.binary(*both, *packed, "add", None, None, [], None))
+
+
+def as_places(rows: torch.Tensor) -> torch.Tensor:
+    """View contiguous rows (count, width) as a channels-last image (1, width, 1, count)."""
+    count, width = rows.shape
+    return rows.as_strided((1, width, 1, count), (count * width, 1, count * width, width))
+
+
+def as_rows(image: torch.Tensor) -> torch.Tensor:
+    """The inverse of `as_places`."""
+    _, width, _, count = image.shape
+    return image.as_strided((count, width), (width, 1))
+
+
+class StackedLinear:
+    """The same on a GPU, which takes weights as they are; they and the products may have a lower precision."""
+
+    def __init__(
+        self, weights: Sequence[torch.Tensor], biases: Sequence[torch.Tensor], dtype: torch.dtype = torch.float32
+    ) -> None:
+        self.weight = torch.cat([weight.detach() for weight in weights]).to(dtype)
+        self.bias = torch.cat([bias.detach() for bias in biases]).to(dtype)
+
+    def __call__(self, rows: torch.Tensor, activation: str = "none") -> torch.Tensor:
+        """Map rows (count, in) to (count, out); activation "gelu" is the exact one."""
+        result = linear(rows.to(self.weight.dtype), self.weight, self.bias).to(rows.dtype)
+        return gelu(result) if activation == "gelu" else result
+
+    def add_to(self, residual: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
+        """Map rows and add the result to residual (count, out)."""
+        return residual + self(rows)
+
+
+class Bfloat16Linear:
+    """PackedLinear with weights, products and results in bfloat16; twice as fast where the processor has it."""
+
+    def __init__(self, weights: Sequence[torch.Tensor], biases: Sequence[torch.Tensor]) -> None:
+        self.packed = PackedLinear([weight.bfloat16() for weight in weights], [bias.bfloat16() for bias in biases])
+
+    def __call__(self, rows: torch.Tensor, activation: str = "none") -> torch.Tensor:
+        return self.packed(rows.bfloat16(), activation).float()
+
+    def add_to(self, residual: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
+        return residual + self(rows)
+
+
+class Int8Linear:
+    """Weights in 8 bits, with a scale for each output; rows are rounded as they come, each with a scale of its own,
+    so that a row's result does not depend on the other rows.
+
+    Rows take 7 bits on a processor without VNNI: its products are added in pairs of 16 bits, and of 8 they overflow.
+    """
+
+    def __init__(self, weights: Sequence[torch.Tensor], biases: Sequence[torch.Tensor]) -> None:
+        self.zero = 128 if torch.cpu._is_vnni_supported() else 64  # the kernels want unsigned rows: this stands for 0
+        weight = torch.cat([part.detach() for part in weights])
+        self.bias = torch.cat([part.detach() for part in biases])
+        self.scales = (weight.abs().amax(dim=1) / 127).clamp(min=1e-12)
+        self.zeros = torch.zeros_like(self.scales, dtype=torch.int32)
+        rounded = (weight / self.scales[:, None]).round().to(torch.int8)
+        self.weight = torch.ops.onednn.qlinear_prepack(rounded, None)
+
+    def __call__(self, rows: torch.Tensor, activation: str = "none") -> torch.Tensor:
+        scales = (rows.abs().amax(dim=1, keepdim=True) / (self.zero - 1)).clamp_(min=1e-12)
+        rounded = (rows / scales).round_().add_(self.zero).to(torch.uint8)
+        weight = (self.weight, self.scales, self.zeros, None)
+        result = torch.ops.onednn.qlinear_pointwise(
+            rounded, 1.0, self.zero, *weight, 1.0, 0, torch.float32, "none", [], ""
+        )
+        result = torch.addcmul(self.bias, result, scales)
+        return gelu(result) if activation == "gelu" else result
+
+    def add_to(self, residual: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
+        return residual + self(rows)
+
+
+Linear = PackedLinear | FixedRowsLinear | StackedLinear | Bfloat16Linear | Int8Linear
+
+TIERS: dict[str, type[PackedLinear] | type[Bfloat16Linear] | type[Int8Linear]] = {
+    "fp32": PackedLinear,
+    "bf16": Bfloat16Linear,
+    "int8": Int8Linear,
+}
+
+
+def has_bfloat16(device: torch.device | str = "cpu") -> bool:
+    """Whether a GPU, or this processor, multiplies bfloat16 numbers."""
+    if torch.device(device).type == "cuda":
+        with torch.cuda.device(device):
+            return torch.cuda.is_bf16_supported(including_emulation=False)
+    return torch.ops.mkldnn._is_mkldnn_bf16_supported()
+
+
+def check_tier(tier: str, device: torch.device | str = "cpu") -> None:
+    """Raise ValueError for a tier that does not exist, or not on this device."""
+    if tier not in TIERS:
+        raise ValueError(f"there is no tier {tier!r}: choose one of {', '.join(TIERS)}")
+    if tier == "int8" and torch.device(device).type != "cpu":
+        raise ValueError(f"tier 'int8' needs a CPU, and the model is on {device}: choose 'bf16' or 'fp32'")
+    if tier == "bf16" and not has_bfloat16(device):
+        needed = "a processor with AVX-512 or AVX-NE-CONVERT: choose 'int8' or 'fp32'"
+        if torch.device(device).type == "cuda":
+            needed = "a GPU with bfloat16 (Ampere or newer): choose 'fp32'"
+        raise ValueError(f"tier 'bf16' needs {needed}")
+
+
+def encoding_tier(tier: str, device: torch.device | str = "cpu") -> str:
+    """The precision in which a tier encodes: bfloat16 below fp32, where the device has it."""
+    return "bf16" if tier != "fp32" and has_bfloat16(device) else "fp32"
+
+
+def lower_precision(tier: str, device: torch.device | str = "cpu") -> AbstractContextManager:
+    """The context in which a tier encodes: for fp32 the one that is there."""
+    if encoding_tier(tier, device) == "fp32":
+        return nullcontext()
+    return torch.autocast(torch.device(device).type, torch.bfloat16)
+
+
+def new_linear(
+    tier: str, weights: Sequence[torch.Tensor], biases: Sequence[torch.Tensor], rows: int | None = None
+) -> Linear:
+    """Stack weights in one of the TIERS; rows: how many rows they always get, if that is known."""
+    if weights[0].device.type != "cpu":
+        return StackedLinear(weights, biases, torch.bfloat16 if tier == "bf16" else torch.float32)
+    if tier == "fp32" and rows is not None:
+        return FixedRowsLinear(weights, biases, rows)
+    return TIERS[tier](weights, biases)
+
+
+def pack(tier: str, *layers: nn.Linear, rows: int | None = None) -> Linear:
+    """Pack layers that share their input into one."""
+    return new_linear(tier, [layer.weight for layer in layers], [layer.bias for layer in layers], rows)
+
+
+class FastLayer:
+    """One decoder layer's packed weights."""
+
+    def __init__(self, layer: nn.Module, tier: str, rows: int | None) -> None:
+        own, cross = layer.self_attn, layer.encoder_attn
+        self.qkv = pack(tier, own.q_proj, own.k_proj, own.v_proj, rows=rows)
+        self.out = pack(tier, own.out_proj, rows=rows)
+        self.norm = Norm(layer.self_attn_layer_norm)
+        self.cross_q = pack(tier, cross.q_proj, rows=rows)
+        self.cross_out = pack(tier, cross.out_proj, rows=rows)
+        self.cross_norm = Norm(layer.encoder_attn_layer_norm)
+        self.fc1 = pack(tier, layer.fc1, rows=rows)
+        self.fc2 = pack(tier, layer.fc2, rows=rows)
+        self.final_norm = Norm(layer.final_layer_norm)
+
+
+class FastDecoder:
+    """The decoder and the vocabulary head of a model, packed.
+
+    vocabulary: the token ids that answers may have; all of them without it. Inside, a token is its place in this list.
+    rows: how many hypotheses each step has, if that never changes: then steps are faster.
+    """
+
+    def __init__(
+        self,
+        model: BartForConditionalGeneration,
+        tier: str = "fp32",
+        vocabulary: torch.Tensor | None = None,
+        rows: int | None = None,
+    ) -> None:
+        decoder = model.model.decoder
+        self.heads = model.config.decoder_attention_heads
+        self.head_dim = model.config.d_model // self.heads
+        self.vocabulary = vocabulary
+        self.vocab_size = model.config.vocab_size if vocabulary is None else len(vocabulary)
+        self.tokens, self.positions = decoder.embed_tokens, decoder.embed_positions
+        self.norm = Norm(decoder.layernorm_embedding)
+        self.layers = [FastLayer(layer, tier, rows) for layer in decoder.layers]
+        heard = (layer.encoder_attn for layer in decoder.layers)
+        self.cross_kv = pack(tier, *(part for attention in heard for part in (attention.k_proj, attention.v_proj)))
+        self.head = pack_head(model, tier, vocabulary, rows)
+
+    def new_cache(self, slots: int, beams: int) -> DecoderCache:
+        """Build an empty cache of the model's sizes."""
+        return DecoderCache(len(self.layers), slots, beams, self.heads, self.head_dim, self.tokens.weight.dtype)
+
+    def new_static_cache(self, slots: int, beams: int, places: int) -> StaticCache:
+        """Build an empty cache of fixed shapes for answers of up to `places` tokens."""
+        sizes = len(self.layers), slots, beams, self.heads, self.head_dim
+        return StaticCache(*sizes, places, self.tokens.weight.dtype, self.device)
+
+    @property
+    def device(self) -> torch.device:
+        return self.tokens.weight.device
+
+    def open_slot(self, cache: DecoderCache | StaticCache, slot: int, states: torch.Tensor) -> None:
+        """Give a slot to a question with the encoder states (length, d_model)."""
+        length = len(states)
+        cache.open(slot, length)
+        shape = length, len(self.layers), 2, self.heads, self.head_dim
+        keys, values = self.cross_kv(states).view(shape).unbind(2)
+        cache.cross_keys[:, slot, :, :, :length] = keys.permute(1, 2, 3, 0)
+        cache.cross_values[:, slot, :, :length] = values.permute(1, 2, 0, 3)
+
+    def step(self, cache: DecoderCache | StaticCache, tokens: torch.Tensor, positions: torch.Tensor) -> torch.Tensor:
+        """Decode one token a row: tokens and positions (active, beams), with their nodes in the mask already.
+
+        Returns the last hidden states (active · beams, d_model).
+        """
+        active = len(tokens)
+        known = tokens if self.vocabulary is None else self.vocabulary[tokens]
+        hidden = self.tokens(known) + nn.functional.embedding(positions + self.positions.offset, self.positions.weight)
+        hidden = self.norm(hidden).flatten(0, 1)  # (active · beams, d_model)
+        mask = cache.history(active)[:, None]
+        cross_mask = cache.cross_mask[:active, None]
+        for index, layer in enumerate(self.layers):
+            queries, keys, values = layer.qkv(hidden).view(active, cache.beams, 3, self.heads, self.head_dim).unbind(2)
+            heard = self.attend(queries, *cache.extend(index, keys, values), mask)
+            hidden = layer.norm(layer.out.add_to(hidden, heard))
+            queries = layer.cross_q(hidden).view(active, cache.beams, self.heads, self.head_dim)
+            keys, values = cache.cross_keys[index, :active], cache.cross_values[index, :active]
+            heard = self.attend(queries, keys, values, cross_mask)
+            hidden = layer.cross_norm(layer.cross_out.add_to(hidden, heard))
+            hidden = layer.final_norm(layer.fc2.add_to(hidden, layer.fc1(hidden, "gelu")))
+        return hidden
+
+    def attend(
+        self, queries: torch.Tensor, keys: torch.Tensor, values: torch.Tensor, mask: torch.Tensor
+    ) -> torch.Tensor:
+        """Attend with all beams of a question at once.
+
+        queries (active, beams, heads, head_dim), keys (active, heads, head_dim, n), values (active, heads, n,
+        head_dim), mask broadcastable to (active, heads, beams, n) → (active · beams, d_model).
+        """
+        queries = queries.transpose(1, 2) * (1 / math.sqrt(self.head_dim))
+        weights = (queries @ keys).add_(mask).softmax(dim=-1)
+        return (weights @ values).transpose(1, 2).flatten(2).flatten(0, 1)
+
+
+class Norm:
+    """A layer norm whose parts are at hand: to find them in a module takes longer than to normalise a few rows."""
+
+    def __init__(self, layer: nn.LayerNorm) -> None:
+        self.parts = layer.normalized_shape, layer.weight.detach(), layer.bias.detach(), layer.eps
+
+    def __call__(self, hidden: torch.Tensor) -> torch.Tensor:
+        return torch.layer_norm(hidden, *self.parts)
+
+
+def pack_head(
+    model: BartForConditionalGeneration, tier: str, vocabulary: torch.Tensor | None, rows: int | None
+) -> Linear:
+    """Pack the vocabulary head with `final_logits_bias`, padded to whole blocks of logits out of the race."""
+    weight, bias = model.lm_head.weight.detach(), model.final_logits_bias.detach()[0]
+    if vocabulary is not None:
+        weight, bias = weight[vocabulary], bias[vocabulary]
+    missing = -len(weight) % BLOCK
+    padding = weight.new_zeros(missing, weight.shape[1]), bias.new_full((missing,), float("-inf"))
+    return new_linear(tier, [weight, padding[0]], [bias, padding[1]], rows)
+
+
+class FastEncoderLayer:
+    """One encoder layer's packed weights."""
+
+    def __init__(self, layer: nn.Module, tier: str) -> None:
+        own = layer.self_attn
+        self.qkv = pack(tier, own.q_proj, own.k_proj, own.v_proj)
+        self.out = pack(tier, own.out_proj)
+        self.norm = Norm(layer.self_attn_layer_norm)
+        self.fc1 = pack(tier, layer.fc1)
+        self.fc2 = pack(tier, layer.fc2)
+        self.final_norm = Norm(layer.final_layer_norm)
+
+
+class FastEncoder:
+    """The encoder of a model, packed; it is called as the model's own is. The lower tiers encode in bfloat16
+    where the device has it."""
+
+    def __init__(self, model: BartForConditionalGeneration, tier: str = "fp32") -> None:
+        encoder = model.model.encoder
+        self.heads = model.config.encoder_attention_heads
+        self.positions, self.norm = encoder.embed_positions, Norm(encoder.layernorm_embedding)
+        tier = encoding_tier(tier, model.device)
+        self.layers = [FastEncoderLayer(layer, tier) for layer in encoder.layers]
+
+    def __call__(
+        self, inputs_embeds: torch.Tensor, attention_mask: torch.Tensor, return_dict: bool = True
+    ) -> BaseModelOutput:
+        """Encode embeddings (batch, length, d_model) at the positions that the mask (batch, length) leaves in."""
+        batch, length, width = inputs_embeds.shape
+        places = torch.arange(length, device=inputs_embeds.device) + self.positions.offset
+        hidden = self.norm(inputs_embeds + embedding(places, self.positions.weight)).flatten(0, 1)
+        mask = None if attention_mask.all() else attention_mask.bool()[:, None, None]
+        for layer in self.layers:
+            heads = layer.qkv(hidden).view(batch, length, 3, self.heads, width // self.heads).permute(2, 0, 3, 1, 4)
+            heard = scaled_dot_product_attention(*heads, attn_mask=mask).transpose(1, 2).reshape(-1, width)
+            hidden = layer.norm(layer.out.add_to(hidden, heard))
+            hidden = layer.final_norm(layer.fc2.add_to(hidden, layer.fc1(hidden, "gelu")))
+        return BaseModelOutput(last_hidden_state=hidden.view(batch, length, width))

@@ -1,0 +1,99 @@
+"""What a model folder records of its training: datasets and clips, also those of the model it began from."""
+
+import gzip
+import json
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from huggingface_hub import _CACHED_NO_EXIST, hf_hub_download, try_to_load_from_cache
+from huggingface_hub.errors import (
+    EntryNotFoundError,
+    HFValidationError,
+    LocalEntryNotFoundError,
+    RepositoryNotFoundError,
+)
+
+from descant.data.features import FeatureStore
+from descant.files import write_whole
+from descant.publish.licence import describe_part, public_name
+
+DATA_FILE = "training_data.json"
+CLIPS_FILE = "training_clips.txt.gz"
+
+
+def write_records(
+    folder: Path, datasets: list[dict[str, Any]], clips: Mapping[str, str], init_from: str | None
+) -> None:
+    """Write `training_data.json` (id, revision, split, licence, clips) and `training_clips.txt.gz`.
+
+    Args:
+        clips: clip id → its hashes, as `hash_clips` gives them.
+        init_from: folder or Hub id whose own records are carried on.
+    """
+    earlier_data, earlier_clips = inherit_records(init_from) if init_from else ([], {})
+    known = {json.dumps(one, sort_keys=True): one for one in [*earlier_data, *datasets]}
+    write_whole(folder / DATA_FILE, (json.dumps(list(known.values()), indent=2) + "\n").encode())
+    lines = "".join(f"{clip_id}\t{digest}\n" for clip_id, digest in sorted({**earlier_clips, **clips}.items()))
+    write_whole(folder / CLIPS_FILE, gzip.compress(lines.encode("utf-8", "surrogateescape"), mtime=0))
+
+
+def read_records(source: str) -> tuple[list[dict[str, Any]], dict[str, str]]:
+    """The datasets and clips (id → hashes) that a model was trained on; empty where it does not say.
+
+    Raises:
+        ValueError: a model on the Hub whose records are not on this machine and cannot be fetched.
+    """
+    data, clips = (_find(source, name) for name in (DATA_FILE, CLIPS_FILE))
+    datasets = json.loads(data.read_text(encoding="utf-8")) if data else []
+    lines = gzip.decompress(clips.read_bytes()).decode("utf-8", "surrogateescape").split("\n") if clips else []
+    return datasets, dict(line.rsplit("\t", 1) for line in lines if line)
+
+
+def inherit_records(source: str) -> tuple[list[dict[str, Any]], dict[str, str]]:
+    """The records that a model hands on to what is trained from it or with it.
+
+    One without any hands on itself, under the licence of its card: what went into it binds what comes of it, and is
+    not known. Raises ValueError as `read_records` does.
+    """
+    datasets, clips = read_records(source)
+    unrecorded = {
+        "id": public_name(source), "kind": "model", "revision": "", "configs": [], "split": "",
+        "licence": describe_part(source)["licence"] or "unknown", "clips": "not recorded",
+    }  # fmt: skip
+    return datasets or [unrecorded], clips
+
+
+def hash_clips(features: FeatureStore, clips: Iterable[str]) -> dict[str, str]:
+    """Clip id → sha256 of its features and, after a space, of its sound file.
+
+    The first knows the clip in another file format, the second on a machine that rounds features otherwise.
+    """
+    return {clip: f"{features.feature_sha256(clip)} {features.sha256(clip)}" for clip in clips}
+
+
+def describe_data(
+    corpus_id: str, revision: str, licence: str, clips: Iterable[str], configs: list[str]
+) -> dict[str, Any]:
+    """One entry of `training_data.json`; a dataset in a folder is named by its last part."""
+    return {
+        "id": public_name(corpus_id), "revision": revision, "configs": configs, "split": "train", "licence": licence,
+        "clips": len(set(clips)),
+    }  # fmt: skip
+
+
+def _find(source: str, name: str) -> Path | None:
+    if Path(source).exists():
+        path = Path(source) / name
+        return path if path.is_file() else None
+    try:
+        return Path(hf_hub_download(source, name))
+    except (LocalEntryNotFoundError, RepositoryNotFoundError) as error:
+        if try_to_load_from_cache(source, name) is _CACHED_NO_EXIST:
+            return None
+        raise ValueError(
+            f"{source}: what it was trained on cannot be read, for its {name} is not on this machine and the Hub does "
+            "not give it: go online and log in where that is needed, or give a folder that holds the whole repository"
+        ) from error
+    except (EntryNotFoundError, HFValidationError):
+        return None

@@ -1,0 +1,1 @@
+"""Subgenres from lyrics, captions and sound: labels and tracks, training, scores, plain systems to compare with."""

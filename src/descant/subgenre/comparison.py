@@ -1,0 +1,149 @@
+"""The classifier beside single modalities and plain systems on held-out tracks: table, modality grid, calibration."""
+
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import combinations
+
+import numpy as np
+
+from descant.evaluation.measures import Interval
+from descant.evaluation.report import table_lines
+from descant.models.subgenre.configuration_subgenre import MODALITIES
+from descant.subgenre.examples import SubgenreData
+from descant.subgenre.label_scores import (
+    Difference,
+    GoldLabels,
+    LabelPredictions,
+    expected_calibration_error,
+    paired_difference,
+    reliability_table,
+    render_differences,
+    render_measured,
+    score_intervals,
+    score_labels,
+)
+from descant.subgenre.plain_systems import tell_by_asking, tell_by_tfidf, tell_commonest
+from descant.subgenre.training import Classifier
+
+FUSION = "fusion"
+MACRO_F1 = ("genre_macro_f1", "subgenre_macro_f1")
+
+Runs = list[LabelPredictions]
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """What all systems say about the tracks of one split.
+
+    systems: name → one run a seed; `fusion` and `lyrics`, `captions`, `audio` alone are classifiers. measured: their
+    scores and intervals. visible: what fusion says where it may see some modalities only, by their names.
+    """
+
+    split: str
+    gold: GoldLabels
+    systems: dict[str, Runs]
+    measured: dict[str, dict[str, tuple[float, Interval]]]
+    visible: dict[tuple[str, ...], Runs]
+
+
+def compare_systems(data: SubgenreData, classifiers: Mapping[str, Sequence[Classifier]], split: str) -> Comparison:
+    """Lets all systems tell about a split; `classifiers` holds one a seed of `fusion` and of each single modality."""
+    examples = data.examples[split]
+    read = {name: [one.read(examples) for one in runs] for name, runs in classifiers.items()}
+
+    def tell(name: str, modalities: Collection[str] = MODALITIES) -> Runs:
+        return [one.tell(inputs, modalities) for one, inputs in zip(classifiers[name], read[name], strict=True)]
+
+    systems = {name: tell(name) for name in classifiers}
+    plain: dict[str, Callable[[], LabelPredictions]] = {
+        "TF-IDF of lyrics": lambda: tell_by_tfidf(data, split, captions=False),
+        "TF-IDF of lyrics and captions": lambda: tell_by_tfidf(data, split, captions=True),
+        "asking for the genre": lambda: tell_by_asking(data, split),
+        "commonest labels": lambda: tell_commonest(data, split),
+    }
+    systems |= {name: [system()] for name, system in plain.items()}
+    subsets = [subset for size in (3, 2, 1) for subset in combinations(MODALITIES, size)]
+    visible = {subset: tell(FUSION, subset) for subset in subsets}
+    gold = data.gold(split)
+    measured = {name: score_intervals(gold, runs) for name, runs in systems.items()}
+    return Comparison(split, gold, systems, measured, visible)
+
+
+def render_comparison(found: Comparison) -> str:
+    """Everything as Markdown."""
+    tracks, artists, seeds = len(found.gold.genre), len(set(found.gold.groups)), len(found.systems[FUSION])
+    return "\n\n".join([
+        f"# Subgenres of {tracks} {found.split} tracks by {artists} artists",
+        f"Classifiers: mean of {seeds} seed{'s' if seeds > 1 else ''}. In brackets 95 % intervals, by artist.",
+        render_measured(found.measured),
+        "## Fusion less the other systems", render_differences(differences_to_others(found)),
+        "## Fusion with modalities missing, and its macro-F1 less the best of those seen alone (points)",
+        render_missing(found),
+        "## Calibration of fusion", render_calibration(found),
+    ]) + "\n"  # fmt: skip
+
+
+def differences_to_others(found: Comparison) -> dict[str, Difference]:
+    """Fusion's macro-F1 less that of each other system, over the same samples of artists."""
+    fusion = found.systems[FUSION]
+    return {
+        f"fusion − {name} ({score.split('_')[0]})": paired_difference(found.gold, fusion, runs, score)
+        for score in MACRO_F1 for name, runs in found.systems.items() if name != FUSION
+    }  # fmt: skip
+
+
+def render_missing(found: Comparison) -> str:
+    """A row a subset of modalities: fusion's scores, and how far above the best of them alone they are (points).
+
+    The best is the model of one modality with the highest mean, so that a gap is never flattered by a weaker one.
+    """
+    alone = {name: mean_scores(found.gold, found.systems[name]) for name in MODALITIES if name in found.systems}
+    rows = []
+    for subset, runs in found.visible.items():
+        means = mean_scores(found.gold, runs)
+        row = [" + ".join(subset), *(f"{means[name]:.3f}" for name in ("genre_accuracy", *MACRO_F1))]
+        for score in MACRO_F1:
+            best = max((one for one in subset if one in alone), key=lambda one: alone[one][score], default=None)
+            row.append(_gap(paired_difference(found.gold, runs, found.systems[best], score)) if best else "")
+        rows.append(row)
+    header = ["sees", "genre accuracy", "genre macro f1", "subgenre macro f1", "genre gap", "subgenre gap"]
+    return "\n".join(table_lines(header, rows))
+
+
+def _gap(found: Difference) -> str:
+    return f"{100 * found.value:+.1f} [{100 * found.interval.low:+.1f}, {100 * found.interval.high:+.1f}]"
+
+
+def mean_scores(gold: GoldLabels, runs: Runs) -> dict[str, float]:
+    """Each score's mean over a system's runs."""
+    scores = [score_labels(gold, run) for run in runs]
+    return {name: float(np.mean([one[name] for one in scores])) for name in scores[0]}
+
+
+def render_calibration(found: Comparison) -> str:
+    """Expected calibration errors, and the reliability of the likeliest genre."""
+    runs, seeds = found.systems[FUSION], len(found.systems[FUSION])
+    top = np.concatenate([run.genres.max(axis=1) for run in runs])
+    right = np.concatenate([run.genres.argmax(axis=1) == found.gold.genre for run in runs])
+    subgenres = np.stack([run.subgenres for run in runs])
+    truth = np.stack([found.gold.subgenres] * seeds)
+    rows = [[f"{one.low:.1f}–{one.high:.1f}", str(one.count), f"{one.probability:.3f}", f"{one.share_true:.3f}"]
+            for one in reliability_table(top, right)]  # fmt: skip
+    errors = (
+        f"Expected calibration error: {expected_calibration_error(top, right):.3f} of the likeliest genre, "
+        f"{expected_calibration_error(subgenres, truth):.3f} over all subgenres."
+    )
+    return errors + "\n\n" + "\n".join(table_lines(["probability", "tracks", "mean", "came true"], rows))
+
+
+def as_scores(found: Comparison, data: SubgenreData) -> list[dict]:
+    """The scores of every system as `scores.json` holds them; those of the others than fusion are `baseline`s."""
+    entries = []
+    for name, measured in found.measured.items():
+        entries.append({
+            "protocol": f"subgenres, {name}", "dataset": data.corpus.id, "config": None, "split": found.split,
+            "n": len(found.gold.genre), **{score: value for score, (value, _) in measured.items()},
+            **({} if name == FUSION else {"baseline": True}),
+            "intervals": {score: list(interval) for score, (_, interval) in measured.items()},
+        })  # fmt: skip
+    return entries

@@ -1,0 +1,242 @@
+"""What a captioner hears in whole tracks: its answers about every window, and its audio embedding of all of them."""
+
+import base64
+import json
+import logging
+import os
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
+import torch
+from tqdm import tqdm
+
+from descant.answering.listener import Listener, Pair
+from descant.answering.model_folder import find_model, fingerprint_files, fingerprint_model
+from descant.data.audio import AudioError, Window, stream_windows
+
+log = logging.getLogger(__name__)
+
+Item = TypeVar("Item")
+
+# Counted up when a hearing comes to be made in another way: 2 is the mean of windows by their length.
+HEARING_VERSION = 2
+# What decides a captioner's answers and embeddings. Code and records beside them do not count.
+HEARING_FILES = ("*.safetensors", "config.json", "generation_config.json", "processor_config.json", "tokenizer.json")
+
+
+@dataclass(frozen=True)
+class Said:
+    """One answer about one window (seconds)."""
+
+    start_s: float
+    end_s: float
+    question: str | None
+    answer: str
+
+
+@dataclass(frozen=True)
+class TrackHearing:
+    """All that was heard in a track, or why nothing was: `error`, with `said` empty and no embedding.
+
+    audio_embeds: (width,), the mean of the captioner's audio embeddings over their positions and all windows.
+    window_embeds: (windows, width), what each window adds to that mean; None where the hearing comes from a cache.
+    """
+
+    track_id: str
+    said: tuple[Said, ...] = ()
+    audio_embeds: np.ndarray | None = None
+    window_embeds: np.ndarray | None = None
+    error: str | None = None
+
+    def sentences(self, questions: Sequence[str | None]) -> list[str]:
+        """The answers to some of the questions, window by window."""
+        return [one.answer for one in self.said if one.question in questions]
+
+
+@dataclass
+class _Unfinished:
+    """A track whose answers are still coming."""
+
+    track_id: str
+    said: dict[int, Said] = field(default_factory=dict)  # by place in the stream of questions
+    embeds: list[torch.Tensor] = field(default_factory=list)
+    asked: int = 0
+    read: bool = False  # all its windows have been read
+
+    def finish(self) -> TrackHearing:
+        said = tuple(self.said[place] for place in sorted(self.said))
+        embeds = torch.stack(self.embeds).numpy()
+        return TrackHearing(self.track_id, said, pool_windows(embeds, find_spans(said)), embeds)
+
+
+class TrackListener:
+    """Hears tracks with a captioner, any model that answers questions, in bounded memory."""
+
+    def __init__(self, listener: Listener, questions: Sequence[str | None], batch_size: int = 64) -> None:
+        """questions: asked of every window of 10 s; None asks for a caption."""
+        self.listener, self.questions, self.batch_size = listener, tuple(questions), batch_size
+        self._waiting: dict[int, tuple[_Unfinished, Said]] = {}  # place in the stream → the answer to be
+        self._failed: list[TrackHearing] = []
+
+    def hear(self, tracks: Iterable[tuple[str, Path]]) -> Iterator[TrackHearing]:
+        """Yields each track's hearing as soon as it is there; one that cannot be read comes with its error."""
+        listener = self.listener
+        stream = listener.model.answer_many(self._pairs(tracks), batch_size=self.batch_size, **listener.settings)
+        for place, token_ids, _ in stream:
+            yield from self._pop_failed()
+            track, said = self._waiting.pop(place)
+            track.said[place] = Said(said.start_s, said.end_s, said.question, listener.decode(token_ids))
+            if track.read and len(track.said) == track.asked:
+                yield track.finish()
+        yield from self._pop_failed()
+
+    def _pop_failed(self) -> list[TrackHearing]:
+        failed, self._failed = self._failed, []
+        return failed
+
+    def _pairs(self, tracks: Iterable[tuple[str, Path]]) -> Iterator[Pair]:
+        """What the model takes, read as it asks for more."""
+        place = 0
+        extractor = self.listener.processor.feature_extractor
+        opened = ((track_id, _open(path, extractor.sampling_rate, extractor.window_s)) for track_id, path in tracks)
+        for track_id, windows in one_ahead(opened):
+            if isinstance(windows, AudioError):
+                self._failed.append(TrackHearing(track_id, error=str(windows)))
+                continue
+            track = _Unfinished(track_id)
+            for number, window in enumerate(windows):
+                features = self.listener.extract_features(window)
+                track.embeds.append(self._embed(features))
+                track.asked += len(self.questions)
+                track.read = number == len(windows) - 1
+                for question in self.questions:
+                    self._waiting[place] = (track, Said(window.start_s, window.end_s, question, ""))
+                    place += 1
+                    yield (track_id, window.start_s), features, self.listener.prompt_ids(question)
+
+    @torch.no_grad()
+    def _embed(self, features: torch.Tensor) -> torch.Tensor:
+        """The mean over positions of one window's audio embedding, (width,) on the CPU."""
+        embeds = self.listener.model.get_audio_features(features[None].to(self.listener.model.device))
+        return embeds[0].mean(dim=0).float().cpu()
+
+
+def _open(path: Path, sampling_rate: int, window_s: float) -> Collection[Window] | AudioError:
+    try:
+        return stream_windows(path, sampling_rate, window_s)
+    except AudioError as error:
+        return error
+
+
+def one_ahead(items: Iterable[Item]) -> Iterator[Item]:
+    """The items, each made in a thread while the one before it is in use."""
+    iterator, end = iter(items), object()
+    with ThreadPoolExecutor(1) as thread:
+        coming = thread.submit(next, iterator, end)
+        while (item := coming.result()) is not end:
+            coming = thread.submit(next, iterator, end)
+            yield item
+
+
+def find_spans(said: Iterable[Said]) -> tuple[tuple[float, float], ...]:
+    """The windows that answers are about, each once, in their order."""
+    return tuple(dict.fromkeys((one.start_s, one.end_s) for one in said))
+
+
+def pool_windows(embeds: np.ndarray, spans: Sequence[tuple[float, float]]) -> np.ndarray:
+    """The mean of windows (windows, width) by their length: a last one of 10 ms says little of a track."""
+    seconds = np.array([end_s - start_s for start_s, end_s in spans])
+    return np.average(embeds, axis=0, weights=seconds).astype(embeds.dtype)
+
+
+def hash_captioner(folder: Path) -> str:
+    """16 hex digits of a model folder's weights and settings: the same for the same captioner, wherever it lies."""
+    return fingerprint_files(folder, HEARING_FILES)
+
+
+class HearingCache:
+    """Hearings under `<root>/<captioner's fingerprint>/hearings.jsonl`; appended to, so that a kill loses none.
+
+    A hearing counts while the sound file has the size that it had, the same questions are asked in the same way, and
+    hearings are made as they were then.
+    """
+
+    def __init__(self, root: str | Path, captioner_hash: str, asked: Mapping[str, object]) -> None:
+        """asked: the questions and the settings of generation, all that decides the answers beside the model."""
+        self.path = Path(root) / captioner_hash / "hearings.jsonl"
+        self.asked = json.loads(json.dumps({**asked, "version": HEARING_VERSION}))
+
+    def read(self, tracks: Mapping[str, Path]) -> dict[str, TrackHearing]:
+        """The hearings of some of the tracks (id → sound file) that are known."""
+        found = {}
+        for record in self._records():
+            path = tracks.get(record["track_id"])
+            if path is not None and record["asked"] == self.asked and record["audio_bytes"] == _size(path):
+                found[record["track_id"]] = _from_record(record)
+        return found
+
+    def add(self, hearings: Iterable[TrackHearing], tracks: Mapping[str, Path]) -> Iterator[TrackHearing]:
+        """Writes each hearing down before it is passed on; errors are passed on only, for a file may be mended."""
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        with self.path.open("ab") as file:
+            for hearing in hearings:
+                if hearing.error is None:
+                    heard = {"audio_bytes": _size(tracks[hearing.track_id]), "asked": self.asked}
+                    line = json.dumps(_to_record(hearing) | heard, ensure_ascii=False)
+                    # The newline before it parts it from a line that a kill has torn.
+                    file.write(b"\n" + line.encode("utf-8", "surrogateescape") + b"\n")
+                    file.flush()
+                yield hearing
+            os.fsync(file.fileno())
+
+    def _records(self) -> Iterator[dict]:
+        for line in self.path.read_bytes().split(b"\n") if self.path.exists() else []:
+            try:
+                record = json.loads(line.decode("utf-8", "surrogateescape"))
+            except ValueError:  # a kill has torn it; its track is heard again
+                continue
+            yield record
+
+
+def hear_tracks(
+    tracks: Mapping[str, Path], captioner: str, questions: Sequence[str | None], root: str | Path,
+    batch_size: int = 64, **generation: object,
+) -> dict[str, TrackHearing]:  # fmt: skip
+    """What a captioner hears in tracks (id → sound file), from the cache under `root` as far as it is there.
+
+    Every track has its hearing; one that cannot be read has its `error`, which is logged.
+
+    Raises:
+        ModelFolderError: there is no such captioner, or it cannot answer.
+    """
+    folder = find_model(captioner)
+    cache = HearingCache(root, fingerprint_model(folder), {"questions": list(questions), "generation": generation})
+    found = cache.read(tracks)
+    missing = [(track_id, path) for track_id, path in tracks.items() if track_id not in found]
+    if missing:
+        listener = TrackListener(Listener.load(captioner, **generation), questions, batch_size)
+        heard = tqdm(listener.hear(missing), total=len(missing), desc="listening", unit="track", disable=None)
+        for hearing in cache.add(heard, tracks):
+            found[hearing.track_id] = hearing
+            if hearing.error is not None:
+                log.warning("not heard: %s", hearing.error)
+    return {track_id: found[track_id] for track_id in tracks}
+
+
+def _size(path: Path) -> int:
+    return path.stat().st_size if path.is_file() else -1
+
+
+def _to_record(hearing: TrackHearing) -> dict[str, object]:
+    embeds = base64.b64encode(hearing.audio_embeds.astype("<f4").tobytes()).decode()
+    said = [asdict(one) for one in hearing.said]
+    return {"track_id": hearing.track_id, "said": said, "audio_embeds": embeds}
+
+
+def _from_record(record: dict) -> TrackHearing:
+    embeds = np.frombuffer(base64.b64decode(record["audio_embeds"]), dtype="<f4")
+    return TrackHearing(record["track_id"], tuple(Said(**one) for one in record["said"]), embeds)

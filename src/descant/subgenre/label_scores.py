@@ -1,0 +1,318 @@
+"""Scores of genres and subgenres, each as a function of how much every track weighs.
+
+With all weights 1 it is the score itself; with a bootstrap sample's weights it is the score of that sample.
+"""
+
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from descant.evaluation.measures import Interval, draws, percentiles
+from descant.evaluation.report import table_lines
+from descant.subgenre.labels import LabelTree, Track
+
+
+@dataclass(frozen=True)
+class GoldLabels:
+    """The true labels of tracks.
+
+    genre: (tracks,), places in the tree's genres. subgenres: (tracks, subgenres), true or false.
+    groups: (tracks,), the artist, or the track itself where the artist is unknown; resampled together.
+    """
+
+    tree: LabelTree
+    genre: np.ndarray
+    subgenres: np.ndarray
+    groups: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class LabelPredictions:
+    """A system's probabilities, and what it decides.
+
+    genres: (tracks, genres); the decided genre is the most probable one. subgenres: (tracks, subgenres).
+    chosen: (tracks, subgenres), the decided subgenres.
+    """
+
+    genres: np.ndarray
+    subgenres: np.ndarray
+    chosen: np.ndarray
+
+
+def gather_gold(tracks: Sequence[Track], tree: LabelTree) -> GoldLabels:
+    """The true labels; raises ValueError for one that is not in the tree."""
+    genres = {name: place for place, name in enumerate(tree.genres)}
+    unknown = [(track.track_id, track.genre) for track in tracks if track.genre not in genres]
+    if unknown:
+        raise ValueError(f"track {unknown[0][0]}: genre {unknown[0][1]!r} is not in the label tree")
+    groups = tuple(f"artist {track.artist}" if track.artist else f"track {track.track_id}" for track in tracks)
+    subgenres = mark_labels([track.subgenres for track in tracks], tree)
+    return GoldLabels(tree, np.array([genres[track.genre] for track in tracks], dtype=int), subgenres, groups)
+
+
+def mark_labels(labels: Sequence[Collection[str]], tree: LabelTree) -> np.ndarray:
+    """Sets of full names as (sets, subgenres), true where a set has the label."""
+    places = {name: place for place, name in enumerate(tree.subgenres)}
+    marked = np.zeros((len(labels), len(places)), dtype=bool)
+    for row, names in enumerate(labels):
+        for name in names:
+            if name not in places:
+                raise ValueError(f"subgenre {name!r} is not in the label tree")
+            marked[row, places[name]] = True
+    return marked
+
+
+def one_hot_predictions(
+    genres: Sequence[str | None], subgenres: Sequence[Collection[str]], tree: LabelTree
+) -> LabelPredictions:
+    """Decisions without probabilities: 1 for what is decided. No genre (None) is a guess without any confidence."""
+    places = {name: place for place, name in enumerate(tree.genres)}
+    probabilities = np.zeros((len(genres), len(places)))
+    for row, genre in enumerate(genres):
+        if genre is not None:
+            probabilities[row, places[genre]] = 1.0
+    chosen = mark_labels(subgenres, tree)
+    return LabelPredictions(probabilities, chosen.astype(float), chosen)
+
+
+WeightedScore = Callable[[np.ndarray], np.ndarray]  # weights (samples, tracks) → scores (samples,)
+
+
+def genre_accuracy(gold: GoldLabels, told: LabelPredictions) -> WeightedScore:
+    return _mean(decided_genres(told)[np.arange(len(gold.genre)), gold.genre])
+
+
+def genre_macro_f1(gold: GoldLabels, told: LabelPredictions) -> WeightedScore:
+    return _macro_f1(np.eye(len(gold.tree.genres), dtype=bool)[gold.genre], decided_genres(told))
+
+
+def subgenre_micro_f1(gold: GoldLabels, told: LabelPredictions) -> WeightedScore:
+    return _overlap_f1(gold.subgenres, told.chosen)
+
+
+def subgenre_macro_f1(gold: GoldLabels, told: LabelPredictions) -> WeightedScore:
+    return _macro_f1(gold.subgenres, told.chosen)
+
+
+def hierarchical_f1(gold: GoldLabels, told: LabelPredictions) -> WeightedScore:
+    """Overlap of label sets that hold each label's ancestors too (Kiritchenko et al., 2005)."""
+    true_genres = np.eye(len(gold.tree.genres), dtype=bool)[gold.genre]
+    return _overlap_f1(_with_ancestors(gold, true_genres, gold.subgenres),
+                       _with_ancestors(gold, decided_genres(told), told.chosen))  # fmt: skip
+
+
+def hamming_loss(gold: GoldLabels, told: LabelPredictions) -> WeightedScore:
+    """The share of wrong decisions among all subgenres of all tracks; the lower, the better."""
+    return _mean((gold.subgenres != told.chosen).mean(axis=1))
+
+
+def subset_accuracy(gold: GoldLabels, told: LabelPredictions) -> WeightedScore:
+    """The share of tracks of which all subgenres are right."""
+    return _mean((gold.subgenres == told.chosen).all(axis=1))
+
+
+def subgenre_map(gold: GoldLabels, told: LabelPredictions) -> WeightedScore:
+    """The mean over subgenres of the average precision of tracks in the order of their probability.
+
+    Tracks of one probability come in together, as in scikit-learn's average_precision_score.
+    """
+    occurring = np.flatnonzero(gold.subgenres.any(axis=0))
+    parts = [_average_precision(gold.subgenres[:, label], told.subgenres[:, label]) for label in occurring]
+    return lambda weights: _mean_of_defined(np.stack([part(weights) for part in parts], axis=1))
+
+
+SCORES: dict[str, Callable[[GoldLabels, LabelPredictions], WeightedScore]] = {
+    "genre_accuracy": genre_accuracy,
+    "genre_macro_f1": genre_macro_f1,
+    "subgenre_micro_f1": subgenre_micro_f1,
+    "subgenre_macro_f1": subgenre_macro_f1,
+    "subgenre_map": subgenre_map,
+    "hierarchical_f1": hierarchical_f1,
+    "hamming_loss": hamming_loss,
+    "subset_accuracy": subset_accuracy,
+}
+
+
+def score_labels(gold: GoldLabels, told: LabelPredictions) -> dict[str, float]:
+    """All scores of a system; raises ValueError where it says nothing about some of the tracks."""
+    if not len(gold.genre):
+        raise ValueError("no tracks to score")
+    for name, found in (("genres", told.genres), ("subgenres", told.subgenres), ("chosen", told.chosen)):
+        if len(found) != len(gold.genre):
+            raise ValueError(f"{name}: {len(found)} predictions for {len(gold.genre)} tracks")
+    weights = np.ones((1, len(gold.genre)))
+    return {name: float(score(gold, told)(weights)[0]) for name, score in SCORES.items()}
+
+
+def decided_genres(told: LabelPredictions) -> np.ndarray:
+    """The decided genre of each track, (tracks, genres), true or false; none where none has any probability."""
+    best = told.genres.argmax(axis=1)
+    return np.eye(told.genres.shape[1], dtype=bool)[best] & (told.genres.max(axis=1) > 0)[:, None]
+
+
+def _with_ancestors(gold: GoldLabels, genres: np.ndarray, subgenres: np.ndarray) -> np.ndarray:
+    """Genres and subgenres of each track in one row, with the genre of every subgenre."""
+    parents = np.array([gold.tree.genres.index(gold.tree.parent(name)) for name in gold.tree.subgenres], dtype=int)
+    genres = genres.copy()
+    rows, labels = np.nonzero(subgenres)
+    genres[rows, parents[labels]] = True
+    return np.concatenate([genres, subgenres], axis=1)
+
+
+def _mean(values: np.ndarray) -> WeightedScore:
+    return lambda weights: weights @ values.astype(float) / weights.sum(axis=1)
+
+
+def _overlap_f1(gold: np.ndarray, told: np.ndarray) -> WeightedScore:
+    """F1 over all pairs of a track and a label; 0 where nothing is right."""
+    both, sizes = (gold & told).sum(axis=1), gold.sum(axis=1) + told.sum(axis=1)
+    return lambda weights: _divide(2 * weights @ both, weights @ sizes, otherwise=0.0)
+
+
+def _macro_f1(gold: np.ndarray, told: np.ndarray) -> WeightedScore:
+    """The mean of the F1 of the labels that occur in the truth; those absent from a sample are left out of it."""
+    occurring = gold.any(axis=0)
+    gold, told = gold[:, occurring].astype(float), told[:, occurring].astype(float)
+
+    def measure(weights: np.ndarray) -> np.ndarray:
+        f1 = _divide(2 * weights @ (gold * told), weights @ (gold + told), otherwise=np.nan)
+        return _mean_of_defined(np.where(weights @ gold > 0, f1, np.nan))
+
+    return measure
+
+
+def _average_precision(gold: np.ndarray, scores: np.ndarray) -> WeightedScore:
+    order = np.argsort(-scores, kind="stable")
+    ordered = -scores[order]
+    last = np.searchsorted(ordered, ordered, side="right") - 1  # where the tracks of the same probability end
+    hits = gold[order].astype(float)
+
+    def measure(weights: np.ndarray) -> np.ndarray:
+        weights = weights[:, order]
+        right = weights * hits
+        precision = _divide(right.cumsum(axis=1)[:, last], weights.cumsum(axis=1)[:, last], otherwise=0.0)
+        return _divide((right * precision).sum(axis=1), right.sum(axis=1), otherwise=np.nan)
+
+    return measure
+
+
+def _divide(part: np.ndarray, whole: np.ndarray, otherwise: float) -> np.ndarray:
+    return np.divide(part, whole, out=np.full(np.shape(whole), otherwise), where=whole > 0)
+
+
+def _mean_of_defined(values: np.ndarray) -> np.ndarray:
+    """The mean over the second axis without NaN; 0 where all are NaN."""
+    defined = ~np.isnan(values)
+    return _divide(np.where(defined, values, 0.0).sum(axis=1), defined.sum(axis=1).astype(float), otherwise=0.0)
+
+
+@dataclass(frozen=True)
+class ReliabilityBin:
+    """The predictions between two probabilities: how many, their mean probability, the share that came true."""
+
+    low: float
+    high: float
+    count: int
+    probability: float
+    share_true: float
+
+
+def reliability_table(probabilities: np.ndarray, outcomes: np.ndarray, bins: int = 10) -> list[ReliabilityBin]:
+    """Predictions in bins of equal width, empty ones left out.
+
+    Args:
+        probabilities: any shape, each between 0 and 1.
+        outcomes: of the same shape, true or false.
+
+    Raises:
+        ValueError: other shapes, nothing at all, or a probability below 0 or above 1.
+    """
+    probabilities, outcomes = np.ravel(probabilities), np.ravel(outcomes).astype(float)
+    if probabilities.shape != outcomes.shape or not len(probabilities):
+        raise ValueError(f"{len(probabilities)} probabilities for {len(outcomes)} outcomes: give one each, and some")
+    if not (probabilities >= 0).all() or not (probabilities <= 1).all():
+        raise ValueError("probabilities lie between 0 and 1")
+    edges = np.linspace(0, 1, bins + 1)
+    place = np.clip(np.digitize(probabilities, edges[1:-1], right=True), 0, bins - 1)
+    return [
+        ReliabilityBin(float(edges[number]), float(edges[number + 1]), int(inside.sum()),
+                       float(probabilities[inside].mean()), float(outcomes[inside].mean()))
+        for number in range(bins) if (inside := place == number).any()
+    ]  # fmt: skip
+
+
+def expected_calibration_error(probabilities: np.ndarray, outcomes: np.ndarray, bins: int = 10) -> float:
+    """The mean distance between probability and share that came true, over bins weighed by their predictions."""
+    table = reliability_table(probabilities, outcomes, bins)
+    total = sum(row.count for row in table)
+    return sum(row.count * abs(row.probability - row.share_true) for row in table) / total
+
+
+@dataclass(frozen=True)
+class Difference:
+    """How much one system's score is above another's, with its 95 % interval."""
+
+    score: str
+    value: float
+    interval: Interval
+
+
+def score_intervals(
+    gold: GoldLabels, runs: Sequence[LabelPredictions], seed: int = 0, n: int = 1000
+) -> dict[str, tuple[float, Interval]]:
+    """Each score's mean over the runs (seeds) of a system, with its 95 % interval."""
+    return {name: _measured([_mean_over_runs(gold, runs, name)], gold, seed, n) for name in SCORES}
+
+
+def paired_difference(
+    gold: GoldLabels, first: Sequence[LabelPredictions], second: Sequence[LabelPredictions], score: str,
+    seed: int = 0, n: int = 1000,
+) -> Difference:  # fmt: skip
+    """The first system's mean score less the second's, both over the same samples of artists.
+
+    The interval is that of new artists: the systems' own variation over seeds is averaged, not resampled.
+    """
+    systems = [_mean_over_runs(gold, first, score), _mean_over_runs(gold, second, score)]
+    return Difference(score, *_measured(systems, gold, seed, n))
+
+
+def _mean_over_runs(gold: GoldLabels, runs: Sequence[LabelPredictions], score: str) -> WeightedScore:
+    measures = [SCORES[score](gold, told) for told in runs]
+    return lambda weights: np.mean([measure(weights) for measure in measures], axis=0)
+
+
+def _measured(systems: Sequence[WeightedScore], gold: GoldLabels, seed: int, n: int) -> tuple[float, Interval]:
+    """The first system's value less those of the others, and its interval."""
+
+    def measure(weights: np.ndarray) -> np.ndarray:
+        found = [system(weights) for system in systems]
+        return found[0] - sum(found[1:], np.zeros_like(found[0]))
+
+    places = {group: place for place, group in enumerate(dict.fromkeys(gold.groups))}
+    of_track = np.array([places[group] for group in gold.groups])
+    sampled = [measure(block[:, of_track].astype(float)) for block in draws(len(places), seed, n)]
+    return float(measure(np.ones((1, len(of_track))))[0]), percentiles(np.concatenate(sampled))
+
+
+def render_labels_table(gold: GoldLabels, systems: Mapping[str, Sequence[LabelPredictions]]) -> str:
+    """A row a system, a column a score, each the mean over the system's runs with its 95 % interval by artist."""
+    return render_measured({name: score_intervals(gold, runs) for name, runs in systems.items()})
+
+
+def render_measured(systems: Mapping[str, Mapping[str, tuple[float, Interval]]]) -> str:
+    """The same table of what `score_intervals` gave for each system."""
+    rows = []
+    for name, measured in systems.items():
+        rows.append([name, *(f"{value:.3f} [{low:.3f}, {high:.3f}]" for value, (low, high) in measured.values())])
+    return "\n".join(table_lines(["system", *(name.replace("_", " ") for name in SCORES)], rows))
+
+
+def render_differences(differences: Mapping[str, Difference]) -> str:
+    """A row a comparison: its score, the difference and the 95 % interval."""
+    rows = [
+        [name, found.score.replace("_", " "), f"{found.value:+.3f}",
+         f"[{found.interval.low:+.3f}, {found.interval.high:+.3f}]"]
+        for name, found in differences.items()
+    ]  # fmt: skip
+    return "\n".join(table_lines(["comparison", "score", "difference", "95 % interval"], rows))

@@ -1,0 +1,89 @@
+"""The end of a demo run: what the model answers to music it has not heard, and whether it listened."""
+
+import json
+from collections.abc import Collection, Mapping
+from pathlib import Path
+
+from transformers import PreTrainedModel, ProcessorMixin
+
+from descant.answering.listener import answer_rows
+from descant.data.annotations import Row
+from descant.data.corpus import SplitRows, in_config
+from descant.data.demo import load_demo
+from descant.data.features import FeatureStore
+from descant.evaluation import exact_answer
+from descant.evaluation.controls import as_dict, format_listening, measure_listening
+
+SHOWN_CLIPS = 6
+SCORES_FILE = "listening.json"
+
+
+def report_demo(
+    model: PreTrainedModel,
+    processor: ProcessorMixin,
+    features: FeatureStore,
+    folder: Path,
+    configs: Mapping[str, SplitRows],
+) -> None:
+    """Print the answers for six held-out clips, the three accuracies and where the model lies; save the numbers.
+
+    `configs` are the rows of each configuration that the run read: the clips of no others are reported, and of a
+    captioner captions alone.
+    """
+    model.eval()
+    clips = {row.clip_id for splits in configs.values() for rows in splits.values() for row in rows}
+    splits = {split: [row for row in rows if row.clip_id in clips] for split, rows in load_demo().items()}
+    print(format_examples(model, processor, splits["test"], features, configs))
+    captions_only = set(configs) == {"captions"}
+    if not captions_only:
+        report_listening(model, processor, features, folder, splits)
+    question = "" if captions_only else ' -q "What is the genre of this song?"'
+    print(f"\nThe model lies in {folder}. Ask it:\n  descant ask {folder} SONG.mp3{question}")
+
+
+def report_listening(
+    model: PreTrainedModel, processor: ProcessorMixin, features: FeatureStore, folder: Path, splits: SplitRows
+) -> None:
+    """Print and save the three accuracies on both test splits; of a single clip there is no other to hear."""
+    train, reports = load_demo()["train"], {}
+    for split, title in (("test", "Known grooves in new keys"), ("test_grooves", "Grooves never heard")):
+        if len({row.clip_id for row in splits[split]}) < 2:
+            continue
+        report = measure_listening(model, processor, splits[split], train, features)
+        print(f"\n{format_listening(report, title)}")
+        reports[split] = as_dict(report)
+    (folder / SCORES_FILE).write_text(json.dumps(reports, indent=2) + "\n", encoding="utf-8")
+
+
+def format_examples(
+    model: PreTrainedModel,
+    processor: ProcessorMixin,
+    rows: list[Row],
+    features: FeatureStore,
+    configs: Collection[str],
+) -> str:
+    """One short and one long question for each of six clips, as far as the model was trained on such."""
+    asked = [row for row in rows if any(in_config(row, config) for config in configs)]
+    chosen = [row for number, clip in enumerate(_spread_clips(asked)) for row in _two_rows(asked, clip, number)]
+    answers = answer_rows(model, processor, chosen, features, num_beams=1, batch_size=2 * SHOWN_CLIPS)
+    lines = ["Answers about six clips that the model has not heard:"]
+    for row, answer in zip(chosen, answers, strict=True):
+        closed = row.question is not None and not row.question_type.startswith("long")
+        right = closed and exact_answer(answer, row.answer, row.question_type)
+        mark = ("  (right)" if right else "  (wrong)") if closed else ""
+        question = row.question or "(caption)"
+        lines += [f"\n{row.clip_id}  {question}", f"  answer     {answer}{mark}", f"  reference  {row.answer}"]
+    return "\n".join(lines)
+
+
+def _spread_clips(rows: list[Row]) -> list[str]:
+    clips = list(dict.fromkeys(row.clip_id for row in rows))
+    return clips[:: max(1, len(clips) // SHOWN_CLIPS)][:SHOWN_CLIPS]
+
+
+def _two_rows(rows: list[Row], clip: str, number: int) -> list[Row]:
+    """Another closed question for each clip, and its first long question or its caption."""
+    of_clip = [row for row in rows if row.clip_id == clip]
+    long = [row for row in of_clip if row.question is None or row.question_type.startswith("long")]
+    short = [row for row in of_clip if row not in long]
+    return [*([short[number % len(short)]] if short else []), *long[:1]]

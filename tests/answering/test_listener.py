@@ -1,0 +1,257 @@
+"""Answers to dataset rows, with the right audio and with another clip's."""
+
+import io
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+from tiny import build_tiny_model, save_tiny_model, write_song
+from tiny_mert_lm import save_tiny_mert_lm
+
+from descant.answering.listener import (
+    Answer,
+    Asking,
+    Listener,
+    Recording,
+    answer_id,
+    answer_rows,
+    in_order,
+    show_progress,
+)
+from descant.answering.model_folder import ModelFolderError
+from descant.data.annotations import Row
+from descant.data.audio import AudioError, Window, load_audio, windows
+
+ROWS = [
+    Row(f"clip{clip}", question, "jazz", None, "own", 0, 10)
+    for clip in range(4)
+    for question in ("What is the genre?", None)
+]
+
+
+class Store:
+    """Random features by clip."""
+
+    def read(self, clip_id: str, out=None) -> np.ndarray:
+        rng = np.random.default_rng(int(clip_id.removeprefix("clip")))
+        return rng.normal(-40, 20, size=(128, 1001)).astype(np.float32)
+
+
+@pytest.fixture(scope="module")
+def tiny():
+    return build_tiny_model()
+
+
+def test_answers_come_in_the_order_of_the_rows(tiny) -> None:
+    together = answer_rows(*tiny, ROWS, Store(), batch_size=3)
+    alone = [answer_rows(*tiny, [row], Store())[0] for row in ROWS]
+    assert together == alone and len(set(together)) > 1
+
+
+def test_another_clip_is_heard_where_a_control_says_so(tiny) -> None:
+    own = answer_rows(*tiny, ROWS, Store())
+    others = {f"clip{clip}": f"clip{(clip + 1) % 4}" for clip in range(4)}
+    heard = answer_rows(*tiny, ROWS, Store(), heard=others)
+    assert heard == own[2:] + own[:2] != own
+
+
+def test_generation_settings_are_passed_on(tiny) -> None:
+    texts = answer_rows(*tiny, ROWS, Store(), num_beams=1, max_length=3)
+    longer = answer_rows(*tiny, ROWS, Store(), num_beams=1, max_length=8)
+    assert max(map(len, texts)) < max(map(len, longer))
+
+
+GENERATION = {"num_beams": 5, "max_length": 128}
+
+
+def test_the_id_changes_with_each_part_of_its_key() -> None:
+    ids = {
+        answer_id("a.wav", 0.0, "Which genre?", GENERATION),
+        answer_id("b.wav", 0.0, "Which genre?", GENERATION),
+        answer_id("a.wav", 10.0, "Which genre?", GENERATION),
+        answer_id("a.wav", 0.0, None, GENERATION),
+        answer_id("a.wav", 0.0, "Which genre?", {**GENERATION, "num_beams": 1}),
+    }
+    assert len(ids) == 5 and all(len(one) == 40 for one in ids)
+
+
+def test_the_id_does_not_depend_on_the_order_of_the_settings() -> None:
+    turned = dict(reversed(GENERATION.items()))
+    assert answer_id("a.wav", 0.0, None, GENERATION) == answer_id("a.wav", 0.0, None, turned)
+
+
+def test_a_file_name_that_is_not_text_has_an_id() -> None:
+    assert answer_id("a\udcff.wav", 0.0, None, {}) != answer_id("b\udcff.wav", 0.0, None, {})
+
+
+def test_a_line_of_json_has_the_fields_of_answers_jsonl() -> None:
+    answer = Answer("1", "a", "a.wav", 0.0, 10.0, "Où?", "model", GENERATION, prediction="Là.", score=-0.5)
+    assert "Où?" in answer.to_json()
+    assert set(json.loads(answer.to_json())) == {
+        "id", "clip_id", "audio", "start_s", "end_s", "question", "question_type", "prediction", "references", "score",
+        "model", "generation", "error",
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("order", [(0, 1, 2, 3), (3, 2, 1, 0), (1, 0, 3, 2)])
+def test_items_leave_in_the_order_of_their_numbers(order: tuple[int, ...]) -> None:
+    assert list(in_order((number, f"item {number}") for number in order)) == [f"item {number}" for number in range(4)]
+
+
+def test_an_item_whose_turn_it_is_leaves_at_once() -> None:
+    source = iter([(0, "first"), (2, "third"), (1, "second")])
+    ordered = in_order(source)
+    assert next(ordered) == "first" and next(source) == (2, "third")
+
+
+QUESTIONS = ["What is the genre?", "Which instruments play, and which of them leads?", None]
+
+
+@pytest.fixture(scope="module")
+def listener() -> Listener:
+    return Listener(*build_tiny_model(), "tiny")
+
+
+def record(path: Path) -> Recording:
+    return Recording(path, path.name)
+
+
+def ask(listener: Listener, paths: list[Path], **settings: object) -> list[Answer]:
+    return list(in_order(Asking(listener, map(record, paths), QUESTIONS, **settings)))
+
+
+def answer_alone(listener: Listener, samples: np.ndarray, question: str | None) -> str:
+    inputs = listener.processor(audio=[samples], text=[question], sampling_rate=16_000, return_tensors="pt")
+    return listener.decode(listener.model.generate(**inputs)[0].tolist())
+
+
+@pytest.mark.parametrize("batch_size", [1, 4, 32])
+def test_every_window_and_question_is_answered_as_alone(listener: Listener, tmp_path: Path, batch_size: int) -> None:
+    songs = [write_song(tmp_path / "a.wav", 25.0), write_song(tmp_path / "b.flac", 8.0, 16_000, 200.0)]
+    answers = ask(listener, songs, batch_size=batch_size)
+    expected = [
+        (song.name, window.start_s, window.end_s, question, answer_alone(listener, window.samples, question))
+        for song in songs
+        for window in windows(load_audio(song))
+        for question in QUESTIONS
+    ]
+    assert [(one.audio, one.start_s, one.end_s, one.question, one.prediction) for one in answers] == expected
+    assert len({one.prediction for one in answers}) > 6  # the model tells windows and questions apart
+    assert all(one.score < 0 and one.error is None for one in answers)
+    assert len({one.id for one in answers}) == len(answers)
+
+
+def test_it_is_known_how_many_answers_the_opened_recordings_give(listener: Listener, tmp_path: Path) -> None:
+    songs = [write_song(tmp_path / f"{seconds}.wav", seconds, 22_050) for seconds in (9.99, 10.0, 20.01)]
+    asking = Asking(listener, map(record, [*songs, tmp_path / "absent.wav"]), QUESTIONS)
+    assert len(list(asking)) == asking.expected == asking.asked == 3 * (1 + 1 + 3) + 1
+
+
+def test_a_bad_recording_is_one_failed_answer_in_its_place(listener: Listener, tmp_path: Path) -> None:
+    good, text = write_song(tmp_path / "good.wav", 5.0), tmp_path / "text.mp3"
+    text.write_text("no music")
+    answers = ask(listener, [text, good, tmp_path / "absent.wav"])
+    assert [one.audio for one in answers] == ["text.mp3", "good.wav", "good.wav", "good.wav", "absent.wav"]
+    assert answers[-1].error == "does not exist" and answers[-1].prediction is None
+    assert [one.error is None for one in answers] == [False, True, True, True, False]
+
+
+def test_only_bad_recordings_give_only_failed_answers(listener: Listener, tmp_path: Path) -> None:
+    assert [one.error for one in ask(listener, [tmp_path / "absent.wav"])] == ["does not exist"]
+
+
+def test_known_answers_are_not_asked_for_again(listener: Listener, tmp_path: Path) -> None:
+    songs = [write_song(tmp_path / "a.wav", 15.0)]
+    first = ask(listener, songs)
+    known = frozenset(one.id for one in first[:4])
+    second = ask(listener, songs, known=known)
+    assert [(one.id, one.prediction) for one in second] == [(one.id, one.prediction) for one in first[4:]]
+
+
+def test_recordings_are_read_only_as_far_as_the_model_takes_them(listener: Listener, tmp_path: Path) -> None:
+    read = []
+
+    def read_windows(path: Path, rate: int, window_s: float) -> list[Window]:
+        read.append(path)
+        return [Window(10.0 * number, 10.0 * number + 10, np.zeros(160_000, np.float32)) for number in range(6)]
+
+    recordings = (Recording(tmp_path / f"{number}.wav", f"{number}.wav") for number in range(1000))
+    answers = iter(Asking(listener, recordings, QUESTIONS, batch_size=4, read_windows=read_windows))
+    next(answers)
+    assert len(read) < 10
+
+
+def test_a_recording_that_breaks_off_while_it_is_read_keeps_its_answers(listener: Listener, tmp_path: Path) -> None:
+    class Breaking(list[Window]):
+        def __iter__(self) -> Iterator[Window]:
+            yield Window(0.0, 10.0, np.ones(160_000, np.float32))
+            raise AudioError("a.wav", "broke off")
+
+    asking = Asking(listener, [record(tmp_path / "a.wav")], [None], read_windows=lambda *_: Breaking([None]))
+    assert [one.error for one in in_order(asking)] == [None, "broke off"]
+
+
+def test_a_lower_precision_is_a_tier_where_the_model_has_one(tmp_path: Path) -> None:
+    folder, song = str(save_tiny_model(tmp_path / "model")), record(write_song(tmp_path / "a.wav", 12.0))
+    exact, lower = (Listener.load(folder, precision, "cpu") for precision in ("fp32", "int8"))
+    answers = {precision: list(in_order(Asking(listener, [song], QUESTIONS)))
+               for precision, listener in (("fp32", exact), ("int8", lower))}  # fmt: skip
+    assert "tier" not in answers["fp32"][0].generation and answers["int8"][0].generation["tier"] == "int8"
+    assert {one.id for one in answers["fp32"]}.isdisjoint(one.id for one in answers["int8"])
+    assert all(a.score != b.score for a, b in zip(*answers.values(), strict=True))  # or the tier was not heeded
+
+
+def test_a_lower_precision_is_that_of_the_weights_elsewhere(tmp_path: Path) -> None:
+    folder, song = str(save_tiny_mert_lm(tmp_path / "model")), record(write_song(tmp_path / "a.wav", 3.0))
+    listener = Listener.load(folder, "bf16", "cpu", max_new_tokens=3)
+    answers = list(in_order(Asking(listener, [song], ["What is the genre?"])))
+    assert {(one.generation["precision"], one.error) for one in answers} == {("bfloat16", None)}
+    with pytest.raises(ModelFolderError, match="does not answer in int8"):
+        Listener.load(folder, "int8", "cpu")
+
+
+def test_settings_reach_the_model_and_stand_in_the_answer(tmp_path: Path) -> None:
+    model, processor = build_tiny_model()
+    greedy = Listener(model, processor, "tiny", num_beams=1, max_length=4)
+    (answer,) = in_order(Asking(greedy, [record(write_song(tmp_path / "a.wav", 3.0))], [None]))
+    assert answer.generation["num_beams"] == 1 and answer.generation["max_length"] == 4
+    assert answer.generation["no_repeat_ngram_size"] == 3 and answer.generation["precision"] == "float32"
+    expected = model.generate(**processor(audio=[load_audio(tmp_path / "a.wav")], sampling_rate=16_000,
+                                          return_tensors="pt"), num_beams=1, max_length=4)  # fmt: skip
+    assert answer.prediction == greedy.decode(expected[0].tolist())
+
+
+@dataclass
+class Terminal(io.StringIO):
+    terminal: bool = True
+
+    def __post_init__(self) -> None:
+        super().__init__()
+
+    def isatty(self) -> bool:
+        return self.terminal
+
+
+class Answering:
+    """Two recordings: the second is opened when the first is done."""
+
+    expected = 2
+
+    def __iter__(self) -> Iterator[tuple[int, str]]:
+        for number in range(4):
+            self.expected = 2 if number < 2 else 4
+            yield number, f"answer {number}"
+
+
+@pytest.mark.parametrize("terminal", [True, False])
+def test_the_bar_passes_answers_on_and_is_only_for_terminals(
+    terminal: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stderr = Terminal(terminal)
+    monkeypatch.setattr("sys.stderr", stderr)
+    monkeypatch.setattr("tqdm.std.tqdm.monitor_interval", 0)
+    assert list(show_progress(Answering())) == [(number, f"answer {number}") for number in range(4)]
+    assert ("answering" in stderr.getvalue()) == terminal

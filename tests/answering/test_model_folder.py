@@ -1,0 +1,126 @@
+"""Model folders: every way in which one can be wrong is told in a sentence."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+from safetensors.torch import load_file, save_file
+from tiny import save_tiny_model
+from transformers import BartConfig
+
+from descant.answering.model_folder import ModelFolderError, find_model, fingerprint_model, load_model
+from descant.publish.records import write_records
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    return save_tiny_model(tmp_path / "model")
+
+
+def reason(source: Path | str) -> str:
+    with pytest.raises(ModelFolderError) as raised:
+        load_model(find_model(str(source)))
+    assert str(source) in str(raised.value)
+    return str(raised.value)
+
+
+def test_a_saved_model_loads_in_eval_mode_with_its_processor(folder: Path) -> None:
+    model, processor = load_model(find_model(str(folder)))
+    assert not model.training and model.config.model_type == "lp_music_caps"
+    assert processor(text=["What is the genre?"])["prompt_input_ids"]
+
+
+def test_what_is_no_model_folder_is_said(folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "checkpoint.pth").write_bytes(b"x")
+    (tmp_path / "empty").mkdir()
+    assert "no such folder" in reason(tmp_path / "absent" / "folder")
+    assert "descant convert" in reason(tmp_path / "checkpoint.pth")
+    assert "no config.json" in reason(tmp_path / "empty")
+    (folder / "config.json").write_text("[1]")
+    assert "names no model type" in reason(folder)
+
+
+def test_another_kind_of_model_is_refused(tmp_path: Path) -> None:
+    BartConfig().save_pretrained(tmp_path)
+    assert "is a bart model" in reason(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "processor_config.json", "tokenizer.json"])
+def test_a_missing_part_is_said(folder: Path, name: str) -> None:
+    (folder / name).unlink()
+    assert "cannot be loaded" in reason(folder)
+
+
+def test_damaged_weights_are_said(folder: Path) -> None:
+    whole = (folder / "model.safetensors").read_bytes()
+    (folder / "model.safetensors").write_bytes(whole[: len(whole) // 2])
+    assert "cannot be loaded" in reason(folder)
+
+
+def test_missing_weights_are_not_replaced_by_random_ones(folder: Path) -> None:
+    weights = load_file(folder / "model.safetensors")
+    del weights["audio_encoder.conv1.weight"]
+    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+    assert "audio_encoder.conv1.weight" in reason(folder)
+
+
+def test_weights_of_another_size_are_refused(folder: Path) -> None:
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**config, "d_model": 32}))
+    assert "cannot be loaded" in reason(folder)
+
+
+def test_a_hub_id_that_is_not_found_is_said(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    assert "not found on the Hub" in reason("nobody/no-such-model")
+
+
+def test_a_model_that_is_on_this_machine_from_the_hub_is_found(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("huggingface_hub.snapshot_download", lambda source, allow_patterns: str(folder))
+    assert find_model("someone/model") == folder
+    shutil.rmtree(folder)
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["adapter_config.json", "chat_template.jinja", "generation_config.json", "preprocessor_config.json",
+     "processor_config.json", "special_tokens_map.json", "tokenizer.json", "tokenizer_config.json", "vocab.json"],
+)  # fmt: skip
+def test_a_fingerprint_follows_every_file_that_decides_answers(folder: Path, name: str) -> None:
+    before = fingerprint_model(folder)
+    (folder / name).write_text('{"r": 2}')
+    assert fingerprint_model(folder) != before
+
+
+@pytest.mark.parametrize(
+    ("file", "key"), [("config.json", "audio_model_id"), ("adapter_config.json", "base_model_name_or_path")]
+)
+def test_a_fingerprint_follows_the_folders_that_a_model_is_loaded_onto(
+    folder: Path, tmp_path: Path, file: str, key: str
+) -> None:
+    base = save_tiny_model(tmp_path / "base", 0)
+    config = json.loads((folder / file).read_text()) if (folder / file).exists() else {}
+    (folder / file).write_text(json.dumps(config | {key: str(base)}))
+    before = fingerprint_model(folder)
+    (base / "README.md").write_text("A model.")
+    assert fingerprint_model(folder) == before
+    save_tiny_model(base, 1)
+    assert fingerprint_model(folder) != before
+
+
+def test_a_model_that_names_itself_or_the_hub_has_a_fingerprint(folder: Path) -> None:
+    for base in (str(folder), "someone/model"):
+        (folder / "adapter_config.json").write_text(json.dumps({"base_model_name_or_path": base}))
+        assert len(fingerprint_model(folder)) == 16
+
+
+def test_the_records_of_training_come_along_from_the_hub(local_hub, folder: Path, tmp_path: Path) -> None:
+    write_records(folder, [], {"clip": "1"}, None)
+    local_hub.api().create_repo("tester/model")
+    local_hub.api().upload_folder(repo_id="tester/model", folder_path=folder)
+    code = "from descant.answering.model_folder import find_model; print(find_model('tester/model'))"
+    done = local_hub.run(tmp_path / "home", "-c", code)
+    assert (Path(done.stdout.strip()) / "training_clips.txt.gz").is_file(), done.stderr

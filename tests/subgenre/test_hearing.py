@@ -1,0 +1,164 @@
+"""Hearings on disk: known ones are not heard again, torn and stale ones are."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from tiny import build_tiny_model, save_tiny_model, write_song
+
+from descant.answering.listener import Listener
+from descant.answering.model_folder import ModelFolderError
+from descant.data.audio import load_audio, windows
+from descant.subgenre import hearing
+from descant.subgenre.hearing import TrackListener, hash_captioner, hear_tracks, one_ahead
+
+QUESTIONS = ["What is the genre?"]
+
+
+@pytest.fixture
+def workplace(tmp_path, monkeypatch):
+    """Two songs, a captioner, and the list of what is heard anew."""
+    heard = []
+    hear = hearing.TrackListener.hear
+
+    def counted(self, tracks):
+        heard.extend(track_id for track_id, _ in tracks)
+        return hear(self, tracks)
+
+    monkeypatch.setattr(hearing.TrackListener, "hear", counted)
+    songs = {"a": write_song(tmp_path / "a.wav", 3), "b": write_song(tmp_path / "b.wav", 3, start_hertz=220)}
+    captioner = str(save_tiny_model(tmp_path / "captioner"))
+    return songs, captioner, tmp_path / "cache", heard
+
+
+def test_a_second_run_hears_nothing_and_gives_the_same(workplace):
+    songs, captioner, cache, heard = workplace
+    first = hear_tracks(songs, captioner, QUESTIONS, cache)
+    second = hear_tracks(songs, captioner, QUESTIONS, cache)
+    assert heard == ["a", "b"]
+    assert [one.said for one in first.values()] == [one.said for one in second.values()]
+    assert all((first[name].audio_embeds == second[name].audio_embeds).all() for name in songs)
+
+
+def test_after_a_kill_only_the_torn_track_is_heard_again(workplace):
+    songs, captioner, cache, heard = workplace
+    expected = hear_tracks(songs, captioner, QUESTIONS, cache)
+    (path,) = cache.rglob("hearings.jsonl")
+    path.write_bytes(path.read_bytes()[:-40])
+    again = hear_tracks(songs, captioner, QUESTIONS, cache)
+    assert len(heard) == 3
+    assert [one.said for one in again.values()] == [one.said for one in expected.values()]
+    hear_tracks(songs, captioner, QUESTIONS, cache)
+    assert len(heard) == 3
+
+
+def test_another_file_or_another_question_is_heard_anew(workplace, tmp_path):
+    songs, captioner, cache, heard = workplace
+    hear_tracks(songs, captioner, QUESTIONS, cache)
+    write_song(songs["a"], seconds=4)
+    hear_tracks(songs, captioner, QUESTIONS, cache)
+    assert heard == ["a", "b", "a"]
+    hear_tracks(songs, captioner, [None], cache)
+    assert heard == ["a", "b", "a", "a", "b"]
+
+
+def test_a_captioner_that_answers_otherwise_is_heard_anew(workplace):
+    songs, captioner, cache, heard = workplace
+    hear_tracks(songs, captioner, QUESTIONS, cache)
+    before = len(heard)
+    config = Path(captioner) / "tokenizer_config.json"
+    config.write_text(json.dumps(json.loads(config.read_text()) | {"clean_up_tokenization_spaces": True}))
+    hear_tracks(songs, captioner, QUESTIONS, cache)
+    assert len(heard) == 2 * before
+
+
+def test_what_was_heard_in_an_earlier_way_is_heard_anew(workplace, monkeypatch):
+    songs, captioner, cache, heard = workplace
+    hear_tracks(songs, captioner, QUESTIONS, cache)
+    monkeypatch.setattr(hearing, "HEARING_VERSION", hearing.HEARING_VERSION + 1)
+    hear_tracks(songs, captioner, QUESTIONS, cache)
+    assert heard == ["a", "b", "a", "b"]
+
+
+def test_an_unreadable_track_is_named_each_time_and_the_others_are_heard(workplace, tmp_path, caplog):
+    songs, captioner, cache, heard = workplace
+    songs = {"bad": tmp_path / "bad.wav", **songs}
+    songs["bad"].write_bytes(b"no sound at all")
+    for _ in range(2):
+        found = hear_tracks(songs, captioner, QUESTIONS, cache)
+        assert list(found) == ["bad", "a", "b"] and found["bad"].error and found["a"].said
+    assert heard == ["bad", "a", "b", "bad"]
+    assert "bad.wav" in caplog.text
+
+
+def test_a_captioner_that_is_gone_is_named(workplace):
+    songs, _, cache, _ = workplace
+    with pytest.raises(ModelFolderError, match="nowhere/captioner"):
+        hear_tracks(songs, "nowhere/captioner", QUESTIONS, cache)
+
+
+TRACK_QUESTIONS = ("What is the genre?", None)
+
+
+@pytest.fixture(scope="module")
+def listener():
+    return Listener(*build_tiny_model(), "tiny")
+
+
+def test_every_window_is_asked_every_question_in_order_and_a_bad_file_is_named(listener, tmp_path):
+    songs = {"long": write_song(tmp_path / "long.wav"), "short": write_song(tmp_path / "short.wav", seconds=4)}
+    tracks = [("long", songs["long"]), ("gone", tmp_path / "gone.wav"), ("short", songs["short"])]
+    heard = {one.track_id: one for one in TrackListener(listener, TRACK_QUESTIONS, batch_size=2).hear(tracks)}
+    assert heard.keys() == {"long", "gone", "short"}
+    spans = [(said.start_s, said.end_s, said.question) for said in heard["long"].said]
+    assert spans == [(start, min(start + 10, 25), question) for start in (0, 10, 20) for question in TRACK_QUESTIONS]
+    assert heard["gone"].said == () and heard["gone"].audio_embeds is None
+    assert "gone.wav: does not exist" in heard["gone"].error
+    assert heard["short"].sentences(TRACK_QUESTIONS[:1]) == [heard["short"].said[0].answer]
+
+
+def test_a_track_is_heard_alike_alone_and_among_others(listener, tmp_path):
+    songs = [("a", write_song(tmp_path / "a.wav", 12)), ("b", write_song(tmp_path / "b.wav", 12, start_hertz=220))]
+    together = {one.track_id: one for one in TrackListener(listener, TRACK_QUESTIONS).hear(songs)}
+    for song in songs:
+        (alone,) = TrackListener(listener, TRACK_QUESTIONS).hear([song])
+        assert alone.said == together[song[0]].said
+        np.testing.assert_array_equal(alone.audio_embeds, together[song[0]].audio_embeds)
+
+
+def test_the_embedding_is_the_mean_over_positions_and_over_windows_by_their_length(listener, tmp_path):
+    song = write_song(tmp_path / "song.wav", seconds=14)
+    (heard,) = TrackListener(listener, TRACK_QUESTIONS).hear([("song", song)])
+    pieces = [window.samples for window in windows(load_audio(song))]
+    inputs = listener.processor(audio=pieces, sampling_rate=16_000, return_tensors="pt")
+    with torch.no_grad():
+        first, second = listener.model.get_audio_features(inputs["input_features"]).mean(dim=1)
+    expected = (10 * first + 4 * second) / 14
+    np.testing.assert_allclose(heard.window_embeds, torch.stack([first, second]).numpy(), atol=1e-5)
+    np.testing.assert_allclose(heard.audio_embeds, expected.numpy(), atol=1e-5)
+
+
+def test_a_captioner_has_the_same_hash_wherever_it_lies_and_another_one_has_not(tmp_path):
+    first, copy, other = (save_tiny_model(tmp_path / str(seed) / name, seed) for name, seed in
+                          (("a", 0), ("b", 0), ("a", 1)))  # fmt: skip
+    assert hash_captioner(first) == hash_captioner(copy) != hash_captioner(other)
+
+
+def test_items_are_made_one_ahead_of_their_use_and_in_order():
+    made = []
+    items = one_ahead(made.append(number) or number for number in range(3))
+    assert next(items) == 0
+    assert list(items) == [1, 2] and made == [0, 1, 2]
+
+
+def test_what_fails_while_an_item_is_made_ahead_is_raised():
+    def numbers():
+        yield 1
+        raise ValueError("no more numbers")
+
+    items = one_ahead(numbers())
+    assert next(items) == 1
+    with pytest.raises(ValueError, match="no more numbers"):
+        next(items)

@@ -1,0 +1,147 @@
+"""The demo's captioner: trained once, on the demo's own training clips, beside the run's model."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from tiny import save_tiny_model
+from tiny_tracks import RECIPE, read_settings, write_tracks
+
+from descant.models.subgenre import SubgenreForSequenceClassification
+from descant.publish.records import read_records
+from descant.subgenre import run as subgenre_run
+from descant.subgenre.comparison import FUSION
+from descant.subgenre.run import run, train_demo_captioner, train_subgenres
+
+
+def test_it_is_trained_once_with_the_runs_seed_and_features(tmp_path, monkeypatch):
+    trained = []
+
+    def train(recipe, settings) -> None:
+        trained.append(settings)
+        Path(settings.output_dir).mkdir(parents=True)
+        (Path(settings.output_dir) / "README.md").touch()
+
+    monkeypatch.setattr(subgenre_run, "run_recipe", train)
+    settings = read_settings(tmp_path, "--demo", "--seed", "7")
+    folder = train_demo_captioner(settings)
+    assert train_demo_captioner(settings) == folder == str(tmp_path / "run" / "captioner")
+    (one,) = trained
+    assert (one.dataset, one.seed, one.features, one.report) == ("demo", 7, settings.features, False)
+    assert one.num_train_epochs == subgenre_run.RECIPE.demo["num_train_epochs"]
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """A finished run with a captioner, and the settings that made it."""
+    folder = tmp_path_factory.mktemp("subgenre")
+    table, captioner = write_tracks(folder), save_tiny_model(folder / "captioner")
+    (folder / "swing-0.wav").write_bytes(b"no sound")
+    wanted = ["--dataset", str(table), "--captioner", str(captioner)]
+    run(RECIPE, read_settings(folder, *wanted))
+    return folder / "run", wanted
+
+
+def test_the_model_holds_thresholds_captioner_and_questions(finished):
+    folder, (_, _, _, captioner) = finished
+    model = SubgenreForSequenceClassification.from_pretrained(folder)
+    assert model.config.genres == ["jazz", "pop"] and len(model.config.subgenres) == 4
+    assert set(model.config.thresholds) == {*model.config.genres, *model.config.subgenres}
+    assert model.config.captioner == captioner and model.config.questions == list(RECIPE.questions)
+    assert model.config.captioner_generation == {"num_beams": 1}
+    assert model.audio_projection is not None and model.config.audio_dim == 16
+
+
+def test_the_table_has_every_system_and_the_scores_their_intervals(finished):
+    folder, _ = finished
+    report = (folder / "subgenres.md").read_text()
+    systems = {line.split("|")[1].strip() for line in report.splitlines() if line.startswith("| ")}
+    assert {"fusion", "lyrics", "captions", "audio", "TF-IDF of lyrics", "asking for the genre"} <= systems
+    assert "lyrics + captions + audio" in systems and "calibration error" in report
+    scores = json.loads((folder / "scores.json").read_text())
+    (fusion,) = [one for one in scores if one["protocol"].endswith(FUSION)]
+    assert fusion["n"] == 4 and fusion["split"] == "test"
+    low, high = fusion["intervals"]["genre_accuracy"]
+    assert low <= fusion["genre_accuracy"] <= high
+
+
+def test_records_name_the_tracks_that_were_trained_on(finished):
+    datasets, clips = read_records(str(finished[0]))
+    assert datasets[-1]["id"] == "tracks" and datasets[-1]["split"] == "train"
+    assert set(clips) == {f"{name}-{number}" for name in ("swing", "bebop", "disco", "ballad") for number in range(4)}
+
+
+def test_a_second_run_trains_nothing_again(finished, monkeypatch):
+    folder, wanted = finished
+    before = (folder / "scores.json").read_text()
+
+    def refuse(*_):
+        raise AssertionError("trained again")
+
+    monkeypatch.setattr("descant.subgenre.training.build_trainer", refuse)
+    run(RECIPE, read_settings(folder.parent, *wanted))
+    assert (folder / "scores.json").read_text() == before
+
+
+def test_after_a_kill_a_run_ends_with_the_same_weights(tmp_path):
+    wanted = ["--dataset", str(write_tracks(tmp_path, audio=False)), "--no_compare", "--eval_epochs", "2"]
+    folder = run(RECIPE, read_settings(tmp_path, *wanted))
+    expected = load_file(folder / "model.safetensors")
+    last = sorted(folder.glob("checkpoint-*"), key=lambda path: int(path.name.split("-")[1]))[-1]
+    shutil.rmtree(last)
+    (folder / ".finished").unlink()
+    (folder / "model.safetensors").unlink()
+    run(RECIPE, read_settings(tmp_path, *wanted))
+    again = load_file(folder / "model.safetensors")
+    assert expected.keys() == again.keys() and all(torch.equal(expected[name], again[name]) for name in expected)
+
+
+@pytest.mark.parametrize("fusion", ["late", "cross_attention"])
+def test_lora_is_merged_into_the_saved_model(tmp_path, fusion):
+    wanted = ["--dataset", str(write_tracks(tmp_path, audio=False)), "--no_compare", "--lora", "--fusion", fusion]
+    folder = run(RECIPE, read_settings(tmp_path, *wanted))
+    model = SubgenreForSequenceClassification.from_pretrained(folder)
+    assert model.config.thresholds and not (folder / "adapter_config.json").exists()
+
+
+@pytest.mark.parametrize(
+    ("wanted", "reason"),
+    [
+        (["--captioner", "nowhere/captioner"], "nowhere/captioner"),
+        (["--init_from", "nowhere/classifier"], "--init_from nowhere/classifier: cannot be loaded"),
+        (["--text_encoder", "nowhere/encoder"], "--text_encoder nowhere/encoder: cannot be loaded"),
+        (["--label_tree", "nowhere.json"], "label tree nowhere.json: cannot be read"),
+    ],
+    ids=["captioner", "classifier", "encoder", "tree"],
+)
+def test_what_is_not_there_is_refused_in_a_sentence(tmp_path, monkeypatch, caplog, wanted, reason):
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    table = write_tracks(tmp_path, audio=False)
+    where = ["--dataset", str(table), "--output_dir", str(tmp_path / "run"), "--use_cpu", "True"]
+    with pytest.raises(SystemExit) as ended:
+        train_subgenres(RECIPE, [*where, *wanted])
+    assert ended.value.code == 2 and reason in caplog.text
+
+
+def test_a_folder_that_holds_another_run_is_refused(finished, caplog):
+    folder, wanted = finished
+    with pytest.raises(ValueError, match="holds a run with learning_rate"):
+        run(RECIPE, read_settings(folder.parent, *wanted, "--learning_rate", "0.5"))
+
+
+def test_other_lyrics_are_refused_where_a_run_has_begun(tmp_path):
+    table = write_tracks(tmp_path, audio=False)
+    wanted = ["--dataset", str(table), "--no_compare"]
+    run(RECIPE, read_settings(tmp_path, *wanted))
+    table.write_text(table.read_text().replace("smoky midnight taxi swing 0", "sunny morning train swing 0"))
+    with pytest.raises(ValueError, match="training_data = '16 tracks, hash .*choose another --output_dir"):
+        run(RECIPE, read_settings(tmp_path, *wanted))
+
+
+def test_less_than_an_epoch_is_refused(tmp_path):
+    table = write_tracks(tmp_path, audio=False)
+    with pytest.raises(ValueError, match=r"--num_train_epochs 0.4 is too few to train subgenre: give at least 1"):
+        run(RECIPE, read_settings(tmp_path, "--dataset", str(table), "--num_train_epochs", "0.4"))

@@ -2,7 +2,10 @@
 
 import copy
 import gc
+import logging
 import weakref
+from collections.abc import Callable, Iterator
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -10,9 +13,19 @@ from answering_model import AnsweringModel
 from torch import nn
 from torch.nn.utils import prune
 
-from descant.models.lp_music_caps import LPMusicCapsForConditionalGeneration
-from descant.models.lp_music_caps.generation_settings_lp_music_caps import AnswerSettings, NotCovered, read_settings
-from descant.models.lp_music_caps.packed_bart_lp_music_caps import FixedRowsLinear, PackedLinear
+from descant.models.lp_music_caps import LPMusicCapsForConditionalGeneration, generation_lp_music_caps
+from descant.models.lp_music_caps.generation_settings_lp_music_caps import (
+    AnswerSettings,
+    Capture,
+    NotCovered,
+    read_settings,
+)
+from descant.models.lp_music_caps.packed_bart_lp_music_caps import (
+    FixedRowsLinear,
+    PackedLinear,
+    computes_correctly,
+    has_bfloat16,
+)
 from descant.models.lp_music_caps.packed_models_lp_music_caps import check_packable, packed_model
 
 
@@ -189,3 +202,69 @@ def test_a_model_that_was_asked_for_hidden_states_is_still_packed(own, taught: A
 def test_autocast_is_left_to_transformers(own: LPMusicCapsForConditionalGeneration) -> None:
     with torch.autocast("cpu", torch.bfloat16), pytest.raises(NotCovered, match="autocast"):
         check_packable(own)
+
+
+def raise_error(error: Exception) -> Callable[..., torch.Tensor]:
+    def run(*inputs: object) -> torch.Tensor:
+        raise error
+
+    return run
+
+
+OPERATORS = {
+    "renamed": raise_error(AttributeError("no such operator")),
+    "another signature": raise_error(RuntimeError("expected at most 5 arguments")),
+    "wrong numbers": lambda rows, weight, *others: torch.zeros(len(rows), 64),
+}
+
+
+@pytest.fixture
+def fresh_self_test() -> Iterator[None]:
+    computes_correctly.cache_clear()
+    yield
+    computes_correctly.cache_clear()
+
+
+@pytest.mark.parametrize("operator", OPERATORS.values(), ids=OPERATORS)
+@pytest.mark.usefixtures("fresh_self_test")
+def test_another_onednn_leaves_answering_to_transformers(
+    own, taught: AnsweringModel, operator, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    asked = taught.ask(6, seed=7000) | {"max_length": 12}
+    expected = own.generate(**asked, fast=False)
+    monkeypatch.setattr(logging.getLogger("transformers"), "propagate", True)
+    monkeypatch.setattr(generation_lp_music_caps.logger, "warning_once", generation_lp_music_caps.logger.warning)
+    monkeypatch.setattr(torch.ops.mkldnn, "_linear_pointwise", operator)
+    assert torch.equal(own.generate(**asked), expected)
+    assert "the oneDNN of torch" in caplog.text and "transformers' own loop runs" in caplog.text
+    with pytest.raises(ValueError, match="the oneDNN of torch"):
+        own.generate(**asked, tier="fp32", vocabulary=[0, 1, 2])
+
+
+@pytest.mark.usefixtures("fresh_self_test")
+def test_a_torch_without_any_of_the_operators_still_answers(own, taught, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = taught.ask(6, seed=7000) | {"max_length": 12}
+    expected = own.generate(**asked, fast=False)
+    monkeypatch.setattr(torch.ops, "mkldnn", SimpleNamespace())
+    assert torch.equal(own.generate(**asked), expected)
+    with pytest.raises(NotCovered, match="the oneDNN of torch"):
+        check_packable(own, "int8")
+
+
+@pytest.mark.parametrize("tier", ["fp32", "int8", *(["bf16"] if has_bfloat16() else [])])
+@pytest.mark.usefixtures("fresh_self_test")
+def test_this_torch_passes_the_self_test_without_touching_random_numbers(tier: str) -> None:
+    state = torch.get_rng_state()
+    assert computes_correctly(tier)
+    assert torch.equal(torch.get_rng_state(), state)
+
+
+def test_a_generate_that_calls_decoding_methods_otherwise_leaves_answering_to_transformers(
+    own, taught: AnsweringModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = taught.ask(6, seed=7000) | {"max_length": 12}
+    expected = own.generate(**asked)
+    monkeypatch.setattr(Capture, "__call__", lambda self, model, input_ids: input_ids)
+    with pytest.raises(NotCovered, match="the generate of transformers"):
+        read_settings(own, None, {})
+    assert torch.equal(own.generate(**asked), expected)

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 import torch
+import transformers
 from transformers import GenerationConfig, GenerationMixin, PreTrainedModel
 from transformers.generation import (
     EosTokenCriteria,
@@ -125,15 +126,18 @@ def read_settings(
         raise NotCovered("a decoder_start_token_id for each row")
     capture = Capture()
     nothing = BaseModelOutput(last_hidden_state=torch.zeros(1, 1, 1, device=model.device))
-    GenerationMixin.generate(
-        model,
-        generation_config=generation_config,
-        encoder_outputs=nothing,
-        custom_generate=capture,
-        **{name: value for name, value in arguments.items() if name not in OTHER_WAYS},
-    )
-    check_covered(capture)
-    return reduce_settings(capture)
+    try:
+        GenerationMixin.generate(
+            model,
+            generation_config=generation_config,
+            encoder_outputs=nothing,
+            custom_generate=capture,
+            **{name: value for name, value in arguments.items() if name not in OTHER_WAYS},
+        )
+        check_covered(capture)
+        return reduce_settings(capture)
+    except (AttributeError, TypeError) as error:  # if it is the caller's, transformers' own loop raises it again
+        raise NotCovered(f"the generate of transformers {transformers.__version__} ({error})") from error
 
 
 def is_idle(value: object) -> bool:

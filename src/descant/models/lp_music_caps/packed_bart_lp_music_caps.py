@@ -1,8 +1,9 @@
 """Linear layers for a few rows at a time: on a CPU their weights are laid out once as oneDNN's kernels want them."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from functools import cache, partial
 
 import torch
 from torch import nn
@@ -154,7 +155,39 @@ def has_bfloat16(device: torch.device | str = "cpu") -> bool:
     if torch.device(device).type == "cuda":
         with torch.cuda.device(device):
             return torch.cuda.is_bf16_supported(including_emulation=False)
-    return torch.ops.mkldnn._is_mkldnn_bf16_supported()
+    try:
+        return torch.ops.mkldnn._is_mkldnn_bf16_supported()
+    except (AttributeError, RuntimeError):  # a torch without this operator
+        return False
+
+
+# Of layers whose results are about 1: how far each tier's may lie from F.linear's.
+SELF_TEST_TOLERANCES = {"fp32": 1e-4, "bf16": 0.05, "int8": 0.15}
+SELF_TEST_ROWS, SELF_TEST_WIDTH = 5, 64
+
+
+@cache
+def computes_correctly(tier: str) -> bool:
+    """Return whether a tier's packed layers agree with F.linear on this CPU; tried once a process.
+
+    The layers call operators of torch that are not public, so any version may rename, change or drop them.
+    """
+    kinds = [TIERS[tier], *([partial(FixedRowsLinear, rows=SELF_TEST_ROWS)] if tier == "fp32" else [])]
+    try:
+        with torch.inference_mode():
+            return all(agrees_with_linear(kind, SELF_TEST_TOLERANCES[tier]) for kind in kinds)
+    except (AttributeError, RuntimeError, TypeError, ValueError):
+        return False
+
+
+def agrees_with_linear(kind: Callable[..., Linear], tolerance: float) -> bool:
+    """Return whether a small layer of a kind gives results, activations and sums within `tolerance` of F.linear's."""
+    sizes = (SELF_TEST_WIDTH, SELF_TEST_WIDTH), (SELF_TEST_WIDTH,), (SELF_TEST_ROWS, SELF_TEST_WIDTH)
+    numbers = (torch.arange(math.prod(size), dtype=torch.float32, device="cpu").view(size) for size in sizes)
+    weight, bias, rows = (part.sin() * scale for part, scale in zip(numbers, (0.2, 1.0, 1.0), strict=True))
+    layer, expected = kind([weight], [bias]), linear(rows, weight, bias)
+    pairs = (layer(rows), expected), (layer(rows, "gelu"), gelu(expected)), (layer.add_to(rows, rows), rows + expected)
+    return all(torch.allclose(*pair, rtol=0, atol=tolerance) for pair in pairs)
 
 
 def check_tier(tier: str, device: torch.device | str = "cpu") -> None:

@@ -12,7 +12,7 @@ from transformers.models.bart import modeling_bart as bart
 from .cuda_engine_lp_music_caps import StaticEngine, round_up, slots_that_fit
 from .engine_lp_music_caps import AnswerEngine
 from .generation_settings_lp_music_caps import AnswerSettings, NotCovered
-from .packed_bart_lp_music_caps import FastDecoder, FastEncoder
+from .packed_bart_lp_music_caps import FastDecoder, FastEncoder, computes_correctly, encoding_tier
 
 KINDS = {
     nn.Linear, nn.LayerNorm, nn.ModuleList, GELUActivation, bart.BartAttention, bart.BartEncoder, bart.BartDecoder,
@@ -20,8 +20,11 @@ KINDS = {
 }  # fmt: skip
 
 
-def check_packable(model: BartForConditionalGeneration) -> None:
-    """Raise NotCovered unless this is a plain float32 model on a CPU or a GPU, ready to answer."""
+def check_packable(model: BartForConditionalGeneration, tier: str = "fp32") -> None:
+    """Raise NotCovered unless this is a plain float32 model on a CPU or a GPU, ready to answer.
+
+    On a CPU, the layers of the tier must also work with this version of torch.
+    """
     parts = [*model.model.encoder.modules(), *model.model.decoder.modules(), model.lm_head]
     weights = [weight for part in parts for weight in part.parameters(recurse=False)]
     devices = {str(weight.device) for weight in weights}
@@ -38,9 +41,12 @@ def check_packable(model: BartForConditionalGeneration) -> None:
         "autocast": torch.is_autocast_enabled(model.device.type),
         "a torch without oneDNN": model.device.type == "cpu" and not torch.backends.mkldnn.is_available(),
     }
-    for reason, found in reasons.items():
-        if found:
+    for reason, holds in reasons.items():
+        if holds:
             raise NotCovered(reason)
+    tiers = {tier, encoding_tier(tier, model.device)}
+    if model.device.type == "cpu" and not all(map(computes_correctly, tiers)):
+        raise NotCovered(f"the oneDNN of torch {torch.__version__} (its operators are not those that were tested)")
 
 
 def is_hooked(part: nn.Module) -> bool:
@@ -122,7 +128,7 @@ def packed_model(
     vocabulary: the token ids, in order, that answers may have. Raises NotCovered where the model is not one that can
     be packed.
     """
-    check_packable(model)
+    check_packable(model, tier)
     marks = tier, None if vocabulary is None else tuple(vocabulary), fingerprint(model)
     known, packed = _packed.get(model, (None, None))
     if known != marks:

@@ -8,7 +8,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 from tiny import save_tiny_model
-from tiny_tracks import RECIPE, read_settings, write_tracks
+from tiny_tracks import RECIPE, SMALL, read_settings, write_tracks
 
 from descant.models.subgenre import SubgenreForSequenceClassification
 from descant.publish.records import read_records
@@ -124,6 +124,40 @@ def test_what_is_not_there_is_refused_in_a_sentence(tmp_path, monkeypatch, caplo
     with pytest.raises(SystemExit) as ended:
         train_subgenres(RECIPE, [*where, *wanted])
     assert ended.value.code == 2 and reason in caplog.text
+
+
+PUSH = ("--push_to_hub", "--hub_model_id", "tester/subgenres")
+
+
+@pytest.mark.parametrize(
+    ("argv", "reason"),
+    [
+        (["--push_to_hub"], "--push_to_hub needs --hub_model_id"),
+        (["--push_to_hub", "--demo"], "the captioner that the demo trains"),
+        ([*PUSH, "--captioner", "."], "--push_to_hub needs --captioner HUB_ID"),
+        (PUSH, "licence of tracks"),
+    ],
+    ids=["name", "demo", "captioner", "licence"],
+)
+def test_what_cannot_be_pushed_is_refused_before_training(tmp_path, caplog, argv, reason):
+    source = [] if "--demo" in argv else ["--dataset", str(write_tracks(tmp_path, audio=False))]
+    with pytest.raises(SystemExit) as ended:
+        train_subgenres(RECIPE, [*source, "--output_dir", str(tmp_path / "run"), "--use_cpu", "True", *argv])
+    assert ended.value.code == 2 and reason in caplog.text
+    assert not list((tmp_path / "run").glob("*.json"))
+
+
+def test_a_classifier_is_pushed_with_the_records_of_its_captioner(tmp_path, local_hub):
+    local_hub.api().create_repo("tester/captioner")
+    local_hub.api().upload_folder(repo_id="tester/captioner", folder_path=save_tiny_model(tmp_path / "captioner"))
+    wanted = ["--dataset", str(write_tracks(tmp_path)), "--captioner", "tester/captioner", "--no_compare", "--lora"]
+    wanted += [*SMALL, "--output_dir", str(tmp_path / "run"), "--features", str(tmp_path / "features")]
+    script = Path(__file__).resolve().parents[2] / "recipes" / "subgenre.py"
+    done = local_hub.run(tmp_path / "home", str(script), *wanted, *PUSH, "--license", "apache-2.0")
+    assert done.returncode == 0, done.stderr[-3000:]
+    files = local_hub.files("tester/subgenres", "model")
+    assert {"model.safetensors", "README.md", "modeling_subgenre.py"} <= set(files)
+    assert b"tester/captioner" in files["README.md"]
 
 
 def test_a_folder_that_holds_another_run_is_refused(finished, caplog):

@@ -15,8 +15,8 @@ from descant.data.annotations import Row
 from descant.data.corpus import Corpus
 from descant.training import train
 from descant.training.curriculum import CurriculumSampler, StagePlan
-from descant.training.recipe import Recipe, Stage, parse_settings
-from descant.training.run import check_hub, describe_plan, print_plan
+from descant.training.recipe import Recipe, Stage, TrainingSettings, parse_settings
+from descant.training.run import check_hub_of_recipe, describe_plan, print_plan
 from descant.training.saving import list_checkpoints
 
 
@@ -79,46 +79,46 @@ def test_too_few_epochs_are_refused_with_status_2(tmp_path, caplog):
     assert "--num_train_epochs 1 is too few to train short, then long: give at least 2" in caplog.text
 
 
-SETTINGS = {
-    "publish": True, "hub_model_id": "tester/model", "hub_private_repo": None, "lora": False, "init_from": None,
-    "license": None, "process_index": 1, "audio_encoder": None, "text_model": None,
-}  # fmt: skip
-
-
 def licensed_corpus(licence: str) -> Corpus:
     return Corpus("mine", "1", licence, {})
 
 
+PUSH = ("--push_to_hub", "--hub_model_id", "tester/model")
+
+
+def settings_of(*argv: str) -> TrainingSettings:
+    return parse_settings(Recipe("mi_short", (Stage("short", 1),)), ["--dataset", "mine", "--use_cpu", *argv])
+
+
 @pytest.mark.parametrize(
-    ("changes", "licence", "message"),
+    ("argv", "licence", "message"),
     [
-        ({"hub_model_id": None}, "apache-2.0", "--push_to_hub needs --hub_model_id"),
-        ({"lora": True}, "apache-2.0", "needs --init_from HUB_ID"),
-        ({}, "unknown", "licence of mine"),
-        ({"license": "apache-2.0"}, "cc-by-nc-4.0", "non-commercial use only"),
+        (["--push_to_hub"], "apache-2.0", "--push_to_hub needs --hub_model_id"),
+        ([*PUSH, "--lora"], "apache-2.0", "needs --init_from HUB_ID"),
+        (PUSH, "unknown", "licence of mine"),
+        ([*PUSH, "--license", "apache-2.0"], "cc-by-nc-4.0", "non-commercial use only"),
     ],
 )
-def test_what_cannot_be_pushed_is_refused_before_training(changes, licence, message):
+def test_what_cannot_be_pushed_is_refused_before_training(argv, licence, message):
     with pytest.raises(ValueError, match=message):
-        check_hub(SimpleNamespace(**{**SETTINGS, **changes}), licensed_corpus(licence))
+        check_hub_of_recipe(settings_of(*argv), licensed_corpus(licence))
 
 
-def test_a_start_whose_origin_nobody_knows_needs_a_licence(tmp_path):
-    start = SimpleNamespace(**{**SETTINGS, "init_from": str(save_tiny_model(tmp_path / "start"))})
+def test_a_start_whose_origin_nobody_knows_needs_a_licence(tmp_path, local_hub):
+    start = (*PUSH, "--init_from", str(save_tiny_model(tmp_path / "start")))
     with pytest.raises(ValueError, match="nothing says the licence of start"):
-        check_hub(start, licensed_corpus("mit"))
-    check_hub(SimpleNamespace(**{**vars(start), "license": "mit"}), licensed_corpus("mit"))
+        check_hub_of_recipe(settings_of(*start), licensed_corpus("mit"))
+    check_hub_of_recipe(settings_of(*start, "--license", "mit"), licensed_corpus("mit"))
 
 
 def test_a_start_whose_records_are_out_of_reach_is_refused_before_training(monkeypatch):
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
-    away = SimpleNamespace(**{**SETTINGS, "init_from": "nobody/model", "publish": False})
     with pytest.raises(ValueError, match="--init_from nobody/model: cannot be loaded: .*what it was trained on"):
-        check_hub(away, licensed_corpus("mit"))
+        check_hub_of_recipe(settings_of("--init_from", "nobody/model"), licensed_corpus("mit"))
 
 
 def test_nothing_is_asked_of_a_run_that_stays_here():
-    check_hub(SimpleNamespace(**{**SETTINGS, "publish": False, "hub_model_id": None}), licensed_corpus("unknown"))
+    check_hub_of_recipe(settings_of(), licensed_corpus("unknown"))
 
 
 def test_a_recipe_pushes_its_finished_model_in_one_commit(local_hub, tmp_path):

@@ -14,6 +14,7 @@ from descant.publish.hub import publish_folder
 from descant.publish.records import describe_data, inherit_records, write_records
 from descant.subgenre.comparison import FUSION, as_scores, compare_systems, render_comparison
 from descant.subgenre.examples import Example, SubgenreData, fingerprint, read_corpus, read_data
+from descant.subgenre.labels import TrackCorpus
 from descant.subgenre.settings import SubgenreRecipe, SubgenreSettings, identity
 from descant.subgenre.training import STAGE, Classifier, train_classifier
 from descant.training.curriculum import share_epochs
@@ -43,6 +44,23 @@ def train_demo_captioner(settings: SubgenreSettings) -> str:
         wanted += ["--seed", str(settings.seed), "--resume", settings.resume]
         run_recipe(RECIPE, parse_settings(RECIPE, [*wanted, "--disable_tqdm", str(settings.disable_tqdm)]))
     return str(folder)
+
+
+def check_hub_of_tracks(settings: SubgenreSettings, corpus: TrackCorpus) -> None:
+    """As `check_hub`, for a classifier: its captioner must be on the Hub too, and binds it by its own data.
+
+    Raises:
+        ValueError: as `check_hub`, or the captioner is a folder of this machine.
+    """
+    captioner = settings.captioner
+    if settings.publish and (Path(captioner).exists() if captioner else settings.dataset == "demo"):
+        raise ValueError(
+            "--push_to_hub needs --captioner HUB_ID: whoever loads the classifier cannot load "
+            f"{captioner or 'the captioner that the demo trains'} from this machine"
+        )
+    data = inherit_records(captioner)[0] if settings.publish and captioner else []
+    data = [*data, {"id": corpus.id, "licence": corpus.licence}]
+    check_hub(settings, settings.init_from, data, settings.license)
 
 
 def record_data(folder: Path, data: SubgenreData, settings: SubgenreSettings) -> None:
@@ -99,7 +117,7 @@ def run_alone(recipe: SubgenreRecipe, settings: SubgenreSettings) -> Path:
     corpus = read_corpus(settings)
     data_now = {"training_data": fingerprint(corpus)}
     require_same_run(settings.output_dir, data_now)
-    check_hub(settings, corpus)
+    check_hub_of_tracks(settings, corpus)
     claim_run_folder(settings.output_dir, this_run | data_now)
     captioner = settings.captioner
     if captioner is None and settings.dataset == "demo":

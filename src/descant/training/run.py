@@ -3,14 +3,15 @@
 import logging
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import transformers
 from peft import PeftModel
-from transformers import PreTrainedModel, ProcessorMixin
+from transformers import PreTrainedModel, ProcessorMixin, TrainingArguments
 
 from descant.data.collator import AudioTextCollator
 from descant.data.corpus import Corpus, limit_clips, load_corpus
@@ -60,26 +61,39 @@ def ending_with_status(name: str) -> Iterator[None]:
         sys.exit(130)
 
 
-def check_hub(settings: TrainingSettings, corpus: Corpus) -> None:
+def check_hub(
+    settings: TrainingArguments, init_from: str | None, data: Sequence[Mapping[str, Any]], licence: str | None,
+    parts: Sequence[str] = (),
+) -> None:  # fmt: skip
     """Make sure, before hours are spent, that the records of `--init_from` can be carried on, and that what is trained
     may be pushed to `--hub_model_id`.
 
+    Args:
+        settings: those of either kind of recipe; `publish` says whether the model will be pushed.
+        data: id and licence of each dataset, and of each model, that the new model learns from beside `init_from`.
+        licence: what `--license` asks for.
+        parts: the models that the new one is joined from.
+
     Raises:
-        ValueError: records out of reach, no `--hub_model_id`, no permission, no licence, or an adapter whose base is
-            not on the Hub.
+        ValueError: records out of reach, no `--hub_model_id`, no permission, or no licence.
     """
-    with naming_failures(f"--init_from {settings.init_from}"):
-        earlier = inherit_records(settings.init_from)[0] if settings.init_from else []
+    with naming_failures(f"--init_from {init_from}"):
+        earlier = inherit_records(init_from)[0] if init_from else []
     if not settings.publish:
         return
     if not settings.hub_model_id:
         raise ValueError("--push_to_hub needs --hub_model_id NAME/MODEL")
-    if settings.lora and not _has_public_base(settings):
-        raise ValueError("--push_to_hub of a LoRA adapter needs --init_from HUB_ID: an adapter names its base by it")
-    data = [*earlier, {"id": corpus.id, "licence": corpus.licence}]
-    choose_licence(data, settings.license, [describe_part(name) for name in _named_parts(settings)])
+    choose_licence([*earlier, *data], licence, [describe_part(name) for name in parts])
     if settings.process_index == 0:
         check_push(settings.hub_model_id, private=bool(settings.hub_private_repo))
+
+
+def check_hub_of_recipe(settings: TrainingSettings, corpus: Corpus) -> None:
+    """As `check_hub`, for a model that answers questions; an adapter's base must be on the Hub too."""
+    if settings.publish and settings.lora and not _has_public_base(settings):
+        raise ValueError("--push_to_hub of a LoRA adapter needs --init_from HUB_ID: an adapter names its base by it")
+    data = [{"id": corpus.id, "licence": corpus.licence}]
+    check_hub(settings, settings.init_from, data, settings.license, _named_parts(settings))
 
 
 def _has_public_base(settings: TrainingSettings) -> bool:
@@ -197,7 +211,7 @@ def run_alone(recipe: Recipe, settings: TrainingSettings) -> Path:
     corpus = load_corpus(settings.dataset, [stage.config for stage in stages], settings.audio_dir)
     for problem in corpus.problems:
         log.warning("left out: %s", problem)
-    check_hub(settings, corpus)
+    check_hub_of_recipe(settings, corpus)
     if settings.max_clips:
         corpus = limit_clips(corpus, settings.max_clips)
     model, processor = load_start(settings, training_texts(corpus), recipe.new_model)

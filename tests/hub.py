@@ -4,6 +4,7 @@ import json
 import os
 import re
 import socket
+import ssl
 import struct
 import subprocess
 import sys
@@ -22,12 +23,16 @@ class Fault:
     """What happens to the next `times` requests whose "METHOD /path" matches `where`.
 
     kind: an HTTP status ("403", "429", "500", …); "reset" (the connection breaks before anything is done); "lost"
-    (the request is carried out, then the connection breaks); "short" (half of the answer's body arrives).
+    (the request is carried out, then the connection breaks); "short" (half of the answer's body arrives); "corrupt"
+    (some bytes of the body are others); "silent" (no answer at all); "stalled" (half of the body, then nothing);
+    "loop" (a redirect to the same address); "html" (a page in place of an answer).
+    headers: of an answer that is a status.
     """
 
     kind: str
     where: str = "."
     times: int = 1
+    headers: tuple[tuple[str, str], ...] = (("Retry-After", "0"),)
 
     def takes(self, request: str) -> bool:
         if self.times <= 0 or not re.search(self.where, request):
@@ -42,25 +47,36 @@ class LocalHub:
     The token's user is `tester`: writing anywhere else answers 403, writing without a token 401.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, certificate: str | Path | None = None) -> None:
+        """certificate: a PEM file with key and certificate, with which the Hub speaks TLS."""
         self.store = HubStore()
         self.faults: list[Fault] = []
         self.requests: list[str] = []
+        self.closing = threading.Event()
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), type("Handler", (_Handler,), {"hub": self}))
         self._server.daemon_threads = True
-        self.url = f"http://127.0.0.1:{self._server.server_port}"
+        if certificate:
+            context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            context.load_cert_chain(certificate)
+            self._server.socket = context.wrap_socket(self._server.socket, server_side=True)
+        self.url = f"http{'s' if certificate else ''}://127.0.0.1:{self._server.server_port}"
 
     def __enter__(self) -> "LocalHub":
         threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
         return self
 
     def __exit__(self, *_: object) -> None:
+        self.closing.set()
         self._server.shutdown()
         self._server.server_close()
 
-    def fail(self, kind: str | int, where: str = ".", times: int = 1) -> None:
-        """Makes the next `times` requests matching the regular expression `where` go wrong; see `Fault`."""
-        self.faults.append(Fault(str(kind), where, times))
+    def fail(self, kind: str | int, where: str = ".", times: int = 1, **headers: str) -> None:
+        """Make the next `times` requests matching the regular expression `where` go wrong; see `Fault`.
+
+        headers: such as `Retry_After="3"`.
+        """
+        named = tuple((name.replace("_", "-"), value) for name, value in headers.items())
+        self.faults.append(Fault(str(kind), where, times, named or Fault.headers))
 
     def api(self, token: str | bool = TOKEN) -> HfApi:
         return HfApi(endpoint=self.url, token=token)
@@ -92,6 +108,7 @@ class _Handler(BaseHTTPRequestHandler):
     """Reads a request, applies a fault where one waits, else sends what its route answers."""
 
     protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True  # or head and body of an answer lie 40 ms apart
     hub: LocalHub
 
     def log_message(self, *_: object) -> None: ...
@@ -101,13 +118,15 @@ class _Handler(BaseHTTPRequestHandler):
         name = f"{self.command} {self.path}"
         with self.hub.store.lock:
             self.hub.requests.append(name)
-            fault = next((f.kind for f in self.hub.faults if f.takes(name)), None)
-        if fault == "reset":
-            return self._break_connection()
-        reply = self._fault(fault) if fault and fault.isdigit() else self._answer(body)
-        if fault == "lost":
-            return self._break_connection()
-        self._send(reply, short=fault == "short")
+            fault = next((f for f in self.hub.faults if f.takes(name)), None)
+        kind = fault.kind if fault else ""
+        if kind in ("reset", "silent"):
+            return self._say_nothing(wait=kind == "silent")
+        instead = fault is not None and (kind in ("loop", "html") or kind.isdigit())
+        reply = self._fault(fault) if fault and instead else self._answer(body)
+        if kind == "lost":
+            return self._say_nothing(wait=False)
+        self._send(reply, kind)
 
     do_GET = do_HEAD = do_POST = do_PUT = do_DELETE = do_any
 
@@ -121,21 +140,27 @@ class _Handler(BaseHTTPRequestHandler):
         self.rfile.readline()
         return b"".join(chunks)
 
-    def _break_connection(self) -> None:
+    def _say_nothing(self, wait: bool) -> None:
+        if wait:
+            self.hub.closing.wait(60)
         # Lingering for zero seconds turns the close into a TCP reset.
         self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         self.close_connection = True
         self.connection.close()
 
-    def _fault(self, status: str) -> Reply:
-        return Reply({"error": f"injected {status}"}, int(status), (("Retry-After", "0"),))
+    def _fault(self, fault: Fault) -> Reply:
+        if fault.kind == "loop":
+            return Reply({}, 302, (("Location", self.path),))
+        if fault.kind == "html":
+            return Reply(b"<html>Log in to this network</html>", content_type="text/html")
+        return Reply({"error": f"injected {fault.kind}"}, int(fault.kind), fault.headers)
 
     def _answer(self, body: bytes) -> Reply:
         headers = {name.lower(): value for name, value in self.headers.items()}
         with self.hub.store.lock:
             return answer(self.hub.store, f"{self.command} {self.path}", headers, body)
 
-    def _send(self, reply: Reply, short: bool) -> None:
+    def _send(self, reply: Reply, kind: str) -> None:
         body = reply.body if isinstance(reply.body, bytes) else json.dumps(reply.body).encode()
         self.send_response(reply.status)
         self.send_header("Content-Type", reply.content_type)
@@ -143,7 +168,10 @@ class _Handler(BaseHTTPRequestHandler):
         for name, value in reply.headers:
             self.send_header(name, value)
         self.end_headers()
+        half, is_cut = body[: len(body) // 2], kind in ("short", "stalled")
+        if kind == "corrupt":
+            body = half + bytes(byte ^ 0x55 for byte in body[len(half) : len(half) + 400]) + body[len(half) + 400 :]
         if self.command != "HEAD":
-            self.wfile.write(body[: len(body) // 2] if short else body)
-        if short:
-            self._break_connection()
+            self.wfile.write(half if is_cut else body)
+        if is_cut:
+            self._say_nothing(wait=kind == "stalled")

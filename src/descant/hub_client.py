@@ -1,19 +1,14 @@
 """Everything that comes from the Hugging Face Hub or goes there: patient, whole, and explained in one sentence."""
 
 import hashlib
-import json
 import logging
 import os
 import re
-import ssl
-import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
-from email.utils import parsedate_to_datetime
+from collections.abc import Callable, Sequence
 from fnmatch import fnmatch
 from functools import partial
 from pathlib import Path
-from time import monotonic, sleep, time
+from time import monotonic, sleep
 from typing import Any, TypeVar
 
 from huggingface_hub import (
@@ -27,72 +22,54 @@ from huggingface_hub import (
     try_to_load_from_cache,
 )
 from huggingface_hub.errors import (
-    DisabledRepoError,
-    EntryNotFoundError,
     FileMetadataError,
-    GatedRepoError,
     HfHubHTTPError,
     HFValidationError,
     LocalEntryNotFoundError,
-    OfflineModeIsEnabled,
     RemoteEntryNotFoundError,
-    RepositoryNotFoundError,
-    RevisionNotFoundError,
 )
+
+from descant.hub_errors import (
+    STRANGE_ANSWERS,
+    TRANSIENT,
+    DeniedError,
+    LongWait,
+    MissingError,
+    NetworkError,
+    PublishError,
+    ShortTransfer,
+    asked_wait,
+    explain,
+    first_line,
+    not_a_hub,
+)
+
+__all__ = [
+    "DeniedError", "MissingError", "NetworkError", "PublishError", "ask_hub", "fetch_file", "fetch_folder",
+    "fetch_model", "find_file", "load_patiently", "patiently",
+]  # fmt: skip
 
 log = logging.getLogger(__name__)
 
 Result = TypeVar("Result")
-# The HTTP library underneath: httpx of huggingface_hub 1, httpx2 of 2.
-http: Any = sys.modules[HfHubHTTPError.__mro__[1].__module__.partition(".")[0]]
 
 WAIT_VARIABLE = "DESCANT_HUB_WAIT_S"  # seconds before the second attempt; each further wait is twice as long
 FETCH_RETRIES, PUSH_RETRIES = 4, 6
 LONGEST_WAIT_S = 300  # that a server may ask for; the Hub counts requests in windows of 300 s
 LONGEST_SILENCE_S = 60  # an attempt that heard nothing for so long is the last one
 WRITING_TAKES = 12  # times as long may the answer to an upload or a commit take as that to a question
-TRANSIENT = (408, 425, 429, 500, 502, 503, 504)
-DENIED = (401, 402, 403)
-LOG_IN = "log in with `hf auth login` (or set HF_TOKEN)"
-ELSEWHERE = "look at HF_ENDPOINT, and at whether your network asks for a login of its own"
-# What huggingface_hub raises on answers that are no JSON, or JSON of another shape than the Hub's.
-STRANGE_ANSWERS = (json.JSONDecodeError, KeyError, TypeError, AttributeError, AssertionError)
-
-
-class NetworkError(ValueError):
-    """The Hub did not give or take something; the message is one sentence for the user."""
-
-
-class MissingError(NetworkError):
-    """The Hub has nothing of that name, or does not show it to whoever asks."""
-
-
-class DeniedError(NetworkError):
-    """The Hub refuses this token, or the lack of one."""
-
-
-class PublishError(ValueError):
-    """A folder cannot be published, or the Hub refuses it; the message is one sentence for the user."""
-
-
-class _ShortTransfer(Exception):
-    """A file arrived with other than its announced bytes, or broke off in a way that httpx does not name."""
-
-
-class _LongWait(Exception):
-    """A server asks for a longer pause than anyone should sit through."""
-
-    def __init__(self, seconds: float):
-        super().__init__(f"asks to wait {seconds:.0f} s")
+# What transformers reads of a repository, where it holds weights that are no pickles.
+MODEL_FILES = ("*.json", "*.safetensors", "*.txt", "*.jinja", "*.model")
 
 
 def fetch_folder(
     repo_id: str, patterns: Sequence[str], *, revision: str | None = None, kind: str = "model"
 ) -> Path:  # fmt: skip
-    """Return the folder in the cache with the files of a repository that match one of `patterns`, all of them whole.
+    """Return the folder in the cache with a repository's files that match one of `patterns`, all of them whole.
 
-    Files of a size and time that were checked before are not read again (see `require_whole`). Where the Hub is out of
-    reach, the copy of an earlier call is taken, with a log line.
+    Folders within the repository are left out. Files that were checked before are not read again as long as they stay
+    as they are (see `require_whole`). Where the Hub is out of reach, the copy of an earlier call is taken, with a log
+    line.
 
     Args:
         kind: "model", "dataset" or "space".
@@ -105,15 +82,38 @@ def fetch_folder(
 
     def fetch(local_only: bool) -> str:
         return snapshot_download(
-            repo_id, repo_type=kind, revision=revision, allow_patterns=list(patterns), local_files_only=local_only
-        )
+            repo_id, repo_type=kind, revision=revision, allow_patterns=list(patterns), ignore_patterns="*/*",
+            local_files_only=local_only,
+        )  # fmt: skip
 
     folder = _fetch(fetch, repo_id)
-    names = [path.relative_to(folder).as_posix() for path in sorted(folder.rglob("*")) if path.is_file()]
-    for name in names:
-        if any(fnmatch(name, pattern) for pattern in patterns):
-            require_whole(folder / name, name, repo_id, kind)
+    for path in sorted(folder.iterdir()):
+        if any(fnmatch(path.name, pattern) for pattern in patterns) and path.is_file():
+            require_whole(path, path.name, repo_id, kind)
     return folder
+
+
+def fetch_model(source: str | Path) -> None:
+    """Fetch what transformers loads of a model on the Hub; leave a folder on this machine alone.
+
+    Pickled weights are fetched only of a repository that holds no others. Raises as `fetch_folder`.
+    """
+    if Path(source).exists():
+        return
+    folder = fetch_folder(str(source), MODEL_FILES)
+    if not any(folder.glob("*.safetensors")):
+        fetch_folder(str(source), ("pytorch_model*.bin",))
+
+
+def load_patiently(load: Callable[[], Result], *sources: str | Path) -> Result:
+    """Return the result of `load`, which loads the models `sources` by name, once all their files are here and whole.
+
+    Raises:
+        NetworkError: one sentence; errors of loading itself pass through.
+    """
+    for source in sources:
+        fetch_model(source)
+    return patiently(load, ", ".join(map(str, sources)))
 
 
 def fetch_file(repo_id: str, name: str, *, revision: str | None = None, kind: str = "model") -> Path:
@@ -266,16 +266,16 @@ def ask_hub(
         try:
             return call()
         except STRANGE_ANSWERS as error:
-            raise _not_a_hub(source, hub) from error
+            raise not_a_hub(source, hub) from error
         except (HfHubHTTPError, FileMetadataError, LocalEntryNotFoundError, ConnectionError, TimeoutError):
             raise
         except OSError as error:
             if error.errno is None:  # huggingface_hub's check of a file's length
-                raise _ShortTransfer(_first_line(error)) from error
+                raise ShortTransfer(first_line(error)) from error
             where = error.filename or constants.HF_HUB_CACHE
             raise NetworkError(f"{source} cannot be kept in the cache: {error.strerror}: {where}") from error
         except RuntimeError as error:  # of hf_xet, which names its errors no further
-            raise _ShortTransfer(_first_line(error)) from error
+            raise ShortTransfer(first_line(error)) from error
 
     return patiently(explained, source, retries=retries, hub=hub)
 
@@ -308,7 +308,7 @@ def patiently(
         except NetworkError:
             raise
         except Exception as error:  # libraries wrap network errors in errors of every kind
-            trouble = _explain(error, source, hub)
+            trouble = explain(error, source, hub)
             if trouble is None:
                 raise
             given_up = trouble.is_silence and monotonic() - began > LONGEST_SILENCE_S
@@ -348,144 +348,5 @@ def _bound_request(request: Any) -> None:
 
 
 def _bound_response(response: Any) -> None:
-    if response.status_code in TRANSIENT and _asked_wait(response) > LONGEST_WAIT_S:
-        raise _LongWait(_asked_wait(response))
-
-
-def _asked_wait(response: Any) -> float:
-    """Return the seconds of Retry-After (a number or a date), or those until the Hub's rate limit begins anew."""
-    told = response.headers.get("Retry-After", "").strip()
-    if re.fullmatch(r"\d+(\.\d+)?", told):
-        return float(told)
-    try:
-        return max(0.0, parsedate_to_datetime(told).timestamp() - time())
-    except (ValueError, TypeError):
-        limit = re.search(r"\br=0;\s*t=(\d+)", response.headers.get("RateLimit", ""))
-        return float(limit[1]) if limit else 0.0
-
-
-@dataclass(frozen=True)
-class _Trouble:
-    """What went wrong: `error` as it stands, or a `problem` that may pass and becomes an error when it does not."""
-
-    problem: str = ""
-    error: NetworkError | None = None
-    cause: BaseException | None = None
-    wait_s: float = 0.0
-    is_silence: bool = False
-    advice: str = "try again later"
-
-    @property
-    def passes(self) -> bool:
-        return self.error is None
-
-    def as_error(self, source: str, hub: str, attempts: int) -> NetworkError:
-        many = f"{attempts} attempts" if attempts > 1 else "1 attempt"
-        return self.error or NetworkError(
-            f"{source}: {hub} could not be reached in {many} ({self.problem}): {self.advice}"
-        )
-
-
-def _explain(error: BaseException, source: str, hub: str) -> _Trouble | None:
-    """Return what an error, or any that it was raised from, says of the network; None where it says nothing."""
-    for cause in _causes(error):
-        trouble = _explain_one(cause, source, hub)
-        if trouble:
-            return trouble
-    if isinstance(error, LocalEntryNotFoundError):
-        return _Trouble(error=MissingError(f"{source} is not on this machine, and was not looked for elsewhere"))
-    return None
-
-
-def _causes(error: BaseException | None) -> Iterator[BaseException]:
-    seen: set[int] = set()
-    while error is not None and id(error) not in seen:
-        seen.add(id(error))
-        yield error
-        error = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
-
-
-def _explain_one(error: BaseException, source: str, hub: str) -> _Trouble | None:
-    if isinstance(error, NetworkError):
-        return _Trouble(error=error)
-    if isinstance(error, HfHubHTTPError):
-        return _explain_status(error, source, hub)
-    if isinstance(error, HFValidationError):
-        reason = _first_line(error)
-        return _Trouble(error=MissingError(f"{source!r} is no name of a repository: {reason}"), cause=error)
-    if isinstance(error, OfflineModeIsEnabled):
-        said = f"{source} is not on this machine, and HF_HUB_OFFLINE forbids to fetch it: go online, or give a folder"
-        return _Trouble(error=NetworkError(said), cause=error)
-    if isinstance(error, FileMetadataError):
-        return _Trouble(error=_not_a_hub(source, hub), cause=error)
-    if isinstance(error, _LongWait):
-        said = f"{source}: {hub} {error}: try again then, or {LOG_IN} for a higher limit"
-        return _Trouble(error=NetworkError(said), cause=error)
-    if isinstance(error, _ShortTransfer | ConnectionError | TimeoutError):
-        return _Trouble(f"the transfer broke off: {_first_line(error)}")
-    return _explain_transport(error, source, hub)
-
-
-def _explain_status(error: HfHubHTTPError, source: str, hub: str) -> _Trouble:
-    response: Any = error.response
-    status = response.status_code if response is not None else 0
-    if status in TRANSIENT:
-        busy = f"try again later, or {LOG_IN} for a higher limit" if status == 429 else "try again later"
-        return _Trouble(f"status {status} {response.reason_phrase}".strip(), wait_s=_asked_wait(response), advice=busy)
-    return _Trouble(error=_refusal(error, status, source, hub), cause=error)
-
-
-def _refusal(error: HfHubHTTPError, status: int, source: str, hub: str) -> NetworkError:
-    if isinstance(error, GatedRepoError):
-        return DeniedError(f"{source} is gated: ask for access on {hub}/{source}, then {LOG_IN}")
-    if isinstance(error, DisabledRepoError):
-        return DeniedError(f"{source} is disabled by {hub}")
-    if isinstance(error, RepositoryNotFoundError):
-        return MissingError(f"{source} is not on {hub}, or is private: check its name, and {LOG_IN} if it is private")
-    if isinstance(error, RevisionNotFoundError):
-        return MissingError(f"{source} has no such revision on {hub}")
-    if isinstance(error, EntryNotFoundError):
-        name = str(error.response.url).partition("/resolve/")[2].partition("/")[2]
-        return MissingError(f"{source} holds no {name or 'such file'} on {hub}")
-    if status == 401:
-        return DeniedError(f"{source}: {hub} does not accept your token (401): {LOG_IN} anew")
-    if status in DENIED:
-        return DeniedError(f"{source}: {hub} does not let you have it ({status}): {LOG_IN} as somebody who may")
-    return NetworkError(f"{source}: {hub} refused it: {_first_line(error)}")
-
-
-def _explain_transport(error: BaseException, source: str, hub: str) -> _Trouble | None:
-    if isinstance(error, http.TimeoutException):
-        limit = max(constants.HF_HUB_DOWNLOAD_TIMEOUT, constants.HF_HUB_ETAG_TIMEOUT)
-        return _Trouble(f"no answer in {limit:g} s, which HF_HUB_DOWNLOAD_TIMEOUT can extend", is_silence=True)
-    if isinstance(error, http.TooManyRedirects):
-        return _Trouble(error=NetworkError(f"{source}: {hub} redirects in a circle: {ELSEWHERE}"), cause=error)
-    if isinstance(error, http.UnsupportedProtocol | http.InvalidURL):
-        said = f"{source}: {hub} is no address of the web ({_first_line(error)}): look at HF_ENDPOINT"
-        return _Trouble(error=NetworkError(said), cause=error)
-    if isinstance(error, http.LocalProtocolError):
-        said = f"{source}: cannot be asked for ({_first_line(error)}): look at HF_ENDPOINT and HF_TOKEN"
-        return _Trouble(error=NetworkError(said), cause=error)
-    if isinstance(error, http.ConnectError) and _is_about_certificates(error):
-        said = (
-            f"{source}: the certificate of {hub} is not trusted ({_first_line(error)}): {ELSEWHERE}; a certificate of "
-            "your network goes into the file that SSL_CERT_FILE names"
-        )
-        return _Trouble(error=NetworkError(said), cause=error)
-    if isinstance(error, http.TransportError | http.DecodingError):
-        return _Trouble(_first_line(error))
-    return None
-
-
-def _is_about_certificates(error: BaseException) -> bool:
-    causes = _causes(error)
-    return "CERTIFICATE" in str(error) or any(isinstance(cause, ssl.SSLCertVerificationError) for cause in causes)
-
-
-def _not_a_hub(source: str, hub: str) -> NetworkError:
-    return NetworkError(f"{source}: {hub} does not answer as a Hub does: {ELSEWHERE}")
-
-
-def _first_line(error: BaseException) -> str:
-    lines: Iterable[str] = (line.strip() for line in str(error).splitlines())
-    return next((line for line in lines if line), type(error).__name__)
+    if response.status_code in TRANSIENT and asked_wait(response) > LONGEST_WAIT_S:
+        raise LongWait(asked_wait(response))

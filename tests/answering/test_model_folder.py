@@ -1,10 +1,10 @@
 """Model folders: every way in which one can be wrong is told in a sentence."""
 
 import json
-import shutil
 from pathlib import Path
 
 import pytest
+from hub import LocalHub
 from safetensors.torch import load_file, save_file
 from tiny import save_tiny_model
 from transformers import BartConfig
@@ -71,17 +71,22 @@ def test_weights_of_another_size_are_refused(folder: Path) -> None:
     assert "cannot be loaded" in reason(folder)
 
 
-def test_a_hub_id_that_is_not_found_is_said(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_what_is_neither_here_nor_on_the_hub_is_said(local_hub: LocalHub, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert "no such folder here; nobody/no-such-model is not on http" in reason("nobody/no-such-model")
+    assert "no such folder here; 'no such model' is no name of a repository" in reason("no such model")
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
-    assert "not found on the Hub" in reason("nobody/no-such-model")
+    assert "HF_HUB_OFFLINE forbids to ask" in reason("nobody/no-such-model")
 
 
 def test_a_model_that_is_on_this_machine_from_the_hub_is_found(
-    folder: Path, monkeypatch: pytest.MonkeyPatch
+    folder: Path, local_hub: LocalHub, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("huggingface_hub.snapshot_download", lambda source, allow_patterns: str(folder))
-    assert find_model("someone/model") == folder
-    shutil.rmtree(folder)
+    local_hub.api().create_repo("tester/model")
+    local_hub.api().upload_folder(repo_id="tester/model", folder_path=folder)
+    fetched = find_model("tester/model")
+    assert (fetched / "model.safetensors").read_bytes() == (folder / "model.safetensors").read_bytes()
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    assert find_model("tester/model") == fetched
 
 
 @pytest.mark.parametrize(

@@ -135,10 +135,9 @@ def test_what_is_nothing_is_refused(source):
         locate(source, [".csv"])
 
 
-def test_hub_out_of_reach_is_told_in_one_sentence(monkeypatch):
-    def fail(*_: object, **__: object) -> None:
-        raise NetworkError("no route to host")
-
-    monkeypatch.setattr("huggingface_hub.HfApi.list_repo_files", fail)
-    with pytest.raises(ValueError, match="neither a file here nor a Hub dataset"):
+def test_hub_out_of_reach_is_told_in_one_sentence(local_hub, waits):
+    with pytest.raises(ValueError, match="neither a file here nor a Hub dataset .* tester/caps is not on http"):
+        locate("tester/caps", [".csv"])
+    local_hub.fail("reset", times=99)
+    with pytest.raises(NetworkError, match="tester/caps: http.* could not be reached in 5 attempts"):
         locate("tester/caps", [".csv"])

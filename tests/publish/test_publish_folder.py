@@ -5,20 +5,11 @@ import json
 import pytest
 from huggingface_hub import CommitOperationAdd
 
-from descant import hub_client
+from descant.cli import main
 from descant.hub_client import PublishError
 from descant.publish.hub import check_push, publish_folder
 
 REPO = "tester/m"
-
-
-@pytest.fixture
-def waits(monkeypatch):
-    seconds = []
-    monkeypatch.setattr(hub_client, "sleep", seconds.append)
-    # The client's own patience with uploads, which would make these tests slow.
-    monkeypatch.setattr("huggingface_hub.utils._http.time.sleep", lambda _: None)
-    return seconds
 
 
 def test_everything_arrives_in_one_commit(local_hub, model_folder):
@@ -64,7 +55,7 @@ def test_commit_whose_answer_is_lost_is_not_made_twice(local_hub, model_folder, 
 
 def test_hub_that_stays_away_leaves_nothing_and_says_so(local_hub, model_folder, waits):
     local_hub.fail(503, where="/commit/", times=99)
-    with pytest.raises(PublishError, match="could not be reached for tester/m in 7 attempts .* nothing was published"):
+    with pytest.raises(PublishError, match="m: http.* could not be reached in 7 attempts .*; nothing was published"):
         publish_folder(model_folder, REPO)
     assert local_hub.commits(REPO) == ["initial commit"]
     assert waits == [1, 2, 4, 8, 16, 32]
@@ -97,7 +88,7 @@ def test_forbidden_upload_is_not_tried_again(local_hub, model_folder, waits):
 
 @pytest.mark.parametrize("name", ["a/b/c", "bad name/x", "-x/--"])
 def test_impossible_name_is_refused(local_hub, name):
-    with pytest.raises(PublishError, match="no name for a repository"):
+    with pytest.raises(PublishError, match="is no name of a repository"):
         check_push(name)
 
 
@@ -129,3 +120,23 @@ def test_parts_that_nobody_else_can_load_are_refused(local_hub, model_folder, pa
 def test_new_repository_is_private_when_asked(local_hub, model_folder):
     publish_folder(model_folder, "m", private=True)
     assert local_hub.store.repo("model", REPO).private
+
+
+def test_offline_mode_is_one_sentence(local_hub, model_folder, monkeypatch, capsys):
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    assert main(["push", str(model_folder), REPO]) == 2
+    said = capsys.readouterr().err
+    assert "descant push: tester/m: HF_HUB_OFFLINE forbids" in said and "nothing was published" in said
+
+
+def test_pause_that_the_hub_asks_for_is_made(local_hub, model_folder, waits):
+    local_hub.fail(429, where="/commit/", Retry_After="7")
+    publish_folder(model_folder, REPO)
+    assert waits == [7]
+
+
+def test_circle_of_redirects_ends_at_once(local_hub, waits):
+    local_hub.fail("loop", times=999)
+    with pytest.raises(PublishError, match="redirects in a circle"):
+        check_push(REPO)
+    assert waits == []

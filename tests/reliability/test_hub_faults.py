@@ -199,7 +199,7 @@ def test_offline_mode_takes_what_is_there_and_says_what_is_not(hub: LocalHub, mo
     fetch()
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
     fetch()
-    with pytest.raises(NetworkError, match="tester/other is not on this machine, and HF_HUB_OFFLINE forbids"):
+    with pytest.raises(NetworkError, match="tester/other: HF_HUB_OFFLINE forbids to ask"):
         fetch_folder("tester/other", PATTERNS)
     assert "HF_HUB_OFFLINE" in sentence(lambda: fetch_file(REPO, "other.json"))
     assert waits == []

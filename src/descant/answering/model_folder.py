@@ -4,7 +4,7 @@ import hashlib
 import json
 from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from descant.models.registration import MODELS
 
@@ -55,11 +55,17 @@ def load_model(folder: Path, auto: str = ANSWERING) -> tuple["PreTrainedModel", 
     from safetensors import SafetensorError
 
     import descant  # noqa: F401  (makes the Auto classes know the model)
+    from descant.hub_client import NetworkError, load_patiently
 
-    try:
+    def load() -> tuple["ProcessorMixin", tuple["PreTrainedModel", dict[str, Any]]]:
         processor = transformers.AutoProcessor.from_pretrained(folder)
         loader = getattr(transformers, auto)
-        model, found = loader.from_pretrained(folder, dtype=torch.float32, output_loading_info=True)
+        return processor, loader.from_pretrained(folder, dtype=torch.float32, output_loading_info=True)
+
+    try:
+        processor, (model, found) = load_patiently(load, folder, *_named_bases(folder))
+    except NetworkError as error:
+        raise ModelFolderError(f"{folder} is loaded onto another model: {error}") from error
     except (OSError, ValueError, TypeError, KeyError, RuntimeError, SafetensorError) as error:
         raise ModelFolderError(f"{folder}: cannot be loaded: {str(error).strip().splitlines()[0]}") from error
     if found["missing_keys"]:  # transformers fills them with random numbers
@@ -68,16 +74,14 @@ def load_model(folder: Path, auto: str = ANSWERING) -> tuple["PreTrainedModel", 
 
 
 def _download(source: str) -> Path:
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+    from descant.hub_client import MissingError, NetworkError, fetch_folder
 
     try:
-        return Path(snapshot_download(source, allow_patterns=FILES))
-    except HFValidationError as error:
-        raise ModelFolderError(f"{source}: no such folder") from error
-    except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
-        reason = str(error).strip().splitlines()[0]
-        raise ModelFolderError(f"{source}: no such folder here, and not found on the Hub ({reason})") from error
+        return fetch_folder(source, FILES)
+    except MissingError as error:
+        raise ModelFolderError(f"{source}: no such folder here; {error}") from error
+    except NetworkError as error:
+        raise ModelFolderError(str(error)) from error
 
 
 def _find_fault(folder: Path, auto: str) -> str | None:
@@ -100,12 +104,18 @@ def fingerprint_model(folder: Path) -> str:
     return prints[0] if len(prints) == 1 else hashlib.sha256(" ".join(prints).encode()).hexdigest()[:16]
 
 
-def _local_bases(folder: Path) -> list[Path]:
-    """The folders here that a model's configurations name as its parts or its base."""
+def _named_bases(folder: Path) -> list[str]:
+    """Return the folders and Hub ids that a model's configurations name as its parts or its base."""
     named = []
     for name, keys in BASES.items():
         config = json.loads((folder / name).read_text(encoding="utf-8")) if (folder / name).is_file() else {}
-        named += [Path(config[key]) for key in keys if config.get(key)]
+        named += [config[key] for key in keys if config.get(key)]
+    return named
+
+
+def _local_bases(folder: Path) -> list[Path]:
+    """Return those of a model's bases that are folders here, the model itself left out."""
+    named = map(Path, _named_bases(folder))
     return [path for path in named if path.is_dir() and path.resolve() != folder.resolve()]
 
 

@@ -5,6 +5,7 @@ import shutil
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import pyarrow
@@ -112,23 +113,24 @@ def push_dataset(folder: Path, repo_id: str, private: bool = False, api: HfApi |
 
     Raises ValueError where the Hub refuses or cannot be reached: nothing is then published, and the folder is whole.
     """
-    from descant.hub_client import NetworkError
+    from descant.hub_client import PUSH_RETRIES, ask_hub
 
     api = api or HfApi()
+    ask = partial(ask_hub, source=repo_id, retries=PUSH_RETRIES, hub=api.endpoint)
     try:
-        repo = api.create_repo(repo_id, repo_type="dataset", private=private, exist_ok=True).repo_id
-        done = api.upload_folder(
-            repo_id=repo,
+        made = ask(partial(api.create_repo, repo_id, repo_type="dataset", private=private, exist_ok=True))
+        upload = partial(
+            api.upload_folder,
+            repo_id=made.repo_id,
             repo_type="dataset",
             folder_path=folder,
             allow_patterns=PUBLISHED,
             delete_patterns=["*/*.parquet", SETTINGS_FILE],
             commit_message="Publish the dataset",
         )
-    except (NetworkError, OSError, ValueError) as error:
-        told = " ".join(str(error).split())[:300]
-        raise ValueError(f"{repo_id} was not published, the dataset lies in {folder}: {told}") from error
-    return done.commit_url
+        return ask(upload).commit_url
+    except (OSError, ValueError) as error:
+        raise ValueError(f"{repo_id} was not published, the dataset lies in {folder}: {error}") from error
 
 
 def _begin(folder: Path, config: str) -> Path:

@@ -2,6 +2,7 @@
 
 import argparse
 import sys
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -56,14 +57,16 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _convert(args: argparse.Namespace) -> "PreTrainedModel":
+    from descant.hub_client import load_patiently, patiently
     from descant.models.lp_music_caps import convert_lp_music_caps_to_hf
     from descant.models.mert_lm import parts_mert_lm
 
     if args.bart and not (args.audio_encoder or args.text_model):
-        return convert_lp_music_caps_to_hf.convert_checkpoint(args.checkpoint, args.bart, args.output)
+        convert = convert_lp_music_caps_to_hf.convert_checkpoint
+        return patiently(partial(convert, args.checkpoint, args.bart, args.output), args.bart)
     if args.bart or not (args.audio_encoder and args.text_model):
         raise ValueError("give either --bart, or --audio_encoder and --text_model")
     joined = {"layer_mix": args.layer_mix, "pooling": args.pooling}
-    return parts_mert_lm.convert_checkpoint(
-        args.checkpoint, args.audio_encoder, args.text_model, args.output, **joined
-    )
+    parts = (args.audio_encoder, args.text_model)
+    join = partial(parts_mert_lm.convert_checkpoint, args.checkpoint, *parts, args.output, **joined)
+    return load_patiently(join, *parts)

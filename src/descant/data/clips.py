@@ -6,7 +6,7 @@ import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -232,8 +232,10 @@ def find_hub_clips(rows: Iterable[Row], dataset: str) -> dict[str, ClipColumn]:
     """
     from datasets import Audio, load_dataset
 
+    from descant.hub_client import patiently
+
     cells: dict[str, tuple] = {}
-    for part in load_dataset(dataset).values():
+    for part in patiently(partial(load_dataset, dataset), dataset).values():
         column = next((name for name, kind in part.features.items() if isinstance(kind, Audio)), None)
         key = next((name for name in KEY_COLUMNS if name in part.features), None)
         if column is None or key is None:

@@ -106,9 +106,18 @@ def _load_published(dataset: str, configs: Sequence[str]) -> Corpus:
     from datasets import load_dataset
     from huggingface_hub import DatasetCard
 
-    try:
+    from descant.hub_client import MissingError, NetworkError, patiently
+
+    def load() -> tuple[dict[str, Any], Any]:
         loaded = {config: load_dataset(dataset, config) for config in configs}
-        card = DatasetCard.load(str(Path(dataset) / "README.md") if Path(dataset).is_dir() else dataset)
+        return loaded, DatasetCard.load(str(Path(dataset) / "README.md") if Path(dataset).is_dir() else dataset)
+
+    try:
+        loaded, card = patiently(load, dataset)
+    except NetworkError as error:
+        if isinstance(error, MissingError):
+            raise ValueError(f"--dataset {dataset}: no such file or folder; {error}") from error
+        raise
     except Exception as error:  # the readers underneath raise a dozen kinds, all of which mean the same here
         raise ValueError(f"--dataset {dataset}: no such file, folder or Hub dataset: {error}") from error
     rows = {

@@ -21,7 +21,6 @@ from descant.data.audio import AudioError
 from descant.data.clips import ClipAudio, ClipFile, ClipWaveform
 from descant.data.corpus import Corpus, SplitRows
 from descant.data.features import FeatureError, FeatureStore, import_features
-from descant.hub_client import NetworkError
 
 logger = logging.getLogger(__name__)
 CHUNK_CLIPS = 16
@@ -221,7 +220,7 @@ def fetch_features(corpus: Corpus, store: FeatureStore) -> None:
     """Fill the store from a dataset that was published with its features; why it cannot be is named in the log."""
     try:
         import_features(corpus.id, store.root, store.settings)
-    except (ValueError, NetworkError, ConnectionError) as error:
+    except ValueError as error:
         log.warning("no features were fetched: %s", error)
 
 

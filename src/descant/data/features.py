@@ -429,20 +429,25 @@ def import_features(dataset: str, store_root: str | Path, settings: Mapping[str,
     Raises ValueError where the dataset was published without features, or with others than those of `settings`.
     """
     from datasets import load_dataset
-    from huggingface_hub import hf_hub_download
-    from huggingface_hub.errors import EntryNotFoundError
 
-    try:
-        local = Path(dataset) / SETTINGS_FILE
-        path = local if local.exists() else hf_hub_download(dataset, SETTINGS_FILE, repo_type="dataset")
-    except (EntryNotFoundError, ValueError) as error:
-        raise ValueError(f"{dataset} was published without features; make them with `descant features`") from error
+    from descant.hub_client import find_file, patiently
+
+    local = Path(dataset) / SETTINGS_FILE
+    path = local if local.exists() else None
+    if path is None and not Path(dataset).exists():
+        path = find_file(dataset, SETTINGS_FILE, kind="dataset")
+    if path is None:
+        raise ValueError(f"{dataset} was published without features; make them with `descant features`")
     store = FeatureStore(store_root, json.loads(Path(path).read_text(encoding="utf-8")))
     if settings is not None and settings_hash(dict(settings)) != store.folder.name:
         raise ValueError(f"{dataset} was published with features of other settings than the model's")
-    for row in load_dataset(dataset, FEATURES_CONFIG, split="train", streaming=True):
-        if row["clip_id"] not in store:
-            store.write_record(row["clip_id"], row["record"], row["audio_sha256"])
+
+    def fill() -> None:
+        for row in load_dataset(dataset, FEATURES_CONFIG, split="train", streaming=True):
+            if row["clip_id"] not in store:
+                store.write_record(row["clip_id"], row["record"], row["audio_sha256"])
+
+    patiently(fill, dataset)
     store.close()
     return store
 

@@ -7,6 +7,7 @@ import json
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -210,16 +211,15 @@ def hash_source(source: str | Path) -> str:
 
 
 def _locate_on_hub(repo_id: str, endings: Sequence[str]) -> list[Path]:
-    from huggingface_hub import HfApi, hf_hub_download
+    from huggingface_hub import HfApi
 
-    from descant.hub_client import NetworkError
+    from descant.hub_client import MissingError, ask_hub, fetch_file
 
     try:
-        names = sorted(HfApi().list_repo_files(repo_id, repo_type="dataset"))
-        picked = _pick(names, endings, repo_id)
-        return [Path(hf_hub_download(repo_id, name, repo_type="dataset")) for name in picked]
-    except (NetworkError, OSError) as error:
+        names = sorted(ask_hub(partial(HfApi().list_repo_files, repo_id, repo_type="dataset"), repo_id))
+    except MissingError as error:
         raise ValueError(f"{repo_id}: neither a file here nor a Hub dataset that can be read: {error}") from error
+    return [fetch_file(repo_id, name, kind="dataset") for name in _pick(names, endings, repo_id)]
 
 
 def _pick(names: Sequence[str], endings: Sequence[str], source: str) -> list[str]:

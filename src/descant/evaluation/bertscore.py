@@ -7,12 +7,15 @@ a text is matched to the most similar token of the other one (the special tokens
 import math
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 import torch
 from transformers import AutoConfig, AutoModel, AutoTokenizer
+
+from descant.hub_client import load_patiently
 
 # bert_score's choice for encoders that papers use; the last layer for any other.
 PUBLISHED_LAYERS = {
@@ -39,7 +42,8 @@ class BertScorer:
     """
 
     def __init__(self, encoder: str | Path, layer: int | None = None, idf: bool = False, batch_size: int = 64) -> None:
-        config, name = AutoConfig.from_pretrained(encoder), encoder_name(encoder)
+        config = load_patiently(partial(AutoConfig.from_pretrained, encoder), encoder)
+        name = encoder_name(encoder)
         self.layer = PUBLISHED_LAYERS.get(name.split("/")[-1], config.num_hidden_layers) if layer is None else layer
         if not 0 <= self.layer <= config.num_hidden_layers:
             raise ValueError(f"layer {self.layer} of {encoder}: choose one from 0 to {config.num_hidden_layers}")

@@ -1,10 +1,12 @@
 """Pushes a protocol to the Hub as a Space, where `evaluate.load("user/lp_musiccaps")` finds it."""
 
+from functools import partial
 from importlib.resources import as_file, files
 
 from huggingface_hub import HfApi
 
 from descant.evaluation.scoring import PROTOCOLS
+from descant.hub_client import PUSH_RETRIES, ask_hub
 
 
 def push_metric(protocol: str, repo_id: str, private: bool = False, api: HfApi | None = None) -> str:
@@ -18,11 +20,12 @@ def push_metric(protocol: str, repo_id: str, private: bool = False, api: HfApi |
             f"a Space of {repo_id!r} cannot hold {protocol!r}: name it USER/{' or USER/'.join(PROTOCOLS)}"
         )
     api = api or HfApi()
-    repo_id = api.create_repo(repo_id, repo_type="space", space_sdk="gradio", private=private, exist_ok=True).repo_id
+    ask = partial(ask_hub, source=repo_id, retries=PUSH_RETRIES, hub=api.endpoint)
+    create = partial(api.create_repo, repo_id, repo_type="space", space_sdk="gradio", private=private, exist_ok=True)
+    repo_id = ask(create).repo_id
     with as_file(files("descant.evaluation").joinpath("metrics", protocol)) as folder:
         message = f"Score as {protocol} does"
         ignored = ["__pycache__/*"]
-        api.upload_folder(
-            repo_id=repo_id, repo_type="space", folder_path=folder, commit_message=message, ignore_patterns=ignored
-        )
+        upload = partial(api.upload_folder, repo_id=repo_id, repo_type="space", folder_path=folder)
+        ask(partial(upload, commit_message=message, ignore_patterns=ignored))
     return f"{api.endpoint}/spaces/{repo_id}"

@@ -1,18 +1,29 @@
 """Pushes a model folder to the Hub in one commit, patiently."""
 
+from collections.abc import Callable
 from dataclasses import replace
 from fnmatch import fnmatch
 from functools import partial
 from pathlib import Path
+from typing import TypeVar
 
 from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi, RepoUrl
 from huggingface_hub.errors import HFValidationError
 
-from descant.hub_client import PublishError, _patiently
+from descant.hub_client import (
+    PUSH_RETRIES,
+    DeniedError,
+    MissingError,
+    NetworkError,
+    PublishError,
+    ask_hub,
+)
 from descant.publish.card import compose_card
 from descant.publish.code import PUBLISHED, Content, collect_files
 from descant.publish.facts import ModelFacts, read_facts
 from descant.publish.licence import complete_licences, is_on_hub
+
+Result = TypeVar("Result")
 
 
 def publish_folder(
@@ -38,7 +49,7 @@ def publish_folder(
     require_bases_on_hub(facts, api, repo_id)
     if facts.part_licences:
         ask = partial(complete_licences, facts.part_licences, api)
-        facts = replace(facts, part_licences=_patiently(ask, api, repo_id))
+        facts = replace(facts, part_licences=_ask(ask, api, repo_id))
     require_public_captioner(facts)
     compose_card(facts, repo_id, licence)  # refuses a wrong licence before anything reaches the Hub
     repo = check_push(repo_id, private=private, api=api)
@@ -48,7 +59,7 @@ def publish_folder(
         operations = _operations(api, repo, files)
         return api.create_commit(repo, operations, commit_message=message or f"Publish {Path(folder).name}").commit_url
 
-    return _patiently(commit, api, repo)
+    return _ask(commit, api, repo)
 
 
 def require_public_captioner(facts: ModelFacts) -> None:
@@ -70,7 +81,7 @@ def require_bases_on_hub(facts: ModelFacts, api: HfApi, repo_id: str) -> None:
     base = facts.base_model if facts.is_adapter and not facts.parts else None
     named = [name for name in (*facts.parts, base, facts.config.get("captioner")) if name and not Path(name).exists()]
     for name in named:
-        if not _patiently(partial(is_on_hub, name, api), api, repo_id):
+        if not _ask(partial(is_on_hub, name, api), api, repo_id):
             raise PublishError(
                 f"{facts.folder} needs {name}, a model that {api.endpoint} has not or does not show you: publish "
                 "it first, and give its id where the folder names it"
@@ -86,16 +97,13 @@ def check_push(repo_id: str, *, private: bool = False, api: HfApi | None = None)
         PublishError: in one sentence what is missing.
     """
     api = api or HfApi()
-    try:
-        url: RepoUrl = _patiently(lambda: api.create_repo(repo_id, private=private, exist_ok=True), api, repo_id)
-    except HFValidationError as error:
-        raise PublishError(f"{repo_id!r} is no name for a repository: {str(error).splitlines()[0]}") from error
+    url: RepoUrl = _ask(partial(api.create_repo, repo_id, private=private, exist_ok=True), api, repo_id)
 
     def ask_where_to_upload() -> None:
         # Answered to those who may write only, and changes nothing.
         api.preupload_lfs_files(url.repo_id, [CommitOperationAdd("README.md", b"")])
 
-    _patiently(ask_where_to_upload, api, url.repo_id)
+    _ask(ask_where_to_upload, api, url.repo_id)
     return url.repo_id
 
 
@@ -107,3 +115,18 @@ def _operations(
     present = api.list_repo_files(repo_id)
     ours = [path for path in present if any(fnmatch(path, pattern) for pattern in PUBLISHED)]
     return additions + [CommitOperationDelete(path) for path in ours if path not in files and "/" not in path]
+
+
+def _ask(call: Callable[[], Result], api: HfApi, repo_id: str) -> Result:
+    """Return what the Hub answers; raise PublishError where it refuses, or stays out of reach."""
+    try:
+        return ask_hub(call, repo_id, retries=PUSH_RETRIES, hub=api.endpoint)
+    except (DeniedError, MissingError) as error:
+        if isinstance(error.__cause__, HFValidationError):
+            raise PublishError(str(error)) from error
+        raise PublishError(
+            f"no permission to write to {repo_id} on {api.endpoint}: log in with a token that may write there "
+            "(`hf auth login`, or HF_TOKEN), or choose a repository of yours"
+        ) from error
+    except NetworkError as error:
+        raise PublishError(f"{error}; nothing was published") from error

@@ -6,17 +6,10 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from huggingface_hub import _CACHED_NO_EXIST, hf_hub_download, try_to_load_from_cache
-from huggingface_hub.errors import (
-    EntryNotFoundError,
-    HFValidationError,
-    LocalEntryNotFoundError,
-    RepositoryNotFoundError,
-)
-
 from descant.data.features import FeatureStore
 from descant.files import write_whole
-from descant.publish.licence import describe_part, public_name
+from descant.hub_client import NetworkError, find_file
+from descant.publish.licence import HUB_ID, describe_part, public_name
 
 DATA_FILE = "training_data.json"
 CLIPS_FILE = "training_clips.txt.gz"
@@ -86,14 +79,12 @@ def _find(source: str, name: str) -> Path | None:
     if Path(source).exists():
         path = Path(source) / name
         return path if path.is_file() else None
+    if not HUB_ID.fullmatch(source):  # a path of another machine
+        return None
     try:
-        return Path(hf_hub_download(source, name))
-    except (LocalEntryNotFoundError, RepositoryNotFoundError) as error:
-        if try_to_load_from_cache(source, name) is _CACHED_NO_EXIST:
-            return None
+        return find_file(source, name)
+    except NetworkError as error:
         raise ValueError(
             f"{source}: what it was trained on cannot be read, for its {name} is not on this machine and the Hub does "
-            "not give it: go online and log in where that is needed, or give a folder that holds the whole repository"
+            f"not give it: give a folder that holds the whole repository, or mend this: {error}"
         ) from error
-    except (EntryNotFoundError, HFValidationError):
-        return None

@@ -4,6 +4,7 @@ import copy
 import logging
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from transformers import (
 )
 
 from descant.answering.model_folder import find_model
+from descant.hub_client import load_patiently
 from descant.models.subgenre import SubgenreConfig, SubgenreForSequenceClassification, SubgenreProcessor
 from descant.models.subgenre.configuration_subgenre import MODALITIES
 from descant.subgenre.examples import (
@@ -66,7 +68,8 @@ def load_classifier(
         return _load(settings.init_from, tree)
     if settings.text_encoder:
         with naming_failures(f"--text_encoder {settings.text_encoder}"):
-            encoder = AutoModel.from_pretrained(settings.text_encoder, dtype=torch.float32)
+            load = partial(AutoModel.from_pretrained, settings.text_encoder, dtype=torch.float32)
+            encoder = load_patiently(load, settings.text_encoder)
             tokenizer = AutoTokenizer.from_pretrained(settings.text_encoder)
         text_config = encoder.config
     else:
@@ -104,7 +107,8 @@ def small_encoder(settings: SubgenreSettings, tokenizer: PreTrainedTokenizerBase
 
 def _load(source: str, tree: LabelTree) -> tuple[PreTrainedModel, SubgenreProcessor]:
     with naming_failures(f"--init_from {source}"):
-        model = AutoModelForSequenceClassification.from_pretrained(source, dtype=torch.float32)
+        load = partial(AutoModelForSequenceClassification.from_pretrained, source, dtype=torch.float32)
+        model = load_patiently(load, source)
         processor = AutoProcessor.from_pretrained(source)
     labels = [*model.config.genres, *model.config.subgenres]
     if labels != [*tree.genres, *tree.subgenres]:

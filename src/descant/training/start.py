@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from functools import partial
 
 import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
@@ -19,6 +20,7 @@ from transformers import (
     set_seed,
 )
 
+from descant.hub_client import load_patiently, patiently
 from descant.models.lp_music_caps import (
     LPMusicCapsConfig,
     LPMusicCapsFeatureExtractor,
@@ -74,14 +76,18 @@ def _load(source: str) -> tuple[PreTrainedModel, ProcessorMixin]:
             f"--init_from {source}: a pickle is not loaded; run `descant convert {source} --bart facebook/bart-base "
             "--output DIR` and pass --init_from DIR"
         )
-    with naming_failures(f"--init_from {source}"):
+
+    def load() -> tuple[PreTrainedModel, ProcessorMixin]:
         model = AutoModelForMultimodalLM.from_pretrained(source, dtype=torch.float32)
         return model, AutoProcessor.from_pretrained(source)
+
+    with naming_failures(f"--init_from {source}"):
+        return load_patiently(load, source)
 
 
 def _new_base(settings: TrainingSettings) -> tuple[PreTrainedModel, ProcessorMixin]:
     with naming_failures(f"--tokenizer {settings.tokenizer}"):
-        tokenizer = AutoTokenizer.from_pretrained(settings.tokenizer)
+        tokenizer = patiently(partial(AutoTokenizer.from_pretrained, settings.tokenizer), settings.tokenizer)
     model = LPMusicCapsForConditionalGeneration(LPMusicCapsConfig(**BASE_SIZES))
     if settings.text_init_from:
         load_text_side(model, settings.text_init_from)
@@ -95,7 +101,8 @@ def load_text_side(model: PreTrainedModel, source: str) -> None:
         ValueError: it cannot be loaded, or a weight is missing or of another size.
     """
     with naming_failures(f"--text_init_from {source}"):
-        text_model = BartForConditionalGeneration.from_pretrained(source, dtype=torch.float32)
+        load = partial(BartForConditionalGeneration.from_pretrained, source, dtype=torch.float32)
+        text_model = load_patiently(load, source)
         model.model.load_state_dict(text_model.model.state_dict())
 
 

@@ -1,6 +1,7 @@
 """The MertLM model that a run starts from: joined from parts, or a tiny one where there are none."""
 
 from collections.abc import Iterable, Sequence
+from functools import partial
 
 import numpy as np
 import torch
@@ -18,6 +19,7 @@ from transformers import (
 
 from descant.data.annotations import Row
 from descant.data.corpus import load_corpus
+from descant.hub_client import load_patiently
 from descant.models.mert_lm import (
     MertLMConfig,
     MertLMFeatureExtractor,
@@ -62,7 +64,7 @@ def new_mert_lm(settings: TrainingSettings, texts: Iterable[str]) -> tuple[PreTr
     if not all(parts):
         raise ValueError("pass --audio_encoder and --text_model, the two parts that are joined (a Hub id or folder)")
     with naming_failures(f"--audio_encoder {parts[0]}, --text_model {parts[1]}"):
-        return join_parts(*parts, **joined)
+        return load_patiently(partial(join_parts, *parts, **joined), *parts)
 
 
 @torch.no_grad()

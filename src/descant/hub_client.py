@@ -1,14 +1,18 @@
 """Everything that comes from the Hugging Face Hub or goes there: patient, whole, and explained in one sentence."""
 
 import hashlib
+import json
 import logging
 import os
 import re
-from collections.abc import Callable, Sequence
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from email.utils import parsedate_to_datetime
 from fnmatch import fnmatch
 from functools import partial
 from pathlib import Path
-from time import monotonic, sleep
+from time import monotonic, sleep, time
 from typing import Any, TypeVar
 
 from huggingface_hub import (
@@ -16,42 +20,18 @@ from huggingface_hub import (
     HfApi,
     RepoFile,
     constants,
+    errors,
     get_session,
     hf_hub_download,
     snapshot_download,
     try_to_load_from_cache,
 )
-from huggingface_hub.errors import (
-    FileMetadataError,
-    HfHubHTTPError,
-    HFValidationError,
-    LocalEntryNotFoundError,
-    RemoteEntryNotFoundError,
-)
-
-from descant.hub_errors import (
-    STRANGE_ANSWERS,
-    TRANSIENT,
-    DeniedError,
-    LongWait,
-    MissingError,
-    NetworkError,
-    PublishError,
-    ShortTransfer,
-    asked_wait,
-    explain,
-    first_line,
-    not_a_hub,
-)
-
-__all__ = [
-    "DeniedError", "MissingError", "NetworkError", "PublishError", "ask_hub", "fetch_file", "fetch_folder",
-    "fetch_model", "find_file", "load_patiently", "patiently",
-]  # fmt: skip
 
 log = logging.getLogger(__name__)
 
 Result = TypeVar("Result")
+# The HTTP library underneath: httpx of huggingface_hub 1, httpx2 of 2.
+http: Any = sys.modules[errors.HfHubHTTPError.__mro__[1].__module__.partition(".")[0]]
 
 WAIT_VARIABLE = "DESCANT_HUB_WAIT_S"  # seconds before the second attempt; each further wait is twice as long
 FETCH_RETRIES, PUSH_RETRIES = 4, 6
@@ -60,11 +40,44 @@ LONGEST_SILENCE_S = 60  # an attempt that heard nothing for so long is the last 
 WRITING_TAKES = 12  # times as long may the answer to an upload or a commit take as that to a question
 # What transformers reads of a repository, where it holds weights that are no pickles.
 MODEL_FILES = ("*.json", "*.safetensors", "*.txt", "*.jinja", "*.model")
+TRANSIENT = (408, 425, 429, 500, 502, 503, 504)
+DENIED = (401, 402, 403)
+LOG_IN = "log in with `hf auth login` (or set HF_TOKEN)"
+ELSEWHERE = "look at HF_ENDPOINT, and at whether your network asks for a login of its own"
+# The OSErrors that are not about this machine's disk.
+EXPLAINED_BELOW = (errors.HfHubHTTPError, errors.FileMetadataError, errors.LocalEntryNotFoundError, ConnectionError)
+# What huggingface_hub raises on answers that are no JSON, or JSON of another shape than the Hub's.
+STRANGE_ANSWERS = (json.JSONDecodeError, KeyError, TypeError, AttributeError, AssertionError)
 
 
-def fetch_folder(
-    repo_id: str, patterns: Sequence[str], *, revision: str | None = None, kind: str = "model"
-) -> Path:  # fmt: skip
+class NetworkError(ValueError):
+    """The Hub did not give or take something; the message is one sentence for the user."""
+
+
+class MissingError(NetworkError):
+    """The Hub has nothing of that name, or does not show it to whoever asks."""
+
+
+class DeniedError(NetworkError):
+    """The Hub refuses this token, or the lack of one."""
+
+
+class PublishError(ValueError):
+    """A folder cannot be published, or the Hub refuses it; the message is one sentence for the user."""
+
+
+class _ShortTransfer(Exception):
+    """A file arrived with other than its announced bytes, or broke off in a way that httpx does not name."""
+
+
+class _LongWait(Exception):
+    """A server asks for a longer pause than anyone should sit through."""
+
+    def __init__(self, seconds: float):
+        super().__init__(f"asks to wait {seconds:.0f} s")
+
+
+def fetch_folder(repo_id: str, patterns: Sequence[str], *, revision: str | None = None, kind: str = "model") -> Path:
     """Return the folder in the cache with a repository's files that match one of `patterns`, all of them whole.
 
     Folders within the repository are left out. Files that were checked before are not read again as long as they stay
@@ -135,9 +148,9 @@ def find_file(repo_id: str, name: str, *, revision: str | None = None, kind: str
     try:
         return fetch_file(repo_id, name, revision=revision, kind=kind)
     except NetworkError as error:
-        if isinstance(error.__cause__, RemoteEntryNotFoundError):
+        if isinstance(error.__cause__, errors.RemoteEntryNotFoundError):
             return None
-        if isinstance(error.__cause__, HFValidationError):
+        if isinstance(error.__cause__, errors.HFValidationError):
             raise
         if try_to_load_from_cache(repo_id, name, revision=revision, repo_type=kind) is _CACHED_NO_EXIST:
             return None
@@ -266,16 +279,16 @@ def ask_hub(
         try:
             return call()
         except STRANGE_ANSWERS as error:
-            raise not_a_hub(source, hub) from error
-        except (HfHubHTTPError, FileMetadataError, LocalEntryNotFoundError, ConnectionError, TimeoutError):
+            raise _not_a_hub(source, hub) from error
+        except EXPLAINED_BELOW:
             raise
         except OSError as error:
             if error.errno is None:  # huggingface_hub's check of a file's length
-                raise ShortTransfer(first_line(error)) from error
+                raise _ShortTransfer(_first_line(error)) from error
             where = error.filename or constants.HF_HUB_CACHE
             raise NetworkError(f"{source} cannot be kept in the cache: {error.strerror}: {where}") from error
         except RuntimeError as error:  # of hf_xet, which names its errors no further
-            raise ShortTransfer(first_line(error)) from error
+            raise _ShortTransfer(_first_line(error)) from error
 
     return patiently(explained, source, retries=retries, hub=hub)
 
@@ -308,7 +321,7 @@ def patiently(
         except NetworkError:
             raise
         except Exception as error:  # libraries wrap network errors in errors of every kind
-            trouble = explain(error, source, hub)
+            trouble = _explain(error, source, hub)
             if trouble is None:
                 raise
             given_up = trouble.is_silence and monotonic() - began > LONGEST_SILENCE_S
@@ -348,5 +361,137 @@ def _bound_request(request: Any) -> None:
 
 
 def _bound_response(response: Any) -> None:
-    if response.status_code in TRANSIENT and asked_wait(response) > LONGEST_WAIT_S:
-        raise LongWait(asked_wait(response))
+    if response.status_code in TRANSIENT and _asked_wait(response) > LONGEST_WAIT_S:
+        raise _LongWait(_asked_wait(response))
+
+
+@dataclass(frozen=True)
+class _Trouble:
+    """What went wrong: `error` as it stands, or a `problem` that may pass and becomes an error when it does not."""
+
+    problem: str = ""
+    error: NetworkError | None = None
+    cause: BaseException | None = None
+    wait_s: float = 0.0
+    is_silence: bool = False
+    advice: str = "try again later"
+
+    @property
+    def passes(self) -> bool:
+        return self.error is None
+
+    def as_error(self, source: str, hub: str, attempts: int) -> NetworkError:
+        many = f"{attempts} attempts" if attempts > 1 else "1 attempt"
+        said = f"{source}: {hub} could not be reached in {many} ({self.problem}): {self.advice}"
+        return self.error or NetworkError(said)
+
+
+def _explain(error: BaseException, source: str, hub: str) -> _Trouble | None:
+    """Return what an error, or any that it was raised from, says of the network; None where it says nothing."""
+    for cause in _causes(error):
+        trouble = _explain_one(cause, source, hub)
+        if trouble:
+            return trouble
+    if isinstance(error, errors.LocalEntryNotFoundError):
+        return _Trouble(error=MissingError(f"{source} is not on this machine, and was not looked for elsewhere"))
+    return None
+
+
+def _causes(error: BaseException | None) -> Iterator[BaseException]:
+    seen: set[int] = set()
+    while error is not None and id(error) not in seen:
+        seen.add(id(error))
+        yield error
+        error = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
+
+
+def _explain_one(error: BaseException, source: str, hub: str) -> _Trouble | None:
+    if isinstance(error, NetworkError):
+        return _Trouble(error=error)
+    if isinstance(error, errors.HfHubHTTPError):
+        return _explain_status(error, source, hub)
+    if isinstance(error, errors.HFValidationError):
+        reason = _first_line(error)
+        return _Trouble(error=MissingError(f"{source!r} is no name of a repository: {reason}"), cause=error)
+    if isinstance(error, errors.OfflineModeIsEnabled):
+        said = f"{source}: HF_HUB_OFFLINE forbids to ask {hub} for it, and this machine does not hold it: unset it"
+        return _Trouble(error=NetworkError(said), cause=error)
+    if isinstance(error, errors.FileMetadataError):
+        return _Trouble(error=_not_a_hub(source, hub), cause=error)
+    if isinstance(error, _LongWait):
+        said = f"{source}: {hub} {error}: try again then, or {LOG_IN} for a higher limit"
+        return _Trouble(error=NetworkError(said), cause=error)
+    if isinstance(error, _ShortTransfer | ConnectionError | TimeoutError):
+        return _Trouble(f"the transfer broke off: {_first_line(error)}")
+    return _explain_transport(error, source, hub)
+
+
+def _explain_status(error: errors.HfHubHTTPError, source: str, hub: str) -> _Trouble:
+    response: Any = error.response
+    status = response.status_code if response is not None else 0
+    if status in TRANSIENT:
+        busy = f"try again later, or {LOG_IN} for a higher limit" if status == 429 else "try again later"
+        return _Trouble(f"status {status} {response.reason_phrase}".strip(), wait_s=_asked_wait(response), advice=busy)
+    return _Trouble(error=_refusal(error, status, source, hub), cause=error)
+
+
+def _refusal(error: errors.HfHubHTTPError, status: int, source: str, hub: str) -> NetworkError:
+    if isinstance(error, errors.GatedRepoError):
+        return DeniedError(f"{source} is gated: ask for access on {hub}/{source}, then {LOG_IN}")
+    if isinstance(error, errors.DisabledRepoError):
+        return DeniedError(f"{source} is disabled by {hub}")
+    if isinstance(error, errors.RepositoryNotFoundError):
+        return MissingError(f"{source} is not on {hub}, or is private: check its name, and {LOG_IN} if it is private")
+    if isinstance(error, errors.RevisionNotFoundError):
+        return MissingError(f"{source} has no such revision on {hub}")
+    if isinstance(error, errors.EntryNotFoundError):
+        name = str(error.response.url).partition("/resolve/")[2].partition("/")[2]
+        return MissingError(f"{source} holds no {name or 'such file'} on {hub}")
+    if status == 401:
+        return DeniedError(f"{source}: {hub} does not accept your token (401): {LOG_IN} anew")
+    if status in DENIED:
+        return DeniedError(f"{source}: {hub} does not let you have it ({status}): {LOG_IN} as somebody who may")
+    return NetworkError(f"{source}: {hub} refused it: {_first_line(error)}")
+
+
+def _explain_transport(error: BaseException, source: str, hub: str) -> _Trouble | None:
+    if isinstance(error, http.TimeoutException):
+        limit = max(constants.HF_HUB_DOWNLOAD_TIMEOUT, constants.HF_HUB_ETAG_TIMEOUT)
+        return _Trouble(f"no answer in {limit:g} s, which HF_HUB_DOWNLOAD_TIMEOUT can extend", is_silence=True)
+    if isinstance(error, http.TooManyRedirects):
+        return _Trouble(error=NetworkError(f"{source}: {hub} redirects in a circle: {ELSEWHERE}"), cause=error)
+    if isinstance(error, http.UnsupportedProtocol | http.InvalidURL):
+        said = f"{source}: {hub} is no address of the web ({_first_line(error)}): look at HF_ENDPOINT"
+        return _Trouble(error=NetworkError(said), cause=error)
+    if isinstance(error, http.LocalProtocolError):
+        said = f"{source}: cannot be asked for ({_first_line(error)}): look at HF_ENDPOINT and HF_TOKEN"
+        return _Trouble(error=NetworkError(said), cause=error)
+    if isinstance(error, http.ConnectError) and "CERTIFICATE_VERIFY" in str(error):
+        said = (
+            f"{source}: the certificate of {hub} is not trusted ({_first_line(error)}): {ELSEWHERE}; a certificate of "
+            "your network goes into the file that SSL_CERT_FILE names"
+        )
+        return _Trouble(error=NetworkError(said), cause=error)
+    if isinstance(error, http.TransportError | http.DecodingError):
+        return _Trouble(_first_line(error))
+    return None
+
+
+def _not_a_hub(source: str, hub: str) -> NetworkError:
+    return NetworkError(f"{source}: {hub} does not answer as a Hub does: {ELSEWHERE}")
+
+
+def _first_line(error: BaseException) -> str:
+    return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
+
+
+def _asked_wait(response: Any) -> float:
+    """Return the seconds of Retry-After (a number or a date), or those until the Hub's rate limit begins anew."""
+    told = response.headers.get("Retry-After", "").strip()
+    if re.fullmatch(r"\d+(\.\d+)?", told):
+        return float(told)
+    try:
+        return max(0.0, parsedate_to_datetime(told).timestamp() - time())
+    except (ValueError, TypeError):
+        limit = re.search(r"\br=0;\s*t=(\d+)", response.headers.get("RateLimit", ""))
+        return float(limit[1]) if limit else 0.0

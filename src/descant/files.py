@@ -1,43 +1,197 @@
-"""Files that are written whole or not at all."""
+"""Files that survive kills: written whole, locked, appended to line by line, and known by their sha256."""
 
 import fcntl
+import hashlib
+import json
+import logging
 import os
+import shutil
 import uuid
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from errno import EACCES, EAGAIN
 from pathlib import Path
+from typing import Any
+
+log = logging.getLogger(__name__)
+
+Record = dict[str, Any]
 
 
 def write_whole(path: Path, content: str | bytes) -> None:
-    """Put a file in place of an earlier one: readers, and runs after a kill, see the old or the new, never a half.
+    """Replace a file in one step: readers, and runs after a kill, see the old or the new content, never a half.
 
-    Several processes may write the same file: the last one stays. Text becomes UTF-8; file names in it that are not
-    text come out as they were.
+    Several processes may write the same file: the last one stays. Text is encoded as UTF-8; file names in it that
+    are not text keep their bytes. Raises OSError, which names `path`.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    if isinstance(content, str):
-        content = content.encode("utf-8", "surrogateescape")
-    partial = path.with_name(f".{path.name}.{uuid.uuid4().hex}.partial")  # nobody else's
-    try:
-        with partial.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
+    data = content.encode("utf-8", "surrogateescape") if isinstance(content, str) else content
+    with replace_whole(path) as partial, naming(path):
+        partial.write_bytes(data)
 
 
 @contextmanager
-def hold_lock(path: Path, busy: str | None = None, shared: bool = False) -> Iterator[None]:
-    """Holds the lock of a file, made where it is not there; waits for another holder, or raises ValueError(busy).
+def replace_whole(path: Path) -> Iterator[Path]:
+    """Give the path of a new file or folder, which takes the place of `path` when the block ends without an error.
 
-    shared: with others that share it.
+    The new path lies beside `path`, with a name of its own that ends in the same suffix. After an error it is removed
+    and `path` is as it was. Raises OSError, which names `path`.
+    """
+    partial = path.with_name(f".{uuid.uuid4().hex}.partial.{path.name}")
+    try:
+        with naming(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+        yield partial
+        with naming(path):
+            _flush_all(partial)
+            if partial.is_dir() and path.is_dir():
+                _replace_folder(partial, path)
+            else:
+                partial.replace(path)
+    finally:
+        _remove(partial)
+
+
+def _replace_folder(new: Path, old: Path) -> None:
+    """Rename one folder to the name of another, which is put back where that fails."""
+    aside = old.with_name(f".{uuid.uuid4().hex}.old.{old.name}")
+    old.rename(aside)
+    try:
+        new.rename(old)
+    except OSError:
+        aside.rename(old)
+        raise
+    shutil.rmtree(aside, ignore_errors=True)
+
+
+def _flush_all(path: Path) -> None:
+    for each in [path, *(path.rglob("*") if path.is_dir() else [])]:
+        if not each.is_symlink():
+            flush(each)
+
+
+def flush(path: Path) -> None:
+    """Force a file or folder onto the disk, so that a power cut after a rename cannot undo it."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _remove(path: Path) -> None:
+    with suppress(OSError):  # never over the error that led here
+        if path.is_dir():
+            shutil.rmtree(path)
+        else:
+            path.unlink(missing_ok=True)
+
+
+@contextmanager
+def naming(path: Path) -> Iterator[None]:
+    """Make every OSError of the block name `path`: those of `write` and `fsync` name no file by themselves."""
+    try:
+        yield
+    except OSError as error:
+        error.filename, error.filename2 = str(path), None
+        raise
+
+
+@contextmanager
+def hold_lock(path: Path, busy: str | None = None, *, shared: bool = False, inherited: bool = True) -> Iterator[None]:
+    """Hold the lock of a file, which is made where it is missing, until the block or the process ends.
+
+    Args:
+        path: the file to lock; where its file system has no locks, a warning says so and the block runs unlocked.
+        busy: raise ValueError(busy) where another process holds the lock; without it, wait.
+        shared: hold it together with others that share it.
+        inherited: forked children hold it too, and keep it after the death of this process. A run whose workers
+            outlive it by seconds takes False; the lock then ends as soon as this process closes the file anywhere.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("ab") as file:
+    with path.open("a+b") as file:
+        lock = fcntl.flock if inherited else fcntl.lockf
         try:
-            fcntl.flock(file, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | (fcntl.LOCK_NB if busy else 0))
-        except BlockingIOError as error:
-            raise ValueError(busy) from error
+            lock(file, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | (fcntl.LOCK_NB if busy else 0))
+        except OSError as error:
+            if busy and error.errno in (EAGAIN, EACCES):
+                raise ValueError(busy) from error
+            log.warning("%s cannot be locked (%s): start no second run here", path, error.strerror)
         yield
+
+
+class JsonLines:
+    """A log that is appended to, one JSON object a line; a kill loses at most the line that is being written.
+
+    A torn line is left out when the log is read, and the next line begins on a line of its own. Text that is not
+    UTF-8, such as a file name, keeps its bytes.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def append(self, *records: Mapping[str, Any], sync: bool = False) -> None:
+        """Write records out of this process, in one piece; several processes may append to one file.
+
+        sync: also onto the disk. Raises OSError, which names the file, and ValueError for NaN or infinite numbers.
+        """
+        lines = b"".join(map(to_line, records))
+        with naming(self.path), self.path.open("a+b", buffering=0) as file:
+            text = lines if _ends_whole(file.fileno()) else b"\n" + lines
+            if file.write(text) != len(text):
+                raise OSError(f"{self.path}: the disk took only a part of a line; is it full?")
+            if sync:
+                os.fsync(file.fileno())
+
+    def read(self, *, whole: bool = False) -> Iterator[Record]:
+        """Give the records in their order; a missing file holds none.
+
+        whole: the file was written in one step, so that no line can be torn: raise ValueError, which names the line,
+        where one is no JSON object.
+        """
+        if not self.path.exists():
+            return
+        with self.path.open("rb") as file:
+            for number, line in enumerate(file, start=1):
+                record = _from_line(line)
+                if record is not None:
+                    yield record
+                elif whole and line.strip():
+                    raise ValueError(f"{self.path}: line {number} is no JSON object")
+
+    def write(self, records: Iterable[Mapping[str, Any]]) -> None:
+        """Replace the whole log in one step."""
+        write_whole(self.path, b"".join(map(to_line, records)))
+
+
+def gather(folder: Path, pattern: str) -> Iterator[Record]:
+    """Give the records of all logs in a folder whose names match, by name: the parts that processes wrote."""
+    for path in sorted(folder.glob(pattern)):
+        yield from JsonLines(path).read()
+
+
+def to_line(record: Mapping[str, Any]) -> bytes:
+    """Return a record as one line of JSON; raise ValueError for NaN or infinite numbers."""
+    try:
+        text = json.dumps(record, ensure_ascii=False, allow_nan=False)
+        return text.encode("utf-8", "surrogateescape") + b"\n"
+    except UnicodeEncodeError:  # half a surrogate pair, which only an escape can hold
+        return json.dumps(record, allow_nan=False).encode() + b"\n"
+
+
+def _from_line(line: bytes) -> Record | None:
+    try:
+        record = json.loads(line.decode("utf-8", "surrogateescape"))
+    except (ValueError, RecursionError):
+        return None
+    return record if isinstance(record, dict) else None
+
+
+def _ends_whole(descriptor: int) -> bool:
+    size = os.fstat(descriptor).st_size
+    return size == 0 or os.pread(descriptor, 1, size - 1) == b"\n"
+
+
+def sha256_of(path: str | Path) -> str:
+    """Return the sha256 of a file's content, in hexadecimal."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

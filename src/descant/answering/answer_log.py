@@ -4,56 +4,50 @@ Each answer is written as soon as it is there, so that a kill loses none of them
 goes on from there. A part is locked while its process lives, so that no run takes another's answers away.
 """
 
-import json
-import os
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
 from descant.answering.listener import Answer
-from descant.files import hold_lock, write_whole
-
-Record = dict[str, Any]
+from descant.files import JsonLines, Record, gather, hold_lock
 
 
-def gather(log: Path) -> list[Record]:
-    """Reads the log and all its parts: the last record of each id, without the half line that a kill leaves.
+def read_log(log: Path) -> list[Record]:
+    """Read the log and all its parts: the last record of each id, without the half line that a kill leaves.
 
     Raises ValueError where another run is writing, or for a file that holds something else.
     """
     records: dict[str, Record] = {}
     for path in [log, *_free_parts(log)]:
-        lines = path.read_bytes().split(b"\n")[:-1] if path.exists() else []
-        for number, line in enumerate(lines, start=1):
-            record = _parse(line, path, number)
+        # The log is written in one step, so that a line that cannot be read is somebody else's; a part may be torn.
+        for record in JsonLines(path).read(whole=path == log):
+            _check_answer(record, path)
             records[record["id"]] = record
     return list(records.values())
 
 
-def _parse(line: bytes, path: Path, number: int) -> Record:
+def _check_answer(record: Record, path: Path) -> None:
     try:
-        record = json.loads(line)
         if Answer(**record).id:
-            return record
-    except (ValueError, TypeError):
+            return
+    except TypeError:
         pass
-    raise ValueError(f"{path}: line {number} is no answer; give another --output, or move this file away")
+    raise ValueError(f"{path}: a line is no answer; give another --output, or move this file away")
 
 
 def write_log(log: Path, records: Iterable[Record]) -> None:
-    """Writes the whole log in one step, and removes the parts that it now holds."""
-    write_whole(log, "".join(json.dumps(record, ensure_ascii=False) + "\n" for record in records))
+    """Write the whole log in one step, and remove the parts that it now holds."""
+    JsonLines(log).write(records)
     for part in _free_parts(log):
         part.unlink()
 
 
 def write_part(log: Path, process: int, answers: Iterable[tuple[int, Answer]], show: Callable[[Answer], None]) -> None:
-    """Appends answers to a process's part of the log as they come, each before it is shown."""
-    part = log.with_name(f"{log.name}.part-{process}")
-    with hold_lock(part, _busy(part)), part.open("a", encoding="utf-8", errors="surrogateescape") as file:
+    """Append answers to a process's part of the log as they come, each before it is shown."""
+    part = JsonLines(log.with_name(f"{log.name}.part-{process}"))
+    with hold_lock(part.path, _busy(part.path)):
         for _, answer in answers:
-            file.write(answer.to_json() + "\n")
-            file.flush()  # out of this process: a kill no longer loses it
+            part.append(answer.to_record())  # out of this process: a kill no longer loses it
             show(answer)
 
 
@@ -82,7 +76,7 @@ class AnswerLog:
 
     def __init__(self, folder: Path, condition: str, fingerprint: str, process: int = 0) -> None:
         self.folder = folder / f".answers-{condition}-{fingerprint}"
-        self.part = self.folder / f"part-{process}.jsonl"
+        self.part = JsonLines(self.folder / f"part-{process}.jsonl")
         self.known = read_parts(self.folder)
 
     def append(self, answers: Iterable[Answer], heard: Iterable[str]) -> None:
@@ -92,11 +86,7 @@ class AnswerLog:
             {"id": one.id, "heard": sound, "prediction": one.prediction, "score": one.score}
             for one, sound in zip(answers, heard, strict=True)
         ]
-        with self.part.open("a", encoding="utf-8") as file:
-            file.write("\n")  # ends a line that a kill tore
-            file.writelines(json.dumps(one, ensure_ascii=False) + "\n" for one in kept)
-            file.flush()
-            os.fsync(file.fileno())
+        self.part.append(*kept, sync=True)
 
     def refresh(self) -> None:
         """Sees what other processes kept."""
@@ -106,17 +96,7 @@ class AnswerLog:
 def read_parts(folder: Path) -> dict[tuple[str, str], dict[str, Any]]:
     """Prediction and score by (id, hash of what was heard); lines that a kill tore are left out."""
     known = {}
-    for part in sorted(folder.glob("part-*.jsonl")):
-        # Not splitlines(): JSON holds U+2028 and its like as they are.
-        for line in part.read_text(encoding="utf-8", errors="replace").split("\n"):
-            try:
-                record = json.loads(line)
-                known[record["id"], record["heard"]] = {name: record[name] for name in GIVEN}
-            except (ValueError, KeyError, TypeError):
-                continue
+    for record in gather(folder, "part-*.jsonl"):
+        if record.keys() >= {"id", "heard", *GIVEN}:
+            known[record["id"], record["heard"]] = {name: record[name] for name in GIVEN}
     return known
-
-
-def write_lines(path: Path, records: Iterable[Mapping[str, Any]]) -> None:
-    """Writes a .jsonl file whole or not at all."""
-    write_whole(path, "".join(json.dumps(record, ensure_ascii=False) + "\n" for record in records))

@@ -19,12 +19,12 @@ from accelerate import Accelerator
 from accelerate.utils import InitProcessGroupKwargs, gather_object
 from tqdm import tqdm
 
-from descant.answering.answer_log import Record, gather, write_log, write_part
+from descant.answering.answer_log import read_log, write_log, write_part
 from descant.answering.listener import Answer, Asking, Listener, Recording
 from descant.answering.model_folder import PRECISIONS, find_model, fingerprint_model
 from descant.data.audio import Window, format_stamp, load_npy_waveform, stream_windows, windows
 from descant.data.clips import AUDIO_SUFFIXES
-from descant.files import write_whole
+from descant.files import Record, write_whole
 from descant.threads import use_all_cores
 
 log = logging.getLogger(__name__)
@@ -167,7 +167,7 @@ def generation_settings(args: argparse.Namespace) -> dict[str, Any]:
 
 def read_known(path: Path, listener: Listener, questions: Sequence[str]) -> list[Record]:
     """The answers of earlier runs; files that failed are tried again. Raises ValueError for those of another job."""
-    records = [record for record in gather(path) if record["error"] is None]
+    records = [record for record in read_log(path) if record["error"] is None]
     for record in records:
         if record["model"] != listener.name or record["generation"] != listener.generation:
             raise ValueError(f"{path}: holds answers of another model or other settings; give another --output")
@@ -198,7 +198,7 @@ def answer_share(
 
 def publish(path: Path, args: argparse.Namespace, recordings: Sequence[Recording], known: int) -> None:
     """Writes all answers in order, and the captions beside them."""
-    records = order_records(gather(path), [recording.audio for recording in recordings], args.questions)
+    records = order_records(read_log(path), [recording.audio for recording in recordings], args.questions)
     if args.output.suffix == ".csv":
         write_whole(args.output, format_captions(records))
     write_log(path, records)

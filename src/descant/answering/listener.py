@@ -42,8 +42,13 @@ class Answer:
     score: float | None = None
     error: str | None = None
 
+    def to_record(self) -> dict[str, Any]:
+        """Return the fields as a line of answers.jsonl holds them."""
+        return asdict(self)
+
     def to_json(self) -> str:
-        return json.dumps(asdict(self), ensure_ascii=False)
+        """Return the answer as one line of JSON."""
+        return json.dumps(self.to_record(), ensure_ascii=False)
 
 
 def answer_id(audio: str, start_s: float | None, question: str | None, generation: Mapping[str, Any]) -> str:

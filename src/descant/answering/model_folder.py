@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from descant.files import sha256_of
 from descant.models.registration import MODELS
 
 if TYPE_CHECKING:
@@ -123,6 +124,5 @@ def fingerprint_files(folder: Path, patterns: Iterable[str]) -> str:
     """16 hex digits of the names and contents of the files in a folder that match one of the patterns."""
     digest = hashlib.sha256()
     for path in sorted({path for pattern in patterns for path in folder.glob(pattern)}):
-        with path.open("rb") as file:
-            digest.update(f"{path.name} {hashlib.file_digest(file, 'sha256').hexdigest()}\n".encode())
+        digest.update(f"{path.name} {sha256_of(path)}\n".encode())
     return digest.hexdigest()[:16]

@@ -12,7 +12,7 @@ import torch
 from accelerate import Accelerator
 from tqdm.auto import tqdm
 
-from descant.answering.answer_log import AnswerLog, write_lines
+from descant.answering.answer_log import AnswerLog
 from descant.answering.listener import Answer, Listener, answer_id
 from descant.answering.model_folder import find_model, fingerprint_model
 from descant.data.annotations import Row
@@ -26,7 +26,7 @@ from descant.evaluation.leakage import find_leaks, refuse_leaks
 from descant.evaluation.measures import Measure
 from descant.evaluation.report import render_report
 from descant.evaluation.scoring import describe_parts, intervals, item_measures
-from descant.files import hold_lock, write_whole
+from descant.files import JsonLines, hold_lock, write_whole
 from descant.publish.records import hash_clips, read_records
 
 log = logging.getLogger(__name__)
@@ -245,7 +245,7 @@ def answer_condition(
         kept.refresh()
         done = [finish_answer(listener, question, condition, kept) for question in heard.questions]
         failed = [replace(draft_answer(listener, q, condition), error=reason) for q, reason in heard.missing]
-        write_lines(answers_file(settings.output_dir, condition.name), map(asdict, [*done, *failed]))
+        JsonLines(answers_file(settings.output_dir, condition.name)).write(map(asdict, [*done, *failed]))
     accelerator.wait_for_everyone()
 
 

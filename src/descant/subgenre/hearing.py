@@ -3,7 +3,6 @@
 import base64
 import json
 import logging
-import os
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
@@ -17,6 +16,7 @@ from tqdm import tqdm
 from descant.answering.listener import Listener, Pair
 from descant.answering.model_folder import find_model, fingerprint_files, fingerprint_model
 from descant.data.audio import AudioError, Window, stream_windows
+from descant.files import JsonLines
 
 log = logging.getLogger(__name__)
 
@@ -173,7 +173,7 @@ class HearingCache:
     def read(self, tracks: Mapping[str, Path]) -> dict[str, TrackHearing]:
         """The hearings of some of the tracks (id → sound file) that are known."""
         found = {}
-        for record in self._records():
+        for record in JsonLines(self.path).read():  # of a torn line, the track is heard again
             path = tracks.get(record["track_id"])
             if path is not None and record["asked"] == self.asked and record["audio_bytes"] == _size(path):
                 found[record["track_id"]] = _from_record(record)
@@ -182,24 +182,11 @@ class HearingCache:
     def add(self, hearings: Iterable[TrackHearing], tracks: Mapping[str, Path]) -> Iterator[TrackHearing]:
         """Writes each hearing down before it is passed on; errors are passed on only, for a file may be mended."""
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        with self.path.open("ab") as file:
-            for hearing in hearings:
-                if hearing.error is None:
-                    heard = {"audio_bytes": _size(tracks[hearing.track_id]), "asked": self.asked}
-                    line = json.dumps(_to_record(hearing) | heard, ensure_ascii=False)
-                    # The newline before it parts it from a line that a kill has torn.
-                    file.write(b"\n" + line.encode("utf-8", "surrogateescape") + b"\n")
-                    file.flush()
-                yield hearing
-            os.fsync(file.fileno())
-
-    def _records(self) -> Iterator[dict]:
-        for line in self.path.read_bytes().split(b"\n") if self.path.exists() else []:
-            try:
-                record = json.loads(line.decode("utf-8", "surrogateescape"))
-            except ValueError:  # a kill has torn it; its track is heard again
-                continue
-            yield record
+        for hearing in hearings:
+            if hearing.error is None:
+                heard = {"audio_bytes": _size(tracks[hearing.track_id]), "asked": self.asked}
+                JsonLines(self.path).append(_to_record(hearing) | heard)
+            yield hearing
 
 
 def hear_tracks(

@@ -1,6 +1,5 @@
 """The output folder of a run: which run it holds, and that another never writes into it."""
 
-import fcntl
 import json
 import logging
 from collections.abc import Iterator
@@ -10,7 +9,7 @@ from typing import Any
 
 from transformers import TrainingArguments
 
-from descant.files import write_whole
+from descant.files import hold_lock, write_whole
 from descant.training.recipe import Recipe, TrainingSettings
 
 log = logging.getLogger(__name__)
@@ -40,17 +39,9 @@ def hold_run_folder(settings: TrainingArguments) -> Iterator[None]:
         yield
         return
     folder = Path(settings.output_dir)
-    folder.mkdir(parents=True, exist_ok=True)
-    with open(folder / LOCK_FILE, "a") as file:
-        try:
-            # Not flock: workers that load data would share it, and outlive a killed run by seconds.
-            fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except (BlockingIOError, PermissionError):
-            raise ValueError(
-                f"--output_dir {folder}: another run is writing there: wait until it ends, or choose another folder"
-            ) from None
-        except OSError as error:
-            log.warning("%s cannot be locked (%s): start no second run in it", folder, error.strerror)
+    busy = f"--output_dir {folder}: another run is writing there: wait until it ends, or choose another folder"
+    # Not inherited: workers that load data would hold it too, and outlive a killed run by seconds.
+    with hold_lock(folder / LOCK_FILE, busy, inherited=False):
         yield
 
 

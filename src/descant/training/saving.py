@@ -2,7 +2,6 @@
 
 import contextlib
 import errno
-import hashlib
 import json
 import logging
 import os
@@ -17,6 +16,8 @@ from accelerate.utils import gather_object
 from safetensors import safe_open
 from transformers.trainer import TRAINER_STATE_NAME, TrainOutput
 from transformers.utils import SAFE_WEIGHTS_NAME
+
+from descant.files import flush, sha256_of, write_whole
 
 log = logging.getLogger(__name__)
 
@@ -50,7 +51,7 @@ def commit(staged: Path) -> Path:
     if final.exists():
         discard(final)
     os.rename(staged, final)
-    _flush(final.parent)
+    flush(final.parent)
     return final
 
 
@@ -78,7 +79,7 @@ def find_problem(folder: str | Path) -> str | None:
             return f"{name} is missing"
         if path.stat().st_size != expected["bytes"]:
             return f"{name} has {path.stat().st_size} bytes instead of {expected['bytes']}"
-        if _sha256(path) != expected["sha256"]:
+        if sha256_of(path) != expected["sha256"]:
             return f"{name} is damaged (its sha256 differs from the manifest's)"
     return None
 
@@ -156,7 +157,7 @@ def finish_killed_saves(output_dir: str | Path) -> None:
         final = Path(output_dir) / staged.name
         if not final.exists() and find_problem(staged) is None:
             os.rename(staged, final)
-            _flush(final.parent)
+            flush(final.parent)
     shutil.rmtree(staging, ignore_errors=True)
 
 
@@ -206,29 +207,14 @@ def _write_manifest(folder: Path) -> None:
     manifest = folder / MANIFEST
     paths = sorted(path for path in folder.rglob("*") if path.is_file() and path != manifest)
     files = {path.relative_to(folder).as_posix(): _flushed_record(path) for path in paths}
-    manifest.write_text(json.dumps({"version": 1, "files": files}, indent=1), encoding="utf-8")
-    _flush(manifest)
+    write_whole(manifest, json.dumps({"version": 1, "files": files}, indent=1))
     for inner in [folder, *(path for path in folder.rglob("*") if path.is_dir())]:
-        _flush(inner)
+        flush(inner)
 
 
 def _flushed_record(path: Path) -> dict[str, int | str]:
-    _flush(path)
-    return {"bytes": path.stat().st_size, "sha256": _sha256(path)}
-
-
-def _flush(path: Path) -> None:
-    """Forces a file or folder onto the disk, so that a power cut after a rename cannot undo what it promised."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    flush(path)
+    return {"bytes": path.stat().st_size, "sha256": sha256_of(path)}
 
 
 def _step(path: Path) -> int:

@@ -1,16 +1,13 @@
 """The account of a download folder: one JSON line a clip, whatever became of it."""
 
-import hashlib
-import json
-import os
 import threading
 from collections.abc import Iterable
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from descant.data.download.fetch import OK, TRANSIENT
-from descant.files import hold_lock
+from descant.files import JsonLines, hold_lock, sha256_of
 
 LEDGER_FILE = "ledger.jsonl"
 
@@ -49,14 +46,9 @@ class Ledger:
         self._held.close()
 
     def add(self, entry: LedgerEntry) -> None:
-        line = json.dumps(asdict(entry), ensure_ascii=False) + "\n"
         with self._lock:
             self.entries[entry.clip_id] = entry
-            with open(self.path, "a", encoding="utf-8") as file:
-                # A line that a kill tore stands without its end: begin a new one.
-                file.write(line if file.tell() == 0 or _ends_whole(self.path) else "\n" + line)
-                file.flush()
-                os.fsync(file.fileno())
+            JsonLines(self.path).append(asdict(entry), sync=True)
 
     def pending(self, clip_ids: Iterable[str], retry_failed: bool) -> list[str]:
         """The clips to try: new ones, those of which nothing is known, damaged ones and, on demand, the failed."""
@@ -71,33 +63,17 @@ class Ledger:
         path = self.folder / f"{entry.clip_id}.flac"
         if not path.is_file():
             return False
-        with open(path, "rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest() == entry.sha256
+        return sha256_of(path) == entry.sha256
 
     def _compact(self) -> None:
-        temporary = self.path.with_suffix(".tmp")
-        with open(temporary, "w", encoding="utf-8") as file:
-            for clip_id in sorted(self.entries):
-                file.write(json.dumps(asdict(self.entries[clip_id]), ensure_ascii=False) + "\n")
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(self.path)
+        JsonLines(self.path).write(asdict(self.entries[clip_id]) for clip_id in sorted(self.entries))
 
 
 def _read(path: Path) -> dict[str, LedgerEntry]:
     """The last whole line of each clip; a line torn by a kill is an attempt that did not happen."""
     entries = {}
-    if path.exists():
-        for line in path.read_text(encoding="utf-8", errors="replace").split("\n"):
-            try:
-                entry = LedgerEntry(**json.loads(line))
-            except (ValueError, TypeError):
-                continue
+    for record in JsonLines(path).read():
+        with suppress(TypeError):  # a line of something else
+            entry = LedgerEntry(**record)
             entries[entry.clip_id] = entry
     return entries
-
-
-def _ends_whole(path: Path) -> bool:
-    with open(path, "rb") as file:
-        file.seek(-1, os.SEEK_END)
-        return file.read(1) == b"\n"

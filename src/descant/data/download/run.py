@@ -1,8 +1,6 @@
 """A download run: clips over several workers, in rounds, into a folder with a ledger."""
 
-import hashlib
 import logging
-import os
 import random
 import shutil
 import threading
@@ -34,6 +32,7 @@ from descant.data.download.fetch import (
     find_ffmpeg,
 )
 from descant.data.download.ledger import Ledger, LedgerEntry
+from descant.files import flush, sha256_of
 
 logger = logging.getLogger(__name__)
 
@@ -70,12 +69,11 @@ def cut_clip(section: Path, start_s: float, end_s: float, target: Path) -> CutCl
         require_sound(str(section), waveform)
     except AudioError as error:
         raise FetchError(Outcome(BAD_AUDIO, error.reason)) from error
-    temporary = section.with_suffix(".flac")
     padded = np.pad(waveform.clip(-1, 1), (0, wanted - len(waveform)))
+    temporary = section.with_suffix(".flac")  # in the folder that the next run clears
     soundfile.write(temporary, padded, SAMPLING_RATE, subtype="PCM_16")
-    with open(temporary, "rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
-        os.fsync(file.fileno())
+    digest = sha256_of(temporary)
+    flush(temporary)
     temporary.replace(target)
     return CutClip(digest, len(waveform) / SAMPLING_RATE)
 

@@ -6,16 +6,18 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 from dataclasses import asdict, dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
 from tqdm import tqdm
 from transformers import PreTrainedModel, ProcessorMixin
 
 from descant.answering.model_folder import ModelFolderError, find_model, load_model
-from descant.data.annotations import Row
 from descant.data.audio import AudioError, Window, stream_windows
-from descant.data.collator import FeatureReader
+
+if TYPE_CHECKING:
+    from descant.data.annotations import Row
+    from descant.data.collator import FeatureReader
 
 Item = TypeVar("Item")
 
@@ -217,7 +219,7 @@ class Asking:
 
 
 def answer_rows(
-    model: PreTrainedModel, processor: ProcessorMixin, rows: Sequence[Row], features: FeatureReader, *,
+    model: PreTrainedModel, processor: ProcessorMixin, rows: "Sequence[Row]", features: "FeatureReader", *,
     heard: Mapping[str, str] | None = None, batch_size: int = 32, progress: str | None = None, **generation: Any,
 ) -> list[str]:  # fmt: skip
     """Answers in the order of `rows`.

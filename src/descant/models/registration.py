@@ -24,6 +24,11 @@ MODELS = {
         "AutoProcessor": "MertLMProcessor",
         "AutoModelForMultimodalLM": "MertLMForConditionalGeneration",
     },
+    "musicnn": {
+        "AutoConfig": "MusicnnConfig",
+        "AutoFeatureExtractor": "MusicnnFeatureExtractor",
+        "AutoModel": "MusicnnModel",
+    },
     "subgenre": {
         "AutoConfig": "SubgenreConfig",
         "AutoProcessor": "SubgenreProcessor",

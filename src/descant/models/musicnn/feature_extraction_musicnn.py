@@ -1,0 +1,130 @@
+"""The audio front end of musicnn: mono waveform at 16 kHz to the log-mel spectrogram its networks were trained on."""
+
+from collections.abc import Sequence
+from functools import lru_cache
+
+import numpy as np
+import torch
+from torchaudio.functional import melscale_fbanks
+from transformers import BatchFeature
+from transformers.feature_extraction_utils import FeatureExtractionMixin
+from transformers.utils import logging
+
+logger = logging.get_logger(__name__)
+
+Waveform = np.ndarray | torch.Tensor | Sequence[float]
+
+
+@lru_cache(maxsize=8)
+def mel_filters(n_fft: int, num_mel_bins: int, sampling_rate: int, f_min: float, f_max: float) -> torch.Tensor:
+    """Build Slaney's mel filterbank, each filter of area 1, (n_fft // 2 + 1, num_mel_bins)."""
+    bins = n_fft // 2 + 1
+    return melscale_fbanks(bins, f_min, f_max, num_mel_bins, sampling_rate, norm="slaney", mel_scale="slaney")
+
+
+class MusicnnFeatureExtractor(FeatureExtractionMixin):
+    """Turns waveforms into `input_features` (batch, frames, num_mel_bins): (batch, 626, 96) for windows of 10 s."""
+
+    model_input_names = ["input_features"]
+
+    def __init__(
+        self,
+        sampling_rate: int = 16000,
+        window_s: float = 10.0,
+        n_fft: int = 512,
+        hop_length: int = 256,
+        num_mel_bins: int = 96,
+        f_min: float = 0.0,
+        f_max: float = 8000.0,
+        **kwargs,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.sampling_rate = sampling_rate
+        self.window_s = window_s
+        self.n_fft = n_fft
+        self.hop_length = hop_length
+        self.num_mel_bins = num_mel_bins
+        self.f_min = f_min
+        self.f_max = f_max
+        self.feature_shape = [self.num_samples // hop_length + 1, num_mel_bins]
+
+    @property
+    def num_samples(self) -> int:
+        """Samples of one window."""
+        return round(self.window_s * self.sampling_rate)
+
+    def __call__(
+        self,
+        audio: Waveform | Sequence[Waveform],
+        sampling_rate: int | None = None,
+        return_tensors: str | None = None,
+    ) -> BatchFeature:
+        """Compute one log-mel a waveform.
+
+        audio: one mono waveform in [-1, 1], or a list of them, each at most one window long; shorter ones are
+            padded with silence at the end. A longer window, of a whole song too, is another `window_s`.
+        Raises ValueError for another sampling rate, and for audio that is not a finite mono float waveform.
+        """
+        self._check_sampling_rate(sampling_rate)
+        waveforms = audio if isinstance(audio, list | tuple) and not is_number(audio[:1]) else [audio]
+        if isinstance(audio, np.ndarray | torch.Tensor) and audio.ndim == 2:
+            waveforms = list(audio)
+        mels = [self.extract_mel(self._checked(waveform, i)) for i, waveform in enumerate(waveforms)]
+        features = torch.stack(mels).numpy() if mels else np.zeros((0, *self.feature_shape), np.float32)
+        return BatchFeature({"input_features": features}, tensor_type=return_tensors)
+
+    def extract_mel(self, waveform: np.ndarray | torch.Tensor) -> np.ndarray | torch.Tensor:
+        """Compute log10(1 + 10,000 · mel): (samples,) → (frames, 96), (batch, samples) → (batch, frames, 96).
+
+        Silence is exactly 0. The frames at both ends are padded with zeros, as in the original's librosa 0.9. Returns
+        what it was given: an array for an array, a tensor (on the same device) for a tensor.
+        """
+        if isinstance(waveform, np.ndarray):
+            return self.extract_mel(torch.from_numpy(np.ascontiguousarray(waveform, dtype=np.float32))).numpy()
+        waveform = self._padded(waveform.float())
+        window = torch.hann_window(self.n_fft, device=waveform.device)
+        stft = torch.stft(
+            waveform, self.n_fft, self.hop_length, window=window, center=True, pad_mode="constant", return_complex=True
+        )
+        power = stft.real.square() + stft.imag.square()  # (..., n_fft // 2 + 1, frames)
+        filters = mel_filters(self.n_fft, self.num_mel_bins, self.sampling_rate, self.f_min, self.f_max)
+        return (1.0 + 10_000.0 * (power.mT @ filters.to(power.device))).log10()
+
+    def _padded(self, waveform: torch.Tensor) -> torch.Tensor:
+        missing = self.num_samples - waveform.shape[-1]
+        if missing < 0:
+            raise ValueError(
+                f"the audio has {waveform.shape[-1]} samples, more than one window of {self.num_samples} "
+                f"({self.window_s:g} s at {self.sampling_rate} Hz): cut it with descant.data.audio.windows"
+            )
+        return torch.nn.functional.pad(waveform, (0, missing))
+
+    def _check_sampling_rate(self, sampling_rate: int | None) -> None:
+        if sampling_rate is None:
+            logger.warning_once(f"no sampling_rate was given: the audio is taken to be at {self.sampling_rate} Hz")
+        elif sampling_rate != self.sampling_rate:
+            raise ValueError(
+                f"the audio has a sampling rate of {sampling_rate} Hz, the model needs {self.sampling_rate} Hz: "
+                f"resample it with descant.data.audio.resample(waveform, {sampling_rate}, {self.sampling_rate}) "
+                "or torchaudio.functional.resample"
+            )
+
+    def _checked(self, waveform: Waveform, position: int) -> torch.Tensor:
+        waveform = torch.as_tensor(np.asarray(waveform))
+        if waveform.ndim != 1 or waveform.numel() == 0:
+            raise ValueError(f"audio {position} has shape {tuple(waveform.shape)}: give one mono waveform, (samples,)")
+        if not waveform.is_floating_point():
+            raise ValueError(f"audio {position} holds {waveform.dtype}: give floats in [-1, 1]")
+        if not torch.isfinite(waveform).all():
+            raise ValueError(f"audio {position} holds NaN or infinite samples: decode it again or leave it out")
+        return waveform
+
+
+def is_number(items: Sequence) -> bool:
+    """Tell a waveform given as a list of numbers from a list of waveforms by its first item."""
+    return len(items) == 1 and np.ndim(items[0]) == 0
+
+
+MusicnnFeatureExtractor.register_for_auto_class()
+
+__all__ = ["MusicnnFeatureExtractor"]

@@ -1,0 +1,264 @@
+"""musicnn: one or both networks over patches of a log-mel spectrogram, and a rhythm state of the whole window."""
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+from torch.func import functional_call
+from torch.nn.functional import conv1d, pad, relu
+from transformers import PreTrainedModel
+from transformers import initialization as init
+from transformers.utils import ModelOutput
+
+from .configuration_musicnn import MusicnnConfig
+from .peak_convolution_musicnn import temporal_peaks, timbral_peaks
+
+# Weight decay has driven most filters of the published networks to nothing. The absolute weights of one below this sum
+# to less than a rounding error of its bias: what it gives is one constant, which needs no convolution.
+DEAD = 1e-9
+# Patches that go through a network together: their states of each frame, 0.5 MB a patch, stay in the last-level cache.
+GROUP = 16
+
+
+@dataclass
+class MusicnnOutput(ModelOutput):
+    """What the networks make of one window each.
+
+    last_hidden_state: (batch, patches, hidden_size), the penultimate states of all networks, then the rhythm state,
+        which is the same for all patches of a window.
+    pooler_output: (batch, hidden_size), its mean over the patches that hold any sound.
+    tag_logits: (batch, patches, tags), of the tags in `config.tag_names`; a sigmoid makes each a probability.
+    penultimate_states: (batch, networks, patches, penultimate_size).
+    rhythm_state: (batch, rhythm_size), see `onset_autocorrelation`.
+    hidden_states: `last_hidden_state` alone, where hidden states are asked for.
+    frame_states: (batch, networks, patches, patch_frames, frame_channels), where hidden states are asked for: the
+        maxima over frequency of the timbral and temporal convolutions, then the convolutions over time behind them.
+    """
+
+    last_hidden_state: torch.FloatTensor | None = None
+    pooler_output: torch.FloatTensor | None = None
+    tag_logits: torch.FloatTensor | None = None
+    penultimate_states: torch.FloatTensor | None = None
+    rhythm_state: torch.FloatTensor | None = None
+    hidden_states: tuple[torch.FloatTensor, ...] | None = None
+    frame_states: torch.FloatTensor | None = None
+
+
+class MusicnnNorm(nn.Module):
+    """Batch normalisation of the last axis by its moving statistics, in training too: the networks come trained."""
+
+    def __init__(self, channels: int, eps: float) -> None:
+        super().__init__()
+        self.eps = eps
+        self.weight, self.bias = nn.Parameter(torch.ones(channels)), nn.Parameter(torch.zeros(channels))
+        self.register_buffer("running_mean", torch.zeros(channels))
+        self.register_buffer("running_var", torch.ones(channels))
+
+    def forward(self, hidden_states: torch.Tensor) -> torch.Tensor:
+        scale = self.weight * (self.running_var + self.eps).rsqrt()
+        return hidden_states * scale + (self.bias - self.running_mean * scale)
+
+
+class MusicnnBranch(nn.Module):
+    """One convolution of the spectrogram, its normalisation, and the maximum over frequency of what comes out."""
+
+    def __init__(self, kernel: tuple[int, int], filters: int, eps: float) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(1, filters, kernel)
+        self.norm = MusicnnNorm(filters, eps)
+
+    def forward(self, patches: torch.Tensor) -> torch.Tensor:
+        """Normalised patches (patches, frames, mel bands) to (patches, frames, filters).
+
+        The maximum comes before bias, relu and normalisation, which rise throughout; where the normalisation's scale
+        is negative they fall, and the minimum is taken: the maximum for the filter's opposite.
+        """
+        sign = torch.where(self.norm.weight < 0, -1.0, 1.0)
+        weight = self.conv.weight[:, 0] * sign[:, None, None]  # (filters, frames, mel bands)
+        alive = find_alive(weight)
+        peaks = self.find_peaks(patches, weight[alive])
+        if len(alive) < len(weight):
+            peaks = peaks.new_zeros(*peaks.shape[:2], len(weight)).index_copy(2, alive, peaks)
+        return self.norm(relu(sign * peaks + self.conv.bias))
+
+    def find_peaks(self, patches: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
+        taps, height = weight.shape[1:]
+        if height == 1:
+            return temporal_peaks(patches, weight[:, :, 0])
+        return timbral_peaks(pad(patches, (0, 0, taps // 2, taps // 2)), weight)
+
+
+class MusicnnFrameLayer(nn.Module):
+    """A convolution over time of all channels, relu and normalisation."""
+
+    def __init__(self, inputs: int, config: MusicnnConfig) -> None:
+        super().__init__()
+        self.conv = nn.Conv1d(inputs, config.mid_channels, config.mid_kernel)
+        self.norm = MusicnnNorm(config.mid_channels, config.batch_norm_eps)
+
+    def forward(self, states: torch.Tensor) -> torch.Tensor:
+        """(patches, frames, inputs) → (patches, frames, mid_channels)."""
+        taps = self.conv.weight.shape[2]
+        alive = find_alive(self.conv.weight)
+        padded = pad(states.transpose(1, 2), (taps // 2, taps // 2))
+        sums = conv1d(padded, self.conv.weight[alive]).transpose(1, 2)
+        if len(alive) < len(self.conv.weight):
+            sums = sums.new_zeros(*sums.shape[:2], len(self.conv.weight)).index_copy(2, alive, sums)
+        return self.norm(relu(sums + self.conv.bias))
+
+
+def find_alive(weight: torch.Tensor) -> torch.Tensor:
+    """Find the filters (filters, ...) that respond to their input, one at least; all where they are trained."""
+    everyone = torch.arange(len(weight), device=weight.device)
+    if torch.is_grad_enabled() and weight.requires_grad:
+        return everyone
+    alive = (weight.abs().flatten(1).sum(dim=1) > DEAD).nonzero()[:, 0]
+    return alive if len(alive) else everyone[:1]
+
+
+class MusicnnNetwork(nn.Module):
+    """One of the networks: patches (patches, frames, mel bands) to penultimate states and tag logits."""
+
+    def __init__(self, config: MusicnnConfig, tags: int) -> None:
+        super().__init__()
+        eps, pooled = config.batch_norm_eps, 2 * config.frame_channels
+        self.input_norm = MusicnnNorm(1, eps)
+        self.timbral = nn.ModuleList(
+            MusicnnBranch(tuple(kernel), config.timbral_filters, eps) for kernel in config.timbral_kernels
+        )
+        self.temporal = nn.ModuleList(
+            MusicnnBranch((taps, 1), config.temporal_filters, eps) for taps in config.temporal_kernels
+        )
+        inputs = [config.front_channels, *[config.mid_channels] * (config.mid_layers - 1)]
+        self.mid = nn.ModuleList(MusicnnFrameLayer(width, config) for width in inputs)
+        self.pooled_norm = MusicnnNorm(pooled, eps)
+        self.dense = nn.Linear(pooled, config.penultimate_size)
+        self.penultimate_norm = MusicnnNorm(config.penultimate_size, eps)
+        self.classifier = nn.Linear(config.penultimate_size, tags)
+
+    def forward(self, patches: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Return states of frames, the penultimate state and the tag logits of each patch."""
+        frame_states = self.encode_frames(patches)
+        pooled = torch.stack([frame_states.amax(dim=1), frame_states.mean(dim=1)], dim=2).flatten(1)
+        penultimate = self.penultimate_norm(relu(self.dense(self.pooled_norm(pooled))))
+        return frame_states, penultimate, self.classifier(penultimate)
+
+    def encode_frames(self, patches: torch.Tensor) -> torch.Tensor:
+        """(patches, frames, mel bands) → (patches, frames, frame_channels)."""
+        patches = self.input_norm(patches[..., None])[..., 0]
+        front = torch.cat([branch(patches) for branch in (*self.timbral, *self.temporal)], dim=2)
+        states = [front, self.mid[0](front)]
+        for layer in self.mid[1:]:
+            states.append(states[-1] + layer(states[-1]))
+        return torch.cat(states, dim=2)
+
+
+class MusicnnModel(PreTrainedModel):
+    """Hears windows of music: states that a language model or classifier can learn from, and tags."""
+
+    config_class = MusicnnConfig
+    main_input_name = "input_features"
+    input_modalities = ("audio",)
+    # A model with one of the networks loads from a folder with both.
+    _keys_to_ignore_on_load_unexpected = (r"^networks\.",)
+
+    def __init__(self, config: MusicnnConfig) -> None:
+        super().__init__(config)
+        self.networks = nn.ModuleDict(
+            {name: MusicnnNetwork(config, len(config.tags[name])) for name in config.networks}
+        )
+        self.post_init()
+
+    def _init_weights(self, module: nn.Module) -> None:
+        if isinstance(module, nn.Linear | nn.Conv1d | nn.Conv2d):
+            bound = 1 / math.sqrt(module.weight[0].numel())
+            init.uniform_(module.weight, -bound, bound)
+            init.uniform_(module.bias, -bound, bound)
+        elif isinstance(module, MusicnnNorm):
+            init.ones_(module.weight)
+            init.zeros_(module.bias)
+            init.zeros_(module.running_mean)
+            init.ones_(module.running_var)
+
+    def forward(
+        self, input_features: torch.FloatTensor, output_hidden_states: bool = False, return_dict: bool = True
+    ) -> MusicnnOutput | tuple:
+        """Run the networks over the non-overlapping patches of each window.
+
+        input_features: (batch, frames, num_mel_bins), as the feature extractor gives them. What is left behind the
+            last whole patch reaches the rhythm state only; less than one patch is padded with silence.
+        Computes in float32 whatever the weights are stored in, under autocast too: half of its digits would be lost
+        in sums over thousands of products.
+        """
+        with torch.autocast(input_features.device.type, enabled=False):
+            output = self._encode(input_features.float(), output_hidden_states)
+        return output if return_dict else output.to_tuple()
+
+    def _encode(self, log_mel: torch.Tensor, output_hidden_states: bool) -> MusicnnOutput:
+        patches = self.cut_patches(log_mel)  # (batch, patches, frames, mel bands)
+        batch, count = patches.shape[:2]
+        with_sound = (patches != 0).flatten(2).any(dim=2)
+        networks = self.networks.values()
+        results = [run_network(network, patches.flatten(0, 1), output_hidden_states) for network in networks]
+        frames, penultimate, logits = zip(*results, strict=True)
+        penultimate = torch.stack(penultimate, dim=1).unflatten(0, (batch, count)).transpose(1, 2)
+        rhythm = onset_autocorrelation(log_mel, self.config.rhythm_bands, self.config.rhythm_lags)
+        states = [*penultimate.unbind(dim=1), rhythm[:, None].expand(-1, count, -1)]
+        states = torch.cat(states, dim=2).to(self.dtype)
+        output = MusicnnOutput(
+            last_hidden_state=states,
+            pooler_output=mean_of(states, with_sound),
+            tag_logits=torch.cat(logits, dim=1).unflatten(0, (batch, count)),
+            penultimate_states=penultimate,
+            rhythm_state=rhythm,
+        )
+        if output_hidden_states:
+            output.hidden_states = (states,)
+            output.frame_states = torch.stack(frames, dim=1).unflatten(0, (batch, count)).transpose(1, 2)
+        return output
+
+    def cut_patches(self, log_mel: torch.Tensor) -> torch.Tensor:
+        """Cut windows (batch, frames, mel bands) into patches (batch, patches, patch_frames, mel bands)."""
+        size = self.config.patch_frames
+        log_mel = pad(log_mel, (0, 0, 0, max(0, size - log_mel.shape[1])))
+        count = log_mel.shape[1] // size
+        return log_mel[:, : count * size].unflatten(1, (count, size))
+
+
+def run_network(network: MusicnnNetwork, patches: torch.Tensor, with_frames: bool) -> tuple[torch.Tensor | None, ...]:
+    """Run a network over patches, a group at a time; states of frames only where they are wanted."""
+    weights = {}
+    if network.dense.weight.dtype != torch.float32:
+        weights = {name: weight.float() for name, weight in network.state_dict(keep_vars=True).items()}
+    results = [functional_call(network, weights, (group,)) for group in patches.split(GROUP)]
+    frames, penultimate, logits = zip(*results, strict=True)
+    return torch.cat(frames) if with_frames else None, torch.cat(penultimate), torch.cat(logits)
+
+
+def onset_autocorrelation(log_mel: torch.Tensor, bands: int, lags: int) -> torch.Tensor:
+    """Correlate a window's onsets with themselves some frames later: beats and bars are the lags where it is high.
+
+    log_mel: (batch, frames, mel bands). Onsets are what the log-mel rises by from one frame to the next, summed over
+    each of `bands` equal parts of the mel axis, less their mean over the frames that hold sound. Returns (batch,
+    bands × lags): for each part lags 1, 2, … over lag 0, so that 1 is a perfect repetition; zeros for silence.
+    """
+    rises = relu(log_mel[:, 1:] - log_mel[:, :-1])
+    onsets = torch.stack([part.sum(dim=2) for part in rises.tensor_split(bands, dim=2)], dim=1)
+    with_sound = (log_mel[:, 1:] != 0).any(dim=2)[:, None]  # (batch, 1, frames)
+    onsets = (onsets - mean_of(onsets.mT, with_sound[:, 0])[:, :, None]) * with_sound
+    frames = onsets.shape[2]
+    spectrum = torch.fft.rfft(onsets, n=2 * max(frames, lags + 1))
+    correlation = torch.fft.irfft(spectrum.abs().square())[..., : lags + 1]
+    return (correlation[..., 1:] / (correlation[..., :1] + 1e-6)).flatten(1)
+
+
+def mean_of(states: torch.Tensor, where: torch.Tensor) -> torch.Tensor:
+    """Mean over the second axis of (batch, items, width) where (batch, items) is true; of all items where none is."""
+    weights = (where | ~where.any(dim=1, keepdim=True)).to(states.dtype)[..., None]
+    return (states * weights).sum(dim=1) / weights.sum(dim=1)
+
+
+MusicnnModel.register_for_auto_class("AutoModel")
+
+__all__ = ["MusicnnModel", "MusicnnOutput"]

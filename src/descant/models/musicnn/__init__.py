@@ -1,6 +1,10 @@
 """musicnn: two small convolutional networks that tag real music, as an audio encoder (arXiv 1909.06654)."""
 
 from importlib import import_module
+from pathlib import Path
+
+# The folder with the weights of both published networks, which the package ships.
+PRETRAINED = Path(__file__).parent / "pretrained"
 
 _HOMES = {
     "MusicnnConfig": "configuration_musicnn",
@@ -8,7 +12,7 @@ _HOMES = {
     "MusicnnModel": "modeling_musicnn",
 }
 
-__all__ = list(_HOMES)
+__all__ = ["PRETRAINED", *_HOMES]
 
 
 def __getattr__(name: str) -> object:

@@ -1,5 +1,7 @@
 """The tags and sizes of musicnn's networks, and of the rhythm state beside them."""
 
+from typing import Any
+
 from transformers import PreTrainedConfig
 
 # The tags of each published network, in the order of its outputs.
@@ -55,11 +57,11 @@ class MusicnnConfig(PreTrainedConfig):
     # Its states all have one width and come after the last layer: there is nothing to mix over layers.
     num_hidden_layers: int = 0
 
-    def __post_init__(self, **kwargs) -> None:
-        self.tags = self.tags or {"mtt": MTT_TAGS.split(", "), "msd": MSD_TAGS.split(", ")}
-        unknown = [name for name in self.networks if name not in self.tags]
+    def __post_init__(self, **kwargs: Any) -> None:
+        self.tags = tags = self.tags or {"mtt": MTT_TAGS.split(", "), "msd": MSD_TAGS.split(", ")}
+        unknown = [name for name in self.networks if name not in tags]
         if unknown or not self.networks:
-            raise ValueError(f"networks is {list(self.networks)}: give one or more of {', '.join(self.tags)}")
+            raise ValueError(f"networks is {list(self.networks)}: give one or more of {', '.join(tags)}")
         if any(bands > self.num_mel_bins for _, bands in self.timbral_kernels):
             raise ValueError(f"a kernel of timbral_kernels spans over num_mel_bins, {self.num_mel_bins}")
         super().__post_init__(**kwargs)
@@ -88,7 +90,11 @@ class MusicnnConfig(PreTrainedConfig):
     @property
     def tag_names(self) -> list[str]:
         """What the tag logits stand for, network by network; two networks may have a tag of the same name."""
-        return [tag for name in self.networks for tag in self.tags[name]]
+        return [tag for name in self.networks for tag in self.tags_of(name)]
+
+    def tags_of(self, network: str) -> list[str]:
+        """Return the tags of one network, in the order of its outputs."""
+        return (self.tags or {})[network]
 
 
 MusicnnConfig.register_for_auto_class()

@@ -30,14 +30,14 @@ FOLDERS = {"mtt": "MTT_musicnn", "msd": "MSD_musicnn"}
 # Our module → TensorFlow's layer.
 LAYERS = {
     "input_norm": "batch_normalization",
-    "timbral.0.conv": "conv2d", "timbral.0.norm": "batch_normalization_1",
-    "timbral.1.conv": "conv2d_1", "timbral.1.norm": "batch_normalization_2",
-    "temporal.0.conv": "conv2d_2", "temporal.0.norm": "batch_normalization_3",
-    "temporal.1.conv": "conv2d_3", "temporal.1.norm": "batch_normalization_4",
-    "temporal.2.conv": "conv2d_4", "temporal.2.norm": "batch_normalization_5",
-    "mid.0.conv": "conv2d_5", "mid.0.norm": "batch_normalization_6",
-    "mid.1.conv": "conv2d_6", "mid.1.norm": "batch_normalization_7",
-    "mid.2.conv": "conv2d_7", "mid.2.norm": "batch_normalization_8",
+    "timbral.0": "conv2d", "timbral.0.norm": "batch_normalization_1",
+    "timbral.1": "conv2d_1", "timbral.1.norm": "batch_normalization_2",
+    "temporal.0": "conv2d_2", "temporal.0.norm": "batch_normalization_3",
+    "temporal.1": "conv2d_3", "temporal.1.norm": "batch_normalization_4",
+    "temporal.2": "conv2d_4", "temporal.2.norm": "batch_normalization_5",
+    "mid.0": "conv2d_5", "mid.0.norm": "batch_normalization_6",
+    "mid.1": "conv2d_6", "mid.1.norm": "batch_normalization_7",
+    "mid.2": "conv2d_7", "mid.2.norm": "batch_normalization_8",
     "pooled_norm": "batch_normalization_9", "dense": "dense",
     "penultimate_norm": "batch_normalization_10", "classifier": "dense_1",
 }  # fmt: skip
@@ -137,7 +137,7 @@ def convert_checkpoint(source: Path, output: Path, with_code: bool = True) -> Mu
     if output.exists() and not output.is_dir():
         raise ConversionError(f"{output} is a file: give a folder")
     model = MusicnnModel(MusicnnConfig(networks=tuple(FOLDERS)))
-    weights = {}
+    weights: StateDict = {}
     for name, folder in FOLDERS.items():
         stored = read_tensorflow_checkpoint(find_folder(source, folder))
         weights |= {f"networks.{name}.{key}": weight for key, weight in rename(stored, f"{source}: {folder}").items()}
@@ -168,7 +168,7 @@ def read_tensorflow_checkpoint(folder: Source) -> StateDict:
             name = key.decode()
             if name and not any(word in name for word in OPTIMISER):
                 weights[name] = read_tensor(value, data)
-    except (IndexError, struct.error, UnicodeDecodeError, ValueError) as error:
+    except (IndexError, struct.error, RuntimeError, TypeError, ValueError) as error:
         raise ConversionError(f"{folder} is no TensorFlow V2 checkpoint of float32 weights: {error}") from error
     return {name: weight for name, weight in weights.items() if name != "global_step"}
 
@@ -205,30 +205,32 @@ def read_block(table: bytes, start: int, size: int) -> Iterator[tuple[bytes, byt
 
 def read_tensor(entry: bytes, data: bytes) -> torch.Tensor:
     """Read the tensor that a BundleEntryProto describes: dtype (1), shape (2), offset (4) and size (5) in the data."""
-    fields = dict(read_fields(entry))
-    shape = [dict(read_fields(value)).get(1, 0) for number, value in read_fields(fields.get(2, b"")) if number == 2]
-    start, size = fields.get(4, 0), fields.get(5, 0)
-    if fields.get(1) != FLOAT32:
-        raise ValueError(f"it holds numbers of TensorFlow's type {fields.get(1)}")
+    numbers, parts = read_message(entry)
+    dimensions = [part for shape in parts if shape[0] == 2 for part in read_message(shape[1])[1] if part[0] == 2]
+    shape = [read_message(dimension)[0].get(1, 0) for _, dimension in dimensions]
+    start, size = numbers.get(4, 0), numbers.get(5, 0)
+    if numbers.get(1) != FLOAT32:
+        raise ValueError(f"it holds numbers of TensorFlow's type {numbers.get(1)}")
     if len(data) < start + size:
         raise ValueError("its data file is cut off")
     return torch.frombuffer(bytearray(data[start : start + size]), dtype=torch.float32).view(shape)
 
 
-def read_fields(message: bytes) -> Iterator[tuple[int, int | bytes]]:
-    """Read the fields of a protocol buffer, (number, value)."""
-    position = 0
+def read_message(message: bytes) -> tuple[dict[int, int], list[tuple[int, bytes]]]:
+    """Read a protocol buffer: its whole numbers by field, and all other fields as (field, bytes)."""
+    numbers, parts, position = {}, [], 0
     while position < len(message):
         tag, position = read_varint(message, position)
-        number, kind = tag >> 3, tag & 7
+        field, kind = tag >> 3, tag & 7
         if kind == 0:
-            value, position = read_varint(message, position)
-        else:
-            size = {1: 8, 5: 4}.get(kind, 0)
-            if kind == 2:
-                size, position = read_varint(message, position)
-            value, position = message[position : position + size], position + size
-        yield number, value
+            numbers[field], position = read_varint(message, position)
+            continue
+        size = {1: 8, 5: 4}.get(kind, 0)
+        if kind == 2:
+            size, position = read_varint(message, position)
+        parts.append((field, message[position : position + size]))
+        position += size
+    return numbers, parts
 
 
 def read_varints(content: bytes, count: int) -> list[int]:
@@ -263,10 +265,10 @@ def rename(stored: StateDict, where: str) -> StateDict:
     if left:
         raise ConversionError(f"{where} holds weights that the model does not have: {', '.join(sorted(left))}")
     for name, weight in weights.items():
-        if name.endswith("conv.weight"):
+        if weight.ndim == 4:
             weight[weight.abs().flatten(1).sum(dim=1) <= DEAD] = 0
-            if name.startswith("mid"):  # over time alone, of all channels
-                weights[name] = weight[:, 0].mT
+            # One channel in; a convolution over time alone has the channels where others have frequency.
+            weights[name] = weight[:, 0].mT if name.startswith("mid") else weight[:, 0]
     return weights
 
 

@@ -1,11 +1,12 @@
 """The audio front end of musicnn: mono waveform at 16 kHz to the log-mel spectrogram its networks were trained on."""
 
+import math
 from collections.abc import Sequence
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 import torch
-from torchaudio.functional import melscale_fbanks
 from transformers import BatchFeature
 from transformers.feature_extraction_utils import FeatureExtractionMixin
 from transformers.utils import logging
@@ -15,11 +16,31 @@ logger = logging.get_logger(__name__)
 Waveform = np.ndarray | torch.Tensor | Sequence[float]
 
 
+# Slaney's mel scale: linear up to 1,000 Hz, which is 15 mel, from there a factor of 6.4 every 27 mel.
+LINEAR_HERTZ, LINEAR_MEL = 1000.0, 15.0
+MEL_A_LOG = 27.0 / math.log(6.4)
+
+
 @lru_cache(maxsize=8)
 def mel_filters(n_fft: int, num_mel_bins: int, sampling_rate: int, f_min: float, f_max: float) -> torch.Tensor:
-    """Build Slaney's mel filterbank, each filter of area 1, (n_fft // 2 + 1, num_mel_bins)."""
-    bins = n_fft // 2 + 1
-    return melscale_fbanks(bins, f_min, f_max, num_mel_bins, sampling_rate, norm="slaney", mel_scale="slaney")
+    """Build Slaney's triangular mel filters, each of area 1, (n_fft // 2 + 1, num_mel_bins).
+
+    In double precision as in librosa: torchaudio's, in single precision, move the log-mel by 3e-5.
+    """
+    mel = torch.linspace(hertz_to_mel(f_min), hertz_to_mel(f_max), num_mel_bins + 2, dtype=torch.float64)
+    above = LINEAR_HERTZ * ((mel - LINEAR_MEL) / MEL_A_LOG).exp()
+    edges = torch.where(mel < LINEAR_MEL, mel * LINEAR_HERTZ / LINEAR_MEL, above)
+    hertz = torch.linspace(0, sampling_rate / 2, n_fft // 2 + 1, dtype=torch.float64)[:, None]
+    low, middle, high = edges[:-2], edges[1:-1], edges[2:]
+    triangles = torch.minimum((hertz - low) / (middle - low), (high - hertz) / (high - middle)).clamp(min=0)
+    return (triangles * 2 / (high - low)).float()
+
+
+def hertz_to_mel(hertz: float) -> float:
+    """Return a frequency on Slaney's mel scale."""
+    if hertz < LINEAR_HERTZ:
+        return hertz * LINEAR_MEL / LINEAR_HERTZ
+    return LINEAR_MEL + MEL_A_LOG * math.log(hertz / LINEAR_HERTZ)
 
 
 class MusicnnFeatureExtractor(FeatureExtractionMixin):
@@ -36,7 +57,7 @@ class MusicnnFeatureExtractor(FeatureExtractionMixin):
         num_mel_bins: int = 96,
         f_min: float = 0.0,
         f_max: float = 8000.0,
-        **kwargs,
+        **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
         self.sampling_rate = sampling_rate
@@ -69,7 +90,7 @@ class MusicnnFeatureExtractor(FeatureExtractionMixin):
         waveforms = audio if isinstance(audio, list | tuple) and not is_number(audio[:1]) else [audio]
         if isinstance(audio, np.ndarray | torch.Tensor) and audio.ndim == 2:
             waveforms = list(audio)
-        mels = [self.extract_mel(self._checked(waveform, i)) for i, waveform in enumerate(waveforms)]
+        mels = [self._log_mel(self._checked(waveform, i)) for i, waveform in enumerate(waveforms)]
         features = torch.stack(mels).numpy() if mels else np.zeros((0, *self.feature_shape), np.float32)
         return BatchFeature({"input_features": features}, tensor_type=return_tensors)
 
@@ -80,7 +101,10 @@ class MusicnnFeatureExtractor(FeatureExtractionMixin):
         what it was given: an array for an array, a tensor (on the same device) for a tensor.
         """
         if isinstance(waveform, np.ndarray):
-            return self.extract_mel(torch.from_numpy(np.ascontiguousarray(waveform, dtype=np.float32))).numpy()
+            return self._log_mel(torch.from_numpy(np.ascontiguousarray(waveform, dtype=np.float32))).numpy()
+        return self._log_mel(waveform)
+
+    def _log_mel(self, waveform: torch.Tensor) -> torch.Tensor:
         waveform = self._padded(waveform.float())
         window = torch.hann_window(self.n_fft, device=waveform.device)
         stft = torch.stft(

@@ -36,17 +36,20 @@ class MusicnnOutput(ModelOutput):
         maxima over frequency of the timbral and temporal convolutions, then the convolutions over time behind them.
     """
 
-    last_hidden_state: torch.FloatTensor | None = None
-    pooler_output: torch.FloatTensor | None = None
-    tag_logits: torch.FloatTensor | None = None
-    penultimate_states: torch.FloatTensor | None = None
-    rhythm_state: torch.FloatTensor | None = None
-    hidden_states: tuple[torch.FloatTensor, ...] | None = None
-    frame_states: torch.FloatTensor | None = None
+    last_hidden_state: torch.Tensor | None = None
+    pooler_output: torch.Tensor | None = None
+    tag_logits: torch.Tensor | None = None
+    penultimate_states: torch.Tensor | None = None
+    rhythm_state: torch.Tensor | None = None
+    hidden_states: tuple[torch.Tensor, ...] | None = None
+    frame_states: torch.Tensor | None = None
 
 
 class MusicnnNorm(nn.Module):
     """Batch normalisation of the last axis by its moving statistics, in training too: the networks come trained."""
+
+    running_mean: torch.Tensor
+    running_var: torch.Tensor
 
     def __init__(self, channels: int, eps: float) -> None:
         super().__init__()
@@ -63,9 +66,9 @@ class MusicnnNorm(nn.Module):
 class MusicnnBranch(nn.Module):
     """One convolution of the spectrogram, its normalisation, and the maximum over frequency of what comes out."""
 
-    def __init__(self, kernel: tuple[int, int], filters: int, eps: float) -> None:
+    def __init__(self, taps: int, bands: int, filters: int, eps: float) -> None:
         super().__init__()
-        self.conv = nn.Conv2d(1, filters, kernel)
+        self.weight, self.bias = nn.Parameter(torch.zeros(filters, taps, bands)), nn.Parameter(torch.zeros(filters))
         self.norm = MusicnnNorm(filters, eps)
 
     def forward(self, patches: torch.Tensor) -> torch.Tensor:
@@ -75,16 +78,17 @@ class MusicnnBranch(nn.Module):
         is negative they fall, and the minimum is taken: the maximum for the filter's opposite.
         """
         sign = torch.where(self.norm.weight < 0, -1.0, 1.0)
-        weight = self.conv.weight[:, 0] * sign[:, None, None]  # (filters, frames, mel bands)
+        weight = self.weight * sign[:, None, None]
         alive = find_alive(weight)
         peaks = self.find_peaks(patches, weight[alive])
         if len(alive) < len(weight):
             peaks = peaks.new_zeros(*peaks.shape[:2], len(weight)).index_copy(2, alive, peaks)
-        return self.norm(relu(sign * peaks + self.conv.bias))
+        return self.norm(relu(sign * peaks + self.bias))
 
     def find_peaks(self, patches: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
-        taps, height = weight.shape[1:]
-        if height == 1:
+        """Correlate (patches, frames, mel bands) with filters (filters, taps, bands), and take the maximum."""
+        _, taps, bands = weight.shape
+        if bands == 1:
             return temporal_peaks(patches, weight[:, :, 0])
         return timbral_peaks(pad(patches, (0, 0, taps // 2, taps // 2)), weight)
 
@@ -94,18 +98,17 @@ class MusicnnFrameLayer(nn.Module):
 
     def __init__(self, inputs: int, config: MusicnnConfig) -> None:
         super().__init__()
-        self.conv = nn.Conv1d(inputs, config.mid_channels, config.mid_kernel)
+        self.weight = nn.Parameter(torch.zeros(config.mid_channels, inputs, config.mid_kernel))
+        self.bias = nn.Parameter(torch.zeros(config.mid_channels))
         self.norm = MusicnnNorm(config.mid_channels, config.batch_norm_eps)
 
     def forward(self, states: torch.Tensor) -> torch.Tensor:
         """(patches, frames, inputs) → (patches, frames, mid_channels)."""
-        taps = self.conv.weight.shape[2]
-        alive = find_alive(self.conv.weight)
-        padded = pad(states.transpose(1, 2), (taps // 2, taps // 2))
-        sums = conv1d(padded, self.conv.weight[alive]).transpose(1, 2)
-        if len(alive) < len(self.conv.weight):
-            sums = sums.new_zeros(*sums.shape[:2], len(self.conv.weight)).index_copy(2, alive, sums)
-        return self.norm(relu(sums + self.conv.bias))
+        alive, half = find_alive(self.weight), self.weight.shape[2] // 2
+        sums = conv1d(pad(states.transpose(1, 2), (half, half)), self.weight[alive]).transpose(1, 2)
+        if len(alive) < len(self.weight):
+            sums = sums.new_zeros(*sums.shape[:2], len(self.weight)).index_copy(2, alive, sums)
+        return self.norm(relu(sums + self.bias))
 
 
 def find_alive(weight: torch.Tensor) -> torch.Tensor:
@@ -125,10 +128,10 @@ class MusicnnNetwork(nn.Module):
         eps, pooled = config.batch_norm_eps, 2 * config.frame_channels
         self.input_norm = MusicnnNorm(1, eps)
         self.timbral = nn.ModuleList(
-            MusicnnBranch(tuple(kernel), config.timbral_filters, eps) for kernel in config.timbral_kernels
+            MusicnnBranch(taps, bands, config.timbral_filters, eps) for taps, bands in config.timbral_kernels
         )
         self.temporal = nn.ModuleList(
-            MusicnnBranch((taps, 1), config.temporal_filters, eps) for taps in config.temporal_kernels
+            MusicnnBranch(taps, 1, config.temporal_filters, eps) for taps in config.temporal_kernels
         )
         inputs = [config.front_channels, *[config.mid_channels] * (config.mid_layers - 1)]
         self.mid = nn.ModuleList(MusicnnFrameLayer(width, config) for width in inputs)
@@ -166,12 +169,12 @@ class MusicnnModel(PreTrainedModel):
     def __init__(self, config: MusicnnConfig) -> None:
         super().__init__(config)
         self.networks = nn.ModuleDict(
-            {name: MusicnnNetwork(config, len(config.tags[name])) for name in config.networks}
+            {name: MusicnnNetwork(config, len(config.tags_of(name))) for name in config.networks}
         )
         self.post_init()
 
     def _init_weights(self, module: nn.Module) -> None:
-        if isinstance(module, nn.Linear | nn.Conv1d | nn.Conv2d):
+        if isinstance(module, nn.Linear | MusicnnBranch | MusicnnFrameLayer):
             bound = 1 / math.sqrt(module.weight[0].numel())
             init.uniform_(module.weight, -bound, bound)
             init.uniform_(module.bias, -bound, bound)
@@ -182,7 +185,7 @@ class MusicnnModel(PreTrainedModel):
             init.ones_(module.running_var)
 
     def forward(
-        self, input_features: torch.FloatTensor, output_hidden_states: bool = False, return_dict: bool = True
+        self, input_features: torch.Tensor, output_hidden_states: bool = False, return_dict: bool = True
     ) -> MusicnnOutput | tuple:
         """Run the networks over the non-overlapping patches of each window.
 
@@ -201,11 +204,11 @@ class MusicnnModel(PreTrainedModel):
         with_sound = (patches != 0).flatten(2).any(dim=2)
         networks = self.networks.values()
         results = [run_network(network, patches.flatten(0, 1), output_hidden_states) for network in networks]
-        frames, penultimate, logits = zip(*results, strict=True)
-        penultimate = torch.stack(penultimate, dim=1).unflatten(0, (batch, count)).transpose(1, 2)
+        frames, each_penultimate, logits = zip(*results, strict=True)
+        penultimate = torch.stack(each_penultimate, dim=1).unflatten(0, (batch, count)).transpose(1, 2)
         rhythm = onset_autocorrelation(log_mel, self.config.rhythm_bands, self.config.rhythm_lags)
-        states = [*penultimate.unbind(dim=1), rhythm[:, None].expand(-1, count, -1)]
-        states = torch.cat(states, dim=2).to(self.dtype)
+        parts = [*penultimate.unbind(dim=1), rhythm[:, None].expand(-1, count, -1)]
+        states = torch.cat(parts, dim=2).to(self.dtype)
         output = MusicnnOutput(
             last_hidden_state=states,
             pooler_output=mean_of(states, with_sound),
@@ -226,10 +229,10 @@ class MusicnnModel(PreTrainedModel):
         return log_mel[:, : count * size].unflatten(1, (count, size))
 
 
-def run_network(network: MusicnnNetwork, patches: torch.Tensor, with_frames: bool) -> tuple[torch.Tensor | None, ...]:
+def run_network(network: nn.Module, patches: torch.Tensor, with_frames: bool) -> tuple[torch.Tensor | None, ...]:
     """Run a network over patches, a group at a time; states of frames only where they are wanted."""
     weights = {}
-    if network.dense.weight.dtype != torch.float32:
+    if next(network.parameters()).dtype != torch.float32:
         weights = {name: weight.float() for name, weight in network.state_dict(keep_vars=True).items()}
     results = [functional_call(network, weights, (group,)) for group in patches.split(GROUP)]
     frames, penultimate, logits = zip(*results, strict=True)
@@ -240,13 +243,15 @@ def onset_autocorrelation(log_mel: torch.Tensor, bands: int, lags: int) -> torch
     """Correlate a window's onsets with themselves some frames later: beats and bars are the lags where it is high.
 
     log_mel: (batch, frames, mel bands). Onsets are what the log-mel rises by from one frame to the next, summed over
-    each of `bands` equal parts of the mel axis, less their mean over the frames that hold sound. Returns (batch,
-    bands × lags): for each part lags 1, 2, … over lag 0, so that 1 is a perfect repetition; zeros for silence.
+    each of `bands` equal parts of the mel axis, less their mean; the silence that pads a window counts for neither.
+    Returns (batch, bands × lags): for each part lags 1, 2, … over lag 0, so that 1 is a perfect repetition of all that
+    came before; zeros for silence.
     """
     rises = relu(log_mel[:, 1:] - log_mel[:, :-1])
     onsets = torch.stack([part.sum(dim=2) for part in rises.tensor_split(bands, dim=2)], dim=1)
-    with_sound = (log_mel[:, 1:] != 0).any(dim=2)[:, None]  # (batch, 1, frames)
-    onsets = (onsets - mean_of(onsets.mT, with_sound[:, 0])[:, :, None]) * with_sound
+    with_sound = (log_mel[:, 1:] != 0).any(dim=2)  # (batch, frames)
+    before_end = with_sound.int().flip(1).cummax(dim=1).values.flip(1) > 0
+    onsets = (onsets - mean_of(onsets.mT, before_end)[:, :, None]) * before_end[:, None]
     frames = onsets.shape[2]
     spectrum = torch.fft.rfft(onsets, n=2 * max(frames, lags + 1))
     correlation = torch.fft.irfft(spectrum.abs().square())[..., : lags + 1]

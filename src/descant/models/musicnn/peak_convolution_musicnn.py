@@ -55,7 +55,7 @@ def _transform_filters(weight: torch.Tensor, bands: int) -> tuple[torch.Tensor, 
     """
     _, taps, height = weight.shape
     bins = torch.arange(bands // 2 + 1, device=weight.device, dtype=torch.float64)
-    share = torch.where((bins == 0) | (2 * bins == bands), 1.0, 2.0) / bands
+    share = (2.0 - ((bins == 0) | (2 * bins == bands)).double()) / bands
     shifts = torch.arange(height, device=weight.device) + (bands - height) / 2
     angles = 2 * math.pi / bands * bins[:, None] * shifts
     waves = (share[:, None, None] * torch.stack([angles.cos(), angles.sin()], dim=1)).to(weight.dtype)
@@ -69,7 +69,7 @@ def _positions_above_middle(bands: int, positions: int, like: torch.Tensor) -> t
     """Build the matrices (positions from the middle on, bins) of the inverse transform's cosines and sines."""
     bins = torch.arange(bands // 2 + 1, device=like.device, dtype=torch.float64)
     places = torch.arange(positions // 2, positions, device=like.device) - (positions - 1) / 2
-    angles = 2 * math.pi / bands * places[:, None] * bins
+    angles = 2 * math.pi / bands * bins * places[:, None]
     return angles.cos().to(like.dtype), angles.sin().to(like.dtype)
 
 

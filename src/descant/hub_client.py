@@ -402,7 +402,7 @@ def _causes(error: BaseException | None) -> Iterator[BaseException]:
     while error is not None and id(error) not in seen:
         seen.add(id(error))
         yield error
-        error = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
+        error = error.__cause__ or error.__context__  # also where a library hides it by `from None`
 
 
 def _explain_one(error: BaseException, source: str, hub: str) -> _Trouble | None:

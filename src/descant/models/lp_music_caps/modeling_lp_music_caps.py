@@ -1,6 +1,7 @@
 """BART that hears: convolutions over a log-mel, an instruction prompt before them, BART around both."""
 
 import math
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -164,7 +165,82 @@ def init_audio_weights(model: PreTrainedModel, module: nn.Module) -> None:
         init.copy_(module.sinusoids, build_sinusoids(*module.sinusoids.shape))
 
 
-class LPMusicCapsForConditionalGeneration(LPMusicCapsGenerationMixin, BartForConditionalGeneration):
+class LoadingInfo(dict):
+    """What loading left out, by kind: `from_pretrained` returns it where it is asked for loading information."""
+
+    def __init__(self, missing_keys: set[str] | None = None) -> None:
+        empty = {"unexpected_keys": set(), "mismatched_keys": set(), "error_msgs": []}
+        super().__init__(missing_keys=missing_keys or set(), **empty)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return a plain dict, as transformers asks of what its `load_adapter` returns."""
+        return dict(self)
+
+
+class AdapterMixin:
+    """Loads, saves and switches adapters through peft's own PeftModel.
+
+    The methods of transformers (5.24) for this refuse every version of peft that has been released.
+    """
+
+    _adapted: tuple = ()  # a PeftModel, in a tuple: as an attribute it would be a submodule that contains this model
+
+    @property
+    def peft_model(self) -> Any:
+        """The PeftModel around this one, to train, merge or unload an adapter; None where no adapter was loaded."""
+        return self._adapted[0] if self._adapted else None
+
+    def load_adapter(
+        self,
+        peft_model_id: str | None = None,
+        adapter_name: str | None = None,
+        is_trainable: bool = False,
+        adapter_kwargs: dict[str, Any] | None = None,
+        **kwargs: Any,
+    ) -> LoadingInfo:
+        """Load an adapter by folder or Hub id into the layers that it adapts, frozen unless `is_trainable`.
+
+        adapter_kwargs: how to fetch files. Raises ValueError for an adapter of prompts, which changes no layers.
+        """
+        if peft_model_id is None:  # weights that are at hand already
+            return super().load_adapter(None, adapter_name, is_trainable=is_trainable, **kwargs)
+        try:  # guarded, or transformers would ask for peft wherever a published model is loaded
+            from peft import PeftConfig, PeftModel
+        except ImportError as error:
+            raise ImportError(f"{peft_model_id} is an adapter, which takes peft: pip install peft") from error
+        name, hub = adapter_name or "default", adapter_kwargs or {}
+        if self.peft_model is None:
+            config = PeftConfig.from_pretrained(peft_model_id, **hub)
+            if config.is_prompt_learning:
+                raise ValueError(f"{peft_model_id} adapts prompts: load it by PeftModel.from_pretrained(model, …)")
+            config.inference_mode = not is_trainable
+            self._adapted = (PeftModel(self, config, name, autocast_adapter_dtype=is_trainable),)
+        how = {"torch_device": str(self.device), "autocast_adapter_dtype": is_trainable}
+        result = self.peft_model.load_adapter(peft_model_id, name, is_trainable, **how, **hub)
+        return LoadingInfo({key.removeprefix("base_model.model.") for key in result.missing_keys})
+
+    def disable_adapters(self) -> None:
+        """Answer as the model without its adapters does."""
+        self.peft_model.base_model.disable_adapter_layers()
+
+    def enable_adapters(self) -> None:
+        """Undo `disable_adapters`."""
+        self.peft_model.base_model.enable_adapter_layers()
+
+    def save_pretrained(self, save_directory: str | Path, is_main_process: bool = True, **kwargs: Any) -> None:
+        """Save as transformers does; of a model with an adapter, the adapter and what it needs to be loaded."""
+        if self.peft_model is None:
+            super().save_pretrained(save_directory, is_main_process=is_main_process, **kwargs)
+            return
+        if kwargs.get("push_to_hub"):
+            raise ValueError("push_to_hub=True saves no adapter: call model.push_to_hub, or push the saved folder")
+        state_dict = kwargs.get("state_dict")
+        self.peft_model.save_pretrained(save_directory, is_main_process=is_main_process, state_dict=state_dict)
+        if is_main_process:
+            self.save_beside_adapter(str(save_directory))
+
+
+class LPMusicCapsForConditionalGeneration(AdapterMixin, LPMusicCapsGenerationMixin, BartForConditionalGeneration):
     """Answers a question about a clip of music, or captions it where there is no question."""
 
     config_class = LPMusicCapsConfig
@@ -186,7 +262,7 @@ class LPMusicCapsForConditionalGeneration(LPMusicCapsGenerationMixin, BartForCon
         init_audio_weights(self, module)
 
     def save_beside_adapter(self, folder: str) -> None:
-        """Nothing: an adapter is loaded onto the model folder that it names."""
+        """Save nothing: an adapter is loaded onto the model folder that it names."""
 
     def cached_features(self, feature_extractor: FeatureExtractionMixin) -> FeatureExtractionMixin:
         """What computes the features that are kept for every clip: the log-mel, since the convolutions train."""

@@ -61,7 +61,8 @@ def _restore(
 def encode_states(audio_encoder: PreTrainedModel, config: MertLMConfig, input_features: torch.Tensor) -> torch.Tensor:
     """An encoder's mixed and pooled states (clips, states, positions, heard) for what its feature extractor gives."""
     mix = config.layer_mix
-    outputs = audio_encoder(input_features.to(audio_encoder.dtype), output_hidden_states=mix != "last")
+    inputs = input_features.to(audio_encoder.device, audio_encoder.dtype)
+    outputs = audio_encoder(inputs, output_hidden_states=mix != "last")
     states = [outputs.last_hidden_state] if mix == "last" else outputs.hidden_states
     states = torch.stack(tuple(states), dim=1)
     return pool(states.mean(dim=1, keepdim=True) if mix == "mean" else states, config)

@@ -1,5 +1,8 @@
 """A language model that hears: a frozen audio encoder's states, projected into the placeholders of its prompt."""
 
+from pathlib import Path
+from typing import Any
+
 import torch
 from torch import nn
 from transformers import (
@@ -8,15 +11,17 @@ from transformers import (
     FeatureExtractionMixin,
     GenerationConfig,
     GenerationMixin,
+    PreTrainedConfig,
     PreTrainedModel,
 )
+from transformers import initialization as init
 from transformers.dynamic_module_utils import custom_object_save
 from transformers.modeling_outputs import CausalLMOutputWithPast
 
 from .configuration_mert_lm import MertLMConfig, default_generation_config
 from .frozen_states_mert_lm import FrozenStates, encode_states
 from .generation_mert_lm import MertLMGenerationMixin
-from .loading_mert_lm import load_onto_parts
+from .loading_mert_lm import OF_EVERY_REPOSITORY, OF_ONE_REPOSITORY, AdapterMixin, load_onto_parts, pick
 from .packing_mert_lm import pack_rows, split_prompts, up_to_last
 
 
@@ -59,7 +64,7 @@ class MertLMProjector(nn.Module):
         self.spread.copy_(mixed.std(dim=0).clamp(min=1e-5))
 
 
-class MertLMForConditionalGeneration(MertLMGenerationMixin, PreTrainedModel, GenerationMixin):
+class MertLMForConditionalGeneration(AdapterMixin, MertLMGenerationMixin, PreTrainedModel, GenerationMixin):
     """Answers a question about a clip of music, or captions it where there is no question.
 
     The audio encoder never trains; the language model trains through LoRA only.
@@ -84,32 +89,47 @@ class MertLMForConditionalGeneration(MertLMGenerationMixin, PreTrainedModel, Gen
         super().__init__(config)
         # Labels stand where they are predicted. By the class name, Trainer would leave the first one out of its count.
         self.loss_type = None
-        given = (audio_encoder, language_model)
         self.audio_encoder = audio_encoder or AutoModel.from_config(config.audio_config)
         self.language_model = language_model or AutoModelForCausalLM.from_config(config.text_config)
         self.projector = MertLMProjector(config)
-        if None in given:
-            self.post_init()
-        else:  # loaded weights stay as they are
-            self.projector.apply(self._init_weights)
+        self.post_init()  # loaded weights, which are marked as such, stay as they are
         self.generation_config = default_generation_config(config)
         # What a call leaves open is filled in from this one: a chat model may penalise or sample by its own.
         ends = {"eos_token_id": config.eos_token_id, "pad_token_id": config.pad_token_id}
         self.language_model.generation_config = GenerationConfig(**ends)
+        self.freeze_parts()
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        pretrained_model_name_or_path: str | Path | None,
+        *model_args: Any,
+        config: PreTrainedConfig | str | Path | None = None,
+        **kwargs: Any,
+    ) -> Any:
+        """Load as transformers does; a folder of trained weights alone is loaded onto the parts that it names.
+
+        See `load_onto_parts` for what `kwargs` mean then; the parts are frozen either way.
+        """
+        source, known = pretrained_model_name_or_path, config
+        if not isinstance(known, PreTrainedConfig):
+            hub = pick(kwargs, OF_EVERY_REPOSITORY + OF_ONE_REPOSITORY)
+            known = cls.config_class.from_pretrained(config or source, **hub)
+        if known.text_model_id is None:
+            loaded = super().from_pretrained(source, *model_args, config=config, **kwargs)
+        else:
+            loaded = load_onto_parts(cls, source, known, **kwargs)
+        # The parameters that loading puts in place of the constructor's are made to train.
+        (loaded[0] if isinstance(loaded, tuple) else loaded).freeze_parts()
+        return loaded
+
+    def freeze_parts(self) -> None:
+        """Leave only the projector to train: LoRA, added later, trains matrices of its own."""
         self.audio_encoder.requires_grad_(False)
         self.language_model.requires_grad_(False)
 
-    @classmethod
-    def from_pretrained(cls, pretrained_model_name_or_path, *args, config=None, **kwargs):
-        """As transformers' own; where the folder holds only what was trained, it is loaded onto the parts it names."""
-        if config is None:
-            config = cls.config_class.from_pretrained(pretrained_model_name_or_path)
-        if config.text_model_id is None:
-            return super().from_pretrained(pretrained_model_name_or_path, *args, config=config, **kwargs)
-        return load_onto_parts(cls, pretrained_model_name_or_path, config, **kwargs)
-
-    def save_pretrained(self, save_directory, **kwargs) -> None:
-        """As transformers' own, without the frozen parts where the configuration says where they come from."""
+    def save_pretrained(self, save_directory: str | Path, **kwargs: Any) -> None:
+        """Save as transformers does, without the frozen parts where the configuration says where they come from."""
         self._keys_to_ignore_on_save = self.frozen_keys() if self.config.text_model_id else set()
         super().save_pretrained(save_directory, **kwargs)
 
@@ -131,8 +151,15 @@ class MertLMForConditionalGeneration(MertLMGenerationMixin, PreTrainedModel, Gen
 
     def _init_weights(self, module: nn.Module) -> None:
         if isinstance(module, nn.Linear):
-            nn.init.xavier_uniform_(module.weight)
-            nn.init.zeros_(module.bias)
+            init.xavier_uniform_(module.weight)
+            init.zeros_(module.bias)
+        elif isinstance(module, MertLMProjector):
+            init.zeros_(module.mean)
+            init.ones_(module.spread)
+            if module.layer_logits is not None:
+                init.zeros_(module.layer_logits)
+        else:
+            super()._init_weights(module)
 
     def get_input_embeddings(self) -> nn.Module:
         return self.language_model.get_input_embeddings()
@@ -153,7 +180,7 @@ class MertLMForConditionalGeneration(MertLMGenerationMixin, PreTrainedModel, Gen
         (four axes), which a feature store keeps.
         """
         states = input_features if input_features.ndim == 4 else self.encode_audio(input_features)
-        return self.projector(states.to(self.dtype))
+        return self.projector(states.to(self.get_input_embeddings().weight))  # its dtype and device
 
     def embed_prompts(
         self,

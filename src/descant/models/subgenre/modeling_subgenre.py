@@ -1,6 +1,8 @@
 """The subgenre classifier: a text encoder over lyrics and captions, an audio embedding, labels in a tree."""
 
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
@@ -47,7 +49,82 @@ class SubgenreAudioProjection(nn.Module):
         return self.output((embeds.to(self.mean.dtype) - self.mean) / self.std)
 
 
-class SubgenreForSequenceClassification(PreTrainedModel):
+class LoadingInfo(dict):
+    """What loading left out, by kind: `from_pretrained` returns it where it is asked for loading information."""
+
+    def __init__(self, missing_keys: set[str] | None = None) -> None:
+        empty = {"unexpected_keys": set(), "mismatched_keys": set(), "error_msgs": []}
+        super().__init__(missing_keys=missing_keys or set(), **empty)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return a plain dict, as transformers asks of what its `load_adapter` returns."""
+        return dict(self)
+
+
+class AdapterMixin:
+    """Loads, saves and switches adapters through peft's own PeftModel.
+
+    The methods of transformers (5.24) for this refuse every version of peft that has been released.
+    """
+
+    _adapted: tuple = ()  # a PeftModel, in a tuple: as an attribute it would be a submodule that contains this model
+
+    @property
+    def peft_model(self) -> Any:
+        """The PeftModel around this one, to train, merge or unload an adapter; None where no adapter was loaded."""
+        return self._adapted[0] if self._adapted else None
+
+    def load_adapter(
+        self,
+        peft_model_id: str | None = None,
+        adapter_name: str | None = None,
+        is_trainable: bool = False,
+        adapter_kwargs: dict[str, Any] | None = None,
+        **kwargs: Any,
+    ) -> LoadingInfo:
+        """Load an adapter by folder or Hub id into the layers that it adapts, frozen unless `is_trainable`.
+
+        adapter_kwargs: how to fetch files. Raises ValueError for an adapter of prompts, which changes no layers.
+        """
+        if peft_model_id is None:  # weights that are at hand already
+            return super().load_adapter(None, adapter_name, is_trainable=is_trainable, **kwargs)
+        try:  # guarded, or transformers would ask for peft wherever a published model is loaded
+            from peft import PeftConfig, PeftModel
+        except ImportError as error:
+            raise ImportError(f"{peft_model_id} is an adapter, which takes peft: pip install peft") from error
+        name, hub = adapter_name or "default", adapter_kwargs or {}
+        if self.peft_model is None:
+            config = PeftConfig.from_pretrained(peft_model_id, **hub)
+            if config.is_prompt_learning:
+                raise ValueError(f"{peft_model_id} adapts prompts: load it by PeftModel.from_pretrained(model, …)")
+            config.inference_mode = not is_trainable
+            self._adapted = (PeftModel(self, config, name, autocast_adapter_dtype=is_trainable),)
+        how = {"torch_device": str(self.device), "autocast_adapter_dtype": is_trainable}
+        result = self.peft_model.load_adapter(peft_model_id, name, is_trainable, **how, **hub)
+        return LoadingInfo({key.removeprefix("base_model.model.") for key in result.missing_keys})
+
+    def disable_adapters(self) -> None:
+        """Answer as the model without its adapters does."""
+        self.peft_model.base_model.disable_adapter_layers()
+
+    def enable_adapters(self) -> None:
+        """Undo `disable_adapters`."""
+        self.peft_model.base_model.enable_adapter_layers()
+
+    def save_pretrained(self, save_directory: str | Path, is_main_process: bool = True, **kwargs: Any) -> None:
+        """Save as transformers does; of a model with an adapter, the adapter and what it needs to be loaded."""
+        if self.peft_model is None:
+            super().save_pretrained(save_directory, is_main_process=is_main_process, **kwargs)
+            return
+        if kwargs.get("push_to_hub"):
+            raise ValueError("push_to_hub=True saves no adapter: call model.push_to_hub, or push the saved folder")
+        state_dict = kwargs.get("state_dict")
+        self.peft_model.save_pretrained(save_directory, is_main_process=is_main_process, state_dict=state_dict)
+        if is_main_process:
+            self.save_beside_adapter(str(save_directory))
+
+
+class SubgenreForSequenceClassification(AdapterMixin, PreTrainedModel):
     """Genres and subgenres of tracks of which lyrics, captions and audio embedding are known, or some of them.
 
     A subgenre has the probability P(genre) · P(subgenre | genre).
@@ -65,15 +142,29 @@ class SubgenreForSequenceClassification(PreTrainedModel):
         super().__init__(config)
         width = config.hidden_size
         self.text_encoder = AutoModel.from_config(config.text_config)
-        for name, parameter in self.text_encoder.named_parameters():
-            if "pooler" in name.split("."):  # a head of the encoder's own, which is not used here
-                parameter.requires_grad_(False)
         self.text_scores = nn.Linear(config.text_config.hidden_size, 2)  # one for lyrics, one for captions
         self.text_projection = nn.Linear(config.text_config.hidden_size, width)
         self.audio_projection = SubgenreAudioProjection(config)
         self.fusion = FUSIONS[config.fusion](config)
         self.register_buffer("parents", torch.tensor(config.parents, dtype=torch.long), persistent=False)
         self.post_init()
+        self.freeze_pooler()
+
+    @classmethod
+    def from_pretrained(cls, pretrained_model_name_or_path: str | Path | None, *args: Any, **kwargs: Any) -> Any:
+        """Load as transformers does, and freeze again what does not train: loading makes parameters anew."""
+        loaded = super().from_pretrained(pretrained_model_name_or_path, *args, **kwargs)
+        (loaded[0] if isinstance(loaded, tuple) else loaded).freeze_pooler()
+        return loaded
+
+    def freeze_pooler(self) -> None:
+        """Freeze the text encoder's own pooling head, which is not used here, where it has one."""
+        for name, parameter in self.text_encoder.named_parameters():
+            if "pooler" in name.split("."):
+                parameter.requires_grad_(False)
+
+    def save_beside_adapter(self, folder: str) -> None:
+        """Save nothing: an adapter is loaded onto the model folder that it names."""
 
     def _init_weights(self, module: nn.Module) -> None:
         super()._init_weights(module)

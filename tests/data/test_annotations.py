@@ -1,5 +1,6 @@
 """Annotation files of every kind and damage become rows, or named problems."""
 
+import csv
 import json
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from descant.data.annotations import (
     clip_windows,
     make_clip_id,
     parse_clip_id,
+    read_annotations,
     read_lp_musiccaps_mc,
     read_music_instruct,
     read_musiccaps,
@@ -154,6 +156,108 @@ def test_own_rows_that_give_one_clip_id_to_two_windows_are_named(tmp_path):
     assert [row.answer for row in found.rows] == ["one", "two", "four"]
     (problem,) = found.problems
     assert problem.row == 4 and "from 20 to 30 s where row 2 names" in problem.reason
+
+
+NAMES = [
+    "夜に\u3000駆ける", "a\xa0b", "family\U0001f468\u200d\U0001f469", "cafe\u0301", "x\u200e",
+    'say "hi"', "-q", "a, b", "n" * 250,
+    " both sides ", ".hidden",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("form", ["csv", "jsonl"])
+def test_own_table_takes_the_names_that_a_file_system_takes(tmp_path, form):
+    files = [tmp_path / f"{name}.wav" for name in NAMES]
+    for file in files:
+        file.touch()
+    path = tmp_path / f"own.{form}"
+    with path.open("w", newline="", encoding="utf-8") as table:
+        if form == "csv":
+            csv.writer(table).writerows([["audio", "caption"], *([file.name, "a song"] for file in files)])
+        else:
+            table.writelines(json.dumps({"audio": file.name, "caption": "a song"}) + "\n" for file in files)
+    found = read_own(path)
+    assert found.problems == []
+    assert [row.clip_id for row in found.rows] == [file.stem for file in files]
+    assert [row.audio for row in found.rows] == list(map(str, files))
+
+
+@pytest.mark.parametrize("name", ["two\nlines", "tab\t", "\x85", "\x9f", "\u2028", "\u2029", "\x1b[2J"])
+def test_own_name_with_a_control_character_is_refused_for_that(tmp_path, name):
+    path = tmp_path / "own.jsonl"
+    path.write_text(json.dumps({"audio": f"a{name}x.wav", "caption": "a song"}) + "\n")
+    (problem,) = read_own(path).problems
+    assert "holds a control character or line break" in problem.reason and "empty" not in problem.reason
+    path.write_text(json.dumps({"audio": f"{name}.wav", "caption": "a song", "clip_id": "fine"}) + "\n")
+    assert [row.clip_id for row in read_own(path).rows] == ["fine"]
+
+
+BAD_OWN = [
+    ({"answer": float("nan")}, "answer is empty"),
+    ({"audio": None}, "audio is empty"),
+    ({"audio": {"path": "a.wav"}}, "audio is dict, not text"),
+    ({"question": ["Q?"]}, "question is list, not text"),
+    ({"answer": 5}, "answer is int, not text"),
+    ({"tags": 5}, "tags is int, not a list of texts"),
+    ({"tags": {"a": 1}}, "tags is dict, not a list of texts"),
+    ({"aspect_list": "[" + "-" * 100_000}, "is not a list"),
+    ({"clip_id": ["x"]}, "clip_id is list, not text"),
+    ({"split": {}}, "split is dict, not text"),
+    ({"start_s": 0, "end_s": int("1" * 400)}, "are not seconds"),
+    ({"start_s": "NaN", "end_s": "5"}, "does not come after"),
+    ({"start_s": [0], "end_s": 5}, "start_s is list, not text"),
+    ({"end_s": 5}, "has end_s alone"),
+]
+
+
+@pytest.mark.parametrize(("fields", "reason"), BAD_OWN)
+def test_field_of_another_type_is_named_and_the_next_row_is_read(tmp_path, fields, reason):
+    good = {"audio": "good.wav", "question": "Q?", "answer": "A."}
+    path = tmp_path / "own.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in (good | {"audio": "bad.wav"} | fields, good)))
+    found = read_own(path)
+    assert [row.clip_id for row in found.rows] == ["good"]
+    assert [problem.row for problem in found.problems] == [1] and reason in found.problems[0].reason
+
+
+def test_nan_means_nothing_where_a_field_is_optional(tmp_path):
+    names = ("clip_id", "split", "question_type", "start_s", "end_s", "tags", "aspect_list")
+    record = {"audio": "a.wav", "question": "Q?", "answer": "A."} | dict.fromkeys(names, float("nan"))
+    path = write(tmp_path / "own.jsonl", json.dumps(record))
+    (row,) = read_own(path).rows
+    assert (row.clip_id, row.split, row.question_type, row.end_s, row.tags) == ("a", None, None, 10.0, ())
+
+
+OWN = {"audio": "a.wav", "question": "Q?", "answer": "A."}
+CAPS = {"ytid": "a", "start_s": 0, "end_s": 9, "caption": "x", "is_audioset_eval": True}
+QUESTIONS = {"ytid": "a", "question": "x", "answer": "y", "is_audioset_eval": True}
+
+
+@pytest.mark.parametrize(("record", "source"), [(OWN, "own"), (CAPS, "musiccaps"), (QUESTIONS, "music_instruct")])
+@pytest.mark.parametrize("form", ["csv", "broken.jsonl", "blank.jsonl", "json", "wrapped.json", "parquet"])
+def test_kind_of_a_table_is_told_by_its_columns_in_every_form(tmp_path, record, source, form):
+    path = tmp_path / f"table.{form}"
+    if form == "csv":
+        path.write_text("\r".join([",".join(record), ",".join(map(str, record.values()))]))
+    elif form == "parquet":
+        pyarrow.parquet.write_table(pyarrow.Table.from_pylist([record]), path)
+    elif form.endswith(".jsonl"):
+        path.write_text(('{"audio": "a.wav", "ytid' if form == "broken.jsonl" else "") + "\n" + json.dumps(record))
+    else:
+        path.write_text(json.dumps([record] if form == "json" else {"QA": [record]}))
+    found = read_annotations(path)
+    assert [row.source for row in found.rows] == [source]
+    assert len(found.problems) == (form == "broken.jsonl")
+
+
+def test_table_of_no_kind_says_what_is_missing_from_the_nearest(tmp_path):
+    with pytest.raises(AnnotationError, match="missing column caption; found end_s, is_audioset_eval, start_s, ytid"):
+        read_annotations(write(tmp_path / "a.csv", "ytid,start_s,end_s,is_audioset_eval\nx,1,2,True\n"))
+
+
+@pytest.mark.parametrize("clip_id", ["[a]-[1.2.3-4]", "[a]-[1-]", "[a]-[.-.]", "[a]-[" + "9" * 400 + "-1]"])
+def test_id_that_only_looks_like_a_musiccaps_clip_is_an_id_like_any_other(clip_id):
+    assert parse_clip_id(clip_id) is None
 
 
 def test_own_split_outside_the_three_is_named(tmp_path):

@@ -75,6 +75,51 @@ def test_a_dataset_that_is_not_there_is_named(tmp_path):
         load_corpus(str(tmp_path / "nowhere"), ["short"])
 
 
+def test_a_musiccaps_table_is_a_dataset_with_its_published_splits(tmp_path):
+    header = "ytid,start_s,end_s,aspect_list,caption,is_audioset_eval"
+    lines = [f"y{number},0,10,['pop'],a song,{number % 2 == 0}" for number in range(100)]
+    corpus = load_corpus(write_windows(tmp_path / "caps.csv", header, lines), ["captions"])
+    sizes = {split: len(corpus.rows("captions", split)) for split in ("train", "validation", "test")}
+    assert sizes["test"] == 50 and sizes["train"] + sizes["validation"] == 50 and sizes["validation"] > 0
+
+
+def test_problems_are_named_before_a_table_is_refused(tmp_path, caplog):
+    path = tmp_path / "own.jsonl"
+    path.write_text('{"audio": "a.wav", "quest\n{"audio": "b.wav", "question": "q", "answer": 5}\n')
+    with pytest.raises(ValueError, match="no rows for 'short'"):
+        load_corpus(str(path), ["short"])
+    assert "own.jsonl:1: broken JSON" in caplog.text and "own.jsonl:2: b.wav: answer is int" in caplog.text
+
+
+def test_problems_are_named_before_a_leak_is_refused(tmp_path, caplog):
+    lines = ["a.wav,a song,0,10,train", "a.wav,a song,20,30,test", "b.wav,,0,10,test"]
+    table = write_windows(tmp_path / "own.csv", "audio,caption,start_s,end_s,split", lines)
+    with pytest.raises(LeakError):
+        load_corpus(table, ["captions"])
+    assert "own.csv:4: b.wav: caption is empty" in caplog.text
+
+
+def test_a_folder_of_other_columns_is_named_as_such(tmp_path, monkeypatch):
+    monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", tmp_path / "cache")
+    folder = tmp_path / "other"
+    folder.mkdir()
+    (folder / "README.md").write_text(
+        "---\nconfigs:\n- config_name: short\n  data_files: train.csv\nlicense: mit\n---\n"
+    )
+    (folder / "train.csv").write_text("text,label\na,b\n")
+    with pytest.raises(ValueError, match="has the columns text, label, not those that descant's builders write"):
+        load_corpus(str(folder), ["short"])
+
+
+def test_a_fault_of_the_reader_is_not_called_a_missing_file(tmp_path, monkeypatch):
+    def fail(*_: object) -> None:
+        raise AttributeError("a bug")
+
+    monkeypatch.setattr("datasets.load_dataset", fail)
+    with pytest.raises(AttributeError, match="a bug"):
+        load_corpus(str(tmp_path), ["short"])
+
+
 def test_limited_to_some_clips_of_each_split(own_file):
     corpus = limit_clips(load_corpus(str(own_file), ["short"]), 2)
     assert len(corpus.rows("short", "train")) == len(corpus.rows("short", "validation")) == 2

@@ -8,14 +8,14 @@ import pyarrow
 import pyarrow.parquet
 import pytest
 
-from descant.data.tables import AnnotationError, Problem, column_names, locate, read_table
+from descant.data.tables import AnnotationError, Problem, locate, name_problem, read_table
 from descant.hub_client import NetworkError
 
-REQUIRED = [{"a", "b"}, {"c"}]
+REQUIRED = [frozenset("ab"), frozenset("c")]
 
 
 def read(path) -> list[tuple[int, object]]:
-    return list(read_table(path, REQUIRED))
+    return list(read_table(path).select(REQUIRED))
 
 
 def write(path, content: str | bytes):
@@ -78,10 +78,83 @@ def test_file_that_is_no_table_is_refused(tmp_path, name, content):
         read(write(tmp_path / name, content))
 
 
-def test_columns_are_told_without_reading_the_table(tmp_path):
-    assert column_names(write(tmp_path / "t.csv", "a, b\n")) == {"a", "b"}
-    assert column_names(write(tmp_path / "t.jsonl", '{"c": 1}\nbroken')) == {"c"}
-    assert column_names(write(tmp_path / "x.jsonl", "broken")) == set()
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
+@pytest.mark.parametrize("name", ["t.csv", "t.jsonl"])
+def test_lines_end_as_on_any_system(tmp_path, name, end):
+    lines = ["a,b", "1,x", "2,z"] if name == "t.csv" else ['{"a": "1", "b": "x"}', '{"a": "2", "b": "z"}']
+    assert [record for _, record in read(write(tmp_path / name, end.join(lines)))] == [
+        {"a": "1", "b": "x"}, {"a": "2", "b": "z"},
+    ]  # fmt: skip
+
+
+def test_header_is_the_first_line_that_holds_anything_and_may_hold_a_line_break(tmp_path):
+    assert read(write(tmp_path / "t.csv", '\n\n"a\nx",a,b\n1,2,3\n')) == [(5, {"a\nx": "1", "a": "2", "b": "3"})]
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b'"a"x,b\n1,2\n', r"t\.csv:1: broken CSV in the header"),
+        (b"a,b,a\n1,2,3\n", r"t\.csv:1: the header names the column 'a' twice"),
+        ("a,b\n1,2\n".encode("utf-16"), "UTF-16"),
+        ("a,b\n1,2\n".encode("utf-16-be"), "UTF-16"),
+        (b"", "missing column"),
+    ],
+)
+def test_csv_without_a_readable_header_is_refused_by_name(tmp_path, content, message):
+    with pytest.raises(AnnotationError, match=message):
+        read(write(tmp_path / "t.csv", content))
+
+
+BROKEN = {
+    "cut": ('{"c": "', "broken JSON"),
+    "number": ('{"c": ' + "1" * 5000 + "x}", "broken JSON"),
+    "deep": ("[" * 200_000 + "]" * 200_000, "nested too deeply"),
+    "quote": ('{"c": "x\x00"}', "broken JSON"),
+}
+
+
+@pytest.mark.parametrize("kind", BROKEN)
+def test_broken_json_line_is_named_and_the_next_is_read(tmp_path, kind):
+    text, reason = BROKEN[kind]
+    (first, problem), second = read(write(tmp_path / "t.jsonl", text + '\n{"c": 1}\n'))
+    assert first == 1 and reason in problem.reason and second == (2, {"c": 1})
+
+
+@pytest.mark.parametrize("kind", ["deep", "quote", "number"])
+def test_broken_record_in_a_json_list_is_named_and_the_next_is_read(tmp_path, kind):
+    text, reason = BROKEN[kind]
+    found = read(write(tmp_path / "t.json", f'{{"QA": [{{"c": "one, {{two"}},\n {text},\n {{"c": 2}}]}}'))
+    assert [record for _, record in found if not isinstance(record, Problem)] == [{"c": "one, {two"}, {"c": 2}]
+    assert [(row, reason in record.reason) for row, record in found if isinstance(record, Problem)] == [(2, True)]
+
+
+def test_number_of_any_length_is_read(tmp_path):
+    ((_, record),) = read(write(tmp_path / "t.jsonl", '{"c": ' + "1" * 6000 + "}"))
+    assert record == {"c": float("inf")}
+
+
+def test_surrogates_within_a_list_are_not_text(tmp_path):
+    ((_, problem),) = read(write(tmp_path / "t.jsonl", '{"c": ["\\ud800"]}'))
+    assert problem.reason == "not UTF-8 text; save the file as UTF-8"
+
+
+def test_record_nested_beyond_what_python_walks_is_a_problem(tmp_path):
+    nested = "[" * 800 + "]" * 800
+    found = read(write(tmp_path / "t.jsonl", f'{{"c": {nested}}}\n{{"c": 1}}\n'))
+    assert [row for row, _ in found] == [1, 2] and found[1][1] == {"c": 1}
+
+
+def test_parquet_cell_that_is_no_text_costs_its_own_row(tmp_path):
+    column = pyarrow.array([b"x", b"\xff", b"z"], pyarrow.binary()).view(pyarrow.string())
+    pyarrow.parquet.write_table(pyarrow.table({"c": column}), tmp_path / "t.parquet")
+    first, (row, problem), last = read(tmp_path / "t.parquet")
+    assert (first, last) == ((1, {"c": "x"}), (3, {"c": "z"})) and row == 2 and "utf-8" in problem.reason
+
+
+def test_messages_stay_short_whatever_a_record_holds(tmp_path):
+    problem = name_problem("t.csv", 3, "x" * 1_000_000, ValueError("y" * 1_000_000))
+    assert len(str(problem)) < 700 and str(problem).startswith("t.csv:3: xxx")
 
 
 def test_file_is_taken_whatever_its_name(tmp_path):

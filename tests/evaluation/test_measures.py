@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 
 from descant.evaluation import bootstrap_interval
-from descant.evaluation.items import Item
 from descant.evaluation.measures import (
     Distinct,
     compare,
@@ -15,6 +14,7 @@ from descant.evaluation.measures import (
     ratio_of,
     resample,
 )
+from descant.evaluation.predictions_file import Item
 
 
 def test_a_mean_resamples_by_clip() -> None:

@@ -306,7 +306,7 @@ def test_lists_of_labels_and_numbers_as_ids_are_read_from_json_lines(tmp_path):
 @pytest.mark.parametrize(
     ("fields", "reason"),
     [
-        ({"id": "a\nb"}, "control characters"),
+        ({"id": "a\nb"}, "control character"),
         ({"id": ""}, "is empty"),
         ({"split": "dev"}, "split 'dev' is none of train, validation, test"),
         ({"subgenres": 3}, "subgenres 3 is neither a list"),

@@ -19,7 +19,7 @@ from descant.building.dataset_folder import (
     write_features,
     write_missing,
 )
-from descant.data.annotations import Annotations, Row
+from descant.data.annotations import Annotations, Problem, Row
 from descant.data.clips import gather_clips
 from descant.data.download import DownloadSettings, Ledger, download_clips
 from descant.data.extraction import extract_features, read_skipped
@@ -171,6 +171,7 @@ def _run(build: Build, args: argparse.Namespace, options: dict[str, Any]) -> int
 
     found = {config: make(config).read() for config in args.config}
     problems = [problem for part in found.values() for problem in part.problems]
+    _name_skipped(problems)
     clips = {row.clip_id: row for part in found.values() for row in part.rows}
     store = _prepare_store(args, list(clips.values()))
     missing = _find_missing(args, store, clips) if store is not None else {}
@@ -185,6 +186,11 @@ def _run(build: Build, args: argparse.Namespace, options: dict[str, Any]) -> int
     return 1 if problems or missing else 0
 
 
+def _name_skipped(problems: Iterable[Problem]) -> None:
+    for problem in problems:
+        print(f"skipped {problem}", file=sys.stderr)
+
+
 def _prepare_store(args: argparse.Namespace, rows: list[Row]) -> FeatureStore | None:
     """The store with the features of all clips whose sound can be had; None where there is no sound at all."""
     from descant.models.lp_music_caps import LPMusicCapsFeatureExtractor
@@ -196,7 +202,7 @@ def _prepare_store(args: argparse.Namespace, rows: list[Row]) -> FeatureStore | 
         download_clips([row for row in rows if row.clip_id not in sounds], args.download_dir, DownloadSettings())
         sounds = gather_clips(rows, [*args.audio_dir, args.download_dir], args.hub_audio)
     if sounds:
-        extract_features(sounds, extractor, store, args.processes)
+        _name_skipped(extract_features(sounds, extractor, store, args.processes).problems)
     return store if any(row.clip_id in store for row in rows) else None
 
 
@@ -244,8 +250,6 @@ def _report(
 ) -> None:
     for config, part in found.items():
         print(f"{config}: {len(part.rows)} rows read, {len(part.problems)} bad records skipped")
-        for problem in part.problems:
-            print(f"skipped {problem}", file=sys.stderr)
     if store is None:
         print(f"{len(clips)} clips, without sound: a recipe joins the rows with a local feature store")
     else:

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from descant.evaluation.items import Item
     from descant.evaluation.measures import Difference
+    from descant.evaluation.predictions_file import Item
 
 EXAMPLES = """\
 examples:
@@ -43,8 +43,8 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
 
 def run(args: argparse.Namespace) -> int:
     """Compares, and returns the exit status."""
-    from descant.evaluation.items import read_items
     from descant.evaluation.measures import pair_items
+    from descant.evaluation.predictions_file import read_items
 
     try:
         first, second = read_items(args.first), read_items(args.second)

@@ -2,11 +2,12 @@
 
 import argparse
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from descant.data.annotations import Annotations
+    from descant.data.annotations import Annotations, Problem
     from descant.data.extraction import Extraction
     from descant.data.features import FeatureStore
 
@@ -68,6 +69,10 @@ def _extract(args: argparse.Namespace) -> int:
     from descant.data.features import FeatureStore
 
     found = read_clip_list(args.clips)
+    _report(found.problems)
+    if not found.rows:
+        unusable = f"none of its {len(found.problems)} records can be used" if found.problems else "holds no records"
+        raise ValueError(f"{args.clips}: {unusable}")
     clips = gather_clips(found.rows, args.audio_dir, args.hub_audio)
     if not clips:
         raise ValueError(f"{args.clips}: no sound was found for any of its clips; give --audio_dir")
@@ -75,10 +80,14 @@ def _extract(args: argparse.Namespace) -> int:
     store = FeatureStore(args.features, extractor.to_dict())
     done = extract_features(clips, extractor, store, args.processes, args.recheck)
     silent = {row.clip_id for row in found.rows} - clips.keys()
-    for line in [str(problem) for problem in found.problems + done.problems]:
-        print(f"descant features: skipped {line}", file=sys.stderr)
+    _report([*done.problems, *(f"{clip_id}: no sound was found for it" for clip_id in sorted(silent))])
     print(format_result(done, found, len(silent), store))
     return 1 if done.problems or found.problems or silent else 0
+
+
+def _report(skipped: "Iterable[Problem | str]") -> None:
+    for line in skipped:
+        print(f"descant features: skipped {line}", file=sys.stderr)
 
 
 def _load_extractor(model: str | None) -> Any:

@@ -7,7 +7,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from descant.evaluation.items import Item
+    from descant.data.tables import Problem
+    from descant.evaluation.claims import Tags
+    from descant.evaluation.predictions_file import Item, Texts
 
 EXAMPLES = """\
 examples:
@@ -16,7 +18,7 @@ examples:
 
 FILE is a .jsonl file, or a .json file with a list or an object of records; each has `prediction` (or `predictions`)
 and `references` (or `reference`, `ground_truth`, `true_captions`). The protocols are not comparable with each other:
-what each computes stands in `descant.evaluation.scoring` and `descant.evaluation.scoring`. METEOR needs
+what each computes stands in `descant.evaluation.scoring`. METEOR needs
 WordNet, see `descant.evaluation.meteor`; without it the score is called meteor_no_wordnet. CIDEr-D and SPICE are left
 out: the one library that has them (pycocoevalcap) needs Java and is no longer kept. Exit status: 0 all scored, 1 some
 records skipped, 2 refused.
@@ -28,7 +30,7 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
     parser = subparsers.add_parser(
         "score",
         help="score predictions against references",
-        description="Score predictions against references, with 95 %% intervals by clip.",
+        description="Score predictions against references, with 95 % intervals by clip.",
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -45,43 +47,57 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
 
 def run(args: argparse.Namespace) -> int:
     """Scores, and returns the exit status."""
-    from descant.evaluation.items import read_items
+    from descant.evaluation.predictions_file import read_items
 
     try:
         found = read_items(args.file)
-        for problem in found.problems:
-            print(f"descant score: {problem}", file=sys.stderr)
+        report(found.problems)
         if not found.items:
             raise ValueError(f"{args.file}: holds nothing that can be scored")
-        result = score_items(found.items, args)
+        known, tags = read_beside(args)
+        problems = [*(known.problems if known else []), *(tags.problems if tags else [])]
+        report(problems)
+        result = score_items(found.items, args, known.texts if known else None)
+        result |= score_claims(found.items, tags, args.tags) if tags else {}
     except (ValueError, OSError) as error:
         print(f"descant score: {error}", file=sys.stderr)
         return 2
     result["skipped"] = len(found.problems)
     print(json.dumps(result, indent=2, ensure_ascii=False) if args.json else format_scores(result))
-    return 1 if found.problems else 0
+    return 1 if found.problems or problems else 0
 
 
-def score_items(items: "list[Item]", args: argparse.Namespace) -> dict:
-    """Every score by name, with `n`, `protocol`, `intervals` and what the scores were made with."""
-    from descant.evaluation.items import read_train_references
-    from descant.evaluation.scoring import describe_parts, intervals, item_measures
+def report(problems: "list[Problem]") -> None:
+    """Name each record that was left out on stderr."""
+    for problem in problems:
+        print(f"descant score: {problem}", file=sys.stderr)
+
+
+def read_beside(args: argparse.Namespace) -> "tuple[Texts | None, Tags | None]":
+    """Read the training texts and the tags, where they are given."""
+    from descant.evaluation.claims import read_tags
+    from descant.evaluation.predictions_file import read_train_references
 
     known = read_train_references(args.train_references) if args.train_references else None
+    return known, read_tags(args.tags) if args.tags else None
+
+
+def score_items(items: "list[Item]", args: argparse.Namespace, known: list[str] | None) -> dict:
+    """Every score by name, with `n`, `protocol`, `intervals` and what the scores were made with."""
+    from descant.evaluation.scoring import describe_parts, intervals, item_measures
+
     measures = item_measures(items, args.protocol, train_references=known, bertscore=args.bertscore)
     bounds = intervals(measures, [item.clip for item in items])
     result = {measure.name: measure.value() for measure in measures} | {"n": len(items), "protocol": args.protocol}
-    result |= {"intervals": bounds, "made_with": describe_parts()}
-    return result | (score_claims(items, args.tags) if args.tags else {})
+    return result | {"intervals": bounds, "made_with": describe_parts()}
 
 
-def score_claims(items: "list[Item]", file: Path) -> dict:
+def score_claims(items: "list[Item]", tags: "Tags", file: Path) -> dict:
     """Precision and recall of the claims of the items whose tags are known, and the commonest disagreements."""
-    from descant.evaluation.facts import claim_measures, list_disagreements, read_tags, tags_of
+    from descant.evaluation.claims import claim_measures, list_disagreements, tags_of
     from descant.evaluation.scoring import intervals
 
-    tags = read_tags(file)
-    tagged = [(item, words) for item in items if (words := tags_of(item, tags)) is not None]
+    tagged = [(item, words) for item in items if (words := tags_of(item, tags.by_name)) is not None]
     if not tagged:
         raise ValueError(f"{file}: has tags for none of the {len(items)} clips")
     texts, words = [item.prediction for item, _ in tagged], [words for _, words in tagged]

@@ -1,20 +1,27 @@
-"""MusicCaps, MusicInstruct and one's own annotation files as typed rows, with every refused record named."""
+"""MusicCaps, MusicInstruct, LP-MusicCaps-MC and own tables as typed rows, with every refused record named."""
 
 import ast
+import logging
+import math
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from descant.data.tables import AnnotationError, Problem, Record, read_table
+from descant.data.tables import AnnotationError, Columns, Problem, Record, Table, name_problem, read_table
 
-  # fmt: skip
-
+logger = logging.getLogger(__name__)
 SPLITS = ("train", "validation", "test")
 OWN_WINDOW_S = 10.0
+SHOWN_PROBLEMS = 20  # of a table that is refused; of one that is used, all
+OWN_COLUMNS: Columns = (frozenset({"audio", "question", "answer"}), frozenset({"audio", "caption"}))
+QUESTION_COLUMNS: Columns = (frozenset({"ytid", "question", "answer", "is_audioset_eval"}),)
+MUSICCAPS_COLUMNS: Columns = (frozenset({"ytid", "start_s", "end_s", "caption", "is_audioset_eval"}),)
+CAPTIONS = ("caption_writing", "caption_summary", "caption_paraphrase", "caption_attribute_prediction")
 # A YouTube id may begin with "-" (107 of MusicCaps' do): it never stands where a command line would read an option.
 _YTID = re.compile(r"[A-Za-z0-9_-]{1,64}")
-_CLIP_ID = re.compile(r"\[([A-Za-z0-9_-]{1,64})\]-\[([0-9.]+)-([0-9.]+)\]")
+_CLIP_ID = re.compile(r"\[([A-Za-z0-9_-]{1,64})\]-\[([0-9]{1,7}(?:\.[0-9]+)?)-([0-9]{1,7}(?:\.[0-9]+)?)\]")
+_BREAKS_A_LINE = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029]")  # category Cc, and the line and paragraph separators
 _TRUTH = {"true": True, "1": True, "1.0": True, "false": False, "0": False, "0.0": False}
 
 
@@ -42,88 +49,163 @@ class Annotations:
     problems: list[Problem] = field(default_factory=list)
 
 
+def log_problems(problems: Sequence[Problem], shown: int | None = None) -> None:
+    """Log each record that was left out; at most `shown` of them, and the number of the others."""
+    for problem in problems[:shown]:
+        logger.warning("skipped %s", problem)
+    if shown is not None and len(problems) > shown:
+        logger.warning("skipped %d more", len(problems) - shown)
+
+
 def make_clip_id(ytid: str, start_s: float, end_s: float) -> str:
-    """`[ytid]-[start-end]`, whole seconds without a decimal point."""
+    """Return `[ytid]-[start-end]`, whole seconds without a decimal point."""
     return f"[{ytid}]-[{start_s:g}-{end_s:g}]"
 
 
 def parse_clip_id(clip_id: str) -> tuple[str, float, float] | None:
-    """(ytid, start_s, end_s) of a MusicCaps clip id, None for any other id."""
+    """Return (ytid, start_s, end_s) of a MusicCaps clip id, None for any other id."""
     match = _CLIP_ID.fullmatch(clip_id)
     return (match[1], float(match[2]), float(match[3])) if match else None
 
 
+def checked_id(name: str) -> str:
+    """Return an id as it is: any text of one line, as file names are.
+
+    Raises:
+        ValueError: it is empty, or holds a control character or a line break.
+    """
+    if not name:
+        raise ValueError("the id is empty")
+    broken = _BREAKS_A_LINE.search(name)
+    if broken:
+        raise ValueError(f"the id {name!r} holds a control character or line break ({broken[0]!r}); give another id")
+    return name
+
+
 def clip_windows(rows: Iterable[Row]) -> dict[str, tuple[float, float]]:
-    """ytid → (start_s, end_s), which MusicInstruct's records need and do not hold."""
+    """Map each ytid to its (start_s, end_s), which MusicInstruct's records need and do not hold."""
     parsed = (parse_clip_id(row.clip_id) for row in rows)
     return {clip[0]: clip[1:] for clip in parsed if clip}
 
 
+def read_annotations(path: str | Path) -> Annotations:
+    """Read a table of one's own, of MusicCaps or of MusicInstruct.
+
+    The header decides which it is; in the JSON forms, the fields that most of the records have.
+
+    Raises:
+        AnnotationError: the file cannot be read, or its header is that of none of the three.
+    """
+    table = read_table(path)
+    readers: dict[Callable[[Table], Annotations], Columns] = {
+        _read_own: OWN_COLUMNS, _read_questions: QUESTION_COLUMNS, _read_musiccaps: MUSICCAPS_COLUMNS,
+    }  # fmt: skip
+    fitting = {reader: (table.count(columns), table.overlap(columns)) for reader, columns in readers.items()}
+    return max(fitting, key=lambda reader: fitting[reader])(table)  # the first of equals: one's own
+
+
 def read_musiccaps(path: str | Path) -> Annotations:
-    """Reads the published CSV (or the same columns as JSONL). A clip id that stood before is refused."""
-    required = {"ytid", "start_s", "end_s", "caption", "is_audioset_eval"}
-    found, seen = Annotations(), {}
-    for number, record in read_table(path, [required]):
-        row = record if isinstance(record, Problem) else _named(path, number, record, _musiccaps_row)
-        if isinstance(row, Row) and row.clip_id in seen:
-            row = Problem(str(path), number, row.clip_id, f"the same clip stands in row {seen[row.clip_id]}")
-        if isinstance(row, Row):
-            seen[row.clip_id] = number
-        _keep(found, row)
-    return found
+    """Read the published CSV (or the same columns in another form). A clip id that stood before is refused."""
+    return _read_musiccaps(read_table(path))
 
 
 def read_music_instruct(
     path: str | Path, clips: Mapping[str, tuple[float, float]] | None = None, source: str = "music_instruct"
 ) -> Annotations:
-    """Reads `{"QA": [...]}`.
+    """Read `{"QA": [...]}`.
 
     `clips` gives each ytid its window (see `clip_windows`): a record of another ytid is then refused. Without it a
     record's own `start_s` and `end_s` count, and a record that has none is known by its ytid alone.
     """
-    found = Annotations()
-    for number, record in read_table(path, [{"ytid", "question", "answer", "is_audioset_eval"}]):
-        if not isinstance(record, Problem):
-            record = _named(path, number, record, lambda fields: _question_row(fields, clips, source))
-        _keep(found, record)
-    return found
+    return _read_questions(read_table(path), clips, source)
 
 
 def read_own(path: str | Path) -> Annotations:
-    """Reads a CSV or JSONL with `audio, question, answer` or `audio, caption`.
+    """Read a table with `audio, question, answer` or `audio, caption`.
 
     Optional columns: `split`, `question_type`, `clip_id`, `start_s` and `end_s` (else the first ten seconds). A
     relative audio path counts from the file's folder. The clip id is the audio file's stem (with its window, where one
     is given), so two files of one stem need a `clip_id` column. A row that gives an id to another file or window than
     an earlier row did is refused.
     """
-    found, owners = Annotations(), {}
-    folder = Path(path).resolve().parent
-    for number, record in read_table(path, [{"audio", "question", "answer"}, {"audio", "caption"}]):
-        row = record if isinstance(record, Problem) else _named(path, number, record, lambda r: _own_row(r, folder))
-        if isinstance(row, Row):
-            first, owner = owners.setdefault(row.clip_id, (number, row))
-            if _sound_of(row) != _sound_of(owner):
-                reason = f"names {_sound_of(row)} where row {first} names {_sound_of(owner)}"
-                row = Problem(str(path), number, row.clip_id, f"{reason}; give each its own id in a clip_id column")
-        _keep(found, row)
+    return _read_own(read_table(path))
+
+
+def read_lp_musiccaps_mc(
+    paths: Sequence[str | Path], clips: Mapping[str, tuple[float, float]], splits: Mapping[str, str | None]
+) -> Annotations:
+    """Read the four pseudo captions of each TRAINING clip; a test clip keeps to the captions that people wrote.
+
+    Args:
+        paths: the dataset's files (Parquet as published, CSV or JSONL).
+        clips: ytid → (start_s, end_s), see `clip_windows`.
+        splits: clip id → split, from MusicCaps.
+    """
+    found = Annotations()
+    for path in paths:
+        for number, record in read_table(path).select([frozenset({"ytid", *CAPTIONS})]):
+            if isinstance(record, Problem):
+                found.problems.append(record)
+            else:
+                _add_pseudo_captions(found, path, number, record, clips, splits)
     return found
+
+
+def _read_musiccaps(table: Table) -> Annotations:
+    seen: dict[str, int] = {}
+
+    def make_row(number: int, record: Record) -> Row:
+        row = _musiccaps_row(record)
+        first = seen.setdefault(row.clip_id, number)
+        if first != number:
+            raise ValueError(f"the same clip stands in row {first}")
+        return row
+
+    return _read_rows(table, MUSICCAPS_COLUMNS, make_row)
+
+
+def _read_questions(
+    table: Table, clips: Mapping[str, tuple[float, float]] | None = None, source: str = "music_instruct"
+) -> Annotations:
+    return _read_rows(table, QUESTION_COLUMNS, lambda _, record: _question_row(record, clips, source))
+
+
+def _read_own(table: Table) -> Annotations:
+    owners: dict[str, tuple[int, Row]] = {}
+    folder = table.path.resolve().parent
+
+    def make_row(number: int, record: Record) -> Row:
+        row = _own_row(record, folder)
+        first, owner = owners.setdefault(row.clip_id, (number, row))
+        if _sound_of(row) != _sound_of(owner):
+            raise ValueError(
+                f"clip id {row.clip_id!r} names {_sound_of(row)} where row {first} names {_sound_of(owner)}; "
+                "give each its own id in a clip_id column"
+            )
+        return row
+
+    return _read_rows(table, OWN_COLUMNS, make_row)
 
 
 def _sound_of(row: Row) -> str:
     return f"{row.audio} from {row.start_s:.10g} to {row.end_s:.10g} s"
 
 
-def _keep(found: Annotations, row: Row | Problem) -> None:
-    (found.problems if isinstance(row, Problem) else found.rows).append(row)
+def _read_rows(table: Table, columns: Columns, make_row: Callable[[int, Record], Row]) -> Annotations:
+    found = Annotations()
+    for number, record in table.select(columns):
+        if isinstance(record, Problem):
+            found.problems.append(record)
+            continue
+        try:
+            found.rows.append(make_row(number, record))
+        except Exception as error:  # whatever one record does, the others are read
+            found.problems.append(name_problem(table.path, number, _name_of(record), error))
+    return found
 
 
-def _named(path: str | Path, number: int, record: Record, make_row) -> Row | Problem:
-    try:
-        return make_row(record)
-    except ValueError as error:
-        name = record.get("ytid") or record.get("clip_id") or record.get("audio")
-        return Problem(str(path), number, None if name is None else str(name), str(error))
+def _name_of(record: Record) -> object:
+    return record.get("ytid") or record.get("clip_id") or record.get("audio")
 
 
 def _musiccaps_row(record: Record) -> Row:
@@ -138,20 +220,20 @@ def _question_row(record: Record, clips: Mapping[str, tuple[float, float]] | Non
     ytid = _safe_id(record["ytid"], "ytid")
     if clips is not None and ytid not in clips:
         raise ValueError("has no clip of this ytid in the MusicCaps annotations")
-    timed = clips is not None or "start_s" in record
-    start_s, end_s = clips[ytid] if clips is not None else _window(record) if timed else (0.0, OWN_WINDOW_S)
+    window = clips[ytid] if clips is not None else _optional_window(record)
+    start_s, end_s = window or (0.0, OWN_WINDOW_S)
     question, answer = _text(record, "question"), _text(record, "answer")
-    clip_id = make_clip_id(ytid, start_s, end_s) if timed else ytid
+    clip_id = make_clip_id(ytid, start_s, end_s) if window else ytid
     kind, split = _optional(record, "question_type"), _split_of(record)
     return Row(clip_id, question, answer, kind, source, start_s, end_s, split)
 
 
 def _own_row(record: Record, folder: Path) -> Row:
-    audio = _text(record, "audio")
-    timed = _optional(record, "start_s") is not None
-    start_s, end_s = _window(record) if timed else (0.0, OWN_WINDOW_S)
+    audio = _file_name(record, "audio", folder)
+    window = _optional_window(record)
+    start_s, end_s = window or (0.0, OWN_WINDOW_S)
     stem = Path(audio).stem
-    clip_id = _optional(record, "clip_id") or (make_clip_id(stem, start_s, end_s) if timed else stem)
+    clip_id = _optional(record, "clip_id") or (make_clip_id(stem, start_s, end_s) if window else stem)
     split = _optional(record, "split")
     if split not in (None, *SPLITS):
         raise ValueError(f"split {split!r} is none of {', '.join(SPLITS)}")
@@ -159,104 +241,118 @@ def _own_row(record: Record, folder: Path) -> Row:
     question = None if captioned else _text(record, "question")
     answer = _text(record, "caption" if captioned else "answer")
     kind = _optional(record, "question_type")
-    return Row(_one_line(clip_id), question, answer, kind, "own", start_s, end_s, split, str(folder / audio),
+    return Row(checked_id(clip_id), question, answer, kind, "own", start_s, end_s, split, str(folder / audio),
                _tags(record))  # fmt: skip
+
+
+def _add_pseudo_captions(
+    found: Annotations, path: str | Path, number: int, record: Record, clips: Mapping[str, tuple[float, float]],
+    splits: Mapping[str, str | None],
+) -> None:  # fmt: skip
+    """The four captions of one record; an empty one is a problem of its own."""
+    try:
+        ytid = _safe_id(record["ytid"], "ytid")
+        if ytid not in clips:
+            raise ValueError("has no clip of this ytid in the MusicCaps annotations")
+    except Exception as error:
+        found.problems.append(name_problem(path, number, record["ytid"], error))
+        return
+    clip_id = make_clip_id(ytid, *clips[ytid])
+    for name in CAPTIONS if splits[clip_id] != "test" else ():
+        source = f"lp_musiccaps_mc_{name.removeprefix('caption_')}"
+        try:
+            caption = _text(record, name)
+            found.rows.append(Row(clip_id, None, caption, None, source, *clips[ytid], splits[clip_id]))
+        except Exception as error:
+            found.problems.append(name_problem(path, number, clip_id, error))
 
 
 def _tags(record: Record) -> tuple[str, ...]:
     """The aspect list: a list, the text of a Python list (as published), or words between commas."""
-    value = record.get("aspect_list") or record.get("tags") or ()
+    name = "aspect_list" if not _is_missing(record.get("aspect_list")) else "tags"
+    return () if _is_missing(record.get(name)) else tuple(parse_tags(record[name], name))
+
+
+def parse_tags(value: object, name: str = "aspect_list") -> list[str]:
+    """Return the tags in a list, in the text of a Python list (as MusicCaps has them), or between commas.
+
+    Raises:
+        ValueError: it is none of these.
+    """
     if isinstance(value, str):
         try:
             value = ast.literal_eval(value) if value.startswith("[") else value.split(",")
-        except (ValueError, SyntaxError) as error:
-            raise ValueError(f"aspect_list {value!r} is not a list") from error
-    return tuple(str(tag).strip() for tag in value)
+        except (ValueError, SyntaxError, MemoryError, RecursionError) as error:
+            raise ValueError(f"{name} {value!r:.100} is not a list") from error
+    if not isinstance(value, list) or not all(isinstance(tag, str | int | float) for tag in value):
+        raise ValueError(f"{name} is {type(value).__name__}, not a list of texts")
+    return [str(tag).strip() for tag in value]
 
 
 def _safe_id(value: object, name: str) -> str:
     if not isinstance(value, str) or not _YTID.fullmatch(value):
-        raise ValueError(f"{name} {value!r} is not a YouTube id (letters, digits, - and _ only)")
-    return value
-
-
-def _one_line(value: str) -> str:
-    if not value or len(value) > 200 or not value.isprintable():
-        raise ValueError(f"clip id {value!r} is empty, over 200 characters or has control characters")
+        raise ValueError(f"{name} {value!r:.100} is not a YouTube id (letters, digits, - and _ only)")
     return value
 
 
 def _text(record: Record, name: str) -> str:
+    return _filled(record, name).strip()
+
+
+def _filled(record: Record, name: str) -> str:
     value = record[name]
-    if not isinstance(value, str) or not value.strip():
-        raise ValueError(f"{name} is empty" if value in (None, "") or isinstance(value, str) else f"{name} is no text")
+    if _is_missing(value) or isinstance(value, str) and not value.strip():
+        raise ValueError(f"{name} is empty")
+    if not isinstance(value, str):
+        raise ValueError(f"{name} is {type(value).__name__}, not text")
     if "\0" in value:
         raise ValueError(f"{name} holds a NUL character")
-    return value.strip()
+    return value
+
+
+def _file_name(record: Record, name: str, folder: Path) -> str:
+    """The text without blanks around it, unless they belong to a file's name."""
+    value = _filled(record, name)
+    return value if value != value.strip() and (folder / value).is_file() else value.strip()
 
 
 def _optional(record: Record, name: str) -> str | None:
     value = record.get(name)
-    return str(value).strip() or None if value is not None else None
+    if _is_missing(value):
+        return None
+    if isinstance(value, bool) or not isinstance(value, str | int | float):
+        raise ValueError(f"{name} is {type(value).__name__}, not text")
+    return str(value).strip() or None
+
+
+def _is_missing(value: object) -> bool:
+    """Whether a cell holds nothing: also pandas writes NaN there."""
+    return value is None or value == "" or isinstance(value, float) and math.isnan(value)
+
+
+def _optional_window(record: Record) -> tuple[float, float] | None:
+    given = [name for name in ("start_s", "end_s") if _optional(record, name) is not None]
+    if len(given) == 1:
+        raise ValueError(f"has {given[0]} alone: give both start_s and end_s, or neither")
+    return _window(record) if given else None
 
 
 def _window(record: Record) -> tuple[float, float]:
     try:
         start_s, end_s = float(record["start_s"]), float(record["end_s"])
-    except (KeyError, TypeError, ValueError):
-        found = f"start_s {record.get('start_s')!r}, end_s {record.get('end_s')!r}"
+    except (KeyError, TypeError, ValueError, OverflowError):
+        found = f"start_s {record.get('start_s')!r:.50}, end_s {record.get('end_s')!r:.50}"
         raise ValueError(f"{found} are not seconds") from None
     if not 0 <= start_s < end_s < 1e6:
-        raise ValueError(f"end_s {end_s:g} does not come after start_s {start_s:g} (both from 0 on)")
+        raise ValueError(f"end_s {end_s:g} does not come after start_s {start_s:g} (both from 0 on, under 1e6)")
     return start_s, end_s
 
 
 def _split_of(record: Record) -> str:
     value = str(record["is_audioset_eval"]).strip().lower()
     if value not in _TRUTH:
-        raise ValueError(f"is_audioset_eval {record['is_audioset_eval']!r} is neither true nor false")
+        raise ValueError(f"is_audioset_eval {record['is_audioset_eval']!r:.50} is neither true nor false")
     return "test" if _TRUTH[value] else "train"
-
-
-CAPTIONS = ("caption_writing", "caption_summary", "caption_paraphrase", "caption_attribute_prediction")
-
-
-def read_lp_musiccaps_mc(
-    paths: Sequence[str | Path], clips: Mapping[str, tuple[float, float]], splits: Mapping[str, str]
-) -> Annotations:
-    """Rows of the four pseudo captions of each TRAINING clip; a test clip keeps to the captions that people wrote.
-
-    Args:
-        paths: the dataset's files (Parquet as published, CSV or JSONL).
-        clips: ytid → (start_s, end_s), see `clip_windows`.
-        splits: clip id → split, from MusicCaps.
-    """
-    found = Annotations()
-    for path in paths:
-        for number, record in read_table(path, [{"ytid", *CAPTIONS}]):
-            if isinstance(record, Problem):
-                found.problems.append(record)
-            elif record["ytid"] not in clips:
-                reason = "has no clip of this ytid in the MusicCaps annotations"
-                found.problems.append(Problem(str(path), number, str(record["ytid"]), reason))
-            else:
-                _add(found, record, clips[record["ytid"]], splits, Problem(str(path), number, record["ytid"], ""))
-    return found
-
-
-def _add(
-    found: Annotations, record: Record, window: tuple[float, float], splits: Mapping[str, str], place: Problem
-) -> None:
-    clip_id = make_clip_id(record["ytid"], *window)
-    if splits[clip_id] == "test":
-        return
-    for name in CAPTIONS:
-        caption = record[name]
-        if not isinstance(caption, str) or not caption.strip():
-            found.problems.append(Problem(place.file, place.row, clip_id, f"{name} is empty"))
-            continue
-        source = f"lp_musiccaps_mc_{name.removeprefix('caption_')}"
-        found.rows.append(Row(clip_id, None, caption.strip(), None, source, *window, splits[clip_id]))
 
 
 __all__ = [
@@ -264,9 +360,14 @@ __all__ = [
     "Annotations",
     "Problem",
     "Row",
+    "checked_id",
     "clip_windows",
+    "log_problems",
     "make_clip_id",
     "parse_clip_id",
+    "parse_tags",
+    "read_annotations",
+    "read_lp_musiccaps_mc",
     "read_music_instruct",
     "read_musiccaps",
     "read_own",

@@ -18,13 +18,11 @@ from descant.data.annotations import (
     Problem,
     Row,
     parse_clip_id,
-    read_music_instruct,
-    read_musiccaps,
-    read_own,
+    read_annotations,
 )
 from descant.data.audio import AudioError, load_npy_waveform, stream_audio
 from descant.data.splits import recording_of
-from descant.data.tables import column_names
+from descant.data.tables import TABLE_SUFFIXES
 
 AUDIO_SUFFIXES = (".flac", ".wav", ".ogg", ".opus", ".mp3", ".m4a", ".webm")
 SILENCE_RMS = 1e-3  # -60 dBFS
@@ -251,13 +249,13 @@ def find_hub_clips(rows: Iterable[Row], dataset: str) -> dict[str, ClipColumn]:
     }
 
 
-TABLE_SUFFIXES = (".csv", ".jsonl", ".json", ".parquet")
-
-
 def read_clip_list(source: str | Path) -> Annotations:
-    """Rows of a MusicCaps, MusicInstruct or own table, told by its columns, or of the demo corpus (`demo`).
+    """Read the rows of a table (see `read_annotations`), or of the demo corpus (`demo`).
 
     A folder of sound files gives one row a file, with an empty answer.
+
+    Raises:
+        ValueError: it is none of these, or cannot be read at all.
     """
     path = Path(source)
     if str(source) == "demo":
@@ -267,10 +265,7 @@ def read_clip_list(source: str | Path) -> Annotations:
     if path.suffix.lower() not in TABLE_SUFFIXES:
         known = ", ".join(TABLE_SUFFIXES)
         raise ValueError(f"{source}: is neither `demo`, a folder of sound files nor one of {known}")
-    if path.suffix.lower() == ".json":
-        return read_music_instruct(path)
-    own = path.suffix.lower() != ".parquet" and "audio" in column_names(path)
-    return read_own(path) if own else read_musiccaps(path)
+    return read_annotations(path)
 
 
 def gather_clips(

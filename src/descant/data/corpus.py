@@ -6,11 +6,10 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from descant.data.annotations import Problem, Row, read_own
+from descant.data.annotations import SHOWN_PROBLEMS, Problem, Row, log_problems, read_annotations
 from descant.data.clips import ClipAudio, gather_clips
 from descant.data.splits import VALIDATION_SHARE, check_leaks, cut_validation
-
-TABLE_SUFFIXES = (".csv", ".json", ".jsonl")
+from descant.data.tables import TABLE_SUFFIXES
 
 SplitRows = dict[str, list[Row]]
 
@@ -37,27 +36,26 @@ def load_corpus(dataset: str, configs: Sequence[str], audio_dir: str | None = No
     """Read the configurations (`short`, `long`, `all`, `captions`) of a dataset.
 
     Args:
-        dataset: `demo`, a CSV/JSON/JSONL file with `audio, question, answer` or `audio, caption`, a folder that
-            `load_dataset` reads (such as the builders' output), or a Hub id.
-        configs: which configurations are wanted.
+        dataset: `demo`; a table of one's own, of MusicCaps or of MusicInstruct (see `read_annotations`); a folder that
+            `load_dataset` reads (such as the builders' output); or a Hub id.
+        configs: the configurations to read.
         audio_dir: where the clips' audio lies, as `<clip_id>` or `<ytid>` plus a suffix, when the rows name none.
 
     Raises:
-        ValueError: nothing is there, a wanted configuration has no rows, or (LeakError) a file of one's own stands in
-            two splits.
+        ValueError: nothing is there, a configuration has no rows, or (LeakError) a recording stands in two splits. The
+            records that were left out are logged before.
     """
-    wanted = list(dict.fromkeys(configs))
+    configs = list(dict.fromkeys(configs))
     if dataset == "demo":
-        corpus = _load_demo(wanted)
+        corpus = _load_demo(configs)
     elif Path(dataset).suffix.lower() in TABLE_SUFFIXES:
-        corpus = _load_own_file(Path(dataset), wanted)
+        corpus = _load_table(Path(dataset), configs)
     else:
-        corpus = _load_published(dataset, wanted)
+        corpus = _load_published(dataset, configs)
     if audio_dir is not None:
         if not Path(audio_dir).is_dir():
             raise ValueError(f"--audio_dir {audio_dir}: no such folder")
         corpus = replace(corpus, audio=gather_clips(_all_rows(corpus.configs), [audio_dir]) | corpus.audio)
-    _require_rows(corpus, dataset)
     return corpus
 
 
@@ -92,19 +90,28 @@ def _load_demo(configs: Sequence[str]) -> Corpus:
     return Corpus("descant/demo", CORPUS_VERSION, "apache-2.0", _by_config(splits, configs), audio)
 
 
-def _load_own_file(path: Path, configs: Sequence[str]) -> Corpus:
-    found = read_own(path)
-    rows = [replace(row, split=row.split or "train") for row in found.rows]
-    share = 0.0 if any(row.split == "validation" for row in rows) else VALIDATION_SHARE
-    splits = cut_validation(rows, share=share, folder=path.resolve().parent)
-    check_leaks(splits)
-    revision = hashlib.sha256(path.read_bytes()).hexdigest()[:12]
-    return Corpus(path.stem, revision, "unknown", _by_config(splits, configs), gather_clips(rows), found.problems)
+def _load_table(path: Path, configs: Sequence[str]) -> Corpus:
+    found = read_annotations(path)
+    try:
+        rows = [replace(row, split=row.split or "train") for row in found.rows]
+        share = 0.0 if any(row.split == "validation" for row in rows) else VALIDATION_SHARE
+        splits = cut_validation(rows, share=share, folder=path.resolve().parent)
+        check_leaks(splits)
+        revision = hashlib.sha256(path.read_bytes()).hexdigest()[:12]
+        by_config = _by_config(splits, configs)
+        _require_rows(by_config, str(path))
+    except ValueError:
+        log_problems(found.problems, SHOWN_PROBLEMS)
+        raise
+    return Corpus(path.stem, revision, "unknown", by_config, gather_clips(rows), found.problems)
 
 
 def _load_published(dataset: str, configs: Sequence[str]) -> Corpus:
     from datasets import load_dataset
+    from datasets.exceptions import DatasetsError
     from huggingface_hub import DatasetCard
+    from huggingface_hub.errors import HFValidationError
+    from yaml import YAMLError
 
     from descant.hub_client import MissingError, NetworkError, patiently
 
@@ -114,21 +121,29 @@ def _load_published(dataset: str, configs: Sequence[str]) -> Corpus:
 
     try:
         loaded, card = patiently(load, dataset)
-    except NetworkError as error:
-        if isinstance(error, MissingError):
-            raise ValueError(f"--dataset {dataset}: no such file or folder; {error}") from error
+    except MissingError as error:
+        raise ValueError(f"--dataset {dataset}: no such file or folder; {error}") from error
+    except NetworkError:
         raise
-    except Exception as error:  # the readers underneath raise a dozen kinds, all of which mean the same here
+    except (FileNotFoundError, HFValidationError) as error:
         raise ValueError(f"--dataset {dataset}: no such file, folder or Hub dataset: {error}") from error
+    except (OSError, ValueError, DatasetsError, YAMLError) as error:
+        raise ValueError(f"--dataset {dataset}: cannot be read: {error}") from error
     rows = {
-        config: {split: [_read_row(record) for record in part] for split, part in splits.items()}
+        config: {split: [_read_row(dataset, record) for record in part] for split, part in splits.items()}
         for config, splits in loaded.items()
     }
+    _require_rows(rows, dataset)
     return Corpus(dataset, str(card.data.get("revision", "main")), str(card.data.license or "unknown"), rows)
 
 
-def _read_row(record: dict[str, Any]) -> Row:
-    return Row(**record | {"tags": tuple(record.get("tags") or ())})  # Parquet gives a list, which has no hash
+def _read_row(dataset: str, record: dict[str, Any]) -> Row:
+    try:
+        return Row(**record | {"tags": tuple(record.get("tags") or ())})  # Parquet gives a list, which has no hash
+    except TypeError as error:
+        raise ValueError(
+            f"--dataset {dataset}: has the columns {', '.join(record)}, not those that descant's builders write"
+        ) from error
 
 
 def _by_config(splits: SplitRows, configs: Sequence[str]) -> dict[str, SplitRows]:
@@ -142,8 +157,8 @@ def _all_rows(configs: dict[str, SplitRows]) -> list[Row]:
     return [row for splits in configs.values() for rows in splits.values() for row in rows]
 
 
-def _require_rows(corpus: Corpus, dataset: str) -> None:
-    for config, splits in corpus.configs.items():
+def _require_rows(configs: dict[str, SplitRows], dataset: str) -> None:
+    for config, splits in configs.items():
         if not any(splits.values()):
             missing = "captions (rows without a question)" if config == "captions" else f"rows for {config!r}"
             raise ValueError(f"--dataset {dataset}: no {missing} in it")

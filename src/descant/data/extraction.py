@@ -16,13 +16,12 @@ import numpy as np
 from tqdm import tqdm
 from transformers import FeatureExtractionMixin
 
-from descant.data.annotations import Problem
+from descant.data.annotations import Problem, log_problems
 from descant.data.audio import AudioError
 from descant.data.clips import ClipAudio, ClipFile, ClipWaveform
 from descant.data.corpus import Corpus, SplitRows
 from descant.data.features import FeatureError, FeatureStore, import_features
 
-logger = logging.getLogger(__name__)
 CHUNK_CLIPS = 16
 SKIPPED_FILE = "skipped.jsonl"
 # Importing torch costs each process seconds: below this it is quicker not to share the work.
@@ -60,7 +59,8 @@ def extract_features(
             gone counts, and a clip whose file can no longer be read loses its feature.
         progress: whether to show a bar; by default where stderr is a terminal.
 
-    Clips that cannot be read are skipped, returned, and recorded in the store's `skipped.jsonl`.
+    Clips that cannot be read are skipped, returned (the caller names them), and recorded in the store's
+    `skipped.jsonl`.
     """
     store.refresh()
     sounds = {clip_id: _as_clip_audio(source) for clip_id, source in clips.items()}
@@ -74,8 +74,6 @@ def extract_features(
             problems += chunk_problems
             bar.update(done)
     store.close()
-    for problem in problems:
-        logger.warning("skipped %s", problem)
     _record_skipped(store, clips, problems)
     return Extraction(written, len(clips) - written - len(problems), problems)
 
@@ -211,7 +209,7 @@ def prepare_features(corpus: Corpus, extractor: FeatureExtractionMixin, root: st
     if any(clip_id not in store and clip_id not in corpus.audio for clip_id in _clips(corpus.configs)):
         fetch_features(corpus, store)
         store.refresh()
-    extract_features(corpus.audio, extractor, store, recheck=True, progress=True)
+    log_problems(extract_features(corpus.audio, extractor, store, recheck=True, progress=True).problems)
     store.refresh()
     return store
 

@@ -1,17 +1,31 @@
-"""CSV, JSON, JSON Lines and Parquet tables read record by record, every damaged record named instead of lost."""
+"""Tables read record by record: CSV, JSON, JSON Lines and Parquet, from a file, a folder, a URL or the Hub.
+
+A record that cannot be read is a named `Problem`, and those after it are read all the same.
+"""
 
 import csv
 import hashlib
 import io
 import json
 import re
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 Record = dict[str, Any]
+Columns = Collection[frozenset[str]]  # alternatives: a record needs every column of one of them
+
+TABLE_SUFFIXES = (".csv", ".jsonl", ".json", ".parquet")
+LONGEST_REASON = 400  # characters of a message: a record may hold megabytes
+LONGEST_NUMBER = 400  # digits, beyond which no float has the number either
+_LIST_OF_RECORDS = re.compile(r"\[\s*\{")
+_STRUCTURE = re.compile(r'"(?:[^"\\\n]|\\.)*"|[\[\]{},]')  # a string ends in its line
+_URL = re.compile(r"https?://")
+_HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
+_LINE_END = re.compile(r"\r\n|\n|\r")
 
 
 class AnnotationError(ValueError):
@@ -28,149 +42,261 @@ class Problem:
     reason: str
 
     def __str__(self) -> str:
-        place = self.file if self.row is None else f"{self.file}:{self.row}"
-        return f"{place}: {self.clip_id}: {self.reason}" if self.clip_id else f"{place}: {self.reason}"
+        where = self.file if self.row is None else f"{self.file}:{self.row}"
+        return f"{where}: {self.clip_id}: {self.reason}" if self.clip_id else f"{where}: {self.reason}"
 
 
-def read_table(path: str | Path, required: list[set[str]]) -> Iterator[tuple[int, Record | Problem]]:
-    """Yields (row, record) or (row, problem) from a .csv, .jsonl, .json or .parquet file.
+def name_problem(path: str | Path, row: int | None, name: object, error: Exception) -> Problem:
+    """Return what went wrong with a record as its Problem, whatever kind of exception it raised."""
+    if isinstance(error, RecursionError):
+        reason = "is nested too deeply"
+    elif isinstance(error, ValueError):
+        reason = str(error)
+    else:
+        reason = f"{type(error).__name__}: {error}"
+    known = isinstance(name, str | int | float) and not isinstance(name, bool)
+    return Problem(str(path), row, _shorten(str(name), 100) if known else None, _shorten(reason, LONGEST_REASON))
 
-    `required` lists alternatives: a record needs every column of one of the sets. A CSV whose header has none of them
-    is refused with `AnnotationError`; in the JSON forms each record is judged by itself. Text is UTF-8, with or
-    without a byte order mark; a record with other bytes is a problem.
+
+def _shorten(text: str, longest: int) -> str:
+    return text if len(text) <= longest else f"{text[:longest]}…"
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table's records, each with its row, and the sets of columns that they have.
+
+    headers: how often each set occurs: once in a CSV or Parquet file, once a record in the JSON forms.
+    numbered: (row, record as it was read, or its problem).
+    header: where the file's one header stands; None in the JSON forms, whose records are judged one by one.
+    """
+
+    path: Path
+    headers: Counter[frozenset[str]]
+    numbered: list[tuple[int, Any]]
+    header: str | None = None
+
+    def count(self, columns: Columns) -> int:
+        """Return for how many headers (one, or one a record) all columns of one of the sets are there."""
+        return sum(number for header, number in self.headers.items() if any(one <= header for one in columns))
+
+    def overlap(self, columns: Columns) -> float:
+        """Return the largest share of one of the sets that any header has."""
+        return max((len(one & header) / len(one) for header in self.headers for one in columns), default=0.0)
+
+    def select(self, columns: Columns) -> Iterator[tuple[int, Record | Problem]]:
+        """Yield (row, record) or (row, problem).
+
+        Raises:
+            AnnotationError: the file has a header, which has none of the sets of columns.
+        """
+        if self.header is not None and not self.count(columns):
+            (names,) = self.headers
+            found = ", ".join(sorted(names)) or "nothing"
+            raise AnnotationError(f"{self.header}: missing column {_missing(names, columns)}; found {found}")
+        for row, record in self.numbered:
+            yield row, self._checked(row, record, columns)
+
+    def _checked(self, row: int, record: Any, columns: Columns) -> Record | Problem:
+        if isinstance(record, Problem):
+            return record
+        try:
+            if not isinstance(record, dict):
+                raise ValueError(f"a record is an object with named fields, not {type(record).__name__}")
+            if _has_foreign_bytes(record):
+                raise ValueError("not UTF-8 text; save the file as UTF-8")
+            if not any(one <= record.keys() for one in columns):
+                raise ValueError(f"has no {_missing(record, columns)}")
+        except Exception as error:  # whatever one record does, the others are read
+            return name_problem(self.path, row, None, error)
+        return record
+
+
+def _has_foreign_bytes(value: Any) -> bool:
+    if isinstance(value, str):
+        return any("\ud800" <= character <= "\udfff" for character in value)
+    if isinstance(value, dict):
+        return any(map(_has_foreign_bytes, (*value.keys(), *value.values())))
+    return isinstance(value, list) and any(map(_has_foreign_bytes, value))
+
+
+def _missing(header: Collection[str], columns: Columns) -> str:
+    return " or ".join(", ".join(sorted(one - set(header))) for one in columns)
+
+
+def read_table(path: str | Path) -> Table:
+    """Read a .csv, .jsonl, .json or .parquet file.
+
+    Text is UTF-8, with or without a byte order mark, and lines end as on any system. A JSON file holds a list of
+    records, bare or as in `{"QA": [...]}`, or an object of records; of a damaged one the whole records are read.
+
+    Raises:
+        AnnotationError: no such file, another kind of file, text that is not UTF-8, or a broken header.
     """
     path = Path(path)
-    readers = {".csv": _read_csv, ".jsonl": _read_jsonl, ".json": _read_json, ".parquet": _read_parquet}
-    if path.suffix.lower() not in readers:
-        raise AnnotationError(f"{path}: annotations are {', '.join(readers)} files, not {path.suffix!r}")
-    for row, record in readers[path.suffix.lower()](path, required):
-        yield row, _checked(path, row, record, required)
-
-
-def column_names(path: str | Path) -> set[str]:
-    """The columns of a CSV file's header, or of a JSONL file's first record."""
-    first = next(iter(_read_text(Path(path)).split("\n")), "")
-    if Path(path).suffix.lower() == ".csv":
-        return {name.strip() for name in next(csv.reader([first]), [])}
-    try:
-        record = json.loads(first)
-    except ValueError:
-        return set()
-    return set(record) if isinstance(record, dict) else set()
+    suffix = path.suffix.lower()
+    if suffix not in TABLE_SUFFIXES:
+        raise AnnotationError(f"{path}: a table is one of {', '.join(TABLE_SUFFIXES)}, not {path.suffix!r}")
+    if suffix == ".csv":
+        return _read_csv(path)
+    if suffix == ".parquet":
+        return _read_parquet(path)
+    numbered = list(read_json_lines(path) if suffix == ".jsonl" else read_json_records(path))
+    headers = Counter(frozenset(record) for _, record in numbered if isinstance(record, dict))
+    return Table(path, headers, numbered)
 
 
 def _read_text(path: Path) -> str:
     try:
-        return path.read_bytes().decode("utf-8-sig", errors="surrogateescape")
+        content = path.read_bytes()
     except OSError as error:
         raise AnnotationError(f"{path}: cannot be read: {error.strerror}") from error
+    if content[:2] in (b"\xff\xfe", b"\xfe\xff") or b"\0" in content[:2]:  # a byte order mark, or ASCII in pairs
+        raise AnnotationError(f"{path}: is UTF-16 text; save it as UTF-8 (in Excel: CSV UTF-8)")
+    return content.decode("utf-8-sig", errors="surrogateescape")
 
 
-def _checked(path: Path, row: int, record: Any, required: list[set[str]]) -> Record | Problem:
-    if isinstance(record, Problem):
-        return record
-    if not isinstance(record, dict):
-        return Problem(str(path), row, None, f"a record is an object with named fields, not {type(record).__name__}")
-    if any(_has_foreign_bytes(value) for value in record.values()):
-        return Problem(str(path), row, None, "not UTF-8 text; save the file as UTF-8")
-    if not any(columns <= record.keys() for columns in required):
-        return Problem(str(path), row, None, f"has no {_missing(record, required)}")
-    return record
-
-
-def _has_foreign_bytes(value: Any) -> bool:
-    return isinstance(value, str) and any("\ud800" <= character <= "\udfff" for character in value)
-
-
-def _missing(record: Record, required: list[set[str]]) -> str:
-    return " or ".join(", ".join(sorted(columns - record.keys())) for columns in required)
-
-
-def _read_csv(path: Path, required: list[set[str]]) -> Iterator[tuple[int, Record | Problem]]:
+def _read_csv(path: Path) -> Table:
     reader = csv.reader(io.StringIO(_read_text(path), newline=""), strict=True)
-    header = [name.strip() for name in next(reader, [])]
-    if not any(columns <= set(header) for columns in required):
-        found = ", ".join(header) or "nothing"
-        raise AnnotationError(f"{path}:1: missing column {_missing(dict.fromkeys(header), required)}; found {found}")
+    header = _read_header(path, reader)
+    where = f"{path}:{max(reader.line_num, 1)}"
+    return Table(path, Counter([frozenset(header)]), list(_csv_records(path, reader, header)), where)
+
+
+def _read_header(path: Path, reader: Any) -> list[str]:
+    """The names in the first line that holds anything."""
+    try:
+        cells = next((cells for cells in reader if any(cell.strip() for cell in cells)), [])
+    except csv.Error as error:
+        raise AnnotationError(f"{path}:{reader.line_num}: broken CSV in the header: {error}") from error
+    header = [name.strip() for name in cells]
+    twice = [name for name, number in Counter(header).items() if name and number > 1]
+    if twice:
+        raise AnnotationError(f"{path}:{reader.line_num}: the header names the column {twice[0]!r} twice")
+    return header
+
+
+def _csv_records(path: Path, reader: Any, header: list[str]) -> Iterator[tuple[int, Record | Problem]]:
     while True:
         row = reader.line_num + 1
         try:
-            values = next(reader)
+            cells = next(reader)
         except StopIteration:
             return
         except csv.Error as error:
             yield row, Problem(str(path), row, None, f"broken CSV: {error}")
             continue
-        if not values:
-            continue
-        if len(values) != len(header):
-            yield row, Problem(str(path), row, None, f"has {len(values)} fields where the header names {len(header)}")
-            continue
-        yield row, dict(zip(header, values, strict=True))
+        if len(cells) == len(header):
+            yield row, dict(zip(header, cells, strict=True))
+        elif any(cell.strip() for cell in cells):
+            yield row, Problem(str(path), row, None, f"has {len(cells)} fields where the header names {len(header)}")
 
 
-def _read_jsonl(path: Path, required: list[set[str]]) -> Iterator[tuple[int, Any]]:
-    for row, line in enumerate(_read_text(path).split("\n"), start=1):
-        if not line.strip():
-            continue
-        try:
-            yield row, json.loads(line)
-        except ValueError as error:
-            yield row, Problem(str(path), row, None, f"broken JSON: {error}")
-
-
-def _read_parquet(path: Path, required: list[set[str]]) -> Iterator[tuple[int, Any]]:
+def _read_parquet(path: Path) -> Table:
     import pyarrow
     import pyarrow.parquet
 
     try:
         table = pyarrow.parquet.read_table(path)
-    except (OSError, pyarrow.ArrowException) as error:
+    except (OSError, ValueError, pyarrow.ArrowException) as error:
         raise AnnotationError(f"{path}: cannot be read: {error}") from error
-    yield from enumerate(table.to_pylist(), start=1)
+    try:
+        records = table.to_pylist()
+    except Exception:  # one cell that is no text or no time
+        records = [_parquet_record(path, table, index) for index in range(len(table))]
+    return Table(path, Counter([frozenset(table.column_names)]), list(enumerate(records, start=1)), str(path))
 
 
-def _read_json(path: Path, required: list[set[str]]) -> Iterator[tuple[int, Any]]:
-    """A list of objects, bare or as in `{"QA": [...]}`; a cut-off file yields what stands before the damage."""
+def _parquet_record(path: Path, table: Any, index: int) -> Record | Problem:
+    try:
+        (record,) = table.slice(index, 1).to_pylist()
+        return record
+    except Exception as error:
+        return name_problem(path, index + 1, None, error)
+
+
+def read_json_lines(path: Path) -> Iterator[tuple[int, Any]]:
+    """Yield (line, record or problem) of a JSON Lines file."""
+    for row, line in enumerate(_LINE_END.split(_read_text(path)), start=1):
+        if line.strip():
+            yield row, _parse_json(path, row, line)
+
+
+def _parse_json(path: Path, row: int, text: str) -> Any:
+    try:
+        return json.loads(text, parse_int=_parse_int)
+    except ValueError as error:
+        return Problem(str(path), row, None, f"broken JSON: {error}")
+    except Exception as error:
+        return name_problem(path, row, None, error)
+
+
+def _parse_int(digits: str) -> int | float:
+    return int(digits) if len(digits) <= LONGEST_NUMBER else float(digits)
+
+
+def read_json_records(path: Path) -> Iterator[tuple[int, Any]]:
+    """Yield (1-based position, record or problem) of a JSON file that holds a list or an object of records.
+
+    Raises:
+        AnnotationError: it holds something else, or is broken before its first record ends.
+    """
     text = _read_text(path)
     try:
-        table = json.loads(text)
-    except ValueError as error:
+        loaded = json.loads(text, parse_int=_parse_int)
+    except (ValueError, RecursionError) as error:
         yield from _salvage(path, text, error)
         return
-    if isinstance(table, dict):
-        lists = [value for value in table.values() if isinstance(value, list)]
-        if len(lists) != 1:
-            raise AnnotationError(f'{path}: expected one list of records, as in {{"QA": [...]}}; found {len(lists)}')
-        table = lists[0]
-    if not isinstance(table, list):
-        raise AnnotationError(f'{path}: expected a list of records, as in {{"QA": [...]}}')
-    yield from enumerate(table, start=1)
+    if isinstance(loaded, dict):
+        loaded = _records_within(path, loaded)
+    if not isinstance(loaded, list):
+        raise AnnotationError(f'{path}: expected a list of records, as in {{"QA": [...]}}; found {loaded!r:.60}')
+    yield from enumerate(loaded, start=1)
 
 
-def _salvage(path: Path, text: str, error: ValueError) -> Iterator[tuple[int, Any]]:
-    """Reads a broken list record by record up to the damage, which becomes the last problem."""
-    decoder = json.JSONDecoder()
-    position, row = text.find("[") + 1, 1
-    while position:
-        position = _skip(text, position)
-        try:
-            record, position = decoder.raw_decode(text, position)
-        except ValueError:
-            break
+def _records_within(path: Path, loaded: Record) -> list[Any]:
+    """The one list that an object holds, or its values where all of them are records."""
+    lists = [value for value in loaded.values() if isinstance(value, list)]
+    if len(lists) == 1:
+        return lists[0]
+    if loaded and all(isinstance(value, dict) for value in loaded.values()):
+        return list(loaded.values())
+    raise AnnotationError(f'{path}: expected one list of records, as in {{"QA": [...]}}; found {len(lists)}')
+
+
+def _salvage(path: Path, text: str, error: Exception) -> Iterator[tuple[int, Any]]:
+    """Yield the records of a broken list one by one; the damage becomes a problem."""
+    opening = _LIST_OF_RECORDS.search(text)
+    if opening is None:
+        reason = "nested too deeply" if isinstance(error, RecursionError) else error
+        raise AnnotationError(f"{path}: cannot be read as JSON: {reason}")
+    row, damaged = 0, False
+    for row, element in enumerate(_elements(text, opening.start() + 1), start=1):
+        if element is None:
+            yield row, Problem(str(path), row, None, f"broken JSON, nothing after it was read: {error}")
+            return
+        record = _parse_json(path, row, element)
+        damaged = damaged or isinstance(record, Problem)
         yield row, record
-        row += 1
-    yield row, Problem(str(path), row, None, f"broken JSON, nothing after it was read: {error}")
+    if not damaged:
+        yield row + 1, Problem(str(path), row + 1, None, f"broken JSON after the list: {error}")
 
 
-def _skip(text: str, position: int) -> int:
-    while position < len(text) and text[position] in " \t\r\n,":
-        position += 1
-    return position
-
-
-_URL = re.compile(r"https?://")
-_HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
+def _elements(text: str, position: int) -> Iterator[str | None]:
+    """Yield the text of each element of a list that begins at `position`, then None where the list never ends."""
+    depth, start = 0, position
+    for token in _STRUCTURE.finditer(text, position):
+        if token[0] in "[{":
+            depth += 1
+        elif token[0] in "]}":
+            depth -= 1
+            if depth < 0:
+                yield text[start : token.start()]
+                return
+        elif token[0] == "," and depth == 0:
+            yield text[start : token.start()]
+            start = token.end()
+    yield None
 
 
 def locate(source: str | Path, endings: Sequence[str]) -> list[Path]:

@@ -21,9 +21,9 @@ from descant.data.extraction import prepare_features, read_skipped
 from descant.data.features import FeatureStore
 from descant.evaluation.controls import Condition, explain_gaps, make_conditions, measure_gaps
 from descant.evaluation.exact import exact_measures, is_closed, majority_answers
-from descant.evaluation.items import Item, Items, read_items
 from descant.evaluation.leakage import find_leaks, refuse_leaks
 from descant.evaluation.measures import Measure
+from descant.evaluation.predictions_file import Item, Items, read_items
 from descant.evaluation.report import render_report
 from descant.evaluation.scoring import describe_parts, intervals, item_measures
 from descant.files import JsonLines, hold_lock, write_whole

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from descant.evaluation.items import Item
+from descant.evaluation.predictions_file import Item
 
 DRAWS_AT_ONCE = 4_000_000  # weights held in memory: 32 MB
 

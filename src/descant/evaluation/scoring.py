@@ -12,9 +12,9 @@ from rouge_score.rouge_scorer import RougeScorer
 from sacrebleu.metrics import BLEU
 
 from descant.evaluation.exact import exact_measures
-from descant.evaluation.items import Item
 from descant.evaluation.measures import Distinct, Interval, Measure, Sums, deviation_of, mean_of
 from descant.evaluation.meteor import load_wordnet, meteor_name, meteor_scores, split_words
+from descant.evaluation.predictions_file import Item
 
 
 def words_of(text: str) -> set[str]:

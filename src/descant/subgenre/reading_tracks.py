@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from descant.building.dataset_folder import TREE_FILE
+from descant.data.annotations import checked_id
 from descant.data.clips import AUDIO_SUFFIXES
 from descant.data.demo import CORPUS_VERSION, SPLITS, demo_dir
-from descant.data.tables import Problem, Record, read_table
+from descant.data.tables import TABLE_SUFFIXES, Problem, Record, name_problem, read_table
 from descant.subgenre.labels import (
     SEPARATOR,
     TRACK_SPLITS,
@@ -140,7 +141,6 @@ def _full_name(label: str, genre: str) -> str:
     return label if SEPARATOR in label else join_label(genre, label)
 
 
-TABLE_SUFFIXES = (".csv", ".jsonl", ".json", ".parquet")
 LABEL_SEPARATOR = ";"
 
 
@@ -154,14 +154,15 @@ def read_track_table(
     the table's folder.
     """
     records, problems = [], []
-    for row, record in read_table(path, [{"id", "genre"}, {"audio", "genre"}]):
+    for row, record in read_table(path).select([frozenset({"id", "genre"}), frozenset({"audio", "genre"})]):
         if isinstance(record, Problem):
             problems.append(f"{record}; left out")
             continue
         try:
             records.append(_make_record(record, path, f"{path.name}:{row}", splits))
-        except ValueError as error:
-            problems.append(f"{path.name}:{row}: {record.get('id') or record.get('audio')}: {error}; left out")
+        except Exception as error:  # whatever one record does, the others are read
+            named = name_problem(path.name, row, record.get("id") or record.get("audio"), error)
+            problems.append(f"{named}; left out")
     return records, problems
 
 
@@ -182,13 +183,6 @@ def _make_record(record: Record, path: Path, place: str, splits: tuple[str, ...]
         split=split,
         language=_text(record, "language"),
     )
-
-
-def checked_id(track_id: str) -> str:
-    """An id of one printable line; ValueError for any other."""
-    if not track_id or len(track_id) > 200 or not track_id.isprintable():
-        raise ValueError(f"id {track_id!r} is empty, over 200 characters or has control characters")
-    return track_id
 
 
 def _text(record: Record, name: str) -> str | None:

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from descant.data.tables import AnnotationError
-from descant.evaluation.items import Item, Items, read_items, read_train_references
+from descant.evaluation.predictions_file import Item, Items, read_items, read_train_references
 
 LIST = [{"prediction": "a", "ground_truth": "b"}]
 KEYED = {"0": {"predictions": "a", "true_captions": ["b", "c"], "audio_id": "x.npy"}}
@@ -47,7 +47,17 @@ def test_a_record_goes_to_the_end_of_its_line(tmp_path, separator) -> None:
             {"prediction": None, "references": ["a"], "error": "cannot be decoded"},
             "was not answered: cannot be decoded",
         ),
-        ("half a li", "is not a JSON object"),
+        ("half a li", "broken JSON"),
+        ("5", "is not a JSON object"),
+        ("[" * 100_000, "nested too deeply"),
+        ({"prediction": "a", "reference": "b", "question_type": 3}, "bad: question_type is int, not text"),
+        ({"prediction": "a", "reference": "b", "question": [{"role": "user"}]}, "bad: question is list, not text"),
+        ({"prediction": "a", "reference": "b", "start_s": [0]}, "bad: start_s is [0], not seconds"),
+        ({"prediction": "a", "reference": "b", "start_s": float("nan")}, "bad: start_s is nan, not seconds"),
+        ({"prediction": "a", "reference": "b", "model": {}}, "bad: model is dict, not text"),
+        ({"prediction": "a", "reference": "b", "clip_id": ["c"]}, "clip_id or audio_id"),
+        ({"prediction": "a", "reference": {"text": "b"}}, "is not a text or a list of texts"),
+        ({"prediction": "\ud800", "reference": "b"}, "is not UTF-8 text"),
     ],
 )
 def test_a_bad_record_is_named_and_the_rest_is_kept(tmp_path, record, reason: str) -> None:
@@ -65,15 +75,26 @@ def test_a_file_that_is_no_json_is_refused_by_name(tmp_path, text: str) -> None:
         read_items(tmp_path / "inference.json")
 
 
+def test_a_name_that_is_no_utf8_is_a_clip_like_any_other(tmp_path) -> None:
+    (tmp_path / "answers.jsonl").write_bytes(b'{"clip_id": "caf\xe9", "prediction": "a", "reference": "b"}\n')
+    assert [item.clip for item in read_items(tmp_path / "answers.jsonl").items] == ["caf\udce9"]
+
+
+def test_a_bad_training_text_is_named_and_the_rest_is_read(tmp_path) -> None:
+    (tmp_path / "own.jsonl").write_text('{"caption": 5}\n{"caption": "seen"}\n{"caption": \n')
+    found = read_train_references(tmp_path / "own.jsonl")
+    assert found.texts == ["seen"] and [problem.row for problem in found.problems] == [1, 3]
+
+
 def test_training_texts_leave_out_what_is_held_out(tmp_path) -> None:
     (tmp_path / "musiccaps.csv").write_text("caption,is_audioset_eval\nknown,False\nhidden,True\n")
     (tmp_path / "own.jsonl").write_text(
         '{"answer": "seen", "split": "train"}\n{"answer": "unseen", "split": "test"}\n'
     )
     (tmp_path / "lines.txt").write_text("one\n\ntwo\n")
-    assert read_train_references(tmp_path / "musiccaps.csv") == ["known"]
-    assert read_train_references(tmp_path / "own.jsonl") == ["seen"]
-    assert read_train_references(tmp_path / "lines.txt") == ["one", "two"]
+    assert read_train_references(tmp_path / "musiccaps.csv").texts == ["known"]
+    assert read_train_references(tmp_path / "own.jsonl").texts == ["seen"]
+    assert read_train_references(tmp_path / "lines.txt").texts == ["one", "two"]
 
 
 def test_a_file_without_training_texts_is_refused(tmp_path) -> None:

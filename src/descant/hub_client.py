@@ -40,6 +40,8 @@ LONGEST_SILENCE_S = 60  # an attempt that heard nothing for so long is the last 
 WRITING_TAKES = 12  # times as long may the answer to an upload or a commit take as that to a question
 # What transformers reads of a repository, where it holds weights that are no pickles.
 MODEL_FILES = ("*.json", "*.safetensors", "*.txt", "*.jinja", "*.model")
+# Models that come with the package: names that no repository is asked for.
+SHIPPED = ("musicnn",)
 TRANSIENT = (408, 425, 429, 500, 502, 503, 504)
 DENIED = (401, 402, 403)
 LOG_IN = "log in with `hf auth login` (or set HF_TOKEN)"
@@ -111,7 +113,7 @@ def fetch_model(source: str | Path) -> None:
 
     Pickled weights are fetched only of a repository that holds no others. Raises as `fetch_folder`.
     """
-    if Path(source).exists():
+    if source in SHIPPED or Path(source).exists():
         return
     folder = fetch_folder(str(source), MODEL_FILES)
     if not any(folder.glob("*.safetensors")):

@@ -117,6 +117,15 @@ def test_parts_that_nobody_else_can_load_are_refused(local_hub, model_folder, pa
         publish_folder(model_folder, REPO, licence="cc-by-nc-4.0")
 
 
+def test_a_part_that_comes_with_descant_needs_no_repository(local_hub, model_folder):
+    config = json.loads((model_folder / "config.json").read_text())
+    (model_folder / "config.json").write_text(json.dumps(config | {"audio_model_id": "musicnn"}))
+    publish_folder(model_folder, REPO, licence="cc-by-nc-4.0")
+    files = local_hub.files(REPO)
+    assert json.loads(files["config.json"])["audio_model_id"] == "musicnn"
+    assert "musicnn (isc)" in files["README.md"].decode()
+
+
 def test_new_repository_is_private_when_asked(local_hub, model_folder):
     publish_folder(model_folder, "m", private=True)
     assert local_hub.store.repo("model", REPO).private

@@ -56,9 +56,11 @@ def test_recipe_trains_saves_and_records_what_it_trained_on(path, workplace):
     assert (output / "loss.png").stat().st_size > 1000
 
 
-def test_the_two_stages_of_mert_lm_follow_each_other(tmp_path):
+@pytest.mark.parametrize("encoder", ["a folder", "musicnn"])
+def test_the_two_stages_of_mert_lm_follow_each_other(tmp_path, encoder):
     parts = save_parts(tmp_path / "parts")
-    joined = ["--audio_encoder", parts[0], "--text_model", parts[1], "--pooling", "mean"]
+    heard = parts[0] if encoder == "a folder" else encoder
+    joined = ["--audio_encoder", heard, "--text_model", parts[1], "--pooling", "mean"]
     starts = {"mert_lm_captions": joined, "mert_lm_instruct": ["--init_from", str(tmp_path / "mert_lm_captions")]}
     for name, start in starts.items():
         recipe = load_recipe(ROOT / "recipes" / f"{name}.py")

@@ -1,4 +1,4 @@
-"""`descant convert`: a checkpoint of the reference to a folder that from_pretrained loads."""
+"""`descant convert`: a published checkpoint to a folder that from_pretrained loads."""
 
 import argparse
 import sys
@@ -14,8 +14,10 @@ examples:
   descant convert transfer.pth --bart facebook/bart-base --output lp_music_caps_transfer
   descant convert projector.pt --audio_encoder m-a-p/MERT-v1-95M --text_model HuggingFaceTB/SmolLM2-135M-Instruct \
       --output mert_lm
+  descant convert musicnn-0.1.0-py3-none-any.whl --output musicnn
 
-An LP-MusicCaps checkpoint goes with --bart, a projector of the MERT and SmolLM2 fork with the two parts that it joins.
+An LP-MusicCaps checkpoint goes with --bart, a projector of the MERT and SmolLM2 fork with the two parts that it joins,
+and the wheel of musicnn (pip download --no-deps musicnn==0.1.0), or its unpacked folder, alone.
 Every weight in the checkpoint is used or refused by name. Exit status: 0 converted, 2 refused.
 """
 
@@ -24,12 +26,14 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
     """Adds the command to the parser of `descant`."""
     parser = subparsers.add_parser(
         "convert",
-        help="turn a checkpoint of the reference into a model folder",
-        description="Turn a published or own checkpoint of the reference into a folder that from_pretrained loads.",
+        help="turn a published checkpoint into a model folder",
+        description="Turn a checkpoint of the reference, or musicnn's, into a folder that from_pretrained loads.",
         epilog=EXAMPLE,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("checkpoint", metavar="CHECKPOINT.pth", type=Path, help="what the reference's training saved")
+    parser.add_argument(
+        "checkpoint", metavar="CHECKPOINT", type=Path, help="what the reference's training saved, or musicnn's wheel"
+    )
     parser.add_argument(
         "--bart", metavar="DIR_OR_HUB_ID", help="the BART inside it: sizes and tokenizer come from here"
     )
@@ -60,13 +64,16 @@ def _convert(args: argparse.Namespace) -> "PreTrainedModel":
     from descant.hub_client import load_patiently, patiently
     from descant.models.lp_music_caps import convert_lp_music_caps_to_hf
     from descant.models.mert_lm import parts_mert_lm
+    from descant.models.musicnn import convert_musicnn_to_hf
 
+    parts = (args.audio_encoder, args.text_model)
+    if not (args.bart or any(parts)) and (args.checkpoint.suffix == ".whl" or args.checkpoint.is_dir()):
+        return convert_musicnn_to_hf.convert_checkpoint(args.checkpoint, args.output)
     if args.bart and not (args.audio_encoder or args.text_model):
         convert = convert_lp_music_caps_to_hf.convert_checkpoint
         return patiently(partial(convert, args.checkpoint, args.bart, args.output), args.bart)
     if args.bart or not (args.audio_encoder and args.text_model):
-        raise ValueError("give either --bart, or --audio_encoder and --text_model")
+        raise ValueError("give either --bart, or --audio_encoder and --text_model, or a wheel of musicnn alone")
     joined = {"layer_mix": args.layer_mix, "pooling": args.pooling}
-    parts = (args.audio_encoder, args.text_model)
     join = partial(parts_mert_lm.convert_checkpoint, args.checkpoint, *parts, args.output, **joined)
     return load_patiently(join, *parts)

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import descant.models
-from descant.hub_client import PublishError
+from descant.hub_client import SHIPPED, PublishError
 from descant.publish.facts import DATA_FILE, FACTS_FILE, LISTENING_FILE, SCORES_FILE, ModelFacts, read_json
 from descant.publish.licence import public_name
 
@@ -31,7 +31,7 @@ def collect_files(facts: ModelFacts, card: str, repo_id: str) -> dict[str, Conte
             is a local folder.
     """
     for part in facts.parts:
-        if Path(part).exists():
+        if part not in SHIPPED and Path(part).exists():
             raise PublishError(
                 f"the model is joined from {part}, a folder of this machine: publish that first and write its id in "
                 "its place into config.json, for whoever loads the model needs it"

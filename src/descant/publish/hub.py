@@ -12,6 +12,7 @@ from huggingface_hub.errors import HFValidationError
 
 from descant.hub_client import (
     PUSH_RETRIES,
+    SHIPPED,
     DeniedError,
     MissingError,
     NetworkError,
@@ -81,7 +82,7 @@ def require_bases_on_hub(facts: ModelFacts, api: HfApi, repo_id: str) -> None:
     base = facts.base_model if facts.is_adapter and not facts.parts else None
     named = [name for name in (*facts.parts, base, facts.config.get("captioner")) if name and not Path(name).exists()]
     for name in named:
-        if not _ask(partial(is_on_hub, name, api), api, repo_id):
+        if name not in SHIPPED and not _ask(partial(is_on_hub, name, api), api, repo_id):
             raise PublishError(
                 f"{facts.folder} needs {name}, a model that {api.endpoint} has not or does not show you: publish "
                 "it first, and give its id where the folder names it"

@@ -106,7 +106,11 @@ def public_name(value: Any) -> Any:
 
 
 # Music encoders whose weights are for non-commercial use, known also where the Hub is out of reach.
-KNOWN_LICENCES = {"m-a-p/MERT-v1-95M": "cc-by-nc-4.0", "m-a-p/MERT-v1-330M": "cc-by-nc-4.0"}
+KNOWN_LICENCES = {
+    "m-a-p/MERT-v1-95M": "cc-by-nc-4.0",
+    "m-a-p/MERT-v1-330M": "cc-by-nc-4.0",
+    "musicnn": "isc",
+}
 
 
 def describe_part(name: str) -> dict[str, Any]:

@@ -131,7 +131,7 @@ class TrainingSettings(Seq2SeqTrainingArguments):
     tokenizer: str = field(default="facebook/bart-base", metadata={"help": "tokenizer of a new bart-base-size model"})
     model_size: str = field(default="base", metadata={"help": "size of a new model", "choices": ["base", "small"]})
     audio_encoder: str | None = field(
-        default=None, metadata={"help": "Hub id or folder of the frozen audio encoder of a new MertLM"}
+        default=None, metadata={"help": "Hub id or folder of a new MertLM's frozen audio encoder, or musicnn"}
     )
     text_model: str | None = field(
         default=None, metadata={"help": "Hub id or folder of the causal language model of a new MertLM"}

@@ -1,6 +1,7 @@
 """Tests of joining: MERT's checkpoint weight by weight, adapters onto parts, refusals."""
 
 import json
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,7 @@ from descant.models.lp_music_caps import LPMusicCapsAudioModel
 from descant.models.mert_lm import join_parts
 from descant.models.mert_lm.loading_mert_lm import load_audio_encoder
 from descant.models.mert_lm.parts_mert_lm import ConversionError, convert_checkpoint
+from descant.models.musicnn import MusicnnModel
 
 # As m-a-p/MERT-v1-95M names the two weights of its weight-normalised convolution.
 OLD_NAMES = {
@@ -77,6 +79,26 @@ def test_any_encoder_with_a_front_end_can_be_joined(parts, tmp_path) -> None:
     assert (model.config.audio_frames, processor.feature_extractor.sampling_rate) == (32, 16_000)
     inputs = processor(audio=[np.ones(1600, np.float32)], sampling_rate=16_000, return_tensors="pt")
     assert model.generate(**inputs, max_new_tokens=2).shape == (1, 2)
+
+
+def test_the_encoder_that_comes_with_descant_is_named_by_a_word(parts, tmp_path, monkeypatch) -> None:
+    model, processor = join_parts("musicnn", parts[1], pooling="none")
+    assert isinstance(model.audio_encoder, MusicnnModel)
+    assert (model.config.audio_frames, model.config.audio_states) == (3, 1)  # patches of 2.99 s in a window of 10 s
+    audio = np.sin(np.arange(160_000, dtype=np.float32) ** 1.5 / 1e4)
+    inputs = processor(audio=[audio], sampling_rate=16_000, return_tensors="pt")
+    states = model.encode_audio(inputs["input_features"])
+    assert states.shape == (1, 1, 3, 800) and states.std() > 0.1
+    cached = model.cached_features(processor.feature_extractor).extract_mel(audio)
+    np.testing.assert_allclose(cached, states[0].numpy(), atol=1e-5)
+    model.save_pretrained(tmp_path)
+    assert json.loads((tmp_path / "config.json").read_text())["audio_model_id"] == "musicnn"
+    assert (tmp_path / "model.safetensors").stat().st_size < 300_000
+    loaded = AutoModelForMultimodalLM.from_pretrained(tmp_path)
+    assert loaded.generate(**inputs, max_new_tokens=4).tolist() == model.generate(**inputs, max_new_tokens=4).tolist()
+    monkeypatch.setitem(sys.modules, "descant.models.musicnn", None)  # importing it now raises ImportError
+    with pytest.raises(ValueError, match="musicnn comes with descant: install it"):
+        AutoModelForMultimodalLM.from_pretrained(tmp_path)
 
 
 def test_an_adapter_folder_loads_onto_the_parts_by_itself(parts, tmp_path, waveforms) -> None:

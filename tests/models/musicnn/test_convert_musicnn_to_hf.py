@@ -10,8 +10,9 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from descant.cli import main
 from descant.models.musicnn import MusicnnConfig, MusicnnFeatureExtractor, MusicnnModel
-from descant.models.musicnn.convert_musicnn_to_hf import LAYERS, ConversionError, convert_checkpoint, main
+from descant.models.musicnn.convert_musicnn_to_hf import LAYERS, ConversionError, convert_checkpoint
 
 Weights = dict[str, np.ndarray]
 
@@ -131,7 +132,7 @@ def test_a_converted_wheel_is_the_model_that_was_stored(model: MusicnnModel, unp
 
 def test_a_folder_converts_as_its_wheel_and_may_leave_code_out(unpacked: Path, tmp_path: Path) -> None:
     for source, output in ((unpacked, "a"), (unpacked / "musicnn", "b")):
-        assert main([str(source), "--output", str(tmp_path / output), "--without_code"]) == 0
+        convert_checkpoint(source, tmp_path / output, with_code=False)
     assert not list(tmp_path.glob("?/*.py"))
     assert "auto_map" not in (tmp_path / "a/config.json").read_text()
     assert json.loads((tmp_path / "a/config.json").read_text())["model_type"] == "musicnn"
@@ -193,9 +194,16 @@ def test_damaged_files_are_refused(unpacked: Path, tmp_path: Path, file: str, ch
         convert_checkpoint(tmp_path, tmp_path / "converted")
 
 
+def test_the_command_converts_a_wheel(unpacked: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    wheel = pack(unpacked, tmp_path / "musicnn.whl")
+    assert main(["convert", str(wheel), "--output", str(tmp_path / "converted")]) == 0
+    assert capsys.readouterr().out == f"{tmp_path / 'converted'}: 1.6 M weights from {wheel}\n"
+    assert (tmp_path / "converted/modeling_musicnn.py").exists()
+
+
 def test_what_is_no_wheel_is_refused_with_exit_status_2(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    (tmp_path / "note.txt").write_text("hello")
-    reasons = {"missing": "there is no", "note.txt": "neither a wheel nor a folder", ".": "holds no MTT_musicnn"}
+    (tmp_path / "note.whl").write_text("hello")
+    reasons = {"missing.whl": "there is no", "note.whl": "neither a wheel nor a folder", ".": "holds no MTT_musicnn"}
     for source, reason in reasons.items():
-        assert main([str(tmp_path / source), "--output", str(tmp_path / "converted")]) == 2
+        assert main(["convert", str(tmp_path / source), "--output", str(tmp_path / "converted")]) == 2
         assert reason in capsys.readouterr().err

@@ -1,6 +1,7 @@
 """Loads a model: its two frozen parts by their ids, what was trained onto them, and adapters through peft."""
 
 from copy import deepcopy
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,22 @@ WITHOUT_EFFECT = (
     "_commit_hash", "_from_auto", "_from_pipeline", "code_revision", "low_cpu_mem_usage", "trust_remote_code",
     "use_safetensors", "weights_only",
 )  # fmt: skip
+# The audio encoder that comes with descant, by the name that configurations give it on every machine.
+SHIPPED = "musicnn"
+
+
+def find_encoder(source: str) -> str:
+    """Return the folder of the encoder that comes with descant for its name, "musicnn"; any other source as it is.
+
+    Raises ValueError for the name where descant is not installed: a checkpoint that is loaded with its own code has no
+    such folder.
+    """
+    if source != SHIPPED:
+        return source
+    try:
+        return str(import_module("descant.models.musicnn").PRETRAINED)
+    except ImportError as error:
+        raise ValueError(f"the encoder {SHIPPED} comes with descant: install it by `pip install descant`") from error
 
 
 def load_audio_encoder(source: str, dtype: torch.dtype = torch.float32, **arguments: Any) -> PreTrainedModel:
@@ -39,6 +56,7 @@ def load_audio_encoder(source: str, dtype: torch.dtype = torch.float32, **argume
     arguments: others of transformers' `from_pretrained`, such as attn_implementation or cache_dir.
     Raises ValueError for a MERT of another layout than HuBERT's, and where weights are missing or misshapen.
     """
+    source = find_encoder(source)
     config = read_audio_config(source, **pick(arguments, OF_EVERY_REPOSITORY))
     kind = HubertModel if isinstance(config, HubertConfig) else AutoModel
     encoder, info = kind.from_pretrained(source, config=config, dtype=dtype, output_loading_info=True, **arguments)

@@ -17,7 +17,7 @@ from transformers import (
 
 from .configuration_mert_lm import MertLMConfig
 from .feature_extraction_mert_lm import MertLMFeatureExtractor
-from .loading_mert_lm import load_audio_encoder
+from .loading_mert_lm import find_encoder, load_audio_encoder
 from .modeling_mert_lm import MertLMForConditionalGeneration
 from .processing_mert_lm import AUDIO_TOKEN, SYSTEM_PROMPT, MertLMProcessor, chat_ids
 
@@ -34,8 +34,9 @@ def join_parts(
     """Build a model, with a fresh projector, and its processor from two parts by Hub id or folder.
 
     audio_encoder: MERT, or anything of HuBERT's layout; any other encoder that AutoModel loads and that gives
-        `last_hidden_state` for what its feature extractor gives. text_model: a causal language model with a chat
-        template. window_s: seconds heard at a time. settings: fields of MertLMConfig, such as layer_mix and pooling.
+        `last_hidden_state` for what its feature extractor gives; or "musicnn", which comes with descant.
+    text_model: a causal language model with a chat template.
+    window_s: seconds heard at a time. settings: fields of MertLMConfig, such as layer_mix and pooling.
     Raises ValueError for a part that is of another kind or lacks weights.
     """
     encoder = load_audio_encoder(audio_encoder, dtype)
@@ -60,7 +61,7 @@ def join_parts(
 
 def load_feature_extractor(source: str, window_s: float) -> FeatureExtractionMixin:
     """The encoder's own front end; that of waveforms gets a window."""
-    found = AutoFeatureExtractor.from_pretrained(source)
+    found = AutoFeatureExtractor.from_pretrained(find_encoder(source))
     if isinstance(found, Wav2Vec2FeatureExtractor):
         return MertLMFeatureExtractor(found.sampling_rate, window_s, found.do_normalize)
     return found

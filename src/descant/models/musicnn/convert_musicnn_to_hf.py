@@ -1,16 +1,14 @@
 """Turns the published musicnn, a wheel with TensorFlow checkpoints, into a folder that from_pretrained loads.
 
     pip download --no-deps musicnn==0.1.0
-    python -m descant.models.musicnn.convert_musicnn_to_hf musicnn-0.1.0-py3-none-any.whl --output musicnn
+    descant convert musicnn-0.1.0-py3-none-any.whl --output musicnn
 
 TensorFlow is not needed: a checkpoint is an index, which is a LevelDB table, and a file of raw numbers.
 """
 
-import argparse
 import json
 import os
 import struct
-import sys
 import tempfile
 import zipfile
 from collections.abc import Iterator
@@ -310,23 +308,3 @@ def drop_code(folder: Path) -> None:
     for file in folder.glob("*.json"):
         settings = {name: value for name, value in json.loads(file.read_text()).items() if name != "auto_map"}
         file.write_text(json.dumps(settings, indent=2) + "\n")
-
-
-def main(arguments: list[str] | None = None) -> int:
-    """Convert by command line, and return the exit status: 0 converted, 2 refused."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("source", type=Path, metavar="WHEEL_OR_DIR", help="musicnn 0.1.0 from PyPI")
-    parser.add_argument("--output", type=Path, required=True, metavar="DIR", help="the folder to write")
-    parser.add_argument("--without_code", action="store_true", help="leave the Python files out")
-    args = parser.parse_args(arguments)
-    try:
-        model = convert_checkpoint(args.source, args.output, not args.without_code)
-    except (ValueError, OSError) as error:
-        print(f"convert_musicnn_to_hf: {error}", file=sys.stderr)
-        return 2
-    print(f"{args.output}: {model.num_parameters() / 1e6:.1f} M weights from {args.source}")
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

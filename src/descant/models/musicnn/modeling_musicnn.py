@@ -163,6 +163,7 @@ class MusicnnModel(PreTrainedModel):
     config_class = MusicnnConfig
     main_input_name = "input_features"
     input_modalities = ("audio",)
+    _supports_sdpa = True  # it has no attention: what is asked for a whole model holds for it
     # A model with one of the networks loads from a folder with both.
     _keys_to_ignore_on_load_unexpected = (r"^networks\.",)
 

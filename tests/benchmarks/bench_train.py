@@ -5,9 +5,10 @@
 The plain loop does what the reference did: random batches, waveform to log-mel at every step, tokenising inside the
 step, prompts padded before the audio is appended, a clip once for each of its questions, float32, torch's AdamW as it
 comes. descant takes the steps of its recipes (in bfloat16 on a GPU). Both run on the same threads, alternating; the
-table gives the median and range of the paired ratios of items a second, and the share of the device's peak that the
-model's own work reaches (model FLOPs utilisation: unpadded tokens and each clip of a batch once, forward and backward;
-attention scores are left out). Of descant's batches, whose lengths differ, evenly spread ones are timed.
+table (and, as JSON, the last line) gives the median and range of the paired ratios of items a second, and
+the share of the device's peak that the model's own work reaches (model FLOPs utilisation: unpadded tokens and each
+clip of a batch once, forward and backward; attention scores are left out). Of descant's batches, whose lengths differ,
+evenly spread ones are timed.
 
 Lengths follow MusicInstruct's (train: 5 short and 6 long questions a clip). Short answers are log-normal around 16
 tokens, as published ones are. Published long answers, of models trained on answers cut at 128 tokens, all end there
@@ -15,6 +16,7 @@ in mid-sentence: so long ones are log-normal around 165, which leaves one in ten
 """
 
 import argparse
+import json
 import statistics
 import time
 from collections.abc import Callable, Iterator
@@ -251,8 +253,9 @@ def main() -> None:
     store, peak = MemoryStore(waveforms), peak_flops(args.device)
     where = f"{args.device}, {args.threads} threads, peak {peak / 1e9:,.0f} GF/s"
     print(f"{args.size} model, batch {args.batch_size}, {where}")
+    results = {}
     for kind in args.kinds:
-        one = compare(kind, args, waveforms, store)
+        one = results[kind] = compare(kind, args, waveforms, store)
         print(
             f"{kind:6} ({one['tokens']:.0f} tokens) descant {one['items']:6.2f} items/s, "
             f"plain {one['plain_items']:6.2f}, "
@@ -260,6 +263,7 @@ def main() -> None:
             f"model FLOPs utilisation {one['flops'] / peak:.0%}, plain {one['plain_flops'] / peak:.0%}",
             flush=True,
         )
+    print(json.dumps({"device": str(args.device), "peak_flops": peak, "kinds": results}))
 
 
 if __name__ == "__main__":

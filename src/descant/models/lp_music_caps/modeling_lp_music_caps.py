@@ -14,6 +14,7 @@ from transformers.modeling_outputs import BaseModelOutput, Seq2SeqLMOutput
 from transformers.utils import can_return_tuple
 
 from .configuration_lp_music_caps import LPMusicCapsConfig, default_generation_config
+from .decision_lp_music_caps import LPMusicCapsDecisionMixin
 from .generation_lp_music_caps import LPMusicCapsGenerationMixin
 from .packed_bart_lp_music_caps import FastEncoder
 
@@ -240,7 +241,9 @@ class AdapterMixin:
             self.save_beside_adapter(str(save_directory))
 
 
-class LPMusicCapsForConditionalGeneration(AdapterMixin, LPMusicCapsGenerationMixin, BartForConditionalGeneration):
+class LPMusicCapsForConditionalGeneration(
+    LPMusicCapsDecisionMixin, AdapterMixin, LPMusicCapsGenerationMixin, BartForConditionalGeneration
+):
     """Answers a question about a clip of music, or captions it where there is no question."""
 
     config_class = LPMusicCapsConfig

@@ -19,6 +19,7 @@ from transformers.dynamic_module_utils import custom_object_save
 from transformers.modeling_outputs import CausalLMOutputWithPast
 
 from .configuration_mert_lm import MertLMConfig, default_generation_config
+from .decision_mert_lm import MertLMDecisionMixin
 from .frozen_states_mert_lm import FrozenStates, encode_states
 from .generation_mert_lm import MertLMGenerationMixin
 from .loading_mert_lm import OF_EVERY_REPOSITORY, OF_ONE_REPOSITORY, AdapterMixin, load_onto_parts, pick
@@ -64,7 +65,9 @@ class MertLMProjector(nn.Module):
         self.spread.copy_(mixed.std(dim=0).clamp(min=1e-5))
 
 
-class MertLMForConditionalGeneration(AdapterMixin, MertLMGenerationMixin, PreTrainedModel, GenerationMixin):
+class MertLMForConditionalGeneration(
+    MertLMDecisionMixin, AdapterMixin, MertLMGenerationMixin, PreTrainedModel, GenerationMixin
+):
     """Answers a question about a clip of music, or captions it where there is no question.
 
     The audio encoder never trains; the language model trains through LoRA only.

@@ -1,0 +1,450 @@
+"""Typed questions about music: what type of question they are, how an option becomes text, and what is answered.
+
+A question is one of System One's (`transformers.decision`): `choice`, `score` or `noul`. It is scored through the
+sentences that the model was trained to write: the probability of an option is that of all sentences that state it,
+each read up to the token that decides for the option. This file lies in the folder of every question-answering model,
+byte for byte the same.
+"""
+
+import json
+import re
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+import torch
+from torchaudio.functional import melscale_fbanks
+from transformers import ProcessorMixin
+from transformers.utils import cached_file
+
+try:
+    from transformers.decision import DecisionConfig, Question, parse_questions
+except ImportError:  # transformers before 5.24 has no typed questions: the same shapes without its validation
+
+    @dataclass
+    class DecisionConfig:  # type: ignore[no-redef]
+        """The part of transformers' settings that is read here."""
+
+        labels: dict[str, list[str]] = field(default_factory=dict)
+        noul_options: list[str] = field(default_factory=lambda: ["true", "false"])
+
+        @classmethod
+        def from_file(cls, path: str | Path | None = None) -> "DecisionConfig":
+            values = {} if path is None else json.loads(Path(path).read_text(encoding="utf-8"))
+            return cls(**{one.name: values[one.name] for one in fields(cls) if one.name in values})
+
+        def save_pretrained(self, save_directory: str | Path) -> None:
+            Path(save_directory).mkdir(parents=True, exist_ok=True)
+            text = json.dumps(asdict(self), indent=2) + "\n"
+            (Path(save_directory) / "decision.json").write_text(text, encoding="utf-8")
+
+    @dataclass
+    class Question:  # type: ignore[no-redef]
+        """One question with its options: the keys of a choice, the levels of a score, or true and false."""
+
+        name: str
+        type: str
+        instructions: Any
+        options: list[str]
+        descriptions: list[Any]
+
+        def answer(self, probabilities: list[float]) -> dict[str, Any]:
+            by_option, count = dict(zip(self.options, probabilities, strict=True)), len(probabilities)
+            if self.type == "noul":
+                return {"type": "noul", "noul": by_option["true"]}
+            best = max(by_option, key=by_option.__getitem__)
+            if self.type == "choice":
+                confidence = 1.0 if count == 1 else max(0.0, (by_option[best] - 1 / count) / (1 - 1 / count))
+                return {"type": "choice", "choice": best, "confidence": confidence, "probabilities": by_option}
+            spread = sum(value * abs(level - int(best)) for level, value in enumerate(probabilities))
+            uniform = sum(abs(level - (count - 1) / 2) for level in range(count)) / count
+            return {
+                "type": "score",
+                "score": sum(level * value for level, value in enumerate(probabilities)),
+                "legend": dict(zip(self.options, self.descriptions, strict=True)),
+                "confidence": 1.0 if count == 1 else max(0.0, 1 - spread / uniform),
+                "probabilities": by_option,
+            }
+
+    def parse_questions(questions: dict[str, Any], config: DecisionConfig) -> list[Question]:
+        return [read_question(name, question, config) for name, question in questions.items()]
+
+    def read_question(name: str, question: Any, config: DecisionConfig) -> Question:
+        kind = question.get("type") if isinstance(question, dict) else None
+        criteria = question.get("criteria") if isinstance(question, dict) else None
+        if kind == "noul":
+            criteria = {option: (criteria or {}).get(option) for option in config.noul_options}
+        elif kind == "score" and isinstance(criteria, list):
+            criteria = {str(level): text for level, text in enumerate(criteria)}
+        if kind not in ("noul", "choice", "score") or not isinstance(criteria, dict) or not criteria:
+            raise ValueError(f"Question {name!r}: give a `type` of noul, choice or score, and its `criteria`")
+        return Question(name, kind, question.get("instructions"), list(criteria), list(criteria.values()))
+
+
+DECISION_FILE = "decision.json"
+MAX_OPTIONS = 1000
+FRAME, BANDS, RANGE_DB = 1024, 32, 40.0  # of the description of a sound
+PLACE = "{option}"
+WORD = re.compile(r"[^\W_]+(?:/\d+)?")
+DENIAL = re.compile(r"\b(?:no|not|without|never|none|neither)\b|\w+less\b", re.IGNORECASE)
+GENERIC = {"class", "instrument", "type"}  # words of a type's name that do not tell it from others
+
+
+@dataclass
+class QuestionType:
+    """What typed answers to one type of question need, fitted on training and validation rows.
+
+    questions: wordings that the model was trained on, the commonest first.
+    answers: canonical option → sentences that state it. synonyms: canonical option → its other names.
+    carriers: sentences with `{option}` in the place of an option, for options that have no sentences of their own.
+    temperature: what log-probabilities are divided by. threshold: the least probability of an answer that is sure.
+    decisions: how many validation decisions both were fitted on.
+    """
+
+    questions: list[str]
+    answers: dict[str, list[str]]
+    synonyms: dict[str, list[str]] = field(default_factory=dict)
+    carriers: list[str] = field(default_factory=list)
+    temperature: float = 1.0
+    threshold: float = 1.0
+    decisions: int = 0
+
+    def __post_init__(self) -> None:
+        self._names = {
+            normalise(name): option for option in self.answers for name in (option, *self.synonyms.get(option, ()))
+        }
+
+    def find_option(self, text: str) -> str | None:
+        """Return the canonical option that `text` is a name of; None where it is no option of this type."""
+        return self._names.get(normalise(text))
+
+    def find_mentioned(self, text: str) -> str | None:
+        """Return the one canonical option that a sentence mentions, the longest names first; None for none or many."""
+        words, mentioned = f" {normalise(text)} ", set()
+        for name in sorted(self._names, key=len, reverse=True):
+            words, count = re.subn(rf" {re.escape(name)}(?:e?s)? ", " | ", words)
+            if count:
+                mentioned.add(self._names[name])
+        return mentioned.pop() if len(mentioned) == 1 else None
+
+    def sentences(self, option: str) -> list[str]:
+        """Return the sentences that state an option: its own ones, or the carriers filled with it."""
+        canonical = self.find_option(option)
+        return [fill_carrier(one, option) for one in self.carriers] if canonical is None else self.answers[canonical]
+
+    def denied(self) -> list[str]:
+        """Return the options that say that something is absent, such as "no drums"."""
+        return [option for option in self.answers if DENIAL.search(option)]
+
+
+def normalise(text: str) -> str:
+    """Lower-case the words of a text, single spaces between them: hyphens and punctuation do not count."""
+    return " ".join(WORD.findall(text.casefold()))
+
+
+def fill_carrier(carrier: str, option: str) -> str:
+    """Put an option into a carrier, behind the article that it needs."""
+    ending = "n " if option[:1].lower() in "aeiou" else " "
+    sentence = re.sub(r"\b([Aa])n? (?=\{option\})", lambda match: match[1] + ending, carrier)
+    return sentence.replace(PLACE, option)
+
+
+@dataclass
+class MusicDecisionConfig(DecisionConfig):
+    """Settings of typed answers about music, saved as `decision.json`.
+
+    Beside those of transformers' `DecisionConfig`:
+    question_types: name → fields of a `QuestionType`. wordings: how many wordings of a question are averaged.
+    precision: the share of sure answers that are right, for which the thresholds were fitted.
+    reference: what music sounds like to the encoder, fields of a `MusicReference`; without it all sound is music.
+    """
+
+    question_types: dict[str, dict] = field(default_factory=dict)
+    wordings: int = 3
+    precision: float = 0.8
+    reference: dict | None = None
+
+    def __post_init__(self) -> None:
+        for kind in ("choice", "score"):  # options are sentences here, not single tokens: there is no limit of 26
+            self.labels.setdefault(kind, [str(number) for number in range(MAX_OPTIONS)])
+
+    def types(self) -> dict[str, QuestionType]:
+        """Return the question types that the model was trained on."""
+        return {name: QuestionType(**values) for name, values in self.question_types.items()}
+
+    def plan(self, questions: Mapping[str, Any]) -> "list[PlannedQuestion]":
+        """Read System One questions and say how each is scored; raises ValueError for what is no such question."""
+        types = self.types()
+        return [plan_question(question, types) for question in parse_questions(dict(questions), self)]
+
+    def prepare_inputs(self, request: Mapping[str, Any], processor: ProcessorMixin) -> list[tuple[dict, list]]:
+        """Prepare `model.decide`'s arguments for a request: `{"state": windows, "questions": {name: question}}`.
+
+        state: mono waveforms at the processor's rate, one a window, each at most one window long.
+        Returns one pair of arguments and questions, without questions of types that the model was not trained on.
+        """
+        planned = [one for one in self.plan(request["questions"]) if one.type is not None]
+        if not planned:
+            return []
+        rate = processor.feature_extractor.sampling_rate
+        features = processor(audio=list(request["state"]), sampling_rate=rate, return_tensors="pt")["input_features"]
+        inputs = {
+            "input_features": features,
+            "prompts": [[processor.prompt_ids(text) for text in self.asked(one)] for one in planned],
+            "trees": [build_tree([processor.answer_ids(texts) for texts in one.sentences]) for one in planned],
+        }
+        return [(inputs, planned)]
+
+    def asked(self, planned: "PlannedQuestion") -> list[str]:
+        """Return the wordings in which a question is asked: those with which its type was fitted."""
+        return planned.type.questions[: self.wordings] if planned.type is not None else []
+
+    def sound(self) -> "MusicReference | None":
+        """Return what music sounds like; None where it was not fitted."""
+        return None if self.reference is None else MusicReference(**self.reference)
+
+    @classmethod
+    def from_pretrained(
+        cls, pretrained_model_name_or_path: str | Path, config_name: str = DECISION_FILE, **kwargs: Any
+    ) -> "MusicDecisionConfig":
+        """Read `decision.json` of a model folder or Hub id; the defaults where there is none."""
+        kwargs["_raise_exceptions_for_missing_entries"] = False
+        return cls.from_file(cached_file(pretrained_model_name_or_path, config_name, **kwargs))
+
+
+@dataclass
+class MusicReference:
+    """Centres of what training clips sound like, and how far from the nearest one music may lie.
+
+    A sound is described by the mean and the spread over time of its levels in mel bands, relative to its own level: so
+    the same sound louder or softer lies at the same place. mean, spread: those of the training clips' descriptions,
+    (2 × bands,); centres: (centres, 2 × bands), of descriptions standardised by them. limit: the largest distance.
+    """
+
+    mean: list[float]
+    spread: list[float]
+    centres: list[list[float]]
+    limit: float
+
+    def distance(self, description: torch.Tensor) -> float:
+        """Return the root mean square distance of a description (2 × bands,) to the nearest centre."""
+        place = (description - torch.tensor(self.mean)) / torch.tensor(self.spread)
+        return float((torch.tensor(self.centres) - place).square().mean(dim=1).min().sqrt())
+
+    def is_music(self, waveform: torch.Tensor, sampling_rate: int) -> bool:
+        """Return whether a mono waveform (samples,) sounds like the training clips."""
+        return self.distance(describe_sound(waveform, sampling_rate)) <= self.limit
+
+
+def describe_sound(waveform: torch.Tensor, sampling_rate: int) -> torch.Tensor:
+    """Describe a mono waveform (samples,) by means and standard deviations over time of its levels in 32 mel bands.
+
+    Levels are in dB below the waveform's own level, at most 40: softer parts do not count, nor does the gain.
+    """
+    window = torch.hann_window(FRAME)
+    power = torch.stft(waveform.float(), FRAME, FRAME // 2, window=window, return_complex=True).abs().square()
+    filters = melscale_fbanks(FRAME // 2 + 1, 0.0, sampling_rate / 2, BANDS, sampling_rate)
+    mel = filters.T @ power  # (bands, frames)
+    levels = 10 * (mel / mel.mean().clamp(min=1e-20)).clamp(min=10 ** (-RANGE_DB / 10)).log10()
+    return torch.cat([levels.mean(dim=1), levels.std(dim=1)])
+
+
+@dataclass
+class PlannedQuestion:
+    """A question, its type (None: the model was not trained on it), and the sentences that state each option."""
+
+    question: Question
+    type_name: str | None = None
+    type: QuestionType | None = None
+    sentences: list[list[str]] = field(default_factory=list)
+    known: bool = False
+
+    @property
+    def name(self) -> str:
+        """Return the name under which the question was asked."""
+        return self.question.name
+
+    @property
+    def temperature(self) -> float:
+        """Return what its log-probabilities are divided by."""
+        return 1.0 if self.type is None else self.type.temperature
+
+
+def plan_question(question: Question, types: Mapping[str, QuestionType]) -> PlannedQuestion:
+    """Find a question's type, and the sentences that state each of its options."""
+    name = find_type(question, types)
+    if name is None:
+        return PlannedQuestion(question)
+    kind = types[name]
+    options = split_noul(question, kind) if question.type == "noul" else [[text] for text in option_texts(question)]
+    if options is None:
+        return PlannedQuestion(question)
+    sentences = [list(dict.fromkeys(text for option in group for text in kind.sentences(option))) for group in options]
+    if not all(sentences):
+        return PlannedQuestion(question)
+    known = all(kind.find_option(option) is not None for group in options for option in group)
+    return PlannedQuestion(question, name, kind, sentences, known)
+
+
+def option_texts(question: Question) -> list[str]:
+    """Return the options of a choice as its keys, the levels of a score as they are described."""
+    return list(question.options) if question.type == "choice" else [str(text) for text in question.descriptions]
+
+
+def split_noul(question: Question, kind: QuestionType) -> list[list[str]] | None:
+    """Divide a type's options into those for which the answer is yes and those for which it is no, in template order.
+
+    A question that mentions an option asks for it; any other asks whether there is something at all.
+    """
+    mentioned = kind.find_mentioned(str(question.instructions or question.name))
+    denied = kind.denied()
+    yes = [mentioned] if mentioned else [option for option in kind.answers if option not in denied]
+    no = [option for option in kind.answers if option not in yes]
+    groups = {"true": yes, "false": no}
+    return [groups[option] for option in question.options] if yes and no else None
+
+
+def find_type(question: Question, types: Mapping[str, QuestionType]) -> str | None:
+    """Return the name of the type that a question belongs to; None where it belongs to none.
+
+    By its wording, else by its options, else by an option that it mentions, else by the words of the type's name.
+    """
+    text = str(question.instructions or "")
+    for name, kind in types.items():
+        if normalise(text) in map(normalise, kind.questions):
+            return name
+    rules = (share_of_options, mentions_option, names_type)
+    for rule in rules:
+        asked = {name: (question, name, kind) for name, kind in types.items()}
+        scores = {name: (rule(*one), shared_words(*one)) for name, one in asked.items()}
+        fitting = {name: score for name, score in scores.items() if score[0] > 0}
+        if fitting:
+            return max(fitting, key=lambda name: fitting[name])
+    return None
+
+
+def share_of_options(question: Question, name: str, kind: QuestionType) -> float:
+    """Return the share of a question's options that a type has; 0 under a half."""
+    if question.type == "noul":
+        return 0.0
+    texts = option_texts(question)
+    share = sum(kind.find_option(text) is not None for text in texts) / len(texts)
+    return share if share >= 0.5 else 0.0
+
+
+def mentions_option(question: Question, name: str, kind: QuestionType) -> float:
+    text = str(question.instructions or question.name)
+    return float(question.type == "noul" and kind.find_mentioned(text) is not None)
+
+
+def names_type(question: Question, name: str, kind: QuestionType) -> float:
+    words = set(normalise(name).replace("_", " ").split()) - GENERIC
+    asked = set(normalise(f"{question.name} {question.instructions or ''}").replace("_", " ").split())
+    return float(bool(words) and words <= asked)
+
+
+def shared_words(question: Question, name: str, kind: QuestionType) -> float:
+    """Return how many of a question's words the wordings of a type use, at best (Jaccard's index)."""
+    asked = set(normalise(f"{question.name} {question.instructions or ''}").replace("_", " ").split())
+    wordings = [set(normalise(f"{name} {text}").replace("_", " ").split()) for text in kind.questions]
+    return max((len(asked & words) / len(asked | words) for words in wordings), default=0.0)
+
+
+@dataclass
+class AnswerTree:
+    """Sentences of all options as one tree of tokens, each as long as it takes to tell which option it states.
+
+    tokens, depths: (nodes,), those with something behind them; node 0 is the decoder's start. visible: (nodes, nodes),
+    whether a node is before another on its path, or is that node.
+    nodes, nexts: (paths, longest), the node and the token behind it of each step; −1 behind a path's end.
+    options: (paths,), the option that each path decides for.
+    """
+
+    tokens: torch.Tensor
+    depths: torch.Tensor
+    visible: torch.Tensor
+    nodes: torch.Tensor
+    nexts: torch.Tensor
+    options: torch.Tensor
+
+    def gather(self, log_probs: torch.Tensor) -> torch.Tensor:
+        """Add up log-probabilities of tokens (rows, nodes, vocabulary) to those of options (rows, options)."""
+        steps = log_probs[:, self.nodes.clamp(min=0), self.nexts.clamp(min=0)]  # (rows, paths, longest)
+        paths = (steps * (self.nodes >= 0)).sum(dim=2)
+        count = int(self.options.max()) + 1
+        return torch.stack([paths[:, self.options == option].logsumexp(dim=1) for option in range(count)], dim=1)
+
+
+def build_tree(sentences: Sequence[Sequence[Sequence[int]]], start: Sequence[int] = ()) -> AnswerTree:
+    """Build the tree of the sentences (option → sentences → tokens); raises ValueError where two options share one.
+
+    start: tokens that come before all sentences.
+    """
+    owners: defaultdict[tuple[int, ...], set[int]] = defaultdict(set)
+    for option, texts in enumerate(sentences):
+        for tokens in texts:
+            for end in range(1, len(tokens) + 1):
+                owners[tuple(tokens[:end])].add(option)
+    paths: dict[tuple[int, ...], int] = {}
+    for option, texts in enumerate(sentences):
+        for tokens in texts:
+            paths[deciding_prefix(tokens, owners)] = option
+    inner: dict[tuple[int, ...], int] = {(): 0}
+    for path in paths:
+        for end in range(1, len(path)):
+            inner.setdefault(path[:end], len(inner))
+    visible = torch.zeros(len(inner), len(inner), dtype=torch.bool)
+    for prefix, node in inner.items():
+        visible[node, [inner[prefix[:end]] for end in range(len(prefix) + 1)]] = True
+    longest = max(map(len, paths))
+    return AnswerTree(
+        tokens=torch.tensor([-1, *(prefix[-1] for prefix in list(inner)[1:])]),
+        depths=torch.tensor([len(prefix) for prefix in inner]),
+        visible=visible,
+        nodes=torch.tensor([pad([inner[path[:end]] for end in range(len(path))], longest) for path in paths]),
+        nexts=torch.tensor([pad(list(path), longest) for path in paths]),
+        options=torch.tensor(list(paths.values())),
+    )
+
+
+def deciding_prefix(tokens: Sequence[int], owners: Mapping[tuple[int, ...], set[int]]) -> tuple[int, ...]:
+    """Return the shortest beginning of a sentence that no other option's sentence has."""
+    for end in range(1, len(tokens) + 1):
+        if len(owners[tuple(tokens[:end])]) == 1:
+            return tuple(tokens[:end])
+    raise ValueError("two options are stated by the same sentence: give options that differ")
+
+
+def pad(numbers: list[int], length: int) -> list[int]:
+    return numbers + [-1] * (length - len(numbers))
+
+
+def pool_windows(scores: torch.Tensor) -> torch.Tensor:
+    """Average the log-probabilities of windows (windows, options) to those of a track (options,).
+
+    The geometric mean: windows of a track are no independent witnesses, so a long track is not surer than a short one,
+    and a window that rules an option out counts against it.
+    """
+    return scores.log_softmax(dim=1).mean(dim=0).log_softmax(dim=0)
+
+
+def answer_question(planned: PlannedQuestion, scores: torch.Tensor | None) -> dict[str, Any]:
+    """Return System One's answer with `sure`, whether its probability reaches the fitted threshold.
+
+    scores: log-probabilities (options,) as `decide` gives them; None where the model was not trained on such a
+    question: then all options are equally likely, and `reason` says so.
+    """
+    count = len(planned.question.options)
+    probabilities = [1 / count] * count if scores is None else scores.double().softmax(dim=0).tolist()
+    answer = planned.question.answer(probabilities)
+    if scores is None or planned.type is None:
+        return answer | {"sure": False, "reason": "unlike training"}
+    return answer | {"sure": planned.known and max(probabilities) >= planned.type.threshold}
+
+
+__all__ = [
+    "AnswerTree", "MusicDecisionConfig", "MusicReference", "PlannedQuestion", "QuestionType", "answer_question",
+    "build_tree", "describe_sound", "pool_windows",
+]  # fmt: skip

@@ -1,0 +1,218 @@
+"""Fits what typed answers need on training and validation rows: sentences of each option, temperatures, thresholds."""
+
+import logging
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict
+
+import numpy as np
+import torch
+from tqdm import tqdm
+from transformers import PreTrainedModel, ProcessorMixin
+
+from descant.data.annotations import Row
+from descant.data.collator import FeatureReader
+from descant.evaluation.exact import find_terms, is_closed, surface_forms
+from descant.models.lp_music_caps.decision_music import (
+    PLACE,
+    MusicDecisionConfig,
+    MusicReference,
+    QuestionType,
+    build_tree,
+    describe_sound,
+)
+
+log = logging.getLogger(__name__)
+
+MAX_QUESTIONS, MAX_SENTENCES, MAX_CARRIERS = 8, 12, 8
+CLIPS_AT_ONCE = 16
+CENTRES, WITHIN = 128, 0.98
+OWN_THRESHOLD = 100  # decisions of a type from which on it gets a threshold of its own
+TEMPERATURES = np.exp(np.linspace(np.log(0.3), np.log(8.0), 100))
+
+
+def fit_decisions(
+    model: PreTrainedModel,
+    processor: ProcessorMixin,
+    train_rows: Sequence[Row],
+    validation_rows: Sequence[Row],
+    features: FeatureReader,
+    *,
+    precision: float = 0.8,
+) -> MusicDecisionConfig | None:
+    """Fit the settings of typed answers; None where the training rows hold no closed questions.
+
+    precision: the share of sure answers that shall be right; thresholds are the least probabilities that reach it on
+        the validation rows, of each question type where it has 100 decisions there, of all together otherwise.
+    """
+    types = collect_types(train_rows)
+    if not types:
+        return None
+    config = MusicDecisionConfig(precision=precision)
+    decisions = decide_rows(model, processor, types, config.wordings, validation_rows, features)
+    for name, kind in types.items():
+        if name in decisions:
+            kind.temperature = fit_temperature(*decisions[name])
+            kind.decisions = len(decisions[name][1])
+    set_thresholds(types, decisions, precision)
+    config.question_types = {name: asdict(kind) for name, kind in types.items()}
+    return config
+
+
+def collect_types(rows: Sequence[Row]) -> dict[str, QuestionType]:
+    """Collect the closed types whose answers name one term each: their questions, and the sentences of every term."""
+    questions: defaultdict[str, Counter[str]] = defaultdict(Counter)
+    sentences: defaultdict[str, defaultdict[str, Counter[str]]] = defaultdict(lambda: defaultdict(Counter))
+    several: Counter[str] = Counter()
+    for row in rows:
+        kind = row.question_type
+        if kind is None or row.question is None or not is_closed(kind):
+            continue
+        terms = find_terms(row.answer, kind)
+        if len(terms) == 1:
+            questions[kind][row.question] += 1
+            sentences[kind][next(iter(terms))][row.answer] += 1
+        else:
+            several[kind] += 1
+    return {
+        kind: describe_type(kind, asked, sentences[kind])
+        for kind, asked in questions.items()
+        if len(sentences[kind]) > 1 and asked.total() > several[kind]
+    }
+
+
+def describe_type(kind: str, questions: Counter[str], sentences: Mapping[str, Counter[str]]) -> QuestionType:
+    """Describe one type by its commonest questions, and by the commonest sentences of each option."""
+    synonyms: defaultdict[str, list[str]] = defaultdict(list)
+    for form, canonical in surface_forms(kind).items():
+        if canonical in sentences and form != canonical:
+            synonyms[canonical].append(form)
+    answers = {option: [text for text, _ in counts.most_common(MAX_SENTENCES)] for option, counts in sentences.items()}
+    return QuestionType(
+        questions=[question for question, _ in questions.most_common(MAX_QUESTIONS)],
+        answers=dict(sorted(answers.items())),
+        synonyms=dict(synonyms),
+        carriers=find_carriers(answers),
+    )
+
+
+def find_carriers(answers: Mapping[str, Sequence[str]]) -> list[str]:
+    """Return the sentences into which at least two options were put, the commonest first, with a place for others."""
+    carriers: defaultdict[str, set[str]] = defaultdict(set)
+    for option, texts in answers.items():
+        for text in texts:
+            start = text.casefold().find(option.casefold())
+            if start >= 0:
+                carriers[text[:start].replace(" an ", " a ") + PLACE + text[start + len(option) :]].add(option)
+    common = sorted(carriers, key=lambda carrier: -len(carriers[carrier]))
+    return [carrier for carrier in common if len(carriers[carrier]) > 1][:MAX_CARRIERS]
+
+
+Decisions = tuple[np.ndarray, np.ndarray]  # log-probabilities (decisions, options), right options (decisions,)
+
+
+def decide_rows(
+    model: PreTrainedModel,
+    processor: ProcessorMixin,
+    types: Mapping[str, QuestionType],
+    wordings: int,
+    rows: Sequence[Row],
+    features: FeatureReader,
+) -> dict[str, Decisions]:
+    """Score every option of the rows' question types, before any temperature; one decision a clip and type."""
+    right: defaultdict[str, dict[str, int]] = defaultdict(dict)
+    for row in rows:
+        kind = row.question_type
+        if kind is None or kind not in types:
+            continue
+        options, terms = list(types[kind].answers), find_terms(row.answer, kind)
+        if len(terms) == 1 and (term := next(iter(terms))) in options:
+            right[row.clip_id][kind] = options.index(term)
+    prompts = {kind: [processor.prompt_ids(text) for text in one.questions[:wordings]] for kind, one in types.items()}
+    trees = {kind: build_tree([processor.answer_ids(texts) for texts in one.answers.values()])
+             for kind, one in types.items()}  # fmt: skip
+    scores: defaultdict[str, list[np.ndarray]] = defaultdict(list)
+    golds: defaultdict[str, list[int]] = defaultdict(list)
+    clips = sorted(right)
+    for start in tqdm(range(0, len(clips), CLIPS_AT_ONCE), desc="decisions", disable=None, leave=False):
+        part = clips[start : start + CLIPS_AT_ONCE]
+        batch = torch.stack([torch.from_numpy(features.read(clip)) for clip in part])
+        found = model.score_options(batch, list(prompts.values()), list(trees.values()))
+        for kind, options in zip(types, found, strict=True):
+            asked = [number for number, clip in enumerate(part) if kind in right[clip]]
+            scores[kind] += list(options[asked].cpu().numpy())
+            golds[kind] += [right[part[number]][kind] for number in asked]
+    return {kind: (np.stack(scores[kind]), np.array(golds[kind])) for kind in types if scores[kind]}
+
+
+def fit_temperature(scores: np.ndarray, right: np.ndarray) -> float:
+    """Return the temperature at which the right options are likeliest."""
+    losses = [-log_probabilities(scores, value)[np.arange(len(right)), right].mean() for value in TEMPERATURES]
+    return float(TEMPERATURES[int(np.argmin(losses))])
+
+
+def log_probabilities(scores: np.ndarray, temperature: float) -> np.ndarray:
+    """Divide log-probabilities (decisions, options) by a temperature and normalise them again."""
+    scaled = scores / temperature
+    return scaled - np.logaddexp.reduce(scaled, axis=1, keepdims=True)
+
+
+def set_thresholds(types: Mapping[str, QuestionType], decisions: Mapping[str, Decisions], precision: float) -> None:
+    """Fit each type's threshold, on its own decisions where there are enough, else on those of all types."""
+    confident = {name: confidences(*found, types[name].temperature) for name, found in decisions.items()}
+    if not confident:
+        return
+    probabilities, hits = (np.concatenate(arrays) for arrays in zip(*confident.values(), strict=True))
+    shared = find_threshold(probabilities, hits, precision)
+    for name, (probabilities, hits) in confident.items():
+        own = len(hits) >= OWN_THRESHOLD
+        types[name].threshold = find_threshold(probabilities, hits, precision) if own else shared
+
+
+def confidences(scores: np.ndarray, right: np.ndarray, temperature: float) -> tuple[np.ndarray, np.ndarray]:
+    """Return the likeliest options' probabilities and whether they are right, both (decisions,)."""
+    probabilities = np.exp(log_probabilities(scores, temperature))
+    return probabilities.max(axis=1), probabilities.argmax(axis=1) == right
+
+
+def find_threshold(probabilities: np.ndarray, hits: np.ndarray, precision: float) -> float:
+    """Return the least probability from which on this share of the answers is right; 1 where there is none."""
+    order = np.argsort(-probabilities)
+    shares = hits[order].cumsum() / np.arange(1, len(order) + 1)
+    enough = np.flatnonzero(shares >= precision)
+    return float(probabilities[order][enough[-1]]) if len(enough) else 1.0
+
+
+def fit_reference(
+    train: Iterable[np.ndarray], validation: Iterable[np.ndarray], sampling_rate: int, seed: int = 0
+) -> MusicReference | None:
+    """Fit what music sounds like on waveforms (samples,) of training clips; None where there are none to fit it on.
+
+    The limit is the distance within which 98 of 100 validation clips lie, and of training clips where there are none.
+    """
+    described = [describe_sound(torch.from_numpy(waveform), sampling_rate).numpy() for waveform in train]
+    if not described:
+        return None
+    points = np.stack(described)
+    mean, spread = points.mean(axis=0), points.std(axis=0) + 1e-3
+    places = (points - mean) / spread
+    centres = find_centres(places, min(CENTRES, len(places)), seed)
+    rounded = [np.round(one, 4).tolist() for one in (mean, spread, centres)]
+    reference = MusicReference(rounded[0], rounded[1], rounded[2], limit=0.0)
+    checked = [describe_sound(torch.from_numpy(waveform), sampling_rate) for waveform in validation]
+    distances = [reference.distance(one) for one in checked or map(torch.from_numpy, described)]
+    reference.limit = round(float(np.quantile(distances, WITHIN)), 4)
+    return reference
+
+
+def find_centres(places: np.ndarray, count: int, seed: int, rounds: int = 25) -> np.ndarray:
+    """Cluster points (points, features) by k-means; returns the centres (count, features)."""
+    generator = np.random.default_rng(seed)
+    centres = places[generator.choice(len(places), count, replace=False)]
+    for _ in range(rounds):
+        squares = (places**2).sum(axis=1)[:, None] - 2 * places @ centres.T + (centres**2).sum(axis=1)
+        nearest = squares.argmin(axis=1)
+        filled = [places[nearest == number].mean(axis=0) if (nearest == number).any() else centres[number]
+                  for number in range(count)]  # fmt: skip
+        centres = np.stack(filled)
+    return centres

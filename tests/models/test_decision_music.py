@@ -1,0 +1,205 @@
+"""Typed questions: which type they are, the sentences that state an option, and scores equal to those of `forward`."""
+
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from tiny import build_tiny_model
+from tiny_mert_lm import join_tiny, save_parts
+from transformers import PreTrainedModel, ProcessorMixin
+
+import descant.models
+from descant.models.lp_music_caps.decision_music import (
+    MusicDecisionConfig,
+    MusicReference,
+    QuestionType,
+    answer_question,
+    build_tree,
+    describe_sound,
+    pool_windows,
+)
+
+GENRE = QuestionType(
+    questions=["What is the genre?", "Which genre is this?"],
+    answers={"jazz": ["It is jazz.", "Jazz is played."], "hip-hop": ["It is hip-hop."], "rock": ["It is rock."]},
+    synonyms={"hip-hop": ["rap"]},
+    carriers=["It is a {option} song."],
+    temperature=2.0,
+    threshold=0.5,
+)
+DRUMS = QuestionType(
+    questions=["Are there drums?", "Does a drummer play?"],
+    answers={"drums": ["Yes, drums."], "no drums": ["No, no drums."]},
+    synonyms={"drums": ["percussion"], "no drums": ["no percussion"]},
+)
+BASS = QuestionType(
+    questions=["Which bass plays?"],
+    answers={"upright bass": ["An upright bass."], "synth bass": ["A synth bass."], "no bass": ["No bass."]},
+)
+TYPES = {"genre": GENRE, "drums": DRUMS, "bass": BASS}
+
+
+@pytest.fixture
+def config() -> MusicDecisionConfig:
+    return MusicDecisionConfig(question_types={name: asdict(kind) for name, kind in TYPES.items()})
+
+
+def choice(instructions: str | None, *options: str) -> dict:
+    return {"type": "choice", "instructions": instructions, "criteria": dict.fromkeys(options)}
+
+
+@pytest.fixture(scope="module", params=["lp_music_caps", "mert_lm"])
+def built(request: pytest.FixtureRequest, tmp_path_factory) -> tuple[PreTrainedModel, ProcessorMixin]:
+    if request.param == "lp_music_caps":
+        return build_tiny_model()
+    return join_tiny(save_parts(tmp_path_factory.mktemp("parts")))
+
+
+def test_a_tree_gives_options_the_probabilities_that_forward_gives_their_sentences(built):
+    model, processor = built
+    texts = [["a slow piano", "a slow loud piano"], ["a slow guitar", "jazz rock", "jazz"], ["drums"]]
+    rate = processor.feature_extractor.sampling_rate
+    waves = [0.1 * np.random.default_rng(seed).normal(size=rate // 2).astype(np.float32) for seed in range(2)]
+    features = processor(audio=waves, text=["What is the genre?"] * 2, sampling_rate=rate, return_tensors="pt")
+    prompts = [processor.prompt_ids("What is the genre?"), processor.prompt_ids("Which instruments play?")]
+    tokens = [processor.answer_ids(option) for option in texts]
+    (scores,) = model.score_options(features["input_features"], [prompts], [build_tree(tokens)])
+
+    expected = []
+    for prompt in prompts:
+        sums = torch.stack([
+            torch.stack([sentence_score(model, features["input_features"], prompt, prefix) for prefix in option])
+            .logsumexp(dim=0) for option in deciding_prefixes(tokens)
+        ], dim=1)  # fmt: skip
+        expected.append(sums.log_softmax(dim=1))
+    torch.testing.assert_close(scores, torch.stack(expected).mean(dim=0), atol=1e-4, rtol=1e-4)
+    assert not torch.allclose(scores[0], scores[1], atol=1e-3), "or the test says nothing: both windows sound alike"
+
+
+def deciding_prefixes(tokens: list[list[list[int]]]) -> list[set[tuple[int, ...]]]:
+    """The definition, written plainly: the shortest beginnings that are of one option's sentences alone."""
+    kept: list[set[tuple[int, ...]]] = []
+    for option, rows in enumerate(tokens):
+        others = [row for number, more in enumerate(tokens) if number != option for row in more]
+        kept.append({shortest_beginning(row, others) for row in rows})
+    return kept
+
+
+def shortest_beginning(row: list[int], others: list[list[int]]) -> tuple[int, ...]:
+    ends = range(1, len(row) + 1)
+    return next(tuple(row[:end]) for end in ends if row[:end] not in [other[:end] for other in others])
+
+
+@torch.no_grad()
+def sentence_score(model, features: torch.Tensor, prompt: list[int], prefix: tuple[int, ...]) -> torch.Tensor:
+    labels = torch.tensor([prefix] * len(features))
+    prompts = torch.tensor([prompt] * len(features))
+    start = torch.full((len(features), 1), model.config.decoder_start_token_id)
+    inputs = torch.cat([start, labels[:, :-1]], dim=1)
+    outputs = model(input_features=features, prompt_input_ids=prompts, prompt_attention_mask=torch.ones_like(prompts),
+                    labels=labels, decoder_input_ids=inputs)  # fmt: skip
+    return outputs.logits.log_softmax(dim=-1).gather(2, labels[..., None])[..., 0].sum(dim=1)
+
+
+@pytest.mark.parametrize(
+    ("question", "type_name"),
+    [
+        (choice("Which genre is this?", "jazz", "polka"), "genre"),  # the wording of a training question
+        (choice("Pick the best", "Jazz", "RAP", "polka"), "genre"),  # most options
+        (choice("What genre would you call it?", "polka", "tango"), "genre"),  # the type's name
+        (choice("How old is the singer?", "young", "old"), None),
+        ({"type": "noul", "instructions": "Is it a rock song?"}, "genre"),  # an option that is mentioned
+        ({"type": "noul", "instructions": "Is there any percussion at all?"}, "drums"),
+        ({"type": "noul", "instructions": "Is there a singer?"}, None),
+        ({"type": "score", "instructions": "x", "criteria": ["jazz", "rock"]}, "genre"),
+    ],
+)
+def test_the_type_of_a_question_is_found(config, question, type_name):
+    (planned,) = config.plan({"asked": question})
+    assert planned.type_name == type_name
+
+
+def test_options_are_stated_by_their_own_sentences_or_by_carriers(config):
+    (planned,) = config.plan({"genre": choice("What is the genre?", "Rap", "indie", "jazz")})
+    assert planned.sentences == [["It is hip-hop."], ["It is an indie song."], ["It is jazz.", "Jazz is played."]]
+    assert not planned.known
+    assert config.plan({"genre": choice("What is the genre?", "rap", "jazz")})[0].known
+
+
+@pytest.mark.parametrize(
+    ("asked", "yes"),
+    [
+        ("Are there drums?", ["Yes, drums."]),
+        ("Is there no percussion?", ["No, no drums."]),
+        ("Does a drummer play?", ["Yes, drums."]),
+        ("Is it rap?", ["It is hip-hop."]),
+        ("Which bass plays?", ["An upright bass.", "A synth bass."]),
+    ],
+)
+def test_yes_is_what_a_question_mentions_or_that_there_is_something(config, asked, yes):
+    (planned,) = config.plan({"asked": {"type": "noul", "instructions": asked}})
+    assert planned.sentences[planned.question.options.index("true")] == yes
+
+
+def test_more_options_than_the_alphabet_has_letters_are_taken(config):
+    options = [f"genre {number}" for number in range(40)]
+    assert len(config.plan({"genre": choice("What is the genre?", *options)})[0].sentences) == 40
+
+
+def test_two_options_of_one_sentence_are_refused():
+    with pytest.raises(ValueError, match="two options are stated by the same sentence"):
+        build_tree([[[1, 2]], [[1, 2]]])
+
+
+def test_a_question_that_is_none_is_refused(config):
+    with pytest.raises(ValueError, match="genre"):
+        config.plan({"genre": {"type": "colour"}})
+
+
+def test_an_answer_is_sure_from_its_threshold_on(config):
+    (planned,) = config.plan({"genre": choice("What is the genre?", "jazz", "rock")})
+    surer = answer_question(planned, torch.tensor([0.6, 0.4]).log())
+    assert surer["choice"] == "jazz" and surer["probabilities"]["jazz"] == pytest.approx(0.6) and surer["sure"]
+    planned.type.threshold = 0.7
+    assert not answer_question(planned, torch.tensor([0.6, 0.4]).log())["sure"]
+
+
+def test_a_type_absent_from_training_is_never_sure(config):
+    (planned,) = config.plan({"age": choice("How old is the singer?", "young", "old")})
+    assert answer_question(planned, None) | {"confidence": 0} == {
+        "type": "choice", "choice": "young", "confidence": 0, "probabilities": {"young": 0.5, "old": 0.5},
+        "sure": False, "reason": "unlike training",
+    }  # fmt: skip
+
+
+def test_windows_are_pooled_by_the_geometric_mean():
+    scores = torch.tensor([[0.8, 0.2], [0.2, 0.8], [0.8, 0.2]]).log()
+    assert pool_windows(scores).exp().tolist() == pytest.approx([0.61351, 0.38649], abs=1e-5)
+
+
+def test_settings_survive_saving(config, tmp_path):
+    config.reference = {"mean": [0.0], "spread": [1.0], "centres": [[0.5]], "limit": 1.0}
+    config.save_pretrained(tmp_path)
+    loaded = MusicDecisionConfig.from_pretrained(str(tmp_path))
+    assert loaded.types() == config.types() and loaded.sound() == config.sound()
+    assert loaded.question_types and loaded.sound()
+
+
+def test_the_description_of_a_sound_does_not_depend_on_its_level():
+    wave = torch.from_numpy(np.random.default_rng(0).normal(size=16_000).astype(np.float32))
+    torch.testing.assert_close(describe_sound(wave, 16_000), describe_sound(0.01 * wave, 16_000), atol=1e-3, rtol=0)
+
+
+def test_what_lies_far_from_the_training_sound_is_no_music():
+    times = torch.arange(16_000) / 16_000
+    tone = describe_sound(torch.sin(2 * torch.pi * 440 * times), 16_000)
+    reference = MusicReference([0.0] * 64, [1.0] * 64, [tone.tolist()], limit=0.5)
+    assert reference.is_music(0.1 * torch.sin(2 * torch.pi * 440 * times), 16_000)
+    assert not reference.is_music(torch.from_numpy(np.random.default_rng(0).normal(size=16_000)), 16_000)
+
+
+def test_all_model_folders_hold_the_same_file():
+    copies = sorted(Path(descant.models.__path__[0]).glob("*/decision_music.py"))
+    assert len(copies) == 2 and len({copy.read_bytes() for copy in copies}) == 1

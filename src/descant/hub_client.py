@@ -75,7 +75,7 @@ class _ShortTransfer(Exception):
 class _LongWait(Exception):
     """A server asks for a longer pause than anyone should sit through."""
 
-    def __init__(self, seconds: float):
+    def __init__(self, seconds: float) -> None:
         super().__init__(f"asks to wait {seconds:.0f} s")
 
 

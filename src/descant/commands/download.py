@@ -17,16 +17,16 @@ examples:
   descant download musiccaps-public.csv clips --cookies cookies.txt --retry-failed
 
 Each clip becomes clips/[ytid]-[start-end].flac: 16 kHz, mono, exactly the annotated window. clips/ledger.jsonl has a
-line for every clip that was tried: ok, private, removed, age, geo, blocked, network or bad audio. Run it again to go
-on: ok clips are kept, network and blocked ones tried again, the others with --retry-failed. When YouTube asks to slow
-down, the whole run pauses, and in the end stops: go on some hours later, perhaps with --cookies of a browser that is
-signed in. YouTube needs a JavaScript runtime beside yt-dlp: pip install deno. Exit status: 0 all clips are there,
-1 some are not, 2 refused, 130 interrupted.
+line for every clip that was tried: ok, private, removed, age, geo, blocked, network, bad audio or failed. Run it again
+to go on: ok clips are kept, network, blocked and failed ones tried again, the others with --retry-failed. When YouTube
+asks to slow down, the whole run pauses, and in the end stops: go on some hours later, perhaps with --cookies of a
+browser that is signed in. YouTube needs a JavaScript runtime beside yt-dlp: pip install deno. Exit status: 0 all clips
+are there, 1 some are not, 2 refused, 130 interrupted.
 """
 
 
 def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    """Adds the command to the parser of `descant`."""
+    """Add the command to the parser of `descant`."""
     parser = subparsers.add_parser(
         "download",
         help="fetch the clips of MusicCaps",
@@ -49,7 +49,7 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
 
 
 def run(args: argparse.Namespace) -> int:
-    """Downloads, prints the summary, and returns the exit status."""
+    """Download, print the summary, and return the exit status."""
     from descant.data.annotations import read_musiccaps
     from descant.data.download import download_clips
 
@@ -70,23 +70,22 @@ def run(args: argparse.Namespace) -> int:
 
 def _settings(args: argparse.Namespace):  # noqa: ANN202 (its class costs an import)
     from descant.data.download import DownloadSettings
+    from descant.data.download.fetch import read_cookies
 
     if args.jobs < 1 or args.sleep < 0 or (args.limit is not None and args.limit < 1):
         raise ValueError("--jobs and --limit are 1 or more, --sleep is 0 or more")
-    if "{ytid}" not in args.url_template:
-        raise ValueError(f"--url_template {args.url_template}: has no {{ytid}} in it")
     return DownloadSettings(
         jobs=args.jobs,
         sleep_s=args.sleep,
         retry_failed=args.retry_failed,
-        cookies=args.cookies.read_text(encoding="utf-8") if args.cookies else None,
+        cookies=read_cookies(args.cookies) if args.cookies else None,
         ffmpeg=args.ffmpeg,
         url_template=args.url_template,
     )
 
 
 def format_summary(summary: "Summary", found: "Annotations", folder: Path) -> str:
-    """One line a status, the bad records of the file, and what ended the run."""
+    """Return one line a status, the bad records of the file, and what ended the run."""
     lines = [f"{status:<12}{count:>7}" for status, count in summary.counts.most_common()]
     lines += [f"{'bad records':<12}{len(found.problems):>7}"] if found.problems else []
     lines.append(f"{'total':<12}{sum(summary.counts.values()) + len(found.problems):>7}")

@@ -14,6 +14,7 @@ from descant.data.download.fetch import (
     FORMAT,
     Fetcher,
     FetchError,
+    RunError,
     _classify,
     classify_http_status,
     classify_message,
@@ -125,7 +126,7 @@ def test_page_without_sound_is_no_clip(server, fetcher, tmp_path):
 
 def test_file_addresses_are_refused(tmp_path):
     (tmp_path / "song.wav").write_bytes(encode(music(3), "wav"))
-    with pytest.raises(FetchError):
+    with pytest.raises(RunError, match="URLs are disabled"):
         Fetcher(find_ffmpeg(), f"file://{tmp_path}/{{ytid}}.wav").fetch("song", 0, 2, tmp_path / "section.wav")
 
 
@@ -196,12 +197,15 @@ COUNTRY = "The uploader has not made this video available in your country"
         ("Error opening input: Invalid data found when processing input", "bad audio"),
         ("Stream map '0:a:0' matches no streams.", "bad audio"),
         ("<urlopen error [Errno -2] Name or service not known>", "network"),
-        ("[youtube] abc: Requested format is not available. Use --list-formats for a list", "network"),
+        ("[youtube] abc: Requested format is not available. Use --list-formats for a list", "failed"),
+        ("[generic] abc: Unable to extract title; please report this issue", "failed"),
+        ("[https @ 0x1] Failed to resolve hostname r3.example", "network"),
+        ("ffmpeg ended with status 1", "failed"),
         ("[youtube] abc: This video is only available to Music Premium members", "private"),
         ("Sorry. YouTube is requiring a captcha challenge before playback", "blocked"),
         ("This video has been removed for violating YouTube's policy", "removed"),
         ("This account has been terminated due to multiple notices of copyright infringement", "removed"),
-        ("something that no one has seen before", "network"),
+        ("something that no one has seen before", "failed"),
     ],
 )
 def test_message_has_its_status(message, status):

@@ -6,7 +6,7 @@ from contextlib import ExitStack, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from descant.data.download.fetch import OK, TRANSIENT
+from descant.data.download.fetch import OK, TRIED_BY_THE_NEXT_RUN
 from descant.files import JsonLines, hold_lock, sha256_of
 
 LEDGER_FILE = "ledger.jsonl"
@@ -28,7 +28,7 @@ class LedgerEntry:
 class Ledger:
     """Appends are on disk before `add` returns; while it is open as a context, no other run may write here."""
 
-    def __init__(self, folder: str | Path):
+    def __init__(self, folder: str | Path) -> None:
         self.folder = Path(folder)
         self.path = self.folder / LEDGER_FILE
         self.entries = _read(self.path)
@@ -46,16 +46,17 @@ class Ledger:
         self._held.close()
 
     def add(self, entry: LedgerEntry) -> None:
+        """Write an entry onto the disk."""
         with self._lock:
             self.entries[entry.clip_id] = entry
             JsonLines(self.path).append(asdict(entry), sync=True)
 
     def pending(self, clip_ids: Iterable[str], retry_failed: bool) -> list[str]:
-        """The clips to try: new ones, those of which nothing is known, damaged ones and, on demand, the failed."""
+        """Return the clips to try: new and damaged ones, those that may come now and, on demand, all that did not."""
         return [clip_id for clip_id in clip_ids if self._is_pending(self.entries.get(clip_id), retry_failed)]
 
     def _is_pending(self, entry: LedgerEntry | None, retry_failed: bool) -> bool:
-        if entry is None or entry.status in TRANSIENT:
+        if entry is None or entry.status in TRIED_BY_THE_NEXT_RUN:
             return True
         return not self._is_whole(entry) if entry.status == OK else retry_failed
 
@@ -70,7 +71,7 @@ class Ledger:
 
 
 def _read(path: Path) -> dict[str, LedgerEntry]:
-    """The last whole line of each clip; a line torn by a kill is an attempt that did not happen."""
+    """Return the last whole line of each clip; a line torn by a kill is an attempt that did not happen."""
     entries = {}
     for record in JsonLines(path).read():
         with suppress(TypeError):  # a line of something else

@@ -2,6 +2,7 @@
 
 import logging
 import random
+import re
 import shutil
 import threading
 import time
@@ -22,6 +23,7 @@ from descant.data.clips import require_sound
 from descant.data.download.fetch import (
     BAD_AUDIO,
     BLOCKED,
+    FAILED,
     OK,
     REQUEST_PAUSE_S,
     TRANSIENT,
@@ -29,7 +31,9 @@ from descant.data.download.fetch import (
     Fetcher,
     FetchError,
     Outcome,
+    RunError,
     find_ffmpeg,
+    require_cookies,
 )
 from descant.data.download.ledger import Ledger, LedgerEntry
 from descant.files import flush, sha256_of
@@ -51,15 +55,19 @@ class CutClip:
 
 
 def section_of(start_s: float, end_s: float) -> tuple[float, float]:
-    """The section to fetch for a window: the window and a margin."""
+    """Return the section to fetch for a window, in seconds: the window and a margin."""
     return max(0.0, start_s - MARGIN_S), end_s + MARGIN_S
 
 
 def cut_clip(section: Path, start_s: float, end_s: float, target: Path) -> CutClip:
-    """Cuts the window out of a fetched section and puts it in `target`'s place in one step; raises FetchError.
+    """Cut the window out of a fetched section and put it in `target`'s place in one step.
 
     `duration_s` is what was decoded of the window. It may miss 20 ms, which are then silence, so that every clip has
     exactly the window's length.
+
+    Raises:
+        FetchError: the section is damaged, too short or silent.
+        OSError: the clip cannot be written.
     """
     first = round((start_s - section_of(start_s, end_s)[0]) * SAMPLING_RATE)
     wanted = round((end_s - start_s) * SAMPLING_RATE)
@@ -71,7 +79,10 @@ def cut_clip(section: Path, start_s: float, end_s: float, target: Path) -> CutCl
         raise FetchError(Outcome(BAD_AUDIO, error.reason)) from error
     padded = np.pad(waveform.clip(-1, 1), (0, wanted - len(waveform)))
     temporary = section.with_suffix(".flac")  # in the folder that the next run clears
-    soundfile.write(temporary, padded, SAMPLING_RATE, subtype="PCM_16")
+    try:
+        soundfile.write(temporary, padded, SAMPLING_RATE, subtype="PCM_16")
+    except soundfile.LibsndfileError as error:
+        raise OSError(f"{target}: cannot be written ({error}); is the disk full?") from error
     digest = sha256_of(temporary)
     flush(temporary)
     temporary.replace(target)
@@ -94,7 +105,7 @@ class Stopped(Exception):
 class Pace:
     """Every worker asks `wait` before it begins a clip, and tells how it went."""
 
-    def __init__(self, sleep_s: float, backoff_s: float, max_backoffs: int, seed: int = 0):
+    def __init__(self, sleep_s: float, backoff_s: float, max_backoffs: int, seed: int = 0) -> None:
         self.sleep_s, self.backoff_s, self.max_backoffs = sleep_s, backoff_s, max_backoffs
         self.stopped: str | None = None
         self.backoffs = 0
@@ -105,7 +116,7 @@ class Pace:
         self._change = threading.Condition()
 
     def wait(self) -> float:
-        """Returns the time at which this worker may begin; raises Stopped."""
+        """Wait until this worker may begin, and return that time; raise Stopped where the run is."""
         with self._change:
             while True:
                 if self.stopped:
@@ -117,7 +128,7 @@ class Pace:
                 self._change.wait(self._next_start - now)
 
     def slow_down(self, began: float, retry_after_s: float | None = None) -> None:
-        """All workers pause, each time twice as long; what began before the present pause asks for no other one."""
+        """Make all workers pause, each time twice as long; what began before the present pause asks for no other."""
         with self._change:
             if began < self._backoff_began:
                 return
@@ -132,23 +143,26 @@ class Pace:
             self._next_start = self._backoff_began + max(pause, retry_after_s or 0.0)
 
     def went_well(self) -> None:
+        """Begin counting the pauses in a row anew."""
         with self._change:
             self._in_a_row = 0
 
     def stop(self, reason: str) -> None:
+        """Let no further clip begin; the first reason stays."""
         with self._change:
             self.stopped = self.stopped or reason
             self._change.notify_all()
 
 
 PARTIAL_FOLDER = ".partial"
-# That many refusals of different clips without a success between are the server's answer to the run, not to a clip.
+# That many refusals of different clips without a success between are the server's answer to the run, not to a clip;
+# and that many that failed for the same unknown reason have it in common.
 REFUSALS_IN_A_ROW = 3
 
 
 @dataclass(frozen=True)
 class DownloadSettings:
-    """How a run goes about it; times in seconds."""
+    """How a run goes about it; times in seconds. `url_template` is an address of the web with {ytid} in it."""
 
     jobs: int = 2
     sleep_s: float = 2.0
@@ -172,16 +186,22 @@ class Summary:
 
     @property
     def complete(self) -> bool:
+        """Return whether every clip is there."""
         return set(self.counts) <= {OK}
 
 
 def download_clips(
     rows: Sequence[Row], folder: str | Path, settings: DownloadSettings | None = None, progress: bool | None = None
 ) -> Summary:
-    """Fetches the clips that the folder does not have yet, as `<clip_id>.flac`, 16 kHz mono, exactly the window long.
+    """Fetch the clips that the folder does not have yet, as `<clip_id>.flac`, 16 kHz mono, exactly the window long.
 
     Transient failures are tried again in later rounds and later runs; what is gone for good only with `retry_failed`.
-    A killed run goes on where it was. The ledger accounts for every clip that was tried.
+    A killed run goes on where it was. The ledger accounts for every clip that was tried. What is wrong with the run
+    itself stops it, as the summary then says, and is written down for no clip.
+
+    Raises:
+        ValueError: before the first clip: no ffmpeg, cookies that are none, an address that is none, or another run
+            that writes here.
     """
     with Ledger(folder) as ledger:
         run = _Run(ledger, settings or DownloadSettings())
@@ -197,8 +217,9 @@ def download_clips(
 class _Run:
     """The state that the workers of one run share."""
 
-    def __init__(self, ledger: Ledger, settings: DownloadSettings):
+    def __init__(self, ledger: Ledger, settings: DownloadSettings) -> None:
         self.ledger, self.settings = ledger, settings
+        _require_settings(settings)
         self.ffmpeg = find_ffmpeg(settings.ffmpeg)
         self.pace = Pace(settings.sleep_s, settings.backoff_s, settings.max_backoffs)
         self.partial = ledger.folder / PARTIAL_FOLDER
@@ -207,8 +228,10 @@ class _Run:
         self._of_thread = threading.local()
         self._lock = threading.Lock()
         self._refusals = 0
+        self._failures: list[str] = []
 
     def go(self, clip_ids: list[str], progress: bool | None) -> None:
+        """Try the clips, in rounds."""
         for attempt in range(1, self.settings.attempts + 1):
             clip_ids = self._round(clip_ids, attempt, progress)
             if not clip_ids or self.pace.stopped:
@@ -217,7 +240,7 @@ class _Run:
                 time.sleep(self.settings.retry_wait_s)
 
     def _round(self, clip_ids: list[str], attempt: int, progress: bool | None) -> list[str]:
-        """Tries each clip once; returns those that are worth another attempt."""
+        """Try each clip once; return those that are worth another attempt."""
         again = []
         hidden = None if progress is None else not progress
         pool = ThreadPoolExecutor(self.settings.jobs, initializer=self._start_worker)
@@ -238,18 +261,31 @@ class _Run:
         except Stopped:
             return None
         try:
-            entry = self._download(clip_id, attempt)
-        except FetchError as error:
-            entry = LedgerEntry(clip_id, error.outcome.status, error.outcome.detail, attempts=attempt)
-            self._learn(error.outcome, began)
-        else:
-            self.pace.went_well()
-            self._refusals = 0
-        self.ledger.add(entry)
+            entry = self._attempt(clip_id, attempt, began)
+            self.ledger.add(entry)
+        except (RunError, OSError) as error:
+            self.pace.stop(str(error))
+            return None
         return entry
 
+    def _attempt(self, clip_id: str, attempt: int, began: float) -> LedgerEntry:
+        try:
+            entry = self._download(clip_id, attempt)
+        except (RunError, OSError):
+            raise
+        except FetchError as error:
+            outcome = error.outcome
+        except Exception as error:  # whatever one recording makes the libraries raise
+            outcome = Outcome(FAILED, f"{type(error).__name__}: {error}"[:300])
+        else:
+            self.pace.went_well()
+            self._refusals, self._failures = 0, []
+            return entry
+        self._learn(outcome, clip_id, began)
+        return LedgerEntry(clip_id, outcome.status, outcome.detail, attempts=attempt)
+
     def _download(self, clip_id: str, attempt: int) -> LedgerEntry:
-        ytid, start_s, end_s = parse_clip_id(clip_id)
+        ytid, start_s, end_s = _recording_and_window(clip_id)
         section = self.partial / f"{uuid.uuid4().hex}.wav"
         try:
             self._of_thread.fetcher.fetch(ytid, *section_of(start_s, end_s), section)
@@ -263,7 +299,9 @@ class _Run:
         pause_s = min(REQUEST_PAUSE_S, asked.sleep_s)
         self._of_thread.fetcher = Fetcher(self.ffmpeg, asked.url_template, asked.cookies, pause_s)
 
-    def _learn(self, outcome: Outcome, began: float) -> None:
+    def _learn(self, outcome: Outcome, clip_id: str, began: float) -> None:
+        if outcome.status == FAILED:
+            self._compare_failures(outcome.detail.replace(clip_id[1:].partition("]")[0], "…"))
         with self._lock:
             self._refusals = self._refusals + 1 if outcome.status == BLOCKED else self._refusals
             refused = self._refusals >= REFUSALS_IN_A_ROW
@@ -271,3 +309,27 @@ class _Run:
         if outcome.slow_down or refused:
             logger.warning("told to slow down: %s", outcome.detail)
             self.pace.slow_down(began, outcome.retry_after_s)
+
+    def _compare_failures(self, reason: str) -> None:
+        with self._lock:
+            self._failures = [*self._failures[1 - REFUSALS_IN_A_ROW :], reason]
+            alike = self._failures == [reason] * REFUSALS_IN_A_ROW
+        if alike:
+            self.pace.stop(f"{REFUSALS_IN_A_ROW} clips in a row failed alike, so it is not the clips: {reason}")
+
+
+def _recording_and_window(clip_id: str) -> tuple[str, float, float]:
+    parsed = parse_clip_id(clip_id)
+    if parsed is None:
+        raise FetchError(Outcome(FAILED, "its id does not name a recording and a window"))
+    return parsed
+
+
+def _require_settings(settings: DownloadSettings) -> None:
+    if not re.match(r"https?://", settings.url_template) or "{ytid}" not in settings.url_template:
+        raise ValueError(f"{settings.url_template}: is no address of the web with {{ytid}} in it")
+    if settings.cookies is not None:
+        try:
+            require_cookies(settings.cookies)
+        except ValueError as error:
+            raise ValueError(f"the text of the cookies {error}") from error

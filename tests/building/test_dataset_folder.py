@@ -91,6 +91,41 @@ def test_failing_build_leaves_the_earlier_one_whole(folder):
     assert get_dataset_config_names(str(folder)) == ["short"]
 
 
+def test_build_after_a_kill_takes_the_earlier_one_back_and_clears_up(folder):
+    (folder / "short").rename(folder / ".1f.old.short")  # killed between the two renames
+    (folder / ".2e.partial.short").mkdir()
+    with pytest.raises(TypeError):
+        write_config(folder, "short", {"train": None})
+    assert {name: len(part) for name, part in load_dataset(str(folder), "short").items()} == {"train": 10, "test": 4}
+    assert not list(folder.glob(".*.short"))
+
+
+def test_earlier_build_is_there_until_the_new_one_is_whole(folder, monkeypatch):
+    seen = []
+    write_shard = Dataset.to_parquet
+
+    def watch(rows, path):
+        seen.append(len(list((folder / "short").glob("*.parquet"))))
+        return write_shard(rows, path)
+
+    monkeypatch.setattr(Dataset, "to_parquet", watch)
+    write_config(folder, "short", {"train": rows(2)})
+    assert seen == [2] and len(list((folder / "short").glob("*.parquet"))) == 1
+
+
+@pytest.mark.parametrize("write", [lambda folder: write_card(folder, FACTS), lambda folder: write_missing(folder, {})])
+def test_card_and_missing_clips_are_written_whole_or_not_at_all(folder, write, monkeypatch):
+    before = {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()}
+
+    def fail(self, target):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Path, "replace", fail)
+    with pytest.raises(OSError, match="No space left on device: '.*(README.md|missing_clips.jsonl)'"):
+        write(folder)
+    assert {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()} == before
+
+
 def test_features_travel_as_the_stored_bytes(folder, tmp_path, monkeypatch):
     monkeypatch.setattr(dataset_folder, "FEATURE_SHARD_CLIPS", 3)
     store = filled_store(tmp_path / "features", 7)

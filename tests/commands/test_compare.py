@@ -48,3 +48,18 @@ def test_files_that_cannot_be_compared_are_refused(tmp_path, capsys, clip: str, 
     second = write(tmp_path / "b.jsonl", {clip: "jazz"}, reference)
     assert main(["compare", first, second]) == 2
     assert capsys.readouterr().err.startswith("descant compare: ")
+
+
+ODD_FIELDS = [{"question_type": 3}, {"question": [{"role": "user"}]}, {"start_s": [0]}, {"model": 5}, {"clip_id": {}}]
+
+
+@pytest.mark.parametrize("fields", ODD_FIELDS)
+def test_field_of_another_type_is_one_named_problem(tmp_path, capsys, fields) -> None:
+    good = {"clip_id": "c", "start_s": 0.0, "question": "q", "prediction": "jazz", "references": ["jazz"]}
+    path = str(tmp_path / "answers.jsonl")
+    (tmp_path / "answers.jsonl").write_text(f"{json.dumps(good | fields)}\n{'[' * 100_000}\n{json.dumps(good)}\n")
+    assert main(["compare", path, path, "--protocol", "musilingo", "--json"]) == 1
+    shown = capsys.readouterr()
+    assert json.loads(shown.out)["n"] == 1
+    for line in (1, 2):
+        assert shown.err.count(f"answers.jsonl:{line}: ") == 2

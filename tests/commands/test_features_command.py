@@ -54,6 +54,40 @@ def test_own_table_names_unreadable_files_and_bad_records(tmp_path, capsys):
     assert list(open_store(tmp_path).keys()) == ["a"]
 
 
+@pytest.mark.parametrize("first", ['{"audio":"a.wav","quest', "", "[" * 100_000, '{"audio": ' + "1" * 5000 + "x}"])
+def test_broken_or_blank_first_line_leaves_the_table_of_its_kind(tmp_path, capsys, first):
+    sound(tmp_path / "b.wav")
+    (tmp_path / "own.jsonl").write_text(first + '\n{"audio": "b.wav", "question": "q", "answer": "a"}\n')
+    assert features(tmp_path, str(tmp_path / "own.jsonl")) == (1 if first else 0)
+    assert ("own.jsonl:1: " in capsys.readouterr().err) == bool(first)
+    assert list(open_store(tmp_path).keys()) == ["b"]
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "messages"),
+    [
+        ("own.jsonl", '{"audio":"a.wav","quest\n5\n', ["jsonl:1: broken", "jsonl:2: a record", "none of its 2"]),
+        ("own.csv", "audio,caption\na.wav,\n", ["own.csv:2: a.wav: caption is empty", "none of its 1 records"]),
+        ("own.csv", "audio,caption\n", ["own.csv: holds no records"]),
+        ("own.jsonl", "", ["own.jsonl: holds no records"]),
+        ("own.csv", '"audio"x,caption\n', ["own.csv:1: broken CSV in the header"]),
+    ],
+)
+def test_table_without_a_good_row_is_refused_after_its_problems_are_named(tmp_path, capsys, name, text, messages):
+    (tmp_path / name).write_text(text)
+    assert features(tmp_path, str(tmp_path / name)) == 2
+    shown = capsys.readouterr().err
+    assert all(message in shown for message in messages) and "--audio_dir" not in shown
+
+
+def test_clip_without_sound_is_named(tmp_path, capsys):
+    sound(tmp_path / "clips/[abc]-[30-40].wav")
+    lines = "".join(f"{ytid},30,40,['pop'],a song,False\n" for ytid in ("abc", "dead"))
+    (tmp_path / "caps.csv").write_text("ytid,start_s,end_s,aspect_list,caption,is_audioset_eval\n" + lines)
+    assert features(tmp_path, str(tmp_path / "caps.csv"), "--audio_dir", str(tmp_path / "clips")) == 1
+    assert "skipped [dead]-[30-40]: no sound was found for it" in capsys.readouterr().err
+
+
 def test_two_files_of_one_name_are_not_mixed_up(tmp_path, capsys):
     sound(tmp_path / "songs/x/a.wav")
     sound(tmp_path / "songs/y/a.wav", 550)

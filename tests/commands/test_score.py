@@ -87,3 +87,30 @@ def test_a_missing_file_and_a_missing_protocol_are_refused(published, tmp_path, 
     with pytest.raises(SystemExit) as usage:
         main(["score", str(published)])
     assert usage.value.code == 2
+
+
+ODD_FIELDS = [{"question_type": 3}, {"question": [{"role": "user"}]}, {"start_s": [0]}, {"model": 5}, {"clip_id": {}}]
+
+
+@pytest.mark.parametrize("fields", ODD_FIELDS)
+def test_field_of_another_type_is_one_named_problem(tmp_path, capsys, fields) -> None:
+    good = {"clip_id": "c", "start_s": 0.0, "question": "q", "prediction": "jazz", "references": ["jazz"]}
+    path = str(tmp_path / "answers.jsonl")
+    (tmp_path / "answers.jsonl").write_text(f"{json.dumps(good | fields)}\n{'[' * 100_000}\n{json.dumps(good)}\n")
+    assert main(["score", path, "--protocol", "musilingo", "--json"]) == 1
+    shown = capsys.readouterr()
+    assert json.loads(shown.out)["n"] == 1
+    for line in (1, 2):
+        assert shown.err.count(f"answers.jsonl:{line}: ") == 1
+
+
+def test_bad_training_texts_and_tags_are_named_and_the_rest_is_used(published, tmp_path, capsys) -> None:
+    (tmp_path / "train.jsonl").write_text('{"caption": "A slow piano piece."}\n{"caption": 5}\n')
+    tags = [{"caption": item["ground_truth"], "aspect_list": ["piano"]} for item in ITEMS]
+    rows = [*tags, {"caption": "x", "aspect_list": 5}]
+    (tmp_path / "tags.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    options = ["--train-references", str(tmp_path / "train.jsonl"), "--tags", str(tmp_path / "tags.jsonl"), "--json"]
+    assert main(["score", str(published), "--protocol", "musilingo", *options]) == 1
+    shown = capsys.readouterr()
+    assert "train.jsonl:2: " in shown.err and "tags.jsonl:3: " in shown.err
+    assert json.loads(shown.out)["claims"]["n"] == 2

@@ -67,6 +67,21 @@ def test_bad_clips_are_recorded_and_the_rest_goes_on(tmp_path, store):
     assert sorted(read_skipped(store)) == sorted(bad) and "silent" in read_skipped(store)["silent"]
 
 
+def test_record_of_skipped_clips_is_written_whole_or_not_at_all(tmp_path, store, monkeypatch):
+    (tmp_path / "text.wav").write_text("no sound")
+    extract_features({"text": str(tmp_path / "text.wav")}, EXTRACTOR, store)
+    before = read_skipped(store)
+
+    def fail(self, target):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Path, "replace", fail)
+    with pytest.raises(OSError, match=r"No space left on device: '.*skipped\.jsonl'"):
+        extract_features({"other": str(tmp_path / "text.wav")}, EXTRACTOR, store)
+    assert read_skipped(store) == before != {}
+    assert [path.name for path in store.folder.iterdir()] == ["skipped.jsonl"]
+
+
 def test_mended_clip_leaves_the_record_of_skipped_ones(tmp_path, store):
     (tmp_path / "a.wav").touch()
     (tmp_path / "b.wav").touch()

@@ -254,6 +254,35 @@ def test_edited_settings_file_is_refused(store):
         FeatureStore.open(store.folder)
 
 
+@pytest.mark.parametrize("text", ["[1]", "{}", "[" * 100_000, '{"feature_shape": 5}', '{"feature_shape": ["x"]}', "{"])
+def test_settings_of_another_form_are_refused_by_name(store, text):
+    store.write("a", random_mel(0), "sha")
+    (store.folder / "settings.json").write_text(text)
+    with pytest.raises(FeatureError, match=r"settings\.json: no feature store"):
+        FeatureStore.open(store.folder)
+
+
+def test_settings_are_written_whole_or_not_at_all(store, monkeypatch):
+    def fail(self, target):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Path, "replace", fail)
+    with pytest.raises(OSError, match=r"No space left on device: '.*settings\.json'"):
+        store.write("a", random_mel(0), "sha")
+    assert list(store.folder.iterdir()) == []
+
+
+@pytest.mark.parametrize("position", [4, 8])
+def test_record_whose_scale_is_no_number_is_damaged(store, position):
+    store.write("a", random_mel(0), "sha")
+    (shard,) = store.folder.glob("shard-*")
+    with shard.open("r+b") as file:
+        file.seek(position)
+        file.write(np.float32("nan").tobytes())
+    with pytest.raises(FeatureError, match="a: the record's header is damaged"):
+        store.read("a")
+
+
 def test_store_opens_by_its_folder(store):
     store.write("a", random_mel(0), "sha")
     np.testing.assert_array_equal(FeatureStore.open(store.folder).read("a"), store.read("a"))

@@ -3,7 +3,8 @@
 import json
 import shutil
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -15,19 +16,12 @@ from datasets.info import DatasetInfosDict
 from huggingface_hub import DatasetCardData, HfApi
 
 from descant.data.features import FEATURES_CONFIG, SETTINGS_FILE, FeatureStore
+from descant.files import JsonLines, naming, replace_whole, write_whole
 
 SHARD_ROWS = 500_000
-
-
 FEATURE_SHARD_CLIPS = 1_000  # about 250 MB
-
-
 MISSING_FILE = "missing_clips.jsonl"
-
-
 TREE_FILE = "label_tree.json"
-
-
 PUBLISHED = ["README.md", MISSING_FILE, SETTINGS_FILE, TREE_FILE, "*/*.parquet"]
 
 
@@ -44,27 +38,27 @@ class DatasetFacts:
 
 
 def write_config(folder: Path, config: str, splits: Mapping[str, Dataset]) -> None:
-    """Writes `<config>/<split>-00000-of-00001.parquet`, in place of what an earlier build left there."""
-    building = _begin(folder, config)
-    for split, rows in splits.items():
-        shards = max(1, -(-len(rows) // SHARD_ROWS))
-        for number in range(shards):
-            name = f"{split}-{number:05d}-of-{shards:05d}.parquet"
-            rows.shard(shards, number, contiguous=True).to_parquet(building / name)
-    _finish(building, folder / config)
+    """Write `<config>/<split>-00000-of-00001.parquet`, in place of what an earlier build left there."""
+    with _replace_config(folder, config) as building:
+        for split, rows in splits.items():
+            shards = max(1, -(-len(rows) // SHARD_ROWS))
+            for number in range(shards):
+                name = f"{split}-{number:05d}-of-{shards:05d}.parquet"
+                with naming(folder / config / name):
+                    rows.shard(shards, number, contiguous=True).to_parquet(building / name)
 
 
 def write_features(folder: Path, store: FeatureStore, clip_ids: Iterable[str]) -> None:
-    """Writes the stored records of clips as the config `features`, each as the bytes that the store holds."""
-    building = _begin(folder, FEATURES_CONFIG)
+    """Write the stored records of clips as the config `features`, each as the bytes that the store holds."""
     clip_ids = sorted(clip_ids)
     shards = max(1, -(-len(clip_ids) // FEATURE_SHARD_CLIPS))
-    for number in range(shards):
-        part = clip_ids[number * FEATURE_SHARD_CLIPS : (number + 1) * FEATURE_SHARD_CLIPS]
-        name = f"train-{number:05d}-of-{shards:05d}.parquet"
-        _write_feature_shard(building / name, store, part)
-    (building / "settings.json").write_text(json.dumps(store.settings, indent=2, sort_keys=True) + "\n")
-    _finish(building, folder / FEATURES_CONFIG)
+    with _replace_config(folder, FEATURES_CONFIG) as building:
+        for number in range(shards):
+            part = clip_ids[number * FEATURE_SHARD_CLIPS : (number + 1) * FEATURE_SHARD_CLIPS]
+            name = f"train-{number:05d}-of-{shards:05d}.parquet"
+            with naming(folder / FEATURES_CONFIG / name):
+                _write_feature_shard(building / name, store, part)
+        write_whole(building / "settings.json", json.dumps(store.settings, indent=2, sort_keys=True) + "\n")
 
 
 def _write_feature_shard(path: Path, store: FeatureStore, clip_ids: list[str]) -> None:
@@ -79,11 +73,10 @@ def _write_feature_shard(path: Path, store: FeatureStore, clip_ids: list[str]) -
 
 
 def write_missing(folder: Path, reasons: Mapping[str, str] | None) -> None:
-    """Writes the clips that have no sound, and why; nothing where sound was not looked for."""
+    """Write the clips that have no sound, and why; None removes the file: sound was not looked for."""
     if reasons is None:
         return (folder / MISSING_FILE).unlink(missing_ok=True)
-    lines = [json.dumps({"clip_id": clip_id, "reason": reasons[clip_id]}) + "\n" for clip_id in sorted(reasons)]
-    (folder / MISSING_FILE).write_text("".join(lines), encoding="utf-8")
+    JsonLines(folder / MISSING_FILE).write({"clip_id": clip, "reason": reasons[clip]} for clip in sorted(reasons))
 
 
 def write_card(folder: Path, facts: DatasetFacts) -> None:
@@ -105,7 +98,7 @@ def write_card(folder: Path, facts: DatasetFacts) -> None:
     table += [line for config in configs for line in _count_lines(folder / config)]
     text = f"---\n{data.to_yaml()}\n---\n\n# {facts.title}\n\n{facts.description}\n\n" + "\n".join(table)
     text += "\n\n" + "\n\n".join([_columns_text(configs), _missing_text(folder), _rebuild_text(facts)]) + "\n"
-    (folder / "README.md").write_text(text, encoding="utf-8")
+    write_whole(folder / "README.md", text)
 
 
 def push_dataset(folder: Path, repo_id: str, private: bool = False, api: HfApi | None = None) -> str:
@@ -133,16 +126,20 @@ def push_dataset(folder: Path, repo_id: str, private: bool = False, api: HfApi |
         raise ValueError(f"{repo_id} was not published, the dataset lies in {folder}: {error}") from error
 
 
-def _begin(folder: Path, config: str) -> Path:
-    building = folder / f".{config}.building"
-    shutil.rmtree(building, ignore_errors=True)
-    building.mkdir(parents=True)
-    return building
+@contextmanager
+def _replace_config(folder: Path, config: str) -> Iterator[Path]:
+    """Give a new folder that takes the place of a config's when all of it is written.
 
-
-def _finish(building: Path, target: Path) -> None:
-    shutil.rmtree(target, ignore_errors=True)
-    building.rename(target)
+    Folders that killed builds left are removed, or put back where the kill came between the two renames.
+    """
+    target = folder / config
+    for left in sorted(folder.glob(f".*.{config}")):
+        if f".old.{config}" in left.name and not target.exists():
+            left.rename(target)
+        shutil.rmtree(left, ignore_errors=True)
+    with replace_whole(target) as building:
+        building.mkdir()
+        yield building
 
 
 def _splits(config: Path) -> list[str]:
@@ -186,7 +183,7 @@ def _missing_text(folder: Path) -> str:
     path = folder / MISSING_FILE
     if not path.exists():
         return "Sound was not looked for: some of the recordings are no longer to be had."
-    records = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    records = list(JsonLines(path).read())
     if not records:
         return "Clips without sound: none."
     reasons = Counter(record["reason"].split(":")[0] for record in records)

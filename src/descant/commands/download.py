@@ -57,13 +57,15 @@ def run(args: argparse.Namespace) -> int:
         print("descant download: YouTube gives little without deno: pip install deno", file=sys.stderr)
     try:
         found = read_musiccaps(args.annotations)
+        for problem in found.problems:
+            print(f"descant download: skipped {problem}", file=sys.stderr)
+        if not found.rows:
+            raise ValueError(f"{args.annotations}: holds no record that can be used")
         rows = found.rows if args.limit is None else found.rows[: args.limit]
         summary = download_clips(rows, args.folder, _settings(args))
     except (ValueError, OSError) as error:
         print(f"descant download: {error}", file=sys.stderr)
         return 2
-    for problem in found.problems:
-        print(f"descant download: skipped {problem}", file=sys.stderr)
     print(format_summary(summary, found, args.folder))
     return 0 if summary.complete and not found.problems else 1
 

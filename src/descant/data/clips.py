@@ -23,6 +23,7 @@ from descant.data.annotations import (
 from descant.data.audio import AudioError, load_npy_waveform, stream_audio
 from descant.data.splits import recording_of
 from descant.data.tables import TABLE_SUFFIXES
+from descant.files import sha256_of
 
 AUDIO_SUFFIXES = (".flac", ".wav", ".ogg", ".opus", ".mp3", ".m4a", ".webm")
 SILENCE_RMS = 1e-3  # -60 dBFS
@@ -216,8 +217,7 @@ def _file_sha256(path: str) -> str:
 
 @lru_cache(maxsize=256)  # a recording is read once, however many clips are cut out of it
 def _hash_content(path: str, *state: int) -> str:
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    return sha256_of(path)
 
 
 KEY_COLUMNS = ("clip_id", "ytid", "fname", "youtube_id", "id")

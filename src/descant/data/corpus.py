@@ -1,6 +1,5 @@
 """What `--dataset` names (demo, a file, a folder, a Hub id) as rows and audio paths."""
 
-import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -10,6 +9,7 @@ from descant.data.annotations import SHOWN_PROBLEMS, Problem, Row, log_problems,
 from descant.data.clips import ClipAudio, gather_clips
 from descant.data.splits import VALIDATION_SHARE, check_leaks, cut_validation
 from descant.data.tables import TABLE_SUFFIXES
+from descant.files import sha256_of
 
 SplitRows = dict[str, list[Row]]
 
@@ -97,7 +97,7 @@ def _load_table(path: Path, configs: Sequence[str]) -> Corpus:
         share = 0.0 if any(row.split == "validation" for row in rows) else VALIDATION_SHARE
         splits = cut_validation(rows, share=share, folder=path.resolve().parent)
         check_leaks(splits)
-        revision = hashlib.sha256(path.read_bytes()).hexdigest()[:12]
+        revision = sha256_of(path)[:12]
         by_config = _by_config(splits, configs)
         _require_rows(by_config, str(path))
     except ValueError:

@@ -1,11 +1,9 @@
 """Features of many clips, computed over processes into a feature store: resumable, every bad clip recorded."""
 
-import json
 import logging
 import multiprocessing
 import os
 import threading
-import uuid
 from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
@@ -21,6 +19,7 @@ from descant.data.audio import AudioError
 from descant.data.clips import ClipAudio, ClipFile, ClipWaveform
 from descant.data.corpus import Corpus, SplitRows
 from descant.data.features import FeatureError, FeatureStore, import_features
+from descant.files import JsonLines
 
 CHUNK_CLIPS = 16
 SKIPPED_FILE = "skipped.jsonl"
@@ -176,24 +175,17 @@ def _extract(clip_id: str, source: ClipAudio, extractor: Any, store: FeatureStor
 
 
 def read_skipped(store: FeatureStore) -> dict[str, str]:
-    """clip id → reason, of the clips that no run could read so far."""
-    try:
-        lines = (store.folder / SKIPPED_FILE).read_text(encoding="utf-8").splitlines()
-    except FileNotFoundError:
-        return {}
-    return {record["clip_id"]: record["reason"] for record in map(json.loads, lines)}
+    """Map each clip that no run could read so far to the reason."""
+    return {record["clip_id"]: record["reason"] for record in JsonLines(store.folder / SKIPPED_FILE).read()}
 
 
 def _record_skipped(store: FeatureStore, clips: Iterable[str], problems: list[Problem]) -> None:
-    earlier = {clip_id: reason for clip_id, reason in read_skipped(store).items() if clip_id not in set(clips)}
-    skipped = earlier | {problem.clip_id: f"{Path(problem.file).name}: {problem.reason}" for problem in problems}
-    if not skipped and not (store.folder / SKIPPED_FILE).exists():
-        return
-    store.folder.mkdir(parents=True, exist_ok=True)
-    temporary = store.folder / f".skipped-{uuid.uuid4().hex[:12]}"
-    lines = [json.dumps({"clip_id": clip_id, "reason": skipped[clip_id]}) + "\n" for clip_id in sorted(skipped)]
-    temporary.write_text("".join(lines), encoding="utf-8")
-    temporary.replace(store.folder / SKIPPED_FILE)
+    done = set(clips)
+    skipped = {clip_id: reason for clip_id, reason in read_skipped(store).items() if clip_id not in done}
+    skipped |= {str(problem.clip_id): f"{Path(problem.file).name}: {problem.reason}" for problem in problems}
+    if skipped or (store.folder / SKIPPED_FILE).exists():
+        records = ({"clip_id": clip_id, "reason": skipped[clip_id]} for clip_id in sorted(skipped))
+        JsonLines(store.folder / SKIPPED_FILE).write(records)
 
 
 log = logging.getLogger(__name__)

@@ -3,6 +3,7 @@
 import fcntl
 import hashlib
 import json
+import math
 import mmap
 import os
 import re
@@ -16,6 +17,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+
+from descant.files import write_whole
 
 _SHARD_NAME = re.compile(r"shard-[0-9a-f]{12}\.bin")
 
@@ -82,12 +85,7 @@ class FeatureIndex:
         """Rewrites the file with the living entries alone; writers wait, and go on in the new file."""
         with self._locked(fcntl.LOCK_EX):
             self.refresh()
-            temporary = self.path.with_name(f".index-{uuid.uuid4().hex[:12]}")
-            with open(temporary, "wb") as file:
-                file.writelines(_to_line(entry) + b"\n" for entry in self.entries.values())
-                file.flush()
-                os.fsync(file.fileno())
-            temporary.replace(self.path)
+            write_whole(self.path, b"".join(_to_line(entry) + b"\n" for entry in self.entries.values()))
         self.refresh()
 
     @contextmanager
@@ -180,7 +178,7 @@ def _fixed_point(values: np.ndarray) -> tuple[np.float32, np.float32]:
 def decode_record(buffer: memoryview, offset: int, out: np.ndarray, encoding: str) -> np.ndarray:
     """Restores the record at `offset` of a shard into `out`, a C-contiguous float32 array of the store's shape."""
     magic, scale, centre = _HEADER.unpack_from(buffer, offset)
-    if magic != MAGIC:
+    if magic != MAGIC or not (math.isfinite(scale) and math.isfinite(centre)):
         raise FeatureError("the record's header is damaged")
     packed = np.frombuffer(buffer, ENCODINGS[encoding], out.size, offset + HEADER_BYTES).reshape(out.shape)
     if encoding == "float16":
@@ -240,10 +238,7 @@ class FeatureStore:
     def open(cls, folder: str | Path) -> "FeatureStore":
         """The store that lies in a `<root>/<settings_hash>` folder."""
         path = Path(folder).resolve() / "settings.json"
-        try:
-            settings = json.loads(path.read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
-            raise FeatureError(f"{path}: no feature store: {error}") from error
+        settings = read_settings(path)
         _require_settings(settings, path)
         return cls(path.parent.parent, settings)
 
@@ -394,14 +389,28 @@ class FeatureStore:
         self.folder.mkdir(parents=True, exist_ok=True)
         if (self.folder / "settings.json").exists():
             return self._check_settings()
-        temporary = self.folder / f".settings-{uuid.uuid4().hex[:12]}"
-        temporary.write_text(json.dumps(self.settings, indent=2, sort_keys=True) + "\n", encoding="utf-8")
-        temporary.replace(self.folder / "settings.json")
+        write_whole(self.folder / "settings.json", json.dumps(self.settings, indent=2, sort_keys=True) + "\n")
 
     def _check_settings(self) -> None:
         path = self.folder / "settings.json"
         if path.exists():
-            _require_settings(json.loads(path.read_text(encoding="utf-8")), path)
+            _require_settings(read_settings(path), path)
+
+
+def read_settings(path: Path) -> dict[str, Any]:
+    """Return the settings that a store, or a dataset with features, was made with.
+
+    Raises:
+        FeatureError: no such file, or one that does not hold them.
+    """
+    try:
+        settings = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise FeatureError(f"{path}: no feature store: {error}") from error
+    shape = settings.get("feature_shape") if isinstance(settings, dict) else None
+    if not isinstance(shape, list) or not all(type(size) is int and size > 0 for size in shape):
+        raise FeatureError(f"{path}: no feature store: it holds no feature_shape, a list of sizes")
+    return settings
 
 
 def _require_settings(settings: dict[str, Any], path: Path) -> None:
@@ -438,7 +447,7 @@ def import_features(dataset: str, store_root: str | Path, settings: Mapping[str,
         path = find_file(dataset, SETTINGS_FILE, kind="dataset")
     if path is None:
         raise ValueError(f"{dataset} was published without features; make them with `descant features`")
-    store = FeatureStore(store_root, json.loads(Path(path).read_text(encoding="utf-8")))
+    store = FeatureStore(store_root, read_settings(path))
     if settings is not None and settings_hash(dict(settings)) != store.folder.name:
         raise ValueError(f"{dataset} was published with features of other settings than the model's")
 

@@ -15,6 +15,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from descant.files import sha256_of
+
 Record = dict[str, Any]
 Columns = Collection[frozenset[str]]  # alternatives: a record needs every column of one of them
 
@@ -328,11 +330,11 @@ def is_one_file(source: str | Path) -> bool:
 
 
 def hash_source(source: str | Path) -> str:
-    """A hash of the content of a local file or folder, of the name of a Hub dataset or URL."""
+    """Return a hash of the content of a local file or folder, of the name of a Hub dataset or URL."""
     path, digest = Path(source), hashlib.sha256()
     files = sorted(file for file in path.rglob("*") if file.is_file()) if path.is_dir() else [path]
     for file in files:
-        digest.update(file.read_bytes() if file.is_file() else str(source).encode())
+        digest.update(sha256_of(file).encode() if file.is_file() else str(source).encode("utf-8", "surrogateescape"))
     return digest.hexdigest()
 
 

@@ -2,7 +2,6 @@
 
 import argparse
 import hashlib
-import json
 import sys
 from collections import Counter
 from collections.abc import Iterator
@@ -14,6 +13,7 @@ import datasets
 from huggingface_hub import DatasetCardData
 
 from descant.building.dataset_folder import TREE_FILE, push_dataset, write_config
+from descant.files import JsonLines, write_whole
 from descant.subgenre.artist_splits import split_corpus
 from descant.subgenre.labels import TRACK_SPLITS, LabelTree, Track, TrackCorpus
 from descant.subgenre.reading_tracks import load_tracks
@@ -93,7 +93,7 @@ def write_track_card(folder: Path, corpus: TrackCorpus, description: str, comman
     )
     parts = [f"---\n{data.to_yaml()}\n---\n\n# {corpus.id}", description, _counts(corpus, splits), _columns(corpus)]
     parts.append(f"To build it anew:\n\n```\n{command}\n```")
-    (folder / "README.md").write_text("\n\n".join(parts) + "\n", encoding="utf-8")
+    write_whole(folder / "README.md", "\n\n".join(parts) + "\n")
 
 
 def _counts(corpus: TrackCorpus, splits: list[str]) -> str:
@@ -178,8 +178,7 @@ def _run(build: TrackBuild, args: argparse.Namespace) -> int:
 def _write_log(path: Path, corpus: TrackCorpus) -> None:
     """Everything that was left out or handled by a rule, a line each."""
     records = [("problem", text) for text in corpus.problems] + [("note", text) for text in corpus.notes]
-    lines = (json.dumps({"kind": kind, "text": text}, ensure_ascii=False) + "\n" for kind, text in records)
-    path.write_text("".join(lines), encoding="utf-8")
+    JsonLines(path).write({"kind": kind, "text": text} for kind, text in records)
 
 
 def _command(build: TrackBuild, args: argparse.Namespace) -> str:

@@ -1,5 +1,6 @@
 """Kept answers: whole lines, torn lines, other weights, other audio."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -23,7 +24,7 @@ def ids(log: AnswerLog) -> set[str]:
 
 def test_kept_answers_are_known_to_the_next_run(tmp_path) -> None:
     keep(AnswerLog(tmp_path, "own", "f1"), "a", "b")
-    given = {"prediction": "yes", "score": -0.5}
+    given = {"prediction": "yes", "score": -0.5, "error": None}
     assert AnswerLog(tmp_path, "own", "f1").known == {("a", "sound"): given, ("b", "sound"): given}
 
 
@@ -145,3 +146,11 @@ def test_a_file_of_other_things_is_refused(tmp_path: Path, line: str) -> None:
     (tmp_path / "answers.jsonl").write_text(line + "\n")
     with pytest.raises(ValueError, match=r"answers\.jsonl: (line 1 is no JSON object|a line is no answer)"):
         read_log(tmp_path / "answers.jsonl")
+
+
+def test_an_answer_stands_before_an_error_of_whichever_part(tmp_path) -> None:
+    failed = replace(answer("a"), prediction=None, score=None, error="too long")
+    AnswerLog(tmp_path, "own", "f1", process=1).append([failed], ["sound"])
+    assert AnswerLog(tmp_path, "own", "f1").known["a", "sound"]["error"] == "too long"
+    keep(AnswerLog(tmp_path, "own", "f1"), "a")
+    assert AnswerLog(tmp_path, "own", "f1").known["a", "sound"]["prediction"] == "yes"

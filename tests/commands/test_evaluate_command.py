@@ -195,6 +195,34 @@ def test_clips_that_cannot_be_heard_are_named_and_skipped(place: Path, tmp_path,
     assert json.loads((tmp_path / "out" / "scores.json").read_text())["skipped"] == 1
 
 
+def test_a_question_that_is_too_long_is_its_own_problem(place: Path, tmp_path, caplog, capsys) -> None:
+    rows = [json.loads(line) for line in (place / "own.jsonl").read_text().splitlines()]
+    rows = [row | {"audio": str(place / row["audio"])} for row in rows]
+    rows.insert(5, rows[5] | {"question": "long " * 20_000})
+    broken = json.dumps(rows[6] | {"answer": 5})
+    (tmp_path / "own.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows) + broken + "\n")
+    wanted = arguments(place, tmp_path / "out", "--controls", "--batch_size", "2")
+    wanted[3] = str(tmp_path / "own.jsonl")
+    for _ in range(2):  # a second run asks again, with the same end
+        assert main(wanted) == 1
+        answers = read_answers(tmp_path / "out")
+        bad = [one for one in answers if one["error"]]
+        assert len(answers) == 9 and len(bad) == 1 and "shorten the question" in bad[0]["error"]
+        assert all(one["prediction"] is not None for one in answers if one not in bad)
+        scores = json.loads((tmp_path / "out" / "scores.json").read_text())
+        assert (scores["n"], scores["skipped"], scores["bad_records"]) == (8, 1, 1)
+        assert "8 answers, 1 skipped, 1 bad records in the dataset" in capsys.readouterr().out
+    assert "own.jsonl:14: " in caplog.text and "answers.jsonl:2: s2: was not answered: " in caplog.text
+
+
+def test_answers_that_vanish_meanwhile_are_missed(place: Path, tmp_path, monkeypatch, capsys) -> None:
+    from descant.answering.answer_log import AnswerLog
+
+    monkeypatch.setattr(AnswerLog, "refresh", lambda log: log.known.clear())
+    assert main(arguments(place, tmp_path / "out")) == 2
+    assert "8 of 8 answers are gone" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("change", "reason"),
     [(("--split", "nowhere"), "has rows in"), (("--dataset_config", "captions"), "captions")],

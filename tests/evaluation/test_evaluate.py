@@ -17,7 +17,9 @@ from descant.evaluation.evaluate import (
     draft_answer,
     finish_answer,
     gather_questions,
+    keep_common,
 )
+from descant.evaluation.predictions_file import Item
 
 QUESTIONS = [
     Question(f"clip{clip}", 0.0, 10.0, question, "genre", ("jazz",))
@@ -145,3 +147,44 @@ def test_a_control_has_ids_of_its_own(listener, tmp_path) -> None:
 def test_without_a_question_all_questions_get_one_answer(listener, tmp_path) -> None:
     mute = texts(answer(listener, tmp_path, condition=Condition("no_question", Store(), asks=False)))
     assert mute["clip0", "What is the genre?"] == mute["clip0", "Which instruments play?"] == mute["clip0", None]
+
+
+class FailingModel:
+    """Fails on whatever batch holds a question of the words, and gives no finite score for others."""
+
+    def __init__(self, model) -> None:
+        self.model = model
+
+    def answer_many(self, pairs, **settings):
+        pairs = list(pairs)
+        if any(clip == "clip3" for clip, _, _ in pairs):
+            raise RuntimeError("the size of tensor a must match")
+        for index, tokens, score in self.model.answer_many(pairs, **settings):
+            yield index, tokens, float("nan") if pairs[index][0] == "clip1" else score
+
+
+def test_whatever_a_question_raises_is_its_own_error(listener, tmp_path, monkeypatch) -> None:
+    whole = answer(listener, tmp_path / "whole")
+    monkeypatch.setattr(listener, "model", FailingModel(listener.model))
+    found = answer(listener, tmp_path / "failing")
+    errors = {one["clip_id"]: one["error"] for one in found.values() if one["error"]}
+    assert errors == {
+        "clip3": "RuntimeError: the size of tensor a must match",
+        "clip1": "the model's scores of its answer are not finite",
+    }
+    assert all(one["prediction"] is None for one in found.values() if one["error"])
+    rest = {key: one["prediction"] for key, one in found.items() if not one["error"]}
+    assert rest == {key: whole[key]["prediction"] for key in rest} and len(rest) == 9
+
+
+def test_questions_that_failed_are_asked_again(listener, tmp_path, monkeypatch) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(listener, "model", FailingModel(listener.model))
+        answer(listener, tmp_path)
+    assert all(one["prediction"] is not None for one in answer(listener, tmp_path).values())
+
+
+def test_only_what_every_condition_answered_is_compared() -> None:
+    own = [Item("a", ("r",), clip, 0.0, "q") for clip in ("x", "y", "z")]
+    found = keep_common({"own": own, "noise": own[1:], "silence": own[:2]})
+    assert [[item.clip for item in items] for items in found.values()] == [["y"]] * 3

@@ -4,7 +4,7 @@ from descant.evaluation.report import render_report
 
 RESULT = {
     "model": "m", "dataset": "a|b", "config": "captions", "split": "test", "protocol": "lp_musiccaps", "n": 3,
-    "skipped": 1, "bleu1": 0.5, "meteor": 0.25, "vocab_size": 7.0, "controls": {}, "verdicts": [],
+    "skipped": 1, "bad_records": 0, "bleu1": 0.5, "meteor": 0.25, "vocab_size": 7.0, "controls": {}, "verdicts": [],
     "intervals": {"bleu1": (0.4, 0.6), "meteor": (0.2, 0.3), "vocab_size": (6.0, 8.0)},
     "leak": {"checked": True, "clips": 0}, "made_with": {"nltk": "3"},
 }  # fmt: skip

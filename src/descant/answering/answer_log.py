@@ -64,7 +64,7 @@ def _busy(part: Path) -> str:
     return f"{part}: another run writes here; wait for its end, or give another --output"
 
 
-GIVEN = ("prediction", "score")
+GIVEN = ("prediction", "score", "error")
 
 
 class AnswerLog:
@@ -83,7 +83,7 @@ class AnswerLog:
         """Keeps the answers of one chunk with the hash of what each is about, on disk before it returns."""
         self.folder.mkdir(parents=True, exist_ok=True)
         kept = [
-            {"id": one.id, "heard": sound, "prediction": one.prediction, "score": one.score}
+            {"id": one.id, "heard": sound, "prediction": one.prediction, "score": one.score, "error": one.error}
             for one, sound in zip(answers, heard, strict=True)
         ]
         self.part.append(*kept, sync=True)
@@ -94,9 +94,11 @@ class AnswerLog:
 
 
 def read_parts(folder: Path) -> dict[tuple[str, str], dict[str, Any]]:
-    """Prediction and score by (id, hash of what was heard); lines that a kill tore are left out."""
-    known = {}
+    """Return prediction, score and error by (id, hash of what was heard); an answer stands before an error."""
+    known: dict[tuple[str, str], dict[str, Any]] = {}
     for record in gather(folder, "part-*.jsonl"):
-        if record.keys() >= {"id", "heard", *GIVEN}:
-            known[record["id"], record["heard"]] = {name: record[name] for name in GIVEN}
+        if record.keys() >= {"id", "heard"}:
+            given = {name: record.get(name) for name in GIVEN}
+            key = record["id"], record["heard"]
+            known[key] = given if not given["error"] else known.get(key, given)
     return known

@@ -79,7 +79,7 @@ def run(args: argparse.Namespace) -> int:
             update_card(Path(args.model), result)
         except (ValueError, OSError) as error:
             print(f"descant evaluate: the card of {args.model} does not state these scores: {error}", file=sys.stderr)
-    return 1 if result["skipped"] else 0
+    return 1 if result["skipped"] or result["bad_records"] else 0
 
 
 def name_place(source: str) -> str:

@@ -50,14 +50,16 @@ class Problem:
 
 def name_problem(path: str | Path, row: int | None, name: object, error: Exception) -> Problem:
     """Return what went wrong with a record as its Problem, whatever kind of exception it raised."""
-    if isinstance(error, RecursionError):
-        reason = "is nested too deeply"
-    elif isinstance(error, ValueError):
-        reason = str(error)
-    else:
-        reason = f"{type(error).__name__}: {error}"
     known = isinstance(name, str | int | float) and not isinstance(name, bool)
-    return Problem(str(path), row, _shorten(str(name), 100) if known else None, _shorten(reason, LONGEST_REASON))
+    return Problem(str(path), row, _shorten(str(name), 100) if known else None, reason_of(error))
+
+
+def reason_of(error: Exception) -> str:
+    """Return what an exception says, on one line of bounded length, with its kind where that says more."""
+    if isinstance(error, RecursionError):
+        return "is nested too deeply"
+    text = " ".join(str(error).split())
+    return _shorten(text if isinstance(error, ValueError) else f"{type(error).__name__}: {text}", LONGEST_REASON)
 
 
 def _shorten(text: str, longest: int) -> str:

@@ -2,9 +2,10 @@
 
 import json
 import logging
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass, replace
+from math import isfinite
 from pathlib import Path
 from typing import Any
 
@@ -15,15 +16,16 @@ from tqdm.auto import tqdm
 from descant.answering.answer_log import AnswerLog
 from descant.answering.listener import Answer, Listener, answer_id
 from descant.answering.model_folder import find_model, fingerprint_model
-from descant.data.annotations import Row
+from descant.data.annotations import Row, log_problems
 from descant.data.corpus import Corpus, limit_clips, load_corpus
 from descant.data.extraction import prepare_features, read_skipped
 from descant.data.features import FeatureStore
+from descant.data.tables import reason_of
 from descant.evaluation.controls import Condition, explain_gaps, make_conditions, measure_gaps
 from descant.evaluation.exact import exact_measures, is_closed, majority_answers
 from descant.evaluation.leakage import find_leaks, refuse_leaks
 from descant.evaluation.measures import Measure
-from descant.evaluation.predictions_file import Item, Items, read_items
+from descant.evaluation.predictions_file import Item, read_items
 from descant.evaluation.report import render_report
 from descant.evaluation.scoring import describe_parts, intervals, item_measures
 from descant.files import JsonLines, hold_lock, write_whole
@@ -69,10 +71,10 @@ def answer_questions(
     listener: Listener, questions: Sequence[Question], condition: Condition, kept: AnswerLog,
     batch_size: int, share: Share,
 ) -> None:  # fmt: skip
-    """Answers this process's chunks and keeps each when it is done.
+    """Answer this process's chunks and keep each when it is done.
 
-    Chunks do not depend on the number of processes or on what is kept already (a torn chunk is answered whole), so a
-    batch holds the same questions in every run and gives the same answers.
+    Chunks do not depend on the number of processes or on what is kept already (a torn chunk, or one with a question
+    that failed, is answered whole), so a batch holds the same questions in every run and gives the same answers.
     """
     size = BATCHES_A_CHUNK * batch_size
     chunks = [questions[start : start + size] for start in range(0, len(questions), size)]
@@ -80,7 +82,8 @@ def answer_questions(
     for chunk in tqdm(mine, desc=f"answering ({condition.name})", unit="chunk", disable=share.process > 0 or None):
         drafts = [draft_answer(listener, question, condition) for question in chunk]
         heard = [condition.heard_hash(question.clip_id) for question in chunk]
-        if any((draft.id, sound) not in kept.known for draft, sound in zip(drafts, heard, strict=True)):
+        known = [kept.known.get((draft.id, sound)) for draft, sound in zip(drafts, heard, strict=True)]
+        if any(given is None or given["error"] for given in known):
             kept.append(answer_chunk(listener, chunk, drafts, condition, batch_size), heard)
 
 
@@ -98,21 +101,53 @@ def finish_answer(listener: Listener, question: Question, condition: Condition, 
     return replace(draft, **kept.known[draft.id, condition.heard_hash(question.clip_id)])
 
 
+def require_kept(
+    listener: Listener, questions: Sequence[Question], condition: Condition, kept: AnswerLog
+) -> None:  # fmt: skip
+    """Raise ValueError where answers that were given are no longer kept."""
+    keys = ((draft_answer(listener, question, condition).id, question.clip_id) for question in questions)
+    lost = sum((key, condition.heard_hash(clip_id)) not in kept.known for key, clip_id in keys)
+    if lost:
+        raise ValueError(
+            f"{kept.folder}: {lost} of {len(questions)} answers are gone, as if the folder was removed meanwhile; run "
+            "the same command again"
+        )
+
+
 def answer_chunk(
     listener: Listener, chunk: Sequence[Question], drafts: Sequence[Answer], condition: Condition, batch_size: int
 ) -> list[Answer]:
-    """The drafts with predictions."""
+    """Return the drafts with predictions; a question that fails has its `error`, and the others are answered.
 
+    A chunk that fails is answered in halves, down to the question that fails by itself.
+    """
+    try:
+        return _answer_together(listener, chunk, drafts, condition, batch_size)
+    except torch.AcceleratorError:  # the device, not a question
+        raise
+    except Exception as error:
+        if len(chunk) == 1:
+            return [replace(drafts[0], error=reason_of(error))]
+        half = len(chunk) // 2
+        first = answer_chunk(listener, chunk[:half], drafts[:half], condition, batch_size)
+        return first + answer_chunk(listener, chunk[half:], drafts[half:], condition, batch_size)
+
+
+def _answer_together(
+    listener: Listener, chunk: Sequence[Question], drafts: Sequence[Answer], condition: Condition, batch_size: int
+) -> list[Answer]:
     def pairs() -> Iterator[tuple[str, torch.Tensor, list[int] | None]]:
         for question in chunk:
             prompt = listener.prompt_ids(question.question if condition.asks else None)
             yield question.clip_id, torch.from_numpy(condition.read(question.clip_id)), prompt
 
-    answers: dict[int, Answer] = {}
+    answers = list(drafts)
     for index, tokens, score in listener.model.answer_many(pairs(), batch_size=batch_size, **listener.settings):
-        given: dict[str, Any] = {"prediction": listener.decode(tokens), "score": round(score, 4)}
-        answers[index] = Answer(**(asdict(drafts[index]) | given))
-    return [answers[index] for index in range(len(chunk))]
+        if isfinite(score):
+            answers[index] = replace(drafts[index], prediction=listener.decode(tokens), score=round(score, 4))
+        else:
+            answers[index] = replace(drafts[index], error="the model's scores of its answer are not finite")
+    return answers
 
 
 LOCK_FILE = ".lock"
@@ -192,6 +227,7 @@ def answer_and_score(
 def load_split(settings: EvaluationSettings) -> Corpus:
     """The dataset, which must have rows in the split."""
     corpus = load_corpus(settings.dataset, [settings.config], settings.audio_dir)
+    log_problems(corpus.problems)
     if not corpus.rows(settings.config, settings.split):
         splits = ", ".join(name for name in corpus.splits() if corpus.rows(settings.config, name))
         raise ValueError(f"--split {settings.split}: {settings.dataset} has rows in {splits} only")
@@ -243,6 +279,7 @@ def answer_condition(
     accelerator.wait_for_everyone()
     if accelerator.is_main_process:
         kept.refresh()
+        require_kept(listener, heard.questions, condition, kept)
         done = [finish_answer(listener, question, condition, kept) for question in heard.questions]
         failed = [replace(draft_answer(listener, q, condition), error=reason) for q, reason in heard.missing]
         JsonLines(answers_file(settings.output_dir, condition.name)).write(map(asdict, [*done, *failed]))
@@ -255,34 +292,54 @@ def answers_file(folder: Path, condition: str) -> Path:
 
 
 def score_answers(corpus: Corpus, conditions: Sequence[str], settings: EvaluationSettings) -> dict[str, Any]:
-    """Scores the written answers: what `descant score` would read from the same files."""
-    found = {name: read_items(answers_file(settings.output_dir, name)) for name in conditions}
+    """Score the written answers: what `descant score` would read from the same files.
+
+    The questions that were answered under every condition count; each other one is logged with its reason.
+
+    Raises:
+        ValueError: there is none.
+    """
+    read = {name: read_items(answers_file(settings.output_dir, name)) for name in conditions}
+    log_problems([problem for answers in read.values() for problem in answers.problems])
+    answered = keep_common({name: answers.items for name, answers in read.items()})
+    own, asked = answered["own"], len(read["own"].items) + len(read["own"].problems)
+    if not own:
+        raise ValueError(f"none of the {asked} questions was answered; the reasons stand in {settings.output_dir}")
     train = corpus.rows(settings.config, "train")
     known = [row.answer for row in train] or None
     measured = {
-        name: item_measures(answers.items, settings.protocol, train_references=known, bertscore=settings.bertscore)
-        for name, answers in found.items()
+        name: item_measures(items, settings.protocol, train_references=known, bertscore=settings.bertscore)
+        for name, items in answered.items()
     }
-    own = found["own"]
     measured |= majority_measures(own, majority_answers(train)) if settings.controls else {}
-    return summarise(own, measured, corpus, settings)
+    return summarise(own, asked - len(own), measured, corpus, settings)
 
 
-def majority_measures(own: Items, fixed: dict[str, str]) -> dict[str, list[Measure]]:
-    """Exact answers of the best audio-ignoring answerer, where the training split answers every closed type."""
-    kinds = [item.question_type for item in own.items]
+def keep_common(answered: Mapping[str, Sequence[Item]]) -> dict[str, list[Item]]:
+    """Return the items about the questions that every condition has, in each condition's order."""
+    keys = [{(item.clip, item.start_s, item.question) for item in items} for items in answered.values()]
+    common = set.intersection(*keys)
+    return {
+        name: [item for item in items if (item.clip, item.start_s, item.question) in common]
+        for name, items in answered.items()
+    }
+
+
+def majority_measures(own: Sequence[Item], fixed: dict[str, str]) -> dict[str, list[Measure]]:
+    """Measure the best answers that ignore the audio, where the training split answers every closed type."""
+    kinds = [item.question_type for item in own]
     if not fixed or not any(map(is_closed, kinds)) or any(is_closed(kind) and kind not in fixed for kind in kinds):
         return {}
-    texts = [fixed.get(kind, "") for kind in kinds]
-    return {"majority": exact_measures(texts, [item.references for item in own.items], kinds)}
+    texts = [fixed.get(kind or "", "") for kind in kinds]
+    return {"majority": exact_measures(texts, [item.references for item in own], kinds)}
 
 
 def summarise(
-    own: Items, measured: dict[str, list[Measure]], corpus: Corpus, settings: EvaluationSettings
-) -> dict[str, Any]:
-    """The result as it stands in scores.json."""
-    items: list[Item] = own.items
-    clips = [item.clip for item in items]
+    own: Sequence[Item], skipped: int, measured: dict[str, list[Measure]], corpus: Corpus,
+    settings: EvaluationSettings,
+) -> dict[str, Any]:  # fmt: skip
+    """Return the result as it stands in scores.json."""
+    clips = [item.clip for item in own]
     ours = measured.pop("own")
     gaps = measure_gaps(ours, measured, clips)
     controls = {
@@ -291,7 +348,8 @@ def summarise(
     }
     return {
         "model": settings.model, "dataset": corpus.id, "revision": corpus.revision, "config": settings.config,
-        "split": settings.split, "protocol": settings.protocol, "n": len(items), "skipped": len(own.problems),
+        "split": settings.split, "protocol": settings.protocol, "n": len(own), "skipped": skipped,
+        "bad_records": len(corpus.problems),
         **{measure.name: measure.value() for measure in ours}, "intervals": intervals(ours, clips),
         "controls": controls, "verdicts": explain_gaps(gaps), "made_with": describe_parts(),
         "max_clips": settings.max_clips,

@@ -21,6 +21,7 @@ def render_report(result: dict[str, Any]) -> str:
     """The whole report."""
     data = f"{result['dataset']}, {result['config']}, {result['split']}"
     count = f"{result['n']} answers, {result['skipped']} skipped"
+    count += f", {result['bad_records']} bad records in the dataset" if result["bad_records"] else ""
     parts = [
         f"# {result['model']} on {data}",
         f"Protocol `{result['protocol']}`, {count}; 95 % intervals by clip.",

@@ -5,6 +5,7 @@ import importlib.util
 import re
 import runpy
 import shlex
+import subprocess
 import sys
 from collections.abc import Iterator
 from configparser import ConfigParser
@@ -200,6 +201,14 @@ def test_every_page_stands_in_the_navigation() -> None:
     config = yaml.safe_load((ROOT / "mkdocs.yml").read_text(encoding="utf-8"))
     listed = {page for part in config["nav"] for pages in part.values() for page in names_in(pages)}
     assert listed == {path.name for path in (ROOT / "docs").glob("*.md")}
+
+
+@pytest.mark.skipif(importlib.util.find_spec("mkdocs") is None, reason="needs the extra docs; .ci/run builds them too")
+def test_the_pages_build_without_a_warning(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet", "--site-dir", str(tmp_path / "site")]
+    built = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert built.returncode == 0, built.stderr
+    assert (tmp_path / "site" / "quick-start" / "index.html").is_file()
 
 
 def names_in(pages: str | list[dict[str, str]]) -> list[str]:

@@ -24,7 +24,7 @@ ROOT = Path(__file__).resolve().parents[1]
 
 # Rooms from the ground up. An import goes down; rooms of one floor do not know each other, but those of the ground.
 FLOORS = (
-    ("files", "hub_client", "program", "threads"),
+    ("files", "hub_client", "program"),
     ("models", PACKAGE),
     ("data",),
     ("building", "answering", "publish"),

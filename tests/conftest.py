@@ -1,6 +1,9 @@
 """Fixtures that every test may use: the optional folder of reference values beside the checkout."""
 
+import logging
 import os
+import signal
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -9,6 +12,22 @@ import pytest
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 pytest_plugins = ["hub_fixtures"]
+
+
+@pytest.fixture(autouse=True)
+def _own_signals_and_logs() -> Iterator[None]:
+    """What programs set that are run inside a test, handlers of signals and of logs, ends with the test."""
+    signals = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    root = logging.getLogger()
+    level = root.level
+    yield
+    for number, handler in signals.items():
+        signal.signal(number, handler)
+    for handler in root.handlers[:]:
+        if type(handler).__module__.startswith("descant"):
+            root.removeHandler(handler)
+    root.setLevel(level)
+
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 

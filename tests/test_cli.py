@@ -4,24 +4,23 @@ import argparse
 import os
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 
 import pytest
 
 from descant import __version__, cli
 
+COMMANDS = ("download", "features", "ask", "classify", "convert", "evaluate", "score", "compare", "push")
+
 
 def test_help_names_the_commands_and_imports_nothing_heavy() -> None:
     code = "import sys; from descant import cli\ntry: cli.main(['--help'])\nexcept SystemExit: pass\n"
-    code += "print('heavy:', sorted({'torch', 'transformers', 'numpy'} & set(sys.modules)))"
-    started = time.monotonic()
+    code += "print('heavy:', sorted({'torch', 'transformers', 'numpy', 'huggingface_hub', 'tqdm'} & set(sys.modules)))"
     shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     assert "ask" in shown and "heavy: []" in shown
-    assert time.monotonic() - started < 2
 
 
-@pytest.mark.parametrize("command", [command.__name__.rpartition(".")[2] for command in cli.COMMANDS])
+@pytest.mark.parametrize("command", COMMANDS)
 def test_every_command_has_help(command: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as ended:
         cli.main([command, "--help"])
@@ -42,7 +41,7 @@ def test_the_version_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
 
 def run_command(monkeypatch: pytest.MonkeyPatch, run: Callable[[argparse.Namespace], int]) -> int:
     parser = argparse.ArgumentParser()
-    parser.set_defaults(func=run)
+    parser.set_defaults(func=run, command="listen", goes_on="")
     monkeypatch.setattr(cli, "build_parser", lambda: parser)
     return cli.main([])
 
@@ -54,7 +53,7 @@ def test_an_interrupt_ends_with_130_and_no_traceback(
         raise KeyboardInterrupt
 
     assert run_command(monkeypatch, interrupt) == 130
-    assert capfd.readouterr().err == "interrupted\n"
+    assert capfd.readouterr().err == "descant listen: interrupted\n"
 
 
 def test_the_status_of_the_command_is_returned(monkeypatch: pytest.MonkeyPatch) -> None:

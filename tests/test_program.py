@@ -1,17 +1,37 @@
-"""How a program ends: signals at any moment, disks, memory and refusals, each with one sentence and its status."""
+"""How a program ends, with one sentence and its status; text that is safe on a terminal; options; threads."""
 
 import argparse
 import errno
+import json
+import logging
 import os
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
+import torch
 
-from descant.program import BrokeOff, Ending, count, describe_os_error, refusing
+from descant.program import (
+    ArgumentParser,
+    BrokeOff,
+    Ending,
+    count,
+    describe_os_error,
+    escape,
+    escape_json,
+    log_to_stderr,
+    question,
+    refusing,
+    require_writable,
+    run_program,
+    seconds,
+    use_all_cores,
+)
 
+CORES = len(os.sched_getaffinity(0))
 # Says that it is ready, then is busy in the way of the case.
 CASES = {
     "working": "ready(); time.sleep(60)",
@@ -166,3 +186,140 @@ def test_counts_are_whole_numbers_from_the_least_on() -> None:
     for text, message in (("0", "0 is less than 1"), ("1.5", "'1.5' is no whole number"), ("-3", "-3 is less than 1")):
         with pytest.raises(argparse.ArgumentTypeError, match=message):
             count(1)(text)
+    with pytest.raises(argparse.ArgumentTypeError, match="100000 is more than 256"):
+        count(1, 256)("100000")
+
+
+PROGRAM = """
+import sys
+from descant.program import run_program
+def run():
+    {body}
+sys.exit(run_program("tool", run, ""))
+"""
+
+
+def start_program(body: str, **settings: object) -> subprocess.Popen:
+    command = [sys.executable, "-c", PROGRAM.format(body=body)]
+    # A shell's background jobs ignore the keyboard's interrupt, and hand that on to what they start.
+    ready = {"preexec_fn": lambda: signal.signal(signal.SIGINT, signal.SIG_DFL), "stderr": subprocess.PIPE}
+    return subprocess.Popen(command, text=True, **(ready | settings))
+
+
+def wait_until_caught(process: subprocess.Popen, number: int) -> None:
+    """Wait until the process handles a signal itself."""
+    while process.poll() is None:
+        lines = Path(f"/proc/{process.pid}/status").read_text().splitlines()
+        if any(int(line.split()[1], 16) >> (number - 1) & 1 for line in lines if line.startswith("SigCgt")):
+            return
+        time.sleep(0.002)
+
+
+@pytest.mark.parametrize("delay", [0.0, 0.3, 1.0])
+@pytest.mark.parametrize(
+    ("number", "status", "word"), [(signal.SIGINT, 130, "interrupted"), (signal.SIGTERM, 143, "terminated")]
+)
+def test_a_signal_during_imports_ends_with_a_sentence(delay: float, number: int, status: int, word: str) -> None:
+    with start_program("import torch, transformers, time; time.sleep(30)") as process:
+        wait_until_caught(process, signal.SIGTERM)
+        time.sleep(delay)
+        process.send_signal(number)
+        error = process.stderr.read()
+    assert (process.returncode, error) == (status, f"tool: {word}\n")
+
+
+def test_what_was_switched_off_by_nohup_stays_so() -> None:
+    body = "import os, signal; os.kill(os.getpid(), signal.SIGINT); return 0"
+    with start_program(body, preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_IGN)) as process:
+        assert process.wait(timeout=20) == 0
+
+
+def test_a_full_disk_under_stdout_is_named() -> None:
+    body = "from descant.program import show; show('result'); return 0"
+    with open("/dev/full", "w") as full, start_program(body, stdout=full) as process:
+        error = process.stderr.read()
+    assert process.returncode == 1
+    assert error == "tool: stdout: no space left on device: free some space and run the same command again\n"
+
+
+def test_the_status_of_a_program_is_returned(capfd: pytest.CaptureFixture[str]) -> None:
+    def refuse() -> int:
+        raise ValueError("no such\nfolder \x1b[31m")
+
+    assert run_program("tool", lambda: 1) == 1
+    assert run_program("tool", refuse) == 2
+    assert capfd.readouterr().err == "tool: no such folder \\x1b[31m\n"
+
+
+HOSTILE = "caf\udce9 a\x1b]0;x\x07\x9b31m\u202eb\u2066\u200fc\nd\re\x7f\u2028é👪‍"
+
+
+def test_no_control_character_reaches_a_terminal() -> None:
+    assert escape(HOSTILE) == r"caf\udce9 a\x1b]0;x\x07\x9b31m\u202eb\u2066\u200fc\nd\re\x7f\u2028é👪‍"
+    assert escape("a\nb\tc", keep="\n") == "a\nb\\tc"
+
+
+def test_json_reads_as_it_was_without_control_characters() -> None:
+    text = json.dumps({"audio": HOSTILE}, ensure_ascii=False, indent=1)
+    shown = escape_json(text)
+    assert json.loads(shown) == {"audio": HOSTILE} and escape(shown, keep="\n") == shown
+
+
+def test_what_is_logged_keeps_to_its_line(capfd) -> None:
+    log_to_stderr(logging.WARNING)
+    logging.getLogger("descant.x").warning("%s: %d files,\nand %s", "a\nb\x1b", 3, Path("c\r"))
+    assert capfd.readouterr().err == "a\\nb\\x1b: 3 files,\nand c\\r\n"
+
+
+def test_usage_errors_send_no_control_characters(capsys) -> None:
+    with pytest.raises(SystemExit):
+        ArgumentParser(prog="tool").parse_args(["--\x1b[31m"])
+    assert r"unrecognized arguments: --\x1b[31m" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("parse", "good", "bad"),
+    [
+        (seconds, {"0": 0.0, "2.5": 2.5}, ["-1", "nan", "inf", "x"]),
+        (question, {"Why?": "Why?"}, ["", " \n", "caf\udce9?"]),
+        (count(1), {"32": 32}, ["9" * 400, ""]),
+    ],
+)
+def test_options_are_checked_alike(parse, good, bad) -> None:
+    assert {text: parse(text) for text in good} == good
+    for text in bad:
+        with pytest.raises(argparse.ArgumentTypeError):
+            parse(text)
+
+
+def test_a_folder_that_cannot_be_written_is_refused(tmp_path: Path) -> None:
+    require_writable(tmp_path / "new" / "folder")
+    assert list((tmp_path / "new" / "folder").iterdir()) == []
+    (tmp_path / "file").touch()
+    for folder in (tmp_path / "file", tmp_path / "file" / "below", Path("/proc/1/x")):
+        with pytest.raises(ValueError, match="nothing can be written here"):
+            require_writable(folder)
+
+
+@pytest.mark.parametrize(
+    ("environment", "threads"),
+    [
+        ({}, CORES),
+        ({"LOCAL_WORLD_SIZE": "2"}, max(1, CORES // 2)),
+        ({"LOCAL_WORLD_SIZE": "1000"}, 1),
+        ({"OMP_NUM_THREADS": "1", "ACCELERATE_MIXED_PRECISION": "no"}, CORES),
+        ({"OMP_NUM_THREADS": "1"}, None),
+        ({"OMP_NUM_THREADS": "3", "ACCELERATE_MIXED_PRECISION": "no"}, None),
+    ],
+)
+def test_the_launchers_one_thread_is_not_the_users(
+    environment: dict[str, str], threads: int | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = []
+    monkeypatch.setattr(torch, "set_num_threads", asked.append)
+    for name in ("OMP_NUM_THREADS", "LOCAL_WORLD_SIZE", "ACCELERATE_MIXED_PRECISION"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    use_all_cores()
+    assert asked == ([] if threads is None else [threads])

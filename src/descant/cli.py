@@ -1,37 +1,29 @@
 """The command line: `descant COMMAND …`."""
 
-import argparse
 import logging
-import os
 import sys
 from collections.abc import Sequence
 
-import descant
-from descant.commands import ask, classify, compare, convert, download, evaluate, features, push, score
-
-COMMANDS = (download, features, ask, classify, convert, evaluate, score, compare, push)
+from descant.program import ArgumentParser, Ending, run_program
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Runs one command; the exit status is 0 all done, 1 some skipped, 2 usage or refused, 130 interrupted."""
-    args = build_parser().parse_args(argv)
-    logging.basicConfig(format="%(message)s", stream=sys.stderr)
-    sys.stdout.reconfigure(errors="backslashreplace")  # file names need not be text
-    try:
-        return args.func(args)
-    except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
-        return 130
-    except BrokenPipeError:  # the reader, such as `head`, has gone
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python complains when it flushes at exit
-        return 1
+    """Run one command and return its exit status; a wrong command line ends the program with 2."""
+    with Ending("descant", goes_on="", level=logging.WARNING):
+        args = build_parser().parse_args(argv)
+    return run_program(f"descant {args.command}", lambda: args.func(args), args.goes_on, logging.WARNING)
 
 
-def build_parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="descant", description=descant.__doc__)
+def build_parser() -> ArgumentParser:
+    """Return the parser with all commands."""
+    import descant
+    from descant.commands import ask, classify, compare, convert, download, evaluate, features, push, score
+
+    parser = ArgumentParser(prog="descant", description=descant.__doc__)
     parser.add_argument("--version", action="version", version=f"descant {descant.__version__}")
-    subparsers = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    for command in COMMANDS:
+    parser.set_defaults(goes_on="")
+    subparsers = parser.add_subparsers(title="commands", metavar="COMMAND", dest="command", required=True)
+    for command in (download, features, ask, classify, convert, evaluate, score, compare, push):
         command.add_parser(subparsers)
     return parser
 

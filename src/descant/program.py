@@ -1,21 +1,29 @@
-"""The edge of a program: whatever ends it, it ends with one sentence on stderr and the exit status that says how.
+"""What every program shares: how it ends, text that is safe on a terminal, checked options, its share of the cores.
 
-0 all done, 1 it broke off or left something out, 2 usage or refused before work, 130 interrupted, 143 terminated.
+Whatever ends a program, it ends with one sentence on stderr and an exit status: 0 all done, 1 it broke off or left
+something out, 2 usage or refused before work, 130 interrupted, 143 terminated.
 """
 
 import argparse
 import errno
 import logging
+import math
 import os
+import re
 import signal
 import sys
+import tempfile
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from types import FrameType, TracebackType
+from typing import NoReturn, TextIO
 
 log = logging.getLogger(__name__)
 
+MOST_BEAMS = 256  # more need gigabytes, and answer no better
+LARGEST_COUNT = 2**31 - 1
 BROKE_OFF, REFUSED = 1, 2
 SIGNALS = {signal.SIGINT: "interrupted", signal.SIGTERM: "terminated"}
 # What is cleared up after a signal may take so long; then the process ends as it is, which a kill may do at any time.
@@ -33,22 +41,29 @@ class Ending:
     """Ends the program with a sentence: `with Ending("mi_short"): …`.
 
     SIGINT and SIGTERM raise KeyboardInterrupt in the block, so that it can clear up; a second signal, or `GRACE_S`
-    seconds, end the process at once. While modules load (see `loading`) the first one does: there is nothing to clear
-    up, and an `except:` in one of them might swallow the interruption.
+    seconds, end the process at once. While modules load, the first one does: an `except:` in one of them might
+    swallow the interruption. A signal that whoever started the program has switched off (`nohup`) stays so.
     """
 
-    def __init__(self, name: str, goes_on: str = GOES_ON) -> None:
-        """name: of the program. goes_on: what a sentence about an interruption says of the next run."""
-        self.name, self.goes_on = name, goes_on
+    def __init__(self, name: str, goes_on: str = GOES_ON, level: int = logging.INFO) -> None:
+        """Name the program.
+
+        Args:
+            name: what its sentences begin with.
+            goes_on: what a sentence about an interruption says of the next run.
+            level: of the log messages that go to stderr.
+        """
+        self.name, self.goes_on, self.level = name, goes_on, level
         self._owner = os.getpid()
         self._loading = False
         self._signal: int | None = None
         self._before: dict[int, object] = {}
 
     def __enter__(self) -> "Ending":
-        logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
+        log_to_stderr(self.level)
         if threading.current_thread() is threading.main_thread():  # no other thread may
-            self._before = {number: signal.signal(number, self._heed) for number in SIGNALS}
+            heeded = [number for number in SIGNALS if signal.getsignal(number) != signal.SIG_IGN]
+            self._before = {number: signal.signal(number, self._heed) for number in heeded}
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
@@ -74,14 +89,14 @@ class Ending:
         finally:
             self._loading = False
 
-    def _heed(self, number: int, _: FrameType | None) -> None:
+    def _heed(self, number: int, frame: FrameType | None) -> None:
         if os.getpid() != self._owner:  # a forked child, which ends as if nothing had been set
             if number == signal.SIGINT:
                 raise KeyboardInterrupt
             signal.signal(number, signal.SIG_DFL)
             os.kill(os.getpid(), number)
             return
-        if self._loading or self._signal is not None:
+        if self._loading or self._signal is not None or _is_importing(frame):
             self._end_now(number)
         self._signal = number
         watch = threading.Timer(GRACE_S, self._end_now, [number])
@@ -94,15 +109,19 @@ class Ending:
         os._exit(128 + number)
 
     def _last_words(self, number: int) -> str:
-        return f"{self.name}: {SIGNALS[signal.Signals(number)]}; {self.goes_on}"
+        return "; ".join(filter(None, [f"{self.name}: {SIGNALS[signal.Signals(number)]}", self.goes_on]))
 
     def _explain(self, error: BaseException) -> int | None:
         """Say what ended the program; the exit status, or None where the error is nobody's to explain."""
         status, sentence = BROKE_OFF, one_line(error)
+        if isinstance(error, BrokenPipeError):  # the reader of stdout, such as `head`, has gone
+            _drop_stdout()
+            return BROKE_OFF
         if isinstance(error, ValueError):
             status = REFUSED
         elif isinstance(error, KeyboardInterrupt):  # of a thread that cannot set handlers
-            status, sentence = 128 + signal.SIGINT, f"interrupted; {self.goes_on}"
+            log.error("%s", self._last_words(signal.SIGINT))
+            return 128 + signal.SIGINT
         elif isinstance(error, OSError):
             sentence = describe_os_error(error)
         elif isinstance(error, MemoryError) or any(words in str(error).lower() for words in SHORT_OF_MEMORY):
@@ -111,6 +130,14 @@ class Ending:
             return None
         log.error("%s: %s", self.name, sentence)
         return status
+
+
+def _is_importing(frame: FrameType | None) -> bool:
+    while frame is not None:
+        if frame.f_code.co_filename.startswith("<frozen importlib"):
+            return True
+        frame = frame.f_back
+    return False
 
 
 def describe_os_error(error: OSError) -> str:
@@ -143,8 +170,129 @@ def refusing(what: str) -> Iterator[None]:
         raise ValueError(f"{what}: {describe_os_error(error)}") from error
 
 
-def count(least: int) -> Callable[[str], int]:
-    """Return what reads an option that is a whole number from `least` on, for `add_argument(type=…)`."""
+def require_writable(folder: Path) -> None:
+    """Make a folder for results, where it is missing; raise ValueError where nothing can be written into it."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise ValueError(f"{folder}: nothing can be written here ({error.strerror}); give another folder") from error
+
+
+def run_program(name: str, run: Callable[[], int], goes_on: str = GOES_ON, level: int = logging.INFO) -> int:
+    """Run a program to its end, see `Ending`, and return its exit status."""
+    try:
+        with Ending(name, goes_on, level):
+            sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]  # names need not be text
+            status = run()
+            with _naming_stdout():
+                sys.stdout.flush()
+    except SystemExit as ended:
+        status = int(ended.code or 0)
+    if threading.current_thread() is threading.main_thread():
+        for number in SIGNALS:  # while Python clears up, a signal ends it without a traceback
+            if signal.getsignal(number) != signal.SIG_IGN:
+                signal.signal(number, signal.SIG_DFL)
+    return status
+
+
+# Text on a terminal
+
+# Controls (C0, DEL, C1), line separators, marks that turn the order of text around, bytes that are no UTF-8.
+_CONTROLS = re.compile(r"[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
+
+
+def escape(text: str, keep: str = "") -> str:
+    r"""Return text as a terminal may show it: control characters, ends of lines too, as `\x1b`, `\n` or `\u202e`.
+
+    keep: characters that stay, such as the newlines of a text of several lines.
+    """
+    return _CONTROLS.sub(lambda found: found[0] if found[0] in keep else ascii(found[0])[1:-1], text)
+
+
+def escape_json(text: str) -> str:
+    """Return JSON with control characters in JSON's own escapes; its newlines stand between values, and stay."""
+    return _CONTROLS.sub(lambda found: found[0] if found[0] == "\n" else f"\\u{ord(found[0]):04x}", text)
+
+
+def say(text: str) -> None:
+    """Write one line to stderr, above the bars that are shown there."""
+    _write(escape(text), sys.stderr)
+
+
+def show(text: str) -> None:
+    """Write a result of one or more lines to stdout, above the bars on stderr; raises OSError."""
+    _write_out(escape(text, keep="\n"))
+
+
+def show_json(text: str) -> None:
+    """Write JSON to stdout, above the bars on stderr; raises OSError."""
+    _write_out(escape_json(text))
+
+
+def _write_out(text: str) -> None:
+    with _naming_stdout():
+        _write(text, sys.stdout)
+        sys.stdout.flush()
+
+
+def _write(text: str, stream: TextIO) -> None:
+    bars = sys.modules.get("tqdm.std")  # without it, no bar is shown
+    try:
+        write = bars.tqdm.write if bars else print
+    except AttributeError:  # a signal came while it was imported
+        write = print
+    write(text, file=stream)
+
+
+class _EscapingHandler(logging.Handler):
+    """Writes log records to stderr, above bars; what is put into a message keeps to its line."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if isinstance(record.args, tuple):
+            record.args = tuple(one if isinstance(one, int | float) else escape(str(one)) for one in record.args)
+        _write(escape(self.format(record), keep="\n"), sys.stderr)
+
+
+def log_to_stderr(level: int) -> None:
+    """Let log messages from this level on go to stderr, above bars and without control characters."""
+    root = logging.getLogger()
+    if not any(isinstance(handler, _EscapingHandler) for handler in root.handlers):
+        root.addHandler(_EscapingHandler())
+    root.setLevel(level)
+
+
+@contextmanager
+def _naming_stdout() -> Iterator[None]:
+    try:
+        yield
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        _drop_stdout()
+        error.filename = "stdout"
+        raise
+
+
+def _drop_stdout() -> None:
+    """Let what is left for stdout go nowhere, or Python complains when it flushes at its exit."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+# Options
+
+
+class ArgumentParser(argparse.ArgumentParser):
+    """A parser whose messages do not send control characters to the terminal."""
+
+    def error(self, message: str) -> NoReturn:
+        """Print the usage and the message, and exit with status 2."""
+        super().error(escape(message))
+
+
+def count(least: int, most: int = LARGEST_COUNT) -> Callable[[str], int]:
+    """Return what reads an option that is a whole number in these bounds, for `add_argument(type=…)`."""
 
     def read(text: str) -> int:
         try:
@@ -153,6 +301,44 @@ def count(least: int) -> Callable[[str], int]:
             raise argparse.ArgumentTypeError(f"{text!r} is no whole number") from None
         if value < least:
             raise argparse.ArgumentTypeError(f"{text} is less than {least}")
+        if value > most:
+            raise argparse.ArgumentTypeError(f"{text} is more than {most}")
         return value
 
     return read
+
+
+def seconds(text: str) -> float:
+    """Return the number of seconds, 0 or more, that an option was given."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not 0 <= value < math.inf:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number of seconds")
+    return value
+
+
+def question(text: str) -> str:
+    """Return the question that an option was given."""
+    if not text.strip():
+        raise argparse.ArgumentTypeError("the question is empty")
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise argparse.ArgumentTypeError(f"the question {text!r} is no UTF-8 text") from None
+    return text
+
+
+# Cores
+
+
+def use_all_cores() -> None:
+    """Give torch this process's share of the machine's cores, unless the user set OMP_NUM_THREADS."""
+    import torch
+
+    # The launcher writes OMP_NUM_THREADS=1 where nobody has set it; a user's own 1 cannot be told from that.
+    launched = "ACCELERATE_MIXED_PRECISION" in os.environ
+    if os.environ.get("OMP_NUM_THREADS", "") in (["", "1"] if launched else [""]):
+        processes = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+        torch.set_num_threads(max(1, len(os.sched_getaffinity(0)) // processes))

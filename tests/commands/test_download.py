@@ -66,9 +66,14 @@ def test_cookies_file_is_left_as_it_was(server, tmp_path):
     assert cookies.read_text() == before
 
 
-@pytest.mark.parametrize(
-    "options", [["--jobs", "0"], ["--limit", "0"], ["--url_template", "http://x/"], ["--ffmpeg", "/no/ffmpeg"]]
-)
+@pytest.mark.parametrize("options", [["--jobs", "0"], ["--limit", "0"], ["--sleep", "-1"], ["--sleep", "nan"]])
+def test_a_count_that_is_none_is_a_usage_error(server, tmp_path, options):
+    with pytest.raises(SystemExit) as ended:
+        download(server, annotations(tmp_path, "a"), tmp_path / "clips", *options)
+    assert ended.value.code == 2 and not server.requests
+
+
+@pytest.mark.parametrize("options", [["--url_template", "http://x/"], ["--ffmpeg", "/no/ffmpeg"]])
 def test_what_cannot_be_asked_is_status_2(server, tmp_path, capsys, options):
     assert download(server, annotations(tmp_path, "a"), tmp_path / "clips", *options) == 2
     assert capsys.readouterr().err.startswith("descant download: ")

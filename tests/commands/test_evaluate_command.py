@@ -164,7 +164,7 @@ def test_training_clips_are_refused_unless_allowed(place: Path, tmp_path, capsys
     assert main(leaky) == 2
     captured = capsys.readouterr()
     assert "trained on 1 clips of the test split, s2 among them" in captured.err and not captured.out
-    assert main([*leaky, "--allow-leak"]) == 0
+    assert main([*leaky, "--allow_leak"]) == 0
     assert "**Leak: 1 of these clips" in capsys.readouterr().out
     assert not (tmp_path / "model" / "scores.json").exists()
 

@@ -38,7 +38,7 @@ def test_a_table_is_printed_for_people(published, capsys) -> None:
 
 def test_training_texts_add_novelty(published, tmp_path, capsys) -> None:
     (tmp_path / "train.txt").write_text("A slow piano piece.\n")
-    options = ["--protocol", "lp_musiccaps", "--train-references", str(tmp_path / "train.txt"), "--json"]
+    options = ["--protocol", "lp_musiccaps", "--train_references", str(tmp_path / "train.txt"), "--json"]
     assert main(["score", str(published), *options]) == 0
     assert json.loads(capsys.readouterr().out)["caption_novelty"] == 0.5
 
@@ -109,7 +109,7 @@ def test_bad_training_texts_and_tags_are_named_and_the_rest_is_used(published, t
     tags = [{"caption": item["ground_truth"], "aspect_list": ["piano"]} for item in ITEMS]
     rows = [*tags, {"caption": "x", "aspect_list": 5}]
     (tmp_path / "tags.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    options = ["--train-references", str(tmp_path / "train.jsonl"), "--tags", str(tmp_path / "tags.jsonl"), "--json"]
+    options = ["--train_references", str(tmp_path / "train.jsonl"), "--tags", str(tmp_path / "tags.jsonl"), "--json"]
     assert main(["score", str(published), "--protocol", "musilingo", *options]) == 1
     shown = capsys.readouterr()
     assert "train.jsonl:2: " in shown.err and "tags.jsonl:3: " in shown.err

@@ -23,6 +23,6 @@ def test_a_clip_leaks_by_its_id_its_recording_or_its_audio(tested, leaks) -> Non
 
 
 def test_a_leak_is_refused_with_a_clips_name_and_the_way_out() -> None:
-    with pytest.raises(LeakError, match="trained on 2 clips of the test split, a among them.*--allow-leak"):
+    with pytest.raises(LeakError, match="trained on 2 clips of the test split, a among them.*--allow_leak"):
         refuse_leaks(["a", "b"], "model", "test")
     refuse_leaks([], "model", "test")

@@ -49,7 +49,7 @@ def test_a_folder_of_data_goes_by_its_name(model_folder):
 
 
 def test_adapter_of_a_base_on_this_machine_is_refused_until_the_base_has_an_id(adapter_folder):
-    with pytest.raises(PublishError, match="publish that first and give its id with --base-model"):
+    with pytest.raises(PublishError, match="publish that first and give its id with --base_model"):
         collect_files(read_facts(adapter_folder), "card", "tester/model")
     files = collect_files(read_facts(adapter_folder, "tester/base"), "card", "tester/model")
     assert json.loads(files["adapter_config.json"])["base_model_name_or_path"] == "tester/base"

@@ -25,7 +25,7 @@ from descant.answering.model_folder import PRECISIONS, find_model, fingerprint_m
 from descant.data.audio import Window, format_stamp, load_npy_waveform, stream_windows, windows
 from descant.data.clips import AUDIO_SUFFIXES
 from descant.files import Record, write_whole
-from descant.threads import use_all_cores
+from descant.program import use_all_cores
 
 log = logging.getLogger(__name__)
 

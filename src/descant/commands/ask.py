@@ -1,11 +1,11 @@
 """`descant ask`: questions about sound files, answered window by window."""
 
 import argparse
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from descant.answering.model_folder import PRECISIONS
+from descant.program import MOST_BEAMS, count, question, say, show, show_json, use_all_cores
 
 if TYPE_CHECKING:
     from descant.answering.listener import Answer
@@ -34,38 +34,31 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
         "audio", metavar="AUDIO", nargs="+", help="sound files: wav, flac, ogg, mp3; with PyAV also m4a and webm"
     )
     parser.add_argument(
-        "-q", "--question", metavar="TEXT", action="append", dest="questions", type=_question,
+        "-q", "--question", metavar="TEXT", action="append", dest="questions", type=question,
         help="a question; may be given several times (without: a caption of each window)",
     )  # fmt: skip
     parser.add_argument("--json", action="store_true", help="print one JSON object an answer")
-    parser.add_argument("--num_beams", metavar="N", type=_positive, help="search width (default: the model's own)")
+    parser.add_argument(
+        "--num_beams", metavar="N", type=count(1, MOST_BEAMS), help="search width (default: the model's own)"
+    )
     parser.add_argument(
         "--precision", choices=PRECISIONS, default="fp32",
         help="bf16 and int8 are faster where the processor has them, and change some answers (default: %(default)s)",
     )  # fmt: skip
     parser.add_argument(
-        "--batch_size", metavar="N", type=_positive, default=32, help="questions at a time (default: %(default)s)"
+        "--batch_size", metavar="N", type=count(1), default=32, help="questions at a time (default: %(default)s)"
     )
     parser.set_defaults(func=run)
 
 
 def run(args: argparse.Namespace) -> int:
-    """Answers, and returns the exit status."""
+    """Answer, and return the exit status."""
     from descant.answering.model_folder import find_model
 
-    try:
-        find_model(args.model)  # before the seconds that importing torch takes
-        return _ask(args)
-    except ValueError as error:  # what cannot be asked: a model that is none, a question that is too long for it
-        print(f"descant ask: {error}", file=sys.stderr)
-        return 2
-
-
-def _ask(args: argparse.Namespace) -> int:
+    find_model(args.model)  # before the seconds that importing torch takes
     import transformers
 
     from descant.answering.listener import Asking, Listener, Recording, in_order, show_progress
-    from descant.threads import use_all_cores
 
     transformers.logging.set_verbosity_error()
     transformers.logging.disable_progress_bar()
@@ -82,29 +75,17 @@ def _ask(args: argparse.Namespace) -> int:
 
 
 def _show(answer: "Answer", as_json: bool) -> None:
-    from tqdm import tqdm
-
     if answer.error is not None:
-        tqdm.write(f"descant ask: {answer.audio}: {answer.error}", file=sys.stderr)
-    if as_json or answer.error is None:
-        tqdm.write(answer.to_json() if as_json else _format_line(answer), file=sys.stdout)
-        sys.stdout.flush()
+        say(f"descant ask: {answer.audio}: {answer.error}")
+    if as_json:
+        show_json(answer.to_json())
+    elif answer.error is None:
+        show(_format_line(answer))
 
 
 def _format_line(answer: "Answer") -> str:
     from descant.data.audio import format_stamp
 
-    parts = [answer.audio, format_stamp(answer.start_s, answer.end_s), answer.question, answer.prediction]
+    stamp = format_stamp(answer.start_s or 0.0, answer.end_s or 0.0)
+    parts = [answer.audio, stamp, answer.question, answer.prediction]
     return "  ".join(" ".join(part.split()) for part in parts if part is not None)
-
-
-def _question(text: str) -> str:
-    if not text.strip():
-        raise argparse.ArgumentTypeError("the question is empty")
-    return text
-
-
-def _positive(text: str) -> int:
-    if not text.isdecimal() or int(text) == 0:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number above 0")
-    return int(text)

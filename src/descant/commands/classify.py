@@ -1,10 +1,11 @@
 """`descant classify`: the genre and subgenres of recordings, and what each label rests on."""
 
 import argparse
-import sys
 from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from descant.program import say, show, show_json, use_all_cores
 
 if TYPE_CHECKING:
     from descant.subgenre.classify import Classification, Classifying
@@ -44,19 +45,15 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
 
 
 def run(args: argparse.Namespace) -> int:
-    """Classifies, and returns the exit status."""
+    """Classify, and return the exit status."""
     from descant.answering.model_folder import CLASSIFYING, find_model
 
-    try:
-        find_model(args.model, CLASSIFYING)  # before the seconds that importing torch takes
-        if args.captioner:
-            find_model(args.captioner)
-        if args.lyrics:
-            _check_lyrics(args)
-        return _classify(args)
-    except ValueError as error:
-        print(f"descant classify: {error}", file=sys.stderr)
-        return 2
+    find_model(args.model, CLASSIFYING)  # before the seconds that importing torch takes
+    if args.captioner:
+        find_model(args.captioner)
+    if args.lyrics:
+        _check_lyrics(args)
+    return _classify(args)
 
 
 def _check_lyrics(args: argparse.Namespace) -> None:
@@ -72,7 +69,6 @@ def _classify(args: argparse.Namespace) -> int:
 
     from descant.answering.listener import Recording, in_order
     from descant.subgenre.classify import Classifying, TrackClassifier, load_captioner
-    from descant.threads import use_all_cores
 
     transformers.logging.set_verbosity_error()
     transformers.logging.disable_progress_bar()
@@ -80,7 +76,7 @@ def _classify(args: argparse.Namespace) -> int:
     classifier = TrackClassifier.load(args.model)
     listener, note = load_captioner(classifier, args.captioner)
     if note:
-        print(f"descant classify: {note}", file=sys.stderr)
+        say(f"descant classify: {note}")
     recordings = [Recording(Path(audio), audio) for audio in args.audio]
     classifying = Classifying(classifier, recordings, listener, lyrics=args.lyrics, note=note)
     skipped = 0
@@ -98,12 +94,11 @@ def _show_progress(classifying: "Classifying") -> "Iterable[tuple[int, Classific
     return tqdm(classifying, desc="classifying", unit=" files", total=total, disable=None, leave=False)
 
 
-def _show(found: "Classification", as_json: bool, told: str | None) -> None:
-    """Prints a result, and on stderr its notes but the one that was told before."""
-    from tqdm import tqdm
-
-    for problem in [found.error] if found.error else [note for note in found.notes if note != told]:
-        tqdm.write(f"descant classify: {found.audio}: {problem}", file=sys.stderr)
-    if as_json or found.error is None:
-        tqdm.write(found.to_json() if as_json else found.to_text(), file=sys.stdout)
-        sys.stdout.flush()
+def _show(found: "Classification", as_json: bool, shown_before: str | None) -> None:
+    """Print a result, and on stderr its notes but the one that was shown before."""
+    for problem in [found.error] if found.error else [note for note in found.notes if note != shown_before]:
+        say(f"descant classify: {found.audio}: {problem}")
+    if as_json:
+        show_json(found.to_json())
+    elif found.error is None:
+        show(found.to_text())

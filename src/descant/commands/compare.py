@@ -2,9 +2,10 @@
 
 import argparse
 import json
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from descant.program import say, show, show_json
 
 if TYPE_CHECKING:
     from descant.evaluation.measures import Difference
@@ -46,20 +47,19 @@ def run(args: argparse.Namespace) -> int:
     from descant.evaluation.measures import pair_items
     from descant.evaluation.predictions_file import read_items
 
-    try:
-        first, second = read_items(args.first), read_items(args.second)
-        pairs, single = pair_items(first.items, second.items)
-        for problem in (*first.problems, *second.problems):
-            print(f"descant compare: {problem}", file=sys.stderr)
-        if not pairs:
-            raise ValueError(f"{args.first} and {args.second} have no question about the same clip in common")
-        differences = compare_pairs(pairs, args)
-    except (ValueError, OSError) as error:
-        print(f"descant compare: {error}", file=sys.stderr)
-        return 2
+    first, second = read_items(args.first), read_items(args.second)
+    pairs, single = pair_items(first.items, second.items)
+    for problem in (*first.problems, *second.problems):
+        say(f"descant compare: {problem}")
+    if not pairs:
+        raise ValueError(f"{args.first} and {args.second} have no question about the same clip in common")
+    differences = compare_pairs(pairs, args)
     for item in single:
-        print(f"descant compare: {item.clip}: only one file answers {item.question!r}", file=sys.stderr)
-    print(as_json(differences, args, len(pairs)) if args.json else format_differences(differences, len(pairs)))
+        say(f"descant compare: {item.clip}: only one file answers {item.question!r}")
+    if args.json:
+        show_json(as_json(differences, args, len(pairs)))
+    else:
+        show(format_differences(differences, len(pairs)))
     return 1 if single or first.problems or second.problems else 0
 
 

@@ -1,10 +1,11 @@
 """`descant convert`: a published checkpoint to a folder that from_pretrained loads."""
 
 import argparse
-import sys
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from descant.program import show
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -51,12 +52,8 @@ def run(args: argparse.Namespace) -> int:
 
     transformers.logging.set_verbosity_error()
     transformers.logging.disable_progress_bar()
-    try:
-        model = _convert(args)
-    except (ValueError, OSError) as error:
-        print(f"descant convert: {error}", file=sys.stderr)
-        return 2
-    print(f"{args.output}: {model.num_parameters() / 1e6:.1f} M weights from {args.checkpoint}")
+    model = _convert(args)
+    show(f"{args.output}: {model.num_parameters() / 1e6:.1f} M weights from {args.checkpoint}")
     return 0
 
 

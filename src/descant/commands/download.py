@@ -2,23 +2,24 @@
 
 import argparse
 import shutil
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from descant.program import count, require_writable, say, seconds, show
+
 if TYPE_CHECKING:
     from descant.data.annotations import Annotations
-    from descant.data.download import Summary
+    from descant.data.download import DownloadSettings, Summary
 
 YOUTUBE = "https://www.youtube.com/watch?v={ytid}"
 EXAMPLES = """\
 examples:
   descant download musiccaps-public.csv clips --limit 20
-  descant download musiccaps-public.csv clips --cookies cookies.txt --retry-failed
+  descant download musiccaps-public.csv clips --cookies cookies.txt --retry_failed
 
 Each clip becomes clips/[ytid]-[start-end].flac: 16 kHz, mono, exactly the annotated window. clips/ledger.jsonl has a
 line for every clip that was tried: ok, private, removed, age, geo, blocked, network, bad audio or failed. Run it again
-to go on: ok clips are kept, network, blocked and failed ones tried again, the others with --retry-failed. When YouTube
+to go on: ok clips are kept, network, blocked and failed ones tried again, the others with --retry_failed. When YouTube
 asks to slow down, the whole run pauses, and in the end stops: go on some hours later, perhaps with --cookies of a
 browser that is signed in. YouTube needs a JavaScript runtime beside yt-dlp: pip install deno. Exit status: 0 all clips
 are there, 1 some are not, 2 refused, 130 interrupted.
@@ -36,12 +37,12 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
     )
     parser.add_argument("annotations", metavar="FILE", type=Path, help="musiccaps-public.csv, or one of its columns")
     parser.add_argument("folder", metavar="FOLDER", type=Path, help="where the clips and the ledger go")
-    parser.add_argument("--limit", metavar="N", type=int, help="only the first N clips of the file")
-    parser.add_argument("--jobs", metavar="N", type=int, default=2, help="clips at a time (default: %(default)s)")
+    parser.add_argument("--limit", metavar="N", type=count(1), help="only the first N clips of the file")
+    parser.add_argument("--jobs", metavar="N", type=count(1), default=2, help="clips at a time (default: %(default)s)")
     parser.add_argument(
-        "--sleep", metavar="S", type=float, default=2.0, help="seconds between clips (default: %(default)s)"
+        "--sleep", metavar="S", type=seconds, default=2.0, help="seconds between clips (default: %(default)s)"
     )
-    parser.add_argument("--retry-failed", action="store_true", help="also try what an earlier run found gone or bad")
+    parser.add_argument("--retry_failed", action="store_true", help="also try what an earlier run found gone or bad")
     parser.add_argument("--cookies", metavar="FILE", type=Path, help="a cookies.txt; it is read and never written")
     parser.add_argument("--ffmpeg", metavar="PROGRAM", help="an ffmpeg other than the system's")
     parser.add_argument("--url_template", metavar="URL", default=YOUTUBE, help="another place, with {ytid} in it")
@@ -54,28 +55,23 @@ def run(args: argparse.Namespace) -> int:
     from descant.data.download import download_clips
 
     if args.url_template == YOUTUBE and not shutil.which("deno"):
-        print("descant download: YouTube gives little without deno: pip install deno", file=sys.stderr)
-    try:
-        found = read_musiccaps(args.annotations)
-        for problem in found.problems:
-            print(f"descant download: skipped {problem}", file=sys.stderr)
-        if not found.rows:
-            raise ValueError(f"{args.annotations}: holds no record that can be used")
-        rows = found.rows if args.limit is None else found.rows[: args.limit]
-        summary = download_clips(rows, args.folder, _settings(args))
-    except (ValueError, OSError) as error:
-        print(f"descant download: {error}", file=sys.stderr)
-        return 2
-    print(format_summary(summary, found, args.folder))
+        say("descant download: YouTube gives little without deno: pip install deno")
+    found = read_musiccaps(args.annotations)
+    for problem in found.problems:
+        say(f"descant download: skipped {problem}")
+    if not found.rows:
+        raise ValueError(f"{args.annotations}: holds no record that can be used")
+    settings = _settings(args)
+    require_writable(args.folder)
+    summary = download_clips(found.rows[: args.limit], args.folder, settings)
+    show(format_summary(summary, found, args.folder))
     return 0 if summary.complete and not found.problems else 1
 
 
-def _settings(args: argparse.Namespace):  # noqa: ANN202 (its class costs an import)
+def _settings(args: argparse.Namespace) -> "DownloadSettings":
     from descant.data.download import DownloadSettings
     from descant.data.download.fetch import read_cookies
 
-    if args.jobs < 1 or args.sleep < 0 or (args.limit is not None and args.limit < 1):
-        raise ValueError("--jobs and --limit are 1 or more, --sleep is 0 or more")
     return DownloadSettings(
         jobs=args.jobs,
         sleep_s=args.sleep,

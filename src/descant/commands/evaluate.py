@@ -4,8 +4,13 @@ import argparse
 import hashlib
 import logging
 import re
-import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+from descant.program import MOST_BEAMS, count, require_writable, say, show, use_all_cores
+
+if TYPE_CHECKING:
+    from descant.evaluation.evaluate import EvaluationSettings
 
 CONFIGS = {"lp_musiccaps": "captions", "musilingo": "all"}
 EXAMPLES = """\
@@ -43,11 +48,17 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
     parser.add_argument("--audio_dir", help="folder of the clips' audio files")
     parser.add_argument("--output_dir", type=Path, help="default: outputs/evaluation/MODEL-DATASET-SPLIT")
     parser.add_argument("--controls", action="store_true", help="answer again without the right audio")
-    parser.add_argument("--allow-leak", action="store_true", help="score clips that the model was trained on")
+    parser.add_argument("--allow_leak", action="store_true", help="score clips that the model was trained on")
     parser.add_argument("--bertscore", metavar="ENCODER", help="an encoder's folder or Hub id: adds BERTScore")
-    parser.add_argument("--num_beams", type=int, metavar="N", help="search width (default: the model's own)")
-    parser.add_argument("--batch_size", type=int, default=32, metavar="N", help="questions at a time (default: 32)")
-    parser.add_argument("--max_clips", type=int, default=0, metavar="N", help="only the first N clips of the split")
+    parser.add_argument(
+        "--num_beams", type=count(1, MOST_BEAMS), metavar="N", help="search width (default: the model's own)"
+    )
+    parser.add_argument(
+        "--batch_size", type=count(1), default=32, metavar="N", help="questions at a time (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--max_clips", type=count(1), default=0, metavar="N", help="only the first N clips of the split"
+    )
     parser.set_defaults(func=run)
 
 
@@ -58,27 +69,23 @@ def run(args: argparse.Namespace) -> int:
     from descant.evaluation.evaluate import evaluate
     from descant.evaluation.report import render_report
     from descant.publish.card import update_card
-    from descant.threads import use_all_cores
 
     logging.getLogger("descant").setLevel(logging.INFO)
     transformers.logging.set_verbosity_error()
     transformers.logging.disable_progress_bar()
     use_all_cores()
     settings = read_settings(args)
-    try:
-        result = evaluate(settings)
-    except (ValueError, OSError) as error:
-        print(f"descant evaluate: {error}", file=sys.stderr)
-        return 2
+    require_writable(settings.output_dir)
+    result = evaluate(settings)
     if result is None:  # another process reports
         return 0
-    print(render_report(result))
-    print(f"descant evaluate: answers.jsonl, scores.json and results.md lie in {settings.output_dir}", file=sys.stderr)
+    show(render_report(result))
+    say(f"descant evaluate: answers.jsonl, scores.json and results.md lie in {settings.output_dir}")
     if Path(args.model).is_dir():
         try:
             update_card(Path(args.model), result)
         except (ValueError, OSError) as error:
-            print(f"descant evaluate: the card of {args.model} does not state these scores: {error}", file=sys.stderr)
+            say(f"descant evaluate: the card of {args.model} does not state these scores: {error}")
     return 1 if result["skipped"] or result["bad_records"] else 0
 
 
@@ -91,7 +98,7 @@ def name_place(source: str) -> str:
     return re.sub(r"[^\w.-]+", "_", name) + "-" + hashlib.sha256(whole).hexdigest()[:8]
 
 
-def read_settings(args: argparse.Namespace):
+def read_settings(args: argparse.Namespace) -> "EvaluationSettings":
     """The settings of the evaluation."""
     from descant.evaluation.evaluate import EvaluationSettings
 

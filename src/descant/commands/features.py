@@ -1,10 +1,11 @@
 """`descant features`: the log-mel of every clip, computed once into a feature store, or the check of a store."""
 
 import argparse
-import sys
 from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from descant.program import count, require_writable, say, show
 
 if TYPE_CHECKING:
     from descant.data.annotations import Annotations, Problem
@@ -43,7 +44,7 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
         "--hub_audio", metavar="ID", action="append", default=[], help="a Hub dataset with an audio column"
     )
     parser.add_argument("--model", metavar="MODEL", help="a model whose features count (default: the package's own)")
-    parser.add_argument("--processes", metavar="N", type=int, help="default: as the cores and the clips justify")
+    parser.add_argument("--processes", metavar="N", type=count(1), help="default: as the cores and the clips justify")
     parser.add_argument("--recheck", action="store_true", help="also compute anew where the sound has changed")
     parser.add_argument("--verify", action="store_true", help="read every record of the store against its hash")
     parser.add_argument("--repair", action="store_true", help="forget damaged records, so that they are computed anew")
@@ -52,15 +53,12 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
 
 def run(args: argparse.Namespace) -> int:
     """Extracts or checks, and returns the exit status."""
-    try:
-        if args.verify or args.repair:
-            return _check(args)
-        if args.clips is None:
-            raise ValueError("name the clips, or give --verify")
-        return _extract(args)
-    except (ValueError, OSError) as error:
-        print(f"descant features: {error}", file=sys.stderr)
-        return 2
+    if args.verify or args.repair:
+        return _check(args)
+    if args.clips is None:
+        raise ValueError("name the clips, or give --verify")
+    require_writable(args.features)
+    return _extract(args)
 
 
 def _extract(args: argparse.Namespace) -> int:
@@ -81,13 +79,26 @@ def _extract(args: argparse.Namespace) -> int:
     done = extract_features(clips, extractor, store, args.processes, args.recheck)
     silent = {row.clip_id for row in found.rows} - clips.keys()
     _report([*done.problems, *(f"{clip_id}: no sound was found for it" for clip_id in sorted(silent))])
-    print(format_result(done, found, len(silent), store))
-    return 1 if done.problems or found.problems or silent else 0
+    show(format_result(done, found, len(silent), store))
+    lost = find_lost(clips, done, store)
+    if lost:
+        say(
+            f"descant features: {len(lost)} clips have neither a feature nor a reason, {lost[0]} first: was "
+            f"{store.folder} changed meanwhile? Run the same command again"
+        )
+    return 1 if done.problems or found.problems or silent or lost else 0
+
+
+def find_lost(clips: Iterable[str], done: "Extraction", store: "FeatureStore") -> list[str]:
+    """Return the clips that the store does not hold and that no problem names."""
+    store.refresh()
+    named = {problem.clip_id for problem in done.problems}
+    return [clip_id for clip_id in clips if clip_id not in store and clip_id not in named]
 
 
 def _report(skipped: "Iterable[Problem | str]") -> None:
     for line in skipped:
-        print(f"descant features: skipped {line}", file=sys.stderr)
+        say(f"descant features: skipped {line}")
 
 
 def _load_extractor(model: str | None) -> Any:
@@ -122,6 +133,6 @@ def _check(args: argparse.Namespace) -> int:
         damages = store.repair() if args.repair else store.verify()
         damaged += len(damages)
         for damage in damages:
-            print(f"{folder.name}: {damage.clip_id or 'index'}: {damage.reason}")
-        print(f"{folder.name}: {len(store)} clips, {len(damages)} damaged{' and forgotten' if args.repair else ''}")
+            show(f"{folder.name}: {damage.clip_id or 'index'}: {damage.reason}")
+        show(f"{folder.name}: {len(store)} clips, {len(damages)} damaged{' and forgotten' if args.repair else ''}")
     return 1 if damaged else 0

@@ -1,8 +1,9 @@
 """`descant push`: a model folder to the Hub, with its code and a card filled with facts."""
 
 import argparse
-import sys
 from pathlib import Path
+
+from descant.program import show
 
 EXAMPLES = """\
 examples:
@@ -33,23 +34,18 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
     parser.add_argument(
         "--license", dest="licence", metavar="ID", help="of the model; by default the data's strictest"
     )
-    parser.add_argument("--base-model", metavar="HUB_ID", help="of an adapter, where the folder names a local path")
+    parser.add_argument("--base_model", metavar="HUB_ID", help="of an adapter, where the folder names a local path")
     parser.add_argument("--message", metavar="TEXT", help="of the commit")
     parser.set_defaults(func=run)
 
 
 def run(args: argparse.Namespace) -> int:
     """Pushes, and returns the exit status."""
-    from descant.hub_client import PublishError
     from descant.publish.hub import publish_folder
 
-    try:
-        url = publish_folder(
-            args.folder, args.id, private=args.private, licence=args.licence, base_model=args.base_model,
-            message=args.message,
-        )  # fmt: skip
-    except PublishError as error:
-        print(f"descant push: {error}", file=sys.stderr)
-        return 2
-    print(url)
+    url = publish_folder(
+        args.folder, args.id, private=args.private, licence=args.licence, base_model=args.base_model,
+        message=args.message,
+    )  # fmt: skip
+    show(url)
     return 0

@@ -2,9 +2,10 @@
 
 import argparse
 import json
-import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+from descant.program import say, show, show_json
 
 if TYPE_CHECKING:
     from descant.data.tables import Problem
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
 EXAMPLES = """\
 examples:
   descant score outputs/demo/answers.jsonl --protocol musilingo
-  descant score inference.json --protocol lp_musiccaps --train-references musiccaps-public.csv --json
+  descant score inference.json --protocol lp_musiccaps --train_references musiccaps-public.csv --json
 
 FILE is a .jsonl file, or a .json file with a list or an object of records; each has `prediction` (or `predictions`)
 and `references` (or `reference`, `ground_truth`, `true_captions`). The protocols are not comparable with each other:
@@ -36,7 +37,7 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
     )
     parser.add_argument("file", metavar="FILE", type=Path, help="predictions with their references")
     parser.add_argument("--protocol", required=True, choices=["lp_musiccaps", "musilingo"], help="which scores")
-    parser.add_argument("--train-references", metavar="FILE", type=Path, help="training texts: adds novelty")
+    parser.add_argument("--train_references", metavar="FILE", type=Path, help="training texts: adds novelty")
     parser.add_argument("--bertscore", metavar="ENCODER", help="an encoder's folder or Hub id: adds BERTScore")
     parser.add_argument(
         "--tags", metavar="FILE", type=Path, help="a table with `aspect_list`: adds claims against tags"
@@ -49,28 +50,27 @@ def run(args: argparse.Namespace) -> int:
     """Scores, and returns the exit status."""
     from descant.evaluation.predictions_file import read_items
 
-    try:
-        found = read_items(args.file)
-        report(found.problems)
-        if not found.items:
-            raise ValueError(f"{args.file}: holds nothing that can be scored")
-        known, tags = read_beside(args)
-        problems = [*(known.problems if known else []), *(tags.problems if tags else [])]
-        report(problems)
-        result = score_items(found.items, args, known.texts if known else None)
-        result |= score_claims(found.items, tags, args.tags) if tags else {}
-    except (ValueError, OSError) as error:
-        print(f"descant score: {error}", file=sys.stderr)
-        return 2
+    found = read_items(args.file)
+    report(found.problems)
+    if not found.items:
+        raise ValueError(f"{args.file}: holds nothing that can be scored")
+    known, tags = read_beside(args)
+    problems = [*(known.problems if known else []), *(tags.problems if tags else [])]
+    report(problems)
+    result = score_items(found.items, args, known.texts if known else None)
+    result |= score_claims(found.items, tags, args.tags) if tags else {}
     result["skipped"] = len(found.problems)
-    print(json.dumps(result, indent=2, ensure_ascii=False) if args.json else format_scores(result))
+    if args.json:
+        show_json(json.dumps(result, indent=2, ensure_ascii=False))
+    else:
+        show(format_scores(result))
     return 1 if found.problems or problems else 0
 
 
 def report(problems: "list[Problem]") -> None:
     """Name each record that was left out on stderr."""
     for problem in problems:
-        print(f"descant score: {problem}", file=sys.stderr)
+        say(f"descant score: {problem}")
 
 
 def read_beside(args: argparse.Namespace) -> "tuple[Texts | None, Tags | None]":
@@ -82,7 +82,7 @@ def read_beside(args: argparse.Namespace) -> "tuple[Texts | None, Tags | None]":
     return known, read_tags(args.tags) if args.tags else None
 
 
-def score_items(items: "list[Item]", args: argparse.Namespace, known: list[str] | None) -> dict:
+def score_items(items: "list[Item]", args: argparse.Namespace, known: list[str] | None) -> dict[str, Any]:
     """Every score by name, with `n`, `protocol`, `intervals` and what the scores were made with."""
     from descant.evaluation.scoring import describe_parts, intervals, item_measures
 
@@ -92,7 +92,7 @@ def score_items(items: "list[Item]", args: argparse.Namespace, known: list[str] 
     return result | {"intervals": bounds, "made_with": describe_parts()}
 
 
-def score_claims(items: "list[Item]", tags: "Tags", file: Path) -> dict:
+def score_claims(items: "list[Item]", tags: "Tags", file: Path) -> dict[str, Any]:
     """Precision and recall of the claims of the items whose tags are known, and the commonest disagreements."""
     from descant.evaluation.claims import claim_measures, list_disagreements, tags_of
     from descant.evaluation.scoring import intervals
@@ -107,7 +107,7 @@ def score_claims(items: "list[Item]", tags: "Tags", file: Path) -> dict:
     return {"claims": claims | {name: dict(count.most_common(10)) for name, count in disagreements.items()}}
 
 
-def format_scores(result: dict) -> str:
+def format_scores(result: dict[str, Any]) -> str:
     """The scores as lines of text."""
     lines = [f"{result['protocol']}, {result['n']} predictions, {result['skipped']} skipped"]
     for scores in (result, result.get("claims", {})):

@@ -41,5 +41,5 @@ def refuse_leaks(leaks: Iterable[str], model: str, split: str) -> None:
     if leaks:
         raise LeakError(
             f"{model} was trained on {len(leaks)} clips of the {split} split, {leaks[0]} among them: its scores there "
-            "would measure memory. Choose another split, or pass --allow-leak to see them all the same"
+            "would measure memory. Choose another split, or pass --allow_leak to see them all the same"
         )

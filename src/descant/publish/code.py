@@ -106,7 +106,7 @@ def _adapter_config(facts: ModelFacts, repo_id: str) -> bytes:
     if facts.base_model is None or Path(facts.base_model).exists():
         raise PublishError(
             f"the adapter's base model is {facts.base_model or 'not named'}: publish that first and give its id "
-            "with --base-model, for whoever loads the adapter needs it"
+            "with --base_model, for whoever loads the adapter needs it"
         )
     config = read_json(facts.folder / "adapter_config.json")
     return json.dumps({**config, "base_model_name_or_path": facts.base_model}, indent=2, sort_keys=True).encode()

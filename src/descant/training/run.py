@@ -15,12 +15,12 @@ from transformers import PreTrainedModel, ProcessorMixin, TrainingArguments
 
 from descant.data.collator import AudioTextCollator
 from descant.data.corpus import Corpus, limit_clips, load_corpus
+from descant.program import use_all_cores
 from descant.publish.card import describe_hardware, write_card
 from descant.publish.facts import read_facts
 from descant.publish.hub import check_push, publish_folder
 from descant.publish.licence import choose_licence, describe_part
 from descant.publish.records import describe_data, hash_clips, inherit_records, write_records
-from descant.threads import use_all_cores
 from descant.training.audio_warm_up import augment_mel, warm_up_audio
 from descant.training.curriculum import CurriculumSampler, rows_per_step, set_steps, share_epochs
 from descant.training.finite_loss import NonFiniteLossError

@@ -5,12 +5,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import soundfile
 import torch
 from tiny import build_tiny_model, save_tiny_model, write_song
 
 from descant.answering.listener import Listener
 from descant.answering.model_folder import ModelFolderError
-from descant.data.audio import load_audio, windows
+from descant.data.audio import AudioError, load_audio, windows
 from descant.subgenre import hearing
 from descant.subgenre.hearing import TrackListener, hash_captioner, hear_tracks, one_ahead
 
@@ -162,3 +163,40 @@ def test_what_fails_while_an_item_is_made_ahead_is_raised():
     assert next(items) == 1
     with pytest.raises(ValueError, match="no more numbers"):
         next(items)
+
+
+def test_a_track_ends_when_its_windows_do_and_not_by_a_count(listener, tmp_path, monkeypatch):
+    class Miscounted(list):
+        def __len__(self):
+            return super().__len__() - 1  # as a resampler's rounding once made it
+
+    pieces = Miscounted(windows(load_audio(write_song(tmp_path / "song.wav", seconds=24))))
+    songs = [("a", tmp_path / "a.wav"), ("b", tmp_path / "b.wav")]
+    monkeypatch.setattr(hearing, "stream_windows", lambda *_: pieces)
+    heard = list(TrackListener(listener, TRACK_QUESTIONS, batch_size=2).hear(songs))
+    assert [(one.track_id, len(one.said)) for one in heard] == [("a", 6), ("b", 6)]
+
+
+def test_a_track_that_changes_while_it_is_heard_is_named_and_the_others_are_heard(listener, tmp_path, monkeypatch):
+    songs = [(name, write_song(tmp_path / f"{name}.wav", seconds=24)) for name in ("a", "b")]
+    pieces = windows(load_audio(songs[0][1]))
+
+    def change(path, *_):
+        yield from pieces[:2]
+        if path.stem == "a":
+            raise AudioError(path, "changed while it was read")
+        yield pieces[2]
+
+    monkeypatch.setattr(hearing, "stream_windows", change)
+    for batch_size in (1, 2, 64):
+        found = {one.track_id: one for one in TrackListener(listener, TRACK_QUESTIONS, batch_size).hear(songs)}
+        assert "changed" in found["a"].error and not found["a"].said
+        assert len(found["b"].said) == 6 and found["b"].error is None
+
+
+def test_silent_windows_of_a_track_are_left_out(listener, tmp_path):
+    waveform = load_audio(write_song(tmp_path / "song.wav", seconds=24))
+    waveform[160_000:] = 0
+    soundfile.write(tmp_path / "song.flac", waveform, 16_000)
+    (heard,) = TrackListener(listener, TRACK_QUESTIONS).hear([("song", tmp_path / "song.flac")])
+    assert {said.end_s for said in heard.said} == {10.0} and heard.error is None

@@ -22,8 +22,14 @@ from tqdm import tqdm
 from descant.answering.answer_log import read_log, write_log, write_part
 from descant.answering.listener import Answer, Asking, Listener, Recording
 from descant.answering.model_folder import PRECISIONS, find_model, fingerprint_model
-from descant.data.audio import Window, format_stamp, load_npy_waveform, stream_windows, windows
-from descant.data.clips import AUDIO_SUFFIXES
+from descant.data.audio import (
+    Window,
+    format_stamp,
+    list_sound_files,
+    load_npy_waveform,
+    stream_windows,
+    windows,
+)
 from descant.files import Record, write_whole
 from descant.program import use_all_cores
 
@@ -68,14 +74,11 @@ def find_recordings(folder: Path) -> list[Recording]:
     """
     if not folder.is_dir():
         raise ValueError(f"{folder}: no such folder of recordings")
-    files = sorted(path for path in folder.rglob("*") if path.is_file() and not path.name.startswith("."))
-    found = [path for path in files if path.suffix.lower() in (*AUDIO_SUFFIXES, ".npy")]
-    if not found:
-        raise ValueError(f"{folder}: holds no file named {', '.join(AUDIO_SUFFIXES)} or .npy")
-    others = [path.name for path in files if path not in set(found)]
-    if others:
-        log.warning("%s: %d files are no recordings by their name: %s …", folder, len(others), ", ".join(others[:3]))
-    return [Recording(path, path.relative_to(folder).as_posix()) for path in found]
+    listed = list_sound_files(folder, also=(".npy",))
+    listed.warn()
+    if not listed.files:
+        raise ValueError(f"{folder}: holds no file that is named as sound is (.wav, .mp3 …) or .npy")
+    return [Recording(path, path.relative_to(folder).as_posix()) for path in listed.files]
 
 
 def read_windows(path: Path, sampling_rate: int, window_s: float) -> Collection[Window]:
@@ -189,9 +192,7 @@ def answer_share(
 
     files = tqdm(share, desc="listening", unit=" files", disable=True if process else None)
     ids = frozenset(record["id"] for record in known)
-    asking = Asking(
-        listener, files, args.questions, batch_size=args.batch_size, known=ids, read_windows=read_windows
-    )
+    asking = Asking(listener, files, args.questions, batch_size=args.batch_size, known=ids, read_windows=read_windows)
     write_part(args.output.with_suffix(".jsonl"), process, asking, show)
     return len(skipped)
 

@@ -1,165 +1,50 @@
-"""Sound files of any format, rate, length and channel count, read as mono waveforms and windows of 10 seconds."""
+"""Sound files as mono waveforms and windows of 10 seconds, however long the files are, and folders of them."""
 
+import logging
 import math
 import os
-import struct
-from collections.abc import Collection, Iterable, Iterator
-from dataclasses import dataclass
-from itertools import chain, islice
+import stat
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import chain, groupby, islice
+from operator import itemgetter
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO
+from typing import Any, BinaryIO
 
 import numpy as np
-import soundfile
 import soxr
 
-if TYPE_CHECKING:
-    import av
+from descant.data import sound_file
+from descant.data.sound_file import (
+    LEAST_S,
+    Samples,
+    announce_s,
+    decode,
+    find_parts,
+    mix_down,
+    open_part,
+    read_blocks,
+    require_finite,
+)
+from descant.data.sound_file import (
+    AudioError as AudioError,
+)
 
-
-WEBM_MAGIC = b"\x1a\x45\xdf\xa3"
-# A playlist named .m4a would make FFmpeg read the files that it names, so only these two demuxers may open anything,
-# and only the bytes handed over are read.
-SAFE_OPENING = {"format_whitelist": "mov,matroska", "protocol_whitelist": "file"}
-UNREADABLE = "is not sound that can be read, or is damaged"
-TOLERANCE_S = 0.25  # encoders' padding at both ends
-
-
-def is_mp4_or_webm(path: str | Path) -> bool:
-    """Looks at the first bytes, not at the name."""
-    with open(path, "rb") as file:
-        head = file.read(12)
-    return head[:4] == WEBM_MAGIC or head[4:8] == b"ftyp"
-
-
-def read_mp4_or_webm(path: str | Path) -> Iterator[tuple[np.ndarray, int]]:
-    """Yields (mono float32 block, Hz); raises ImportError without PyAV, ValueError with the reason for a bad file."""
-    import av
-
-    try:
-        with open(path, "rb") as file, av.open(file, options=SAFE_OPENING) as container:
-            yield from _decode(container)
-    except av.FFmpegError as error:
-        raise ValueError(UNREADABLE) from error
-
-
-def _decode(container: "av.container.InputContainer") -> Iterator[tuple[np.ndarray, int]]:
-    from av import AudioResampler
-
-    if not container.streams.audio:
-        raise ValueError("holds no sound")
-    to_float, seconds = AudioResampler(format="fltp"), 0.0
-    for frame in container.decode(audio=0):
-        for part in to_float.resample(frame):
-            seconds += part.samples / part.sample_rate
-            yield part.to_ndarray().mean(axis=0, dtype=np.float32), part.sample_rate
-    promised = _promised_s(container)
-    if seconds + TOLERANCE_S < promised:
-        raise ValueError(f"is cut short: {seconds:.1f} of {promised:.1f} s; get the whole file again")
-
-
-def _promised_s(container: "av.container.InputContainer") -> float:
-    stream = container.streams.audio[0]
-    if stream.duration:
-        return float(stream.duration * stream.time_base)
-    # WebM tells the length of the whole file only, and a film may go on after its sound.
-    return (container.duration or 0) / 1e6 if len(container.streams) == 1 else 0.0
-
-
-STREAMED = 0x7FFF_0000  # lengths from here on mean "unknown", as written by ffmpeg and sox into a pipe
-SLOPPY_BYTES = 128  # some recorders count the header itself as data
-MP3_FRAME_BYTES = 1441  # the longest frame: encoders disagree about counting the header's own
-OGG_PAGE_BYTES = 65_307  # the longest page
-OGG_LAST_PAGE = 4
-
-
-def find_missing_part(path: str | Path) -> str | None:
-    """Says what the file lacks, in words for an error message, or gives None where nothing is known to be missing."""
-    with open(path, "rb") as file:
-        size = os.fstat(file.fileno()).st_size
-        head = file.read(12)
-        if head[:4] == b"RIFF" and head[8:] == b"WAVE":
-            return _compare(_data_chunk(file, b"data", "<I"), size, SLOPPY_BYTES)
-        if head[:4] == b"FORM" and head[8:] in (b"AIFF", b"AIFC"):
-            return _compare(_data_chunk(file, b"SSND", ">I"), size, SLOPPY_BYTES)
-        if head[:4] == b"OggS":
-            return _missing_from_ogg(file, size)
-        if head[:3] == b"ID3" or (head[0] == 0xFF and head[1:2] >= b"\xe0"):
-            return _compare(_mp3_stream(file, head), size, MP3_FRAME_BYTES)
-    return None
-
-
-def _compare(promised: tuple[int, int] | None, size: int, tolerance: int) -> str | None:
-    if promised is None:
-        return None
-    start, length = promised
-    held = max(0, size - start)
-    if length >= STREAMED or held + tolerance >= length:
-        return None
-    return f"its header promises {length} bytes of sound and {held} are there"
-
-
-def _data_chunk(file: BinaryIO, name: bytes, length_format: str) -> tuple[int, int] | None:
-    """(start, promised bytes) of the chunk that holds the samples."""
-    return next((found for chunk, *found in _chunks(file, length_format) if chunk == name), None)
-
-
-def _chunks(file: BinaryIO, length_format: str) -> Iterator[tuple[bytes, int, int]]:
-    position = 12
-    while True:
-        file.seek(position)
-        header = file.read(8)
-        if len(header) < 8:
-            return
-        length = struct.unpack(length_format, header[4:])[0]
-        yield header[:4], position + 8, length
-        position += 8 + length + length % 2
-
-
-def _missing_from_ogg(file: BinaryIO, size: int) -> str | None:
-    file.seek(max(0, size - 2 * OGG_PAGE_BYTES))
-    tail = file.read()
-    page = tail.rfind(b"OggS")
-    if page < 0 or len(tail) < page + 27:
-        return "its last page is broken off"
-    segments = tail[page + 26]
-    lengths = tail[page + 27 : page + 27 + segments]
-    if len(lengths) < segments or len(tail) < page + 27 + segments + sum(lengths):
-        return "its last page is broken off"
-    return None if tail[page + 5] & OGG_LAST_PAGE else "its last page does not say that the stream ends"
-
-
-def _mp3_stream(file: BinaryIO, head: bytes) -> tuple[int, int] | None:
-    """(start, promised bytes) after the Xing/Info header in the first frame, which follows any ID3v2 tag."""
-    start = 0
-    if head[:3] == b"ID3":
-        tag = [byte & 0x7F for byte in head[6:10]]
-        start = 10 + sum(byte << shift for byte, shift in zip(tag, (21, 14, 7, 0), strict=True))
-    file.seek(start)
-    frame = file.read(64)
-    mark = max(frame.find(b"Xing"), frame.find(b"Info"))
-    if mark < 0 or len(frame) < mark + 16:
-        return None
-    flags, _, length = struct.unpack(">III", frame[mark + 4 : mark + 16])
-    return (start, length) if flags & 3 == 3 else None  # frames and bytes are both there, in this order
-
+log = logging.getLogger(__name__)
 
 SAMPLING_RATE = 16_000  # Hz, what the published checkpoints were trained on
 WINDOW_S = 10.0
-BLOCK_SAMPLES = 2**20  # read at a time, over all channels: 4 MiB, however long the file is
-UNKNOWN_FRAMES = 2**62  # libsndfile's count for a stream that does not tell its length is near 2**63
+LEAST_OF_TRACK_S = 5.0  # a last window that is shorter is heard as the last 10 s of its track
+MARGIN_S = 1  # decoded around a window that is resampled alone: a resampler looks to both sides
+PADDED_S = 30  # to which the reference's .npy waveforms are filled up with zeros
+CHANGED = "changed while it was read; read it again when nothing writes to it"
+# What is listed in folders. Files that are named one by one are read whatever their name is.
+SOUND_SUFFIXES = (
+    ".flac", ".wav", ".ogg", ".opus", ".mp3", ".m4a", ".webm", ".oga", ".aiff", ".aif", ".aifc", ".au", ".snd", ".caf",
+    ".w64", ".rf64", ".mp2", ".mp4", ".m4b", ".3gp", ".aac", ".mka", ".mkv", ".weba", ".wma",
+)  # fmt: skip
 
-
-class AudioError(ValueError):
-    """A sound file that cannot be used: `path` names it, `reason` says what is wrong and what to do."""
-
-    def __init__(self, path: str | Path, reason: str) -> None:
-        super().__init__(path, reason)
-        self.path = str(path)
-        self.reason = reason
-
-    def __str__(self) -> str:
-        return f"{self.path}: {self.reason}"
+State = tuple[int, ...]
 
 
 @dataclass(frozen=True)
@@ -170,95 +55,394 @@ class Window:
     end_s: float
     samples: np.ndarray  # (samples,) float32
 
+    @property
+    def silence(self) -> str | None:
+        """Say how silent it is where nothing can be heard in it (under -60 dBFS); else None."""
+        try:
+            sound_file.require_sound("", math.inf, sound_file.measure_level(self.samples))
+        except AudioError as error:
+            return error.reason
+        return None
 
-@dataclass(frozen=True)
-class WindowStream:
-    """The windows of a sound file that has been checked, read one by one whenever they are iterated over."""
 
-    path: str | Path
-    sampling_rate: int
-    window_s: float
-    count: int
-
-    def __len__(self) -> int:
-        return self.count
-
-    def __iter__(self) -> Iterator[Window]:
-        return _cut(stream_audio(self.path, self.sampling_rate), self.sampling_rate, self.window_s)
+# Waveforms
 
 
 def load_audio(path: str | Path, sampling_rate: int = SAMPLING_RATE) -> np.ndarray:
-    """Reads a whole sound file as a mono float32 waveform (samples,); raises AudioError, naming file and reason."""
+    """Read a whole sound file as a mono float32 waveform (samples,); raises AudioError, naming file and reason."""
     return np.concatenate(list(stream_audio(path, sampling_rate)))
 
 
 def stream_audio(path: str | Path, sampling_rate: int = SAMPLING_RATE) -> Iterator[np.ndarray]:
-    """Yields a file's mono float32 waveform block by block: memory does not grow with the file's length.
+    """Yield a file's mono float32 waveform block by block: memory does not grow with the file's length.
 
-    What is wrong with a file's content may show at its end only: check_audio tells before the first block is used.
+    What is wrong with a long file may show at its end only: stream_windows reads it through first.
     """
-    yield from _resample_blocks(path, _read_mono_blocks(path), sampling_rate)
-
-
-def _resample_blocks(
-    path: str | Path, blocks: Iterable[tuple[np.ndarray, int]], sampling_rate: int
-) -> Iterator[np.ndarray]:
-    resampler, frames, yielded = None, 0, 0
-    for block, rate in blocks:
-        _require_finite(path, block, frames / rate)
-        frames += len(block)
-        resampler = resampler or soxr.ResampleStream(rate, sampling_rate, 1, dtype="float32")
-        resampled = resampler.resample_chunk(block)
-        yielded += len(resampled)
-        yield resampled
-    tail = resampler.resample_chunk(np.zeros(0, np.float32), last=True) if resampler else np.zeros(0, np.float32)
-    if yielded + len(tail) == 0:
-        raise AudioError(path, "holds no samples")
-    yield tail
-
-
-def check_audio(path: str | Path) -> float:
-    """Reads a file through once, to its end; gives its length in seconds, or raises AudioError if any of it is bad."""
-    return _check_blocks(path, _read_mono_blocks(path))
-
-
-def _check_blocks(path: str | Path, blocks: Iterable[tuple[np.ndarray, int]]) -> float:
-    frames, rate = 0, 1
-    for block, rate in blocks:
-        _require_finite(path, block, frames / rate)
-        frames += len(block)
-    if frames == 0:
-        raise AudioError(path, "holds no samples")
-    return frames / rate
+    yield from _resample_blocks(_read_mono_blocks(path), sampling_rate)
 
 
 def resample(waveform: np.ndarray, orig: int, target: int = SAMPLING_RATE) -> np.ndarray:
-    """Resamples a (samples,) or (samples, channels) waveform from `orig` to `target` Hz."""
+    """Resample a (samples,) or (samples, channels) waveform from `orig` to `target` Hz."""
     return soxr.resample(np.asarray(waveform, dtype=np.float32), orig, target)
 
 
+def require_sound(name: str, waveform: np.ndarray, sampling_rate: int) -> None:
+    """Raise AudioError for a mono waveform (samples,) in which nothing can be heard: under 0.5 s or -60 dBFS."""
+    sound_file.require_sound(name, len(waveform) / sampling_rate, sound_file.measure_level(waveform))
+
+
+def load_npy_waveform(path: str | Path, sampling_rate: int = SAMPLING_RATE) -> np.ndarray:
+    """Read one of the reference's `.npy` clips, a mono float waveform at 16 kHz padded to 30 s, without its padding.
+
+    Returns float32 (samples,); raises AudioError, naming file and reason.
+    """
+    try:
+        with _open(path) as file:
+            waveform = np.load(file, allow_pickle=False)  # a pickle could run anything
+    except (OSError, ValueError, EOFError, MemoryError) as error:
+        if isinstance(error, AudioError):
+            raise
+        raise AudioError(path, f"is no .npy array that can be read ({error})") from error
+    waveform = np.squeeze(waveform)
+    if waveform.ndim != 1 or not np.issubdtype(waveform.dtype, np.floating):
+        raise AudioError(path, f"is no mono float waveform, but {waveform.dtype} of shape {waveform.shape}")
+    waveform = np.trim_zeros(waveform, "b") if len(waveform) == PADDED_S * SAMPLING_RATE else waveform
+    require_finite(path, waveform[None], SAMPLING_RATE)
+    waveform = waveform.astype(np.float32)
+    require_sound(str(path), waveform, SAMPLING_RATE)
+    return waveform if sampling_rate == SAMPLING_RATE else resample(waveform, SAMPLING_RATE, sampling_rate)
+
+
+def _resample_blocks(blocks: Iterable[Samples], sampling_rate: int) -> Iterator[np.ndarray]:
+    """Resample blocks as one waveform each time their rate changes, which it does in some joined files."""
+    for rate, group in groupby(blocks, key=lambda block: block[1]):
+        resampler = soxr.ResampleStream(rate, sampling_rate, 1, dtype="float32")
+        for samples, _ in group:
+            yield resampler.resample_chunk(samples)
+        yield resampler.resample_chunk(np.zeros(0, np.float32), last=True)
+
+
+def _read_mono_blocks(path: str | Path, state: State | None = None) -> Iterator[Samples]:
+    """Yield (mono block, Hz) of a file in its own rate; raises AudioError, also where it is not as in `state`."""
+    with _open(path) as file:
+        state = state or read_state(file)
+        try:
+            for block in read_blocks(file, path):
+                _require_same(path, file, state)
+                yield block
+        except AudioError:
+            _require_same(path, file, state)  # the better reason
+            raise
+
+
+def read_state(file: BinaryIO) -> State:
+    """Return what changes when a file is written to or replaced."""
+    status = os.fstat(file.fileno())
+    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns
+
+
+def _require_same(path: str | Path, file: BinaryIO, state: State) -> None:
+    if read_state(file) != state:
+        raise AudioError(path, CHANGED)
+
+
+def _open(path: str | Path) -> BinaryIO:
+    """Open a regular file, or raise AudioError; a pipe or device is never opened."""
+    try:
+        status = os.stat(path)
+        if not stat.S_ISREG(status.st_mode):
+            is_folder = stat.S_ISDIR(status.st_mode)
+            raise AudioError(path, "is a directory: give the files in it" if is_folder else "is not a regular file")
+        if status.st_size == 0:
+            raise AudioError(path, "is empty (0 bytes)")
+        return open(path, "rb")
+    except FileNotFoundError as error:
+        raise AudioError(path, "does not exist") from error
+    except OSError as error:  # permissions, a loop of links
+        raise AudioError(path, f"cannot be opened ({error.strerror})") from error
+    except ValueError as error:
+        raise error if isinstance(error, AudioError) else AudioError(path, "has a NUL in its name") from error
+
+
+# Windows
+
+
+@dataclass(frozen=True)
+class WindowStream(Collection[Window]):
+    """The windows of a sound file that has been checked, read one by one whenever they are iterated over.
+
+    Iterating ends when the file does, or raises AudioError where it has changed since its check.
+    """
+
+    path: str | Path
+    sampling_rate: int
+    window_s: float
+    duration_s: float
+    state: State
+    whole_last: bool = False  # in place of a last window under 5 s, the last `window_s` of the file
+
+    def __len__(self) -> int:
+        """Return how many windows are expected; what comes decides (a resampler's rounding may make one more)."""
+        return _count(self.duration_s, self.window_s)
+
+    def __contains__(self, window: object) -> bool:
+        return any(window is other for other in self)
+
+    def __iter__(self) -> Iterator[Window]:
+        blocks = _resample_blocks(_read_mono_blocks(self.path, self.state), self.sampling_rate)
+        windows = _cut(blocks, self.sampling_rate, self.window_s)
+        return _lengthen_last(windows, self.sampling_rate, self.window_s) if self.whole_last else windows
+
+
 def windows(waveform: np.ndarray, sampling_rate: int = SAMPLING_RATE, window_s: float = WINDOW_S) -> list[Window]:
-    """Cuts a mono waveform into windows of `window_s` seconds; the last, shorter one is included."""
+    """Cut a mono waveform into windows of `window_s` seconds.
+
+    The last, shorter one is included, but for one under 0.5 s that follows others.
+    """
     return list(_cut(iter([np.asarray(waveform, dtype=np.float32)]), sampling_rate, window_s))
 
 
 def stream_windows(
     path: str | Path, sampling_rate: int = SAMPLING_RATE, window_s: float = WINDOW_S
 ) -> Collection[Window]:
-    """Checks a file to its end, so that one with a bad end gives no window at all, and streams its windows.
+    """Check a file to its end, so that one with a bad end gives no window at all, and stream its windows.
 
-    A file of one block is decoded once, for its check, and kept.
+    A file of one block is decoded once, for its check, and kept. Raises AudioError, here or while the windows are
+    iterated over.
     """
-    blocks = _read_mono_blocks(path)
+    with _open(path) as file:
+        state = read_state(file)
+    blocks = _read_mono_blocks(path, state)
     beginning = list(islice(blocks, 2))
     if len(beginning) < 2:
-        return list(_cut(_resample_blocks(path, beginning, sampling_rate), sampling_rate, window_s))
-    samples = round(_check_blocks(path, chain(beginning, blocks)) * sampling_rate)
-    return WindowStream(path, sampling_rate, window_s, math.ceil(samples / round(window_s * sampling_rate)))
+        return list(_cut(_resample_blocks(beginning, sampling_rate), sampling_rate, window_s))
+    duration_s = sum(len(samples) / rate for samples, rate in chain(beginning, blocks))
+    return WindowStream(path, sampling_rate, window_s, duration_s, state)
+
+
+def _count(duration_s: float, window_s: float) -> int:
+    whole, rest_s = divmod(duration_s, window_s)
+    return int(whole) + (rest_s >= LEAST_S or whole == 0)
+
+
+def _cut(blocks: Iterable[np.ndarray], sampling_rate: int, window_s: float) -> Iterator[Window]:
+    size = round(window_s * sampling_rate)
+    waiting, start = np.zeros(0, np.float32), 0
+    for block in blocks:
+        waiting = np.concatenate([waiting, block])
+        while len(waiting) >= size:
+            yield _window(waiting[:size].copy(), start, sampling_rate)
+            waiting, start = waiting[size:], start + size
+    if len(waiting) >= (LEAST_S * sampling_rate if start else 1):
+        yield _window(waiting, start, sampling_rate)
+
+
+def _window(samples: np.ndarray, start: int, sampling_rate: int) -> Window:
+    return Window(start / sampling_rate, (start + len(samples)) / sampling_rate, samples)
+
+
+# Windows of whole tracks
+
+
+@dataclass(frozen=True)
+class TrackWindows:
+    """The windows that are heard of a track of `duration_s` seconds, in their order; `windows` may be read again."""
+
+    duration_s: float
+    windows: Collection[Window]
+
+
+def hear_windows(
+    path: str | Path, count: int | None = 12, sampling_rate: int = SAMPLING_RATE, window_s: float = WINDOW_S
+) -> TrackWindows:
+    """Return at most `count` windows, spread evenly over a track, or with None all of them, streamed.
+
+    Windows begin at multiples of `window_s`; in place of a last one under 5 s, the last `window_s` are heard. A file
+    is decoded to its end and its duration counted (twice where its header gives a wrong length); only what is heard
+    is resampled. Where length and index are exact (PCM in WAV, FLAC of known length), all but the windows and the
+    last second is left unread, and a fault in between unnoticed. Silent windows are among them: see `Window.silence`.
+    Raises AudioError.
+    """
+    if count is None:
+        stream = stream_windows(path, sampling_rate, window_s)
+        if isinstance(stream, WindowStream):
+            return TrackWindows(stream.duration_s, replace(stream, whole_last=True))
+        found = list(_lengthen_last(stream, sampling_rate, window_s))
+        return TrackWindows(found[-1].end_s, found)
+    announced_s, exact, state = _announce(path)
+    starts = _choose_starts(announced_s, count, window_s)
+    if exact and announced_s > count * window_s:
+        return TrackWindows(announced_s, _seek_windows(path, starts, announced_s, sampling_rate, window_s, state))
+    found, duration_s = _pick_windows(path, starts, sampling_rate, window_s, state)
+    true_starts = _choose_starts(duration_s, count, window_s)
+    if len(starts) != len(true_starts) or not np.allclose(starts, true_starts, atol=0.1):
+        found, duration_s = _pick_windows(path, true_starts, sampling_rate, window_s, state)
+    return TrackWindows(duration_s, found)
+
+
+def _lengthen_last(windows: Iterable[Window], sampling_rate: int, window_s: float) -> Iterator[Window]:
+    before: Window | None = None
+    for window in windows:
+        if before and window.end_s - window.start_s < LEAST_OF_TRACK_S:
+            samples = np.concatenate([before.samples, window.samples])[-round(window_s * sampling_rate) :]
+            window = Window(window.end_s - len(samples) / sampling_rate, window.end_s, samples)
+        yield window
+        before = window
+
+
+def _choose_starts(duration_s: float, count: int, window_s: float) -> list[float]:
+    """Return where at most `count` windows begin, in seconds."""
+    total = _count(duration_s, window_s)
+    starts = [number * window_s for number in range(total)]
+    if total > 1 and duration_s - starts[-1] < LEAST_OF_TRACK_S:
+        starts[-1] = duration_s - window_s
+    return starts if total <= count else [starts[(2 * i + 1) * total // (2 * count)] for i in range(count)]
+
+
+def _announce(path: str | Path) -> tuple[float, bool, State]:
+    """Return the seconds that a file announces (0: none), whether one can seek in it by them, and its state."""
+    with _open(path) as file:
+        try:
+            parts = find_parts(file)
+            with open_part(file, parts[0]) as container:
+                announced_s, codec = announce_s(container), container.streams.audio[0].codec_context.name
+        except AudioError as error:
+            raise AudioError(path, error.reason) from error
+        kind = parts[0].kind
+        exact = kind == "flac" or (kind in ("wav", "w64") and codec.startswith("pcm_"))
+        return announced_s, exact and len(parts) == 1, read_state(file)
+
+
+# A stretch of a recording in its own rate: where it begins (seconds), its mono samples, Hz.
+Piece = tuple[float, np.ndarray, int]
+
+
+def _pick_windows(
+    path: str | Path, starts: Sequence[float], sampling_rate: int, window_s: float, state: State
+) -> tuple[list[Window], float]:
+    """Decode a file to its end; return the windows that begin at `starts`, and its duration in seconds."""
+    found: list[Window] = []
+    held: list[Piece] = []
+    seconds = 0.0
+    for samples, rate in _read_mono_blocks(path, state):
+        held.append((seconds, samples, rate))
+        seconds += len(samples) / rate
+        while len(found) < len(starts) and starts[len(found)] + window_s + MARGIN_S <= seconds:
+            found.append(_cut_out(held, starts[len(found)], sampling_rate, window_s))
+        following = starts[len(found)] - MARGIN_S if len(found) < len(starts) else math.inf
+        held = [piece for piece in held if piece[0] + len(piece[1]) / piece[2] > following]
+    found += [
+        _cut_out(held, start_s, sampling_rate, window_s) for start_s in starts[len(found) :] if start_s < seconds
+    ]
+    return found, seconds
+
+
+def _cut_out(pieces: Iterable[Piece], start_s: float, sampling_rate: int, window_s: float) -> Window:
+    """Resample what lies around a window, from a whole second on, which is a whole sample in every rate, and cut."""
+    resampled, origin_s = [], None
+    for rate, group in groupby(pieces, key=itemgetter(2)):
+        begin_s, samples = _join(group, start_s - MARGIN_S, start_s + window_s + MARGIN_S)
+        origin_s = begin_s if origin_s is None else origin_s
+        resampled.append(resample(samples, rate, sampling_rate))
+    first = round((start_s - (origin_s or 0.0)) * sampling_rate)
+    samples = np.concatenate(resampled)[first : first + round(window_s * sampling_rate)]
+    return Window(start_s, start_s + len(samples) / sampling_rate, samples)
+
+
+def _join(pieces: Iterable[Piece], low_s: float, high_s: float) -> tuple[float, np.ndarray]:
+    """Return pieces of one rate that follow each other as one, cut to whole seconds around low_s to high_s."""
+    pieces = list(pieces)
+    begin_s, rate = pieces[0][0], pieces[0][2]
+    samples = np.concatenate([piece[1] for piece in pieces])
+    origin_s = max(begin_s, math.floor(low_s))
+    return origin_s, samples[round((origin_s - begin_s) * rate) : round((math.ceil(high_s) - begin_s) * rate)]
+
+
+def _seek_windows(
+    path: str | Path, starts: Sequence[float], duration_s: float, sampling_rate: int, window_s: float, state: State
+) -> list[Window]:
+    """Return the windows that begin at `starts`, and make sure that the file ends where it says."""
+    found = []
+    try:
+        with _open(path) as file, open_part(file, find_parts(file)[0]) as container:
+            for start_s in starts:
+                piece = _decode_from(container, path, start_s - MARGIN_S, start_s + window_s + MARGIN_S)
+                found.append(_cut_out([piece], start_s, sampling_rate, window_s))
+            begin_s, samples, rate = _decode_from(container, path, duration_s - MARGIN_S, math.inf)
+            _require_same(path, file, state)
+    except AudioError as error:
+        raise AudioError(path, error.reason) from error
+    if begin_s + (len(samples) + 0.5) / rate < duration_s:
+        raise AudioError(path, "is cut short: it does not last as long as it announces; get the whole file again")
+    return found
+
+
+def _decode_from(container: Any, path: str | Path, low_s: float, high_s: float) -> Piece:
+    """Return what lies between two times, by whole seconds."""
+    begin_s = max(0, math.floor(low_s))
+    stream, frames, first_s = container.streams.audio[0], [], None
+    container.seek(round(begin_s / stream.time_base), stream=stream)
+    for samples, rate, at_s in decode(container):
+        first_s = at_s if first_s is None else first_s
+        frames.append((samples, rate))
+        if rate == 0 or at_s + samples.shape[1] / rate >= high_s:
+            break
+    if first_s is None or frames[-1][1] == 0 or first_s > begin_s:
+        raise AudioError(path, f"is cut short or damaged in the second after {begin_s} s; get the whole file again")
+    rate = frames[0][1]
+    channels = np.concatenate([samples for samples, _ in frames], axis=1)[:, round((begin_s - first_s) * rate) :]
+    require_finite(path, channels, rate, begin_s)
+    return begin_s, mix_down(path, channels), rate
+
+
+# Folders
+
+
+@dataclass(frozen=True)
+class SoundFolder:
+    """The sound files of a folder and of all below, by name, and what else is there."""
+
+    folder: Path
+    files: list[Path]
+    left_out: list[Path]
+
+    def warn(self, used: Sequence[str] = ()) -> None:
+        """Log how many files are left out, and the first ones' names, but for suffixes that are `used` otherwise."""
+        others = [path for path in self.left_out if path.suffix.lower() not in used]
+        if others:
+            names = ", ".join(str(path.relative_to(self.folder)) for path in others[:3])
+            more = f"{names} …" if len(others) > 3 else names
+            log.warning("%s: left out %d files that are no sound by their name: %s", self.folder, len(others), more)
+
+
+def list_sound_files(folder: str | Path, also: Sequence[str] = ()) -> SoundFolder:
+    """List a folder and all below it by suffix (SOUND_SUFFIXES and `also`), hidden files and folders left out.
+
+    Linked folders are followed, each folder once.
+    """
+    files: list[Path] = []
+    left_out: list[Path] = []
+    waiting, seen = [os.fspath(folder)], set()
+    for start in waiting:  # linked folders come to its end, so that what is there itself comes first
+        for root, folders, names in os.walk(start, onerror=lambda error: left_out.append(Path(error.filename))):
+            state = os.stat(root)
+            if (state.st_dev, state.st_ino) in seen:
+                folders.clear()
+                continue
+            seen.add((state.st_dev, state.st_ino))
+            folders[:] = [name for name in folders if not name.startswith(".")]
+            waiting += [os.path.join(root, name) for name in folders if os.path.islink(os.path.join(root, name))]
+            for path in (Path(root, name) for name in names if not name.startswith(".")):
+                is_sound = path.suffix.lower() in (*SOUND_SUFFIXES, *also) and os.path.isfile(path)
+                (files if is_sound else left_out).append(path)
+    return SoundFolder(Path(folder), sorted(files), sorted(left_out))
+
+
+# Stamps
 
 
 def format_stamp(start_s: float, end_s: float) -> str:
-    """`0:10–0:20`, `59:50–1:00:00`: minutes and seconds, hours where needed, decimals only where they are."""
+    """Format `0:10–0:20`, `59:50–1:00:00`: minutes and seconds, hours where needed, decimals only where they are."""
     return f"{_format_time(start_s)}–{_format_time(end_s)}"
 
 
@@ -267,96 +451,3 @@ def _format_time(seconds: float) -> str:
     hours, minutes = divmod(minutes, 60)
     text = f"{rest // 100:02d}" + f".{rest % 100:02d}".rstrip("0").rstrip(".")
     return f"{hours}:{minutes:02d}:{text}" if hours else f"{minutes}:{text}"
-
-
-def _cut(blocks: Iterator[np.ndarray], sampling_rate: int, window_s: float) -> Iterator[Window]:
-    size = round(window_s * sampling_rate)
-    waiting, start = np.zeros(0, np.float32), 0
-    for block in blocks:
-        waiting = np.concatenate([waiting, block])
-        while len(waiting) >= size:
-            yield _window(waiting[:size].copy(), start, sampling_rate)
-            waiting, start = waiting[size:], start + size
-    if len(waiting):
-        yield _window(waiting, start, sampling_rate)
-
-
-def _window(samples: np.ndarray, start: int, sampling_rate: int) -> Window:
-    return Window(start / sampling_rate, (start + len(samples)) / sampling_rate, samples)
-
-
-def _require_finite(path: str | Path, block: np.ndarray, start_s: float) -> None:
-    # A single NaN becomes a thousand in the resampler and silences the whole answer, so it is refused before.
-    if not np.isfinite(block).all():
-        raise AudioError(path, f"holds NaN or infinite samples (in the second after {math.floor(start_s)} s)")
-
-
-def _read_mono_blocks(path: str | Path) -> Iterator[tuple[np.ndarray, int]]:
-    """Yields (mono block, Hz) of a file in its own rate; every kind of failure becomes an AudioError."""
-    try:
-        wrong = _find_fault(Path(path))
-        read = _read_with_av if not wrong and is_mp4_or_webm(path) else _read_with_soundfile
-    except (OSError, ValueError) as error:  # permissions; a NUL in the name
-        raise AudioError(path, f"cannot be opened ({error})") from error
-    if wrong:
-        raise AudioError(path, wrong)
-    yield from read(path)
-
-
-def _find_fault(path: Path) -> str | None:
-    if path.is_dir():
-        return "is a directory: give the files in it"
-    if not path.exists():
-        return "does not exist"
-    if not path.is_file():
-        return "is not a regular file"
-    if path.stat().st_size == 0:
-        return "is empty (0 bytes)"
-    missing = find_missing_part(path)
-    return f"is cut short: {missing}; get the whole file again" if missing else None
-
-
-def _read_with_soundfile(path: str | Path) -> Iterator[tuple[np.ndarray, int]]:
-    try:
-        with soundfile.SoundFile(os.fsencode(path)) as file:  # a name need not be text
-            count = 0
-            for block in file.blocks(max(1, BLOCK_SAMPLES // file.channels), dtype="float32", always_2d=True):
-                count += len(block)
-                yield block.mean(axis=1), file.samplerate
-            # The count of an MP3 is an estimate where it has no Info header, and find_missing_part has read that.
-            if count < file.frames < UNKNOWN_FRAMES and file.format not in ("MP3", "MPEG"):
-                raise AudioError(path, f"is cut short: {count} of {file.frames} frames; get the whole file again")
-    # libsndfile's own words are left out: for a bad MP3 they say that the file does not exist.
-    except (soundfile.SoundFileRuntimeError, OSError, TypeError) as error:  # TypeError: headerless, named .raw
-        raise AudioError(path, UNREADABLE) from error
-
-
-def _read_with_av(path: str | Path) -> Iterator[tuple[np.ndarray, int]]:
-    try:
-        yield from read_mp4_or_webm(path)
-    except ImportError as error:
-        raise AudioError(path, "is MP4 or WebM, which needs PyAV: pip install av") from error
-    except (OSError, ValueError) as error:
-        raise AudioError(path, str(error)) from error
-
-
-NPY_RATE = 16_000  # Hz
-PADDED_SAMPLES = 30 * NPY_RATE
-
-
-def load_npy_waveform(path: str | Path, sampling_rate: int = NPY_RATE) -> np.ndarray:
-    """Reads a waveform (samples,) as float32 without its padding; raises AudioError, naming file and reason."""
-    try:
-        waveform = np.load(path, allow_pickle=False)  # a pickle could run anything
-    except (OSError, ValueError, EOFError) as error:
-        raise AudioError(path, f"is no .npy array that can be read ({error})") from error
-    waveform = np.squeeze(waveform)
-    if waveform.ndim != 1 or not np.issubdtype(waveform.dtype, np.floating):
-        raise AudioError(path, f"is no mono float waveform, but {waveform.dtype} of shape {waveform.shape}")
-    if not np.isfinite(waveform).all():
-        raise AudioError(path, "holds NaN or infinite samples")
-    if len(waveform) == PADDED_SAMPLES:
-        waveform = np.trim_zeros(waveform, "b")
-    if len(waveform) == 0:
-        raise AudioError(path, "holds no sound")
-    return waveform.astype(np.float32) if sampling_rate == NPY_RATE else resample(waveform, NPY_RATE, sampling_rate)

@@ -20,13 +20,13 @@ from descant.data.annotations import (
     parse_clip_id,
     read_annotations,
 )
-from descant.data.audio import AudioError, load_npy_waveform, stream_audio
+from descant.data.audio import AudioError, list_sound_files, load_npy_waveform, require_sound, stream_audio
+from descant.data.sound_file import require_finite
 from descant.data.splits import recording_of
 from descant.data.tables import TABLE_SUFFIXES
 from descant.files import sha256_of
 
-AUDIO_SUFFIXES = (".flac", ".wav", ".ogg", ".opus", ".mp3", ".m4a", ".webm")
-SILENCE_RMS = 1e-3  # -60 dBFS
+FIRST_SUFFIXES = (".flac", ".wav", ".ogg", ".opus", ".mp3", ".m4a", ".webm")  # of files of one name, in this order
 LATE_END_S = 0.5  # a recording may end a little before the annotated end of its last clip, a cut clip after its own
 LEAST_OF_CLIP = 0.5  # of its annotated length, that a file must have to be taken for the clip itself
 LEAST_OF_CUT = 0.1  # that a recording must hold of a clip that it is cut to
@@ -66,7 +66,7 @@ class ClipFile:
 
     def load(self, sampling_rate: int, window_s: float) -> tuple[np.ndarray, str]:
         waveform = _cut(self, _read(self, sampling_rate), sampling_rate)[: round(window_s * sampling_rate)]
-        require_sound(self.path, waveform)
+        require_sound(self.path, waveform, sampling_rate)
         return waveform, self.sha256()
 
     def sha256(self) -> str:
@@ -84,9 +84,10 @@ class ClipWaveform:
 
     def load(self, sampling_rate: int, window_s: float) -> tuple[np.ndarray, str]:
         waveform = self._contiguous()
-        if waveform.ndim != 1 or not np.isfinite(waveform).all():
-            raise AudioError(self.name, f"is no finite mono waveform (shape {waveform.shape})")
-        require_sound(self.name, waveform)
+        if waveform.ndim != 1:
+            raise AudioError(self.name, f"is no mono waveform (shape {waveform.shape})")
+        require_finite(self.name, waveform[None], sampling_rate)
+        require_sound(self.name, waveform, sampling_rate)
         return waveform[: round(window_s * sampling_rate)], self.sha256()
 
     def sha256(self) -> str:
@@ -127,9 +128,7 @@ class ClipColumn:
         if not cell["bytes"]:
             yield self._in_file(cell["path"])
             return
-        suffix = Path(cell["path"] or "").suffix.lower()
-        suffix = suffix if suffix in AUDIO_SUFFIXES else ".flac"  # the readers go by the content
-        with tempfile.NamedTemporaryFile(suffix=suffix) as file:
+        with tempfile.NamedTemporaryFile() as file:  # the reader goes by the content
             file.write(cell["bytes"])
             file.flush()
             yield self._in_file(file.name)
@@ -163,19 +162,13 @@ def find_own_files(rows: Iterable[Row]) -> dict[str, ClipFile]:
     return {row.clip_id: ClipFile(row.audio, row.start_s, row.end_s) for row in rows if row.audio}
 
 
-def require_sound(name: str, waveform: np.ndarray) -> None:
-    """Raises AudioError for an empty waveform or one under −60 dBFS."""
-    if waveform.size == 0:
-        raise AudioError(name, "holds no samples of the clip")
-    rms = float(np.sqrt(np.mean(np.square(waveform, dtype=np.float64))))
-    if rms < SILENCE_RMS:
-        raise AudioError(name, f"is silent: {20 * np.log10(max(rms, 1e-10)):.0f} dBFS, under -60")
-
-
 def _by_stem(folder: Path) -> dict[str, str]:
-    order = {suffix: rank for rank, suffix in enumerate((*AUDIO_SUFFIXES, ".npy"))}
-    paths = [path for path in folder.rglob("*") if path.suffix.lower() in order and not path.name.startswith(".")]
-    paths.sort(key=lambda path: (order[path.suffix.lower()], str(path)), reverse=True)
+    listed = list_sound_files(folder, also=(".npy",))
+    listed.warn()
+    order = {suffix: rank for rank, suffix in enumerate(FIRST_SUFFIXES)}
+    last = len(order), len(order) + 1
+    ranks = {path: order.get(path.suffix.lower(), last[path.suffix.lower() == ".npy"]) for path in listed.files}
+    paths = sorted(listed.files, key=lambda path: (ranks[path], str(path)), reverse=True)
     return {path.stem: str(path) for path in paths}
 
 
@@ -288,15 +281,11 @@ def _read_demo() -> Annotations:
     return Annotations([replace(row, audio=files[clip_id].path) for clip_id, row in clips.items()])
 
 
-def _is_sound(path: Path) -> bool:
-    return path.suffix.lower() in (*AUDIO_SUFFIXES, ".npy") and not path.name.startswith(".")
-
-
 def _read_folder(folder: Path) -> Annotations:
     found, files = Annotations(), {}
-    for path in sorted(folder.rglob("*")):
-        if not _is_sound(path):
-            continue
+    listed = list_sound_files(folder, also=(".npy",))
+    listed.warn()
+    for path in listed.files:
         if files.setdefault(path.stem, path) is not path:
             reason = f"has the name of {files[path.stem]}; a table with a clip_id column tells them apart"
             found.problems.append(Problem(str(path), None, path.stem, reason))

@@ -22,8 +22,9 @@ log = logging.getLogger(__name__)
 
 Item = TypeVar("Item")
 
-# Counted up when a hearing comes to be made in another way: 2 is the mean of windows by their length.
-HEARING_VERSION = 2
+# Counted up when a hearing comes to be made in another way: 2 is the mean of windows by their length, 3 leaves silent
+# windows out, and last ones under 0.5 s.
+HEARING_VERSION = 3
 # What decides a captioner's answers and embeddings. Code and records beside them do not count.
 HEARING_FILES = ("*.safetensors", "config.json", "generation_config.json", "processor_config.json", "tokenizer.json")
 
@@ -66,6 +67,7 @@ class _Unfinished:
     embeds: list[torch.Tensor] = field(default_factory=list)
     asked: int = 0
     read: bool = False  # all its windows have been read
+    failed: bool = False  # its file changed while it was read: answers that still come do not count
 
     def finish(self) -> TrackHearing:
         said = tuple(self.said[place] for place in sorted(self.said))
@@ -90,7 +92,7 @@ class TrackListener:
             yield from self._pop_failed()
             track, said = self._waiting.pop(place)
             track.said[place] = Said(said.start_s, said.end_s, said.question, listener.decode(token_ids))
-            if track.read and len(track.said) == track.asked:
+            if track.read and len(track.said) == track.asked and not track.failed:
                 yield track.finish()
         yield from self._pop_failed()
 
@@ -108,15 +110,21 @@ class TrackListener:
                 self._failed.append(TrackHearing(track_id, error=str(windows)))
                 continue
             track = _Unfinished(track_id)
-            for number, window in enumerate(windows):
-                features = self.listener.extract_features(window)
-                track.embeds.append(self._embed(features))
-                track.asked += len(self.questions)
-                track.read = number == len(windows) - 1
-                for question in self.questions:
-                    self._waiting[place] = (track, Said(window.start_s, window.end_s, question, ""))
-                    place += 1
-                    yield (track_id, window.start_s), features, self.listener.prompt_ids(question)
+            try:
+                for window, is_last in mark_last(window for window in windows if window.silence is None):
+                    track.read = is_last
+                    features = self.listener.extract_features(window)
+                    track.embeds.append(self._embed(features))
+                    track.asked += len(self.questions)
+                    for question in self.questions:
+                        self._waiting[place] = (track, Said(window.start_s, window.end_s, question, ""))
+                        place += 1
+                        yield (track_id, window.start_s), features, self.listener.prompt_ids(question)
+                if not track.asked:
+                    raise AudioError(track_id, "is silent in all its windows")
+            except AudioError as error:
+                track.failed = True
+                self._failed.append(TrackHearing(track_id, error=str(error)))
 
     @torch.no_grad()
     def _embed(self, features: torch.Tensor) -> torch.Tensor:
@@ -140,6 +148,17 @@ def one_ahead(items: Iterable[Item]) -> Iterator[Item]:
         while (item := coming.result()) is not end:
             coming = thread.submit(next, iterator, end)
             yield item
+
+
+def mark_last(items: Iterable[Item]) -> Iterator[tuple[Item, bool]]:
+    """Yield each item with whether it is the last one, which is known when no other follows, not by a count."""
+    held: list[Item] = []
+    for item in items:
+        if held:
+            yield held.pop(), False
+        held.append(item)
+    if held:
+        yield held.pop(), True
 
 
 def find_spans(said: Iterable[Said]) -> tuple[tuple[float, float], ...]:

@@ -2,14 +2,14 @@
 
 import hashlib
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from descant.building.dataset_folder import TREE_FILE
 from descant.data.annotations import checked_id
-from descant.data.clips import AUDIO_SUFFIXES
+from descant.data.audio import list_sound_files
 from descant.data.demo import CORPUS_VERSION, SPLITS, demo_dir
 from descant.data.tables import TABLE_SUFFIXES, Problem, Record, name_problem, read_table
 from descant.subgenre.labels import (
@@ -23,6 +23,7 @@ from descant.subgenre.labels import (
     join_label,
 )
 from descant.subgenre.lyrics import (
+    LYRICS_SUFFIXES,
     MISSING_MUTAGEN,
     Lyrics,
     can_read_tags,
@@ -231,12 +232,11 @@ def load_demo_tracks() -> TrackCorpus:
     return TrackCorpus(found.tracks, tree, "descant/demo", "apache-2.0", CORPUS_VERSION, notes=found.notes)
 
 
-def list_audio(folder: Path) -> Iterator[Path]:
-    """Every sound file below a folder in the order of the names, hidden ones left out."""
-    for path in sorted(folder.rglob("*")):
-        hidden = any(part.startswith(".") for part in path.relative_to(folder).parts)
-        if path.suffix.lower() in AUDIO_SUFFIXES and not hidden and path.is_file():
-            yield path
+def list_audio(folder: Path) -> list[Path]:
+    """List the sound files below a folder by name; what is left out is logged."""
+    listed = list_sound_files(folder)
+    listed.warn(used=(*LYRICS_SUFFIXES, *TABLE_SUFFIXES))
+    return listed.files
 
 
 def read_track_folder(folder: Path) -> tuple[list[TrackRecord], list[str]]:

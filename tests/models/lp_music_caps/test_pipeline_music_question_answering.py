@@ -163,6 +163,9 @@ def test_the_questions_about_a_window_share_its_convolutions(pipe: Pipeline, son
         (b"no music", "not sound"),
         (np.zeros(0, np.float32), "no samples"),
         (np.full(100, np.nan, np.float32), "NaN"),
+        (np.full(16_000, 3e38, np.float32), "within ±1"),
+        (np.ones(100, np.float32), "lasts 0.0063 s"),
+        (np.zeros(16_000, np.float32), "silent"),
         (np.zeros(100, np.int16), "int16"),
         ({"array": np.zeros(100)}, "sampling_rate"),
         ({"sound": 1}, "no array"),
@@ -175,8 +178,8 @@ def test_bad_audio_is_told(pipe: Pipeline, audio: object, said: str) -> None:
 
 
 def test_missing_packages_are_told(pipe: Pipeline, song: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "soundfile", None)
-    with pytest.raises(ImportError, match="pip install soundfile soxr"):
+    monkeypatch.setattr(sys.modules["descant.models.lp_music_caps.sound_file"], "av", None)
+    with pytest.raises(ImportError, match="pip install av soxr"):
         pipe(song, question=QUESTION)
 
 

@@ -18,8 +18,7 @@ import soundfile
 from tqdm import tqdm
 
 from descant.data.annotations import Row, parse_clip_id
-from descant.data.audio import AudioError, load_audio
-from descant.data.clips import require_sound
+from descant.data.audio import AudioError, load_audio, require_sound
 from descant.data.download.fetch import (
     BAD_AUDIO,
     BLOCKED,
@@ -74,7 +73,7 @@ def cut_clip(section: Path, start_s: float, end_s: float, target: Path) -> CutCl
     try:
         waveform = load_audio(section, SAMPLING_RATE)[first : first + wanted]
         _require_duration(len(waveform), wanted)
-        require_sound(str(section), waveform)
+        require_sound(str(section), waveform, SAMPLING_RATE)
     except AudioError as error:
         raise FetchError(Outcome(BAD_AUDIO, error.reason)) from error
     padded = np.pad(waveform.clip(-1, 1), (0, wanted - len(waveform)))

@@ -1,8 +1,11 @@
 """`pipeline("music-question-answering")`: answers to questions about recordings of any length, window by window."""
 
+import logging
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from io import BytesIO
+from itertools import groupby
+from operator import itemgetter
 from types import GeneratorType
 from typing import Any
 from urllib.request import urlopen
@@ -11,6 +14,19 @@ import numpy as np
 import torch
 from torch.utils.data import Dataset
 from transformers.pipelines.base import ChunkPipeline
+
+from .sound_file import (
+    BLOCK_S,
+    LEAST_S,
+    SILENCE_RMS,
+    measure_level,
+    mix_down,
+    read_blocks,
+    require_finite,
+    require_sound,
+)
+
+log = logging.getLogger(__name__)
 
 Audio = str | os.PathLike | bytes | np.ndarray | torch.Tensor | Mapping[str, Any]
 ONE = (str, os.PathLike, bytes, np.ndarray, torch.Tensor, Mapping)
@@ -57,8 +73,10 @@ class MusicQuestionAnsweringPipeline(ChunkPipeline):
         if isinstance(audio, Mapping):
             question = audio.get("question", question)
         questions = [question] if question is None or isinstance(question, str) else list(question)
+        if not questions:
+            raise ValueError(f"{describe(audio)}: comes with an empty list of questions; leave it out for a caption")
         extractor = self.processor.feature_extractor
-        windows = split_windows(load_waveform(audio, extractor.sampling_rate), extractor)
+        windows = split_windows(load_waveform(audio, extractor.sampling_rate), extractor, describe(audio))
         for number, (start_s, end_s, samples) in enumerate(windows):
             mel = self.processor(audio=[samples], sampling_rate=extractor.sampling_rate, return_tensors="pt")
             for order, asked in enumerate(questions):
@@ -96,18 +114,29 @@ class MusicQuestionAnsweringPipeline(ChunkPipeline):
 
 
 def load_waveform(audio: Audio, sampling_rate: int) -> np.ndarray:
-    """Read any form of audio as a mono float32 waveform (samples,) at `sampling_rate`; raises ValueError."""
+    """Read any form of audio as a mono float32 waveform (samples,) at `sampling_rate`.
+
+    Raises ValueError where nothing can be heard: under 0.5 s, under -60 dBFS, samples that are not finite, or a file
+    that is cut short, damaged or no sound.
+    """
     name = describe(audio)
     while isinstance(audio, Mapping) and "audio" in audio:
         audio = audio["audio"]
     waveform, rate = _read(audio, name, sampling_rate)
-    if waveform.ndim == 2:
-        waveform = waveform.mean(axis=int(np.argmin(waveform.shape)))  # there are fewer channels than samples
-    if waveform.ndim != 1 or waveform.size == 0:
+    if waveform.ndim not in (1, 2) or waveform.size == 0:
         raise ValueError(f"{name}: holds no samples, or is no waveform (shape {waveform.shape})")
-    if not np.isfinite(waveform).all():
-        raise ValueError(f"{name}: holds NaN or infinite samples")
-    return waveform if rate == sampling_rate else _import("soxr").resample(waveform, rate, sampling_rate)
+    if waveform.ndim == 2 and waveform.shape[0] > waveform.shape[1]:  # there are fewer channels than samples
+        waveform = waveform.T
+    return _resample(_mix(name, np.atleast_2d(waveform), rate), rate, sampling_rate)
+
+
+def _mix(name: str, channels: np.ndarray, rate: int) -> np.ndarray:
+    """Mix (channels, samples) down to (samples,) as files are, 10 s at a time, and make sure that there is sound."""
+    require_finite(name, channels, rate)
+    starts = range(0, channels.shape[1], BLOCK_S * rate)
+    blocks = [mix_down(name, channels[:, start : start + BLOCK_S * rate]) for start in starts]
+    require_sound(name, channels.shape[1] / rate, max(map(measure_level, blocks)))
+    return np.concatenate(blocks)
 
 
 def describe(audio: Audio) -> str:
@@ -122,11 +151,25 @@ def is_decoder(audio: Any) -> bool:
     return hasattr(audio, "get_all_samples")
 
 
-def split_windows(waveform: np.ndarray, extractor: Any) -> list[tuple[float, float, np.ndarray]]:
-    """Cut a waveform into (start in s, end in s, samples) of one window each."""
+def split_windows(waveform: np.ndarray, extractor: Any, name: str) -> list[tuple[float, float, np.ndarray]]:
+    """Cut a waveform into (start in s, end in s, samples) of one window each.
+
+    A last window under 0.5 s that follows others is left out, and so are silent ones, which are logged.
+    """
     rate, size = extractor.sampling_rate, extractor.num_samples
-    pieces = [(start, waveform[start : start + size]) for start in range(0, len(waveform), size)]
-    return [(start / rate, (start + len(piece)) / rate, piece) for start, piece in pieces]
+    windows: list[tuple[float, float, np.ndarray]] = []
+    silent: list[tuple[float, float, np.ndarray]] = []
+    for start in range(0, len(waveform), size):
+        piece = waveform[start : start + size]
+        if start == 0 or len(piece) >= LEAST_S * rate:
+            window = start / rate, (start + len(piece)) / rate, piece
+            (windows if measure_level(piece) >= SILENCE_RMS else silent).append(window)
+    if silent:
+        spans = ", ".join(f"{start_s:g}–{end_s:g} s" for start_s, end_s, _ in silent[:3])
+        log.warning("%s: is silent in %d windows, which are left out: %s", name, len(silent), spans)
+    if not windows:
+        raise ValueError(f"{name}: is silent in all its windows")
+    return windows
 
 
 def _read(audio: Audio, name: str, sampling_rate: int) -> tuple[np.ndarray, int]:
@@ -145,7 +188,7 @@ def _read(audio: Audio, name: str, sampling_rate: int) -> tuple[np.ndarray, int]
         with urlopen(audio, timeout=DOWNLOAD_TIMEOUT_S) as response:
             audio = response.read()
     if isinstance(audio, str | os.PathLike | bytes):
-        return _decode(BytesIO(audio) if isinstance(audio, bytes) else audio, name)
+        return _decode(BytesIO(audio) if isinstance(audio, bytes) else audio, name, sampling_rate), sampling_rate
     raise ValueError(f"{name}: give a path, a URL, bytes, a waveform, or a dict with array and sampling_rate")
 
 
@@ -161,23 +204,32 @@ def _read_mapping(audio: Mapping[str, Any], name: str, sampling_rate: int) -> tu
     return _read(source, name, sampling_rate)
 
 
-def _decode(source: str | os.PathLike | BytesIO, name: str) -> tuple[np.ndarray, int]:
-    soundfile = _import("soundfile")
-    if not isinstance(source, BytesIO) and not os.path.isfile(source):
+def _decode(source: str | os.PathLike | BytesIO, name: str, sampling_rate: int) -> np.ndarray:
+    """Read a sound file as a mono waveform (samples,) at `sampling_rate`."""
+    if isinstance(source, BytesIO):
+        blocks = list(read_blocks(source, name))
+    elif not os.path.isfile(source):
         raise ValueError(f"{name}: no such file")
-    try:
-        return soundfile.read(source, dtype="float32", always_2d=True)
-    except (soundfile.SoundFileRuntimeError, TypeError) as error:  # TypeError: headerless, named .raw
-        raise ValueError(f"{name}: is not sound that soundfile can read (wav, flac, ogg, mp3)") from error
+    else:
+        with open(source, "rb") as file:
+            before = os.fstat(file.fileno())
+            blocks = list(read_blocks(file, name))
+            after = os.fstat(file.fileno())
+        if (before.st_size, before.st_mtime_ns) != (after.st_size, after.st_mtime_ns):
+            raise ValueError(f"{name}: changed while it was read")
+    groups = groupby(blocks, key=itemgetter(1))  # the rate changes in some joined files
+    pieces = [(np.concatenate([samples for samples, _ in group]), rate) for rate, group in groups]
+    return np.concatenate([_resample(samples, rate, sampling_rate) for samples, rate in pieces])
 
 
-def _import(name: str) -> Any:
+def _resample(waveform: np.ndarray, rate: int, sampling_rate: int) -> np.ndarray:
+    if rate == sampling_rate:
+        return waveform
     try:
-        import soundfile
         import soxr
     except ImportError as error:
-        raise ImportError("reading sound files takes two packages: pip install soundfile soxr") from error
-    return {"soundfile": soundfile, "soxr": soxr}[name]
+        raise ImportError("resampling takes a package: pip install soxr") from error
+    return soxr.resample(waveform, rate, sampling_rate)
 
 
 __all__ = ["MusicQuestionAnsweringPipeline"]

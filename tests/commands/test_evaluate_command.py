@@ -13,10 +13,14 @@ import pytest
 import soundfile
 from tiny import save_tiny_model, write_song
 
+from descant.answering.listener import Listener, answer_rows
 from descant.cli import main
 from descant.commands.evaluate import name_place
+from descant.data.annotations import read_own
 from descant.data.extraction import extract_features
 from descant.data.features import FeatureStore
+from descant.evaluation import controls
+from descant.evaluation.controls import as_record, measure_listening
 from descant.evaluation.evaluate import LOCK_FILE
 from descant.files import hold_lock
 from descant.models.lp_music_caps import LPMusicCapsFeatureExtractor
@@ -82,6 +86,28 @@ def test_every_control_is_answered_and_compared(evaluated: Path) -> None:
     assert scores["controls"]["shuffled"]["meteor" if "meteor" in scores else "meteor_no_wordnet"]["interval"]
     assert len(scores["verdicts"]) >= 4
     assert len(read_answers(evaluated, "answers-shuffled.jsonl")) == 8
+
+
+def test_the_report_of_a_training_run_gives_the_same_answers_and_numbers(place: Path, tmp_path, monkeypatch) -> None:
+    out, told = tmp_path / "out", []
+
+    def watch(*asked, **settings) -> list[str]:
+        told.append(answer_rows(*asked, **settings))
+        return told[-1]
+
+    monkeypatch.setattr(controls, "answer_rows", watch)
+    assert main(arguments(place, out, "--controls", "--num_beams", "1")) == 0
+    scores = json.loads((out / "scores.json").read_text())
+    listener = Listener.load(str(place / "model"))
+    rows = read_own(place / "own.jsonl").rows
+    store = FeatureStore(place / "features", listener.features.to_dict())
+    test, train = ([row for row in rows if row.split == split] for split in ("test", "train"))
+    listening = as_record(measure_listening(listener.model, listener.processor, test, train, store, batch_size=1))
+    written = [read_answers(out), read_answers(out, "answers-shuffled.jsonl")]
+    assert told == [[one["prediction"] for one in answers] for answers in written] and told[0] != told[1]
+    gaps = scores["controls"]
+    percentages = [scores["exact"], gaps["majority"]["exact"]["score"], gaps["shuffled"]["exact"]["score"]]
+    assert [listening[name]["value"] for name in ("own", "deaf", "other")] == [100 * share for share in percentages]
 
 
 def test_the_report_and_the_card_state_the_scores(evaluated: Path, place: Path) -> None:

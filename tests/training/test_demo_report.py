@@ -33,7 +33,7 @@ def always_jazz(monkeypatch):
     monkeypatch.setattr(demo_report, "load_demo", lambda: splits)
     monkeypatch.setattr(demo_report, "measure_listening", lambda *_: "measured")
     monkeypatch.setattr(demo_report, "format_listening", lambda measured, title: f"{title}: {measured}")
-    monkeypatch.setattr(demo_report, "as_dict", lambda measured: {"accuracy": measured})
+    monkeypatch.setattr(demo_report, "as_record", lambda measured: {"accuracy": measured})
 
 
 def test_six_clips_are_shown_with_a_closed_and_a_long_question_each():

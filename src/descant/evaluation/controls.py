@@ -5,7 +5,7 @@ A score that a model keeps without the right audio comes from the question and f
 
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import Protocol
 
 import numpy as np
@@ -14,13 +14,16 @@ from transformers import FeatureExtractionMixin, PreTrainedModel, ProcessorMixin
 from descant.answering.listener import answer_rows
 from descant.data.annotations import Row
 from descant.data.collator import FeatureReader
-from descant.evaluation.exact import exact_answer, majority_answers
-from descant.evaluation.measures import Difference, Measure, bootstrap_interval, compare
+from descant.evaluation.exact import exact_measures, is_closed, majority_measures
+from descant.evaluation.measures import Difference, Measure, compare
 
 
 def derangement(clip_ids: Iterable[str], seed: int) -> dict[str, str]:
-    """Maps every clip to another one, each used once and none kept (Sattolo's algorithm, 1986: one random cycle)."""
-    clips = list(dict.fromkeys(clip_ids))
+    """Map every clip to another one, each used once (Sattolo's algorithm, 1986: one random cycle).
+
+    The set of clips and the seed decide, not the order. Raises ValueError for fewer than two clips.
+    """
+    clips = sorted(set(clip_ids))
     if len(clips) < 2:
         raise ValueError(f"a derangement needs two clips or more, got {clips}: shuffle a larger split")
     rng, heard = np.random.default_rng(seed), clips.copy()
@@ -151,95 +154,77 @@ def explain_gap(gap: Difference, control: str) -> str:
     return f"{gap.name} depends on the audio: {told}, {size / gap.second:.0%} of the score."
 
 
-CLOSED_TYPES = (
-    "genre", "subgenre", "tempo_class", "instruments", "lead_instrument", "drums", "bass", "mood", "metre",
-)  # fmt: skip
-
-
 @dataclass(frozen=True)
-class Accuracy:
-    """A percentage and its 95 % interval."""
+class Listening:
+    """Exact answers to closed questions under three conditions: own audio, another clip's audio, no audio.
 
-    value: float
-    low: float
-    high: float
-
-
-@dataclass(frozen=True)
-class ListeningReport:
-    """Exact-answer accuracies in percent over closed questions, with 95 % intervals (bootstrap by clip).
-
-    `own`: every question hears its clip; `deaf`: the most frequent answer of its question type in train; `other`: it
-    hears another clip (seeded derangements by clip, averaged). `by_type` holds the three for each question type.
+    own, shuffled, majority: the share over all questions, then the share of each question type (see `exact_measures`).
+    clips: the clip of each question.
     """
 
-    own: Accuracy
-    deaf: Accuracy
-    other: Accuracy
-    by_type: dict[str, tuple[float, float, float]]
-    answers: list[str]
-    rows: list[Row]
-
-
-def closed_rows(rows: Sequence[Row]) -> list[Row]:
-    return [row for row in rows if row.question_type in CLOSED_TYPES]
+    own: list[Measure]
+    shuffled: list[Measure]
+    majority: list[Measure]
+    clips: list[str]
 
 
 def measure_listening(
     model: PreTrainedModel, processor: ProcessorMixin, rows: Sequence[Row], train_rows: Sequence[Row],
-    features: FeatureReader, *, derangements: int = 5, seed: int = 0, batch_size: int = 128,
-) -> ListeningReport:  # fmt: skip
-    """Answer the closed questions among `rows` greedily, `1 + derangements` times."""
-    rows = closed_rows(rows)
-    answers = answer_rows(model, processor, rows, features, batch_size=batch_size, progress="own audio", num_beams=1)
-    own = _correct(rows, answers)
-    fixed = majority_answers(closed_rows(train_rows))
-    deaf = _correct(rows, [fixed[row.question_type] for row in rows])
-    other = np.mean(
-        [
-            _correct(rows, answer_rows(
-                model, processor, rows, features, heard=derangement((row.clip_id for row in rows), seed + number),
-                batch_size=batch_size, progress=f"other audio {number + 1}/{derangements}", num_beams=1,
-            ))
-            for number in range(derangements)
-        ],
-        axis=0,
-    )  # fmt: skip
-    clips = [row.clip_id for row in rows]
-    accuracies = [
-        Accuracy(float(values.mean()), *bootstrap_interval(values, clips, seed=seed)) for values in (own, deaf, other)
-    ]
-    return ListeningReport(*accuracies, _by_type(rows, own, deaf, other), answers, rows)
+    features: FeatureReader, *, seed: int = 0, batch_size: int = 128,
+) -> Listening:  # fmt: skip
+    """Answer the closed questions among `rows` greedily, with their own clips and with others'.
+
+    `descant evaluate --controls --num_beams 1` of the same questions gives the same numbers.
+
+    Raises:
+        ValueError: fewer than two clips, or a question type that the training split does not answer.
+    """
+    rows = [row for row in rows if is_closed(row.question_type)]
+    clips, references = [row.clip_id for row in rows], [(row.answer,) for row in rows]
+    kinds = [row.question_type for row in rows]
+    majority = majority_measures(train_rows, references, kinds)
+    if not majority:
+        raise ValueError("the training split does not answer every type of closed question")
+
+    def measure(title: str, heard: Mapping[str, str] | None) -> list[Measure]:
+        answers = answer_rows(
+            model, processor, rows, features, heard=heard, batch_size=batch_size, progress=title, num_beams=1
+        )
+        return exact_measures(answers, references, kinds)
+
+    own = measure("own audio", None)
+    return Listening(own, measure("another clip's audio", derangement(clips, seed)), majority, clips)
 
 
-def _correct(rows: Sequence[Row], answers: Sequence[str]) -> np.ndarray:
-    """100.0 or 0.0 a row, so that means are percentages."""
-    return np.array(
-        [
-            100.0 * exact_answer(answer, row.answer, row.question_type)
-            for row, answer in zip(rows, answers, strict=True)
-        ]
-    )
-
-
-def _by_type(rows: Sequence[Row], *scores: np.ndarray) -> dict[str, tuple[float, float, float]]:
-    kinds = np.array([row.question_type for row in rows])
-    return {kind: tuple(float(score[kinds == kind].mean()) for score in scores) for kind in sorted(set(kinds))}
-
-
-def format_listening(report: ListeningReport, title: str) -> str:
-    """The report as lines for a terminal."""
-    lines = [f"{title}: exact answers to {len(report.rows)} closed questions (percent, 95 % interval by clip)"]
-    names = ("model, own audio", "best answer without audio", "model, another clip's audio")
-    for name, one in zip(names, (report.own, report.deaf, report.other), strict=True):
-        lines.append(f"  {name:30} {one.value:5.1f}  [{one.low:.1f}, {one.high:.1f}]")
+def format_listening(listening: Listening, title: str) -> str:
+    """Return the percentages as lines for a terminal."""
+    lines = [f"{title}: exact answers to {len(listening.clips)} closed questions (percent, 95 % interval by clip)"]
+    for name, measures in (
+        ("model, own audio", listening.own), ("best answer without audio", listening.majority),
+        ("model, another clip's audio", listening.shuffled),
+    ):  # fmt: skip
+        value, low, high = _percent(measures[0], listening.clips).values()
+        lines.append(f"  {name:30} {value:5.1f}  [{low:.1f}, {high:.1f}]")
     lines.append(f"  {'by question type':30} {'own':>6} {'none':>6} {'other':>6}")
-    for kind, values in report.by_type.items():
+    for kind, values in _by_type(listening).items():
         lines.append(f"    {kind:28} " + " ".join(f"{value:6.1f}" for value in values))
     return "\n".join(lines)
 
 
-def as_dict(report: ListeningReport) -> Mapping[str, object]:
-    """The numbers of a report, for `scores.json`."""
-    numbers = {name: asdict(getattr(report, name)) for name in ("own", "deaf", "other")}
-    return {**numbers, "by_type": report.by_type, "n": len(report.rows)}
+def as_record(listening: Listening) -> dict[str, object]:
+    """Return the percentages as listening.json holds them; `deaf` is without audio, `other` with another clip's."""
+    overall = {"own": listening.own, "deaf": listening.majority, "other": listening.shuffled}
+    numbers = {name: _percent(measures[0], listening.clips) for name, measures in overall.items()}
+    return {**numbers, "by_type": _by_type(listening), "n": len(listening.clips)}
+
+
+def _percent(measure: Measure, clips: Sequence[str]) -> dict[str, float]:
+    interval = measure.interval(clips)
+    return {"value": 100 * measure.value(), "low": 100 * interval.low, "high": 100 * interval.high}
+
+
+def _by_type(listening: Listening) -> dict[str, tuple[float, ...]]:
+    """Question type → percentages with its own audio, without audio and with another clip's."""
+    columns = zip(listening.own[1:], listening.majority[1:], listening.shuffled[1:], strict=True)
+    shares = {row[0].name.removeprefix("exact_"): tuple(100 * one.value() for one in row) for row in columns}
+    return dict(sorted(shares.items()))

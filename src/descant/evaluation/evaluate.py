@@ -22,7 +22,7 @@ from descant.data.extraction import prepare_features, read_skipped
 from descant.data.features import FeatureStore
 from descant.data.tables import reason_of
 from descant.evaluation.controls import Condition, explain_gaps, make_conditions, measure_gaps
-from descant.evaluation.exact import exact_measures, is_closed, majority_answers
+from descant.evaluation.exact import majority_measures
 from descant.evaluation.leakage import find_leaks, refuse_leaks
 from descant.evaluation.measures import Measure
 from descant.evaluation.predictions_file import Item, read_items
@@ -311,7 +311,9 @@ def score_answers(corpus: Corpus, conditions: Sequence[str], settings: Evaluatio
         name: item_measures(items, settings.protocol, train_references=known, bertscore=settings.bertscore)
         for name, items in answered.items()
     }
-    measured |= majority_measures(own, majority_answers(train)) if settings.controls else {}
+    if settings.controls:
+        majority = majority_measures(train, [item.references for item in own], [item.question_type for item in own])
+        measured |= {"majority": majority} if majority else {}
     return summarise(own, asked - len(own), measured, corpus, settings)
 
 
@@ -323,15 +325,6 @@ def keep_common(answered: Mapping[str, Sequence[Item]]) -> dict[str, list[Item]]
         name: [item for item in items if (item.clip, item.start_s, item.question) in common]
         for name, items in answered.items()
     }
-
-
-def majority_measures(own: Sequence[Item], fixed: dict[str, str]) -> dict[str, list[Measure]]:
-    """Measure the best answers that ignore the audio, where the training split answers every closed type."""
-    kinds = [item.question_type for item in own]
-    if not fixed or not any(map(is_closed, kinds)) or any(is_closed(kind) and kind not in fixed for kind in kinds):
-        return {}
-    texts = [fixed.get(kind or "", "") for kind in kinds]
-    return {"majority": exact_measures(texts, [item.references for item in own], kinds)}
 
 
 def summarise(

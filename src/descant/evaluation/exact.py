@@ -138,3 +138,13 @@ def exact_measures(
         asked = [other == kind for other in question_types]
         measures.append(ratio_of(f"exact_{kind}", [hit and was for hit, was in zip(hits, asked, strict=True)], asked))
     return measures
+
+
+def majority_measures(
+    train_rows: Iterable[AnsweredRow], references: Sequence[Sequence[str]], question_types: Sequence[str | None]
+) -> list[Measure]:
+    """Measure the best answers that ignore the audio; nothing where training rows do not answer every closed type."""
+    fixed = majority_answers(train_rows)
+    if any(is_closed(kind) and kind not in fixed for kind in question_types):
+        return []
+    return exact_measures([fixed.get(kind or "", "") for kind in question_types], references, question_types)

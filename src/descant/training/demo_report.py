@@ -12,10 +12,11 @@ from descant.data.corpus import SplitRows, in_config
 from descant.data.demo import load_demo
 from descant.data.features import FeatureStore
 from descant.evaluation import exact_answer
-from descant.evaluation.controls import as_dict, format_listening, measure_listening
+from descant.evaluation.controls import as_record, format_listening, measure_listening
+from descant.files import write_whole
+from descant.publish.facts import LISTENING_FILE
 
 SHOWN_CLIPS = 6
-SCORES_FILE = "listening.json"
 
 
 def report_demo(
@@ -38,7 +39,7 @@ def report_demo(
     if not captions_only:
         report_listening(model, processor, features, folder, splits)
     question = "" if captions_only else ' -q "What is the genre of this song?"'
-    print(f"\nThe model lies in {folder}. Ask it:\n  descant ask {folder} SONG.mp3{question}")
+    print(f"\nModel saved to {folder}. Ask it:\n  descant ask {folder} SONG.mp3{question}")
 
 
 def report_listening(
@@ -51,8 +52,8 @@ def report_listening(
             continue
         report = measure_listening(model, processor, splits[split], train, features)
         print(f"\n{format_listening(report, title)}")
-        reports[split] = as_dict(report)
-    (folder / SCORES_FILE).write_text(json.dumps(reports, indent=2) + "\n", encoding="utf-8")
+        reports[split] = as_record(report)
+    write_whole(folder / LISTENING_FILE, json.dumps(reports, indent=2) + "\n")
 
 
 def format_examples(

@@ -37,7 +37,7 @@ def found() -> Comparison:
 def test_fusion_is_set_beside_every_other_system(found):
     gaps = differences_to_others(found)
     assert set(gaps) == {f"fusion − {one} ({level})" for one in ("lyrics", "audio") for level in ("genre", "subgenre")}
-    assert gaps["fusion − lyrics (genre)"].value == pytest.approx(1 - 1 / 3)
+    assert gaps["fusion − lyrics (genre)"].gap == pytest.approx(1 - 1 / 3)
     assert gaps["fusion − lyrics (genre)"].interval.low > 0
 
 

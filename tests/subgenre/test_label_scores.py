@@ -14,7 +14,7 @@ from descant.subgenre.label_scores import (
     paired_difference,
     reliability_table,
     render_differences,
-    render_labels_table,
+    render_measured,
     score_intervals,
     score_labels,
 )
@@ -72,9 +72,9 @@ def test_tracks_of_an_artist_are_drawn_together():
 def test_difference_is_paired():
     gold, told = random_system()
     same = paired_difference(gold, [told], [told], "subgenre_map", n=50)
-    assert same.value == 0 and tuple(same.interval) == (0, 0)
+    assert same.gap == 0 and tuple(same.interval) == (0, 0)
     ahead = paired_difference(gold, [told], [worse(told)], "subgenre_macro_f1", n=200)
-    assert ahead.value > 0 and ahead.interval.low > 0
+    assert ahead.gap > 0 and ahead.interval.low > 0
 
 
 def test_true_labels_stand_in_the_tree_s_order():
@@ -154,7 +154,8 @@ def test_predictions_for_other_tracks_are_refused():
 
 def test_table_has_a_row_a_system_and_a_column_a_score():
     gold, told = random_system()
-    lines = render_labels_table(gold, {"fusion": [told], "lyrics": [told, told]}).splitlines()
+    systems = {name: score_intervals(gold, runs) for name, runs in {"fusion": [told], "lyrics": [told, told]}.items()}
+    lines = render_measured(systems).splitlines()
     assert [line.count("|") for line in lines] == [10] * 4
     assert lines[2].startswith("| fusion | ") and "[" in lines[2]
 

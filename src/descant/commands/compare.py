@@ -75,7 +75,7 @@ def compare_pairs(pairs: "list[tuple[Item, Item]]", args: argparse.Namespace) ->
 def as_json(differences: "list[Difference]", args: argparse.Namespace, n: int) -> str:
     """One object with a record for each score."""
     rows = {
-        d.name: {"a": d.first, "b": d.second, "difference": d.second - d.first, "interval": d.interval, "p": d.p}
+        d.name: {"a": d.first, "b": d.second, "difference": d.gap, "interval": d.interval, "p": d.p}
         for d in differences
     }
     return json.dumps({"protocol": args.protocol, "n": n, "scores": rows}, indent=2)
@@ -87,5 +87,5 @@ def format_differences(differences: "list[Difference]", n: int) -> str:
     for d in differences:
         p = "" if d.p is None else f"{d.p:.3f}"
         bounds = f"[{d.interval.low:.4f}, {d.interval.high:.4f}]"
-        lines.append(f"  {d.name:<22} {d.first:10.4f} {d.second:10.4f} {d.second - d.first:10.4f}   {bounds:<18}  {p}")
+        lines.append(f"  {d.name:<22} {d.first:10.4f} {d.second:10.4f} {d.gap:10.4f}   {bounds:<18}  {p}")
     return "\n".join(lines)

@@ -144,14 +144,13 @@ def explain_gap(gap: Difference, control: str) -> str:
     }[control]  # fmt: skip
     if gap.second <= 0:
         return f"{gap.name} is 0 with the right audio: there is nothing to explain."
-    size = gap.second - gap.first
-    told = f"{gap.second:.3f} with the right audio, {gap.first:.3f} with {without}, a gap of {size:.3f}"
-    told += f" [{gap.interval.low:.3f}, {gap.interval.high:.3f}]"
+    scores = f"{gap.second:.3f} with the right audio, {gap.first:.3f} with {without}, a gap of {gap.gap:.3f}"
+    scores += f" [{gap.interval.low:.3f}, {gap.interval.high:.3f}]"
     if gap.interval.low <= 0:
-        return f"{gap.name} is explained by text alone: {told}."
-    if size < SMALL_SHARE * gap.second:
-        return f"{gap.name} is nearly explained by text alone: {told}, {size / gap.second:.0%} of the score."
-    return f"{gap.name} depends on the audio: {told}, {size / gap.second:.0%} of the score."
+        return f"{gap.name} is explained by text alone: {scores}."
+    if gap.gap < SMALL_SHARE * gap.second:
+        return f"{gap.name} is nearly explained by text alone: {scores}, {gap.gap / gap.second:.0%} of the score."
+    return f"{gap.name} depends on the audio: {scores}, {gap.gap / gap.second:.0%} of the score."
 
 
 @dataclass(frozen=True)

@@ -336,7 +336,7 @@ def summarise(
     ours = measured.pop("own")
     gaps = measure_gaps(ours, measured, clips)
     controls = {
-        name: {d.name: {"score": d.first, "gap": d.second - d.first, "interval": d.interval, "p": d.p} for d in found}
+        name: {d.name: {"score": d.first, "gap": d.gap, "interval": d.interval, "p": d.p} for d in found}
         for name, found in ((name, by_score.values()) for name, by_score in gaps.items())
     }
     return {

@@ -151,13 +151,18 @@ def deviation_of(name: str, values: Sequence[float]) -> Sums:
 
 @dataclass(frozen=True)
 class Difference:
-    """A score of two systems; `p` is None for scores of word sets, which cannot be split by clip."""
+    """A score of two systems, the 95 % interval of its gap and, where it was tested, the p-value."""
 
     name: str
     first: float
     second: float
-    interval: Interval  # of second - first
-    p: float | None
+    interval: Interval  # of the gap
+    p: float | None = None
+
+    @property
+    def gap(self) -> float:
+        """How far the second system's score is above the first's."""
+        return self.second - self.first
 
 
 def pair_items(first: Iterable[Item], second: Iterable[Item]) -> tuple[list[tuple[Item, Item]], list[Item]]:

@@ -6,12 +6,11 @@ from itertools import combinations
 
 import numpy as np
 
-from descant.evaluation.measures import Interval
+from descant.evaluation.measures import Difference, Interval
 from descant.evaluation.report import table_lines
 from descant.models.subgenre.configuration_subgenre import MODALITIES
 from descant.subgenre.examples import SubgenreData
 from descant.subgenre.label_scores import (
-    Difference,
     GoldLabels,
     LabelPredictions,
     expected_calibration_error,
@@ -111,7 +110,7 @@ def render_missing(found: Comparison) -> str:
 
 
 def _gap(found: Difference) -> str:
-    return f"{100 * found.value:+.1f} [{100 * found.interval.low:+.1f}, {100 * found.interval.high:+.1f}]"
+    return f"{100 * found.gap:+.1f} [{100 * found.interval.low:+.1f}, {100 * found.interval.high:+.1f}]"
 
 
 def mean_scores(gold: GoldLabels, runs: Runs) -> dict[str, float]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from descant.evaluation.measures import Interval, draws, percentiles
+from descant.evaluation.measures import Difference, Interval, draws, percentiles
 from descant.evaluation.report import table_lines
 from descant.subgenre.labels import LabelTree, Track
 
@@ -249,15 +249,6 @@ def expected_calibration_error(probabilities: np.ndarray, outcomes: np.ndarray, 
     return sum(row.count * abs(row.probability - row.share_true) for row in table) / total
 
 
-@dataclass(frozen=True)
-class Difference:
-    """How much one system's score is above another's, with its 95 % interval."""
-
-    score: str
-    value: float
-    interval: Interval
-
-
 def score_intervals(
     gold: GoldLabels, runs: Sequence[LabelPredictions], seed: int = 0, n: int = 1000
 ) -> dict[str, tuple[float, Interval]]:
@@ -266,15 +257,16 @@ def score_intervals(
 
 
 def paired_difference(
-    gold: GoldLabels, first: Sequence[LabelPredictions], second: Sequence[LabelPredictions], score: str,
+    gold: GoldLabels, runs: Sequence[LabelPredictions], others: Sequence[LabelPredictions], score: str,
     seed: int = 0, n: int = 1000,
 ) -> Difference:  # fmt: skip
-    """The first system's mean score less the second's, both over the same samples of artists.
+    """Return how far a system's mean score (`second`) is above another's, over the same samples of artists.
 
     The interval is that of new artists: the systems' own variation over seeds is averaged, not resampled.
     """
-    systems = [_mean_over_runs(gold, first, score), _mean_over_runs(gold, second, score)]
-    return Difference(score, *_measured(systems, gold, seed, n))
+    system, other = (_mean_over_runs(gold, one, score) for one in (runs, others))
+    values = (_measured([one], gold, seed, n=1)[0] for one in (other, system))
+    return Difference(score, *values, interval=_measured([system, other], gold, seed, n)[1])
 
 
 def _mean_over_runs(gold: GoldLabels, runs: Sequence[LabelPredictions], score: str) -> WeightedScore:
@@ -295,13 +287,8 @@ def _measured(systems: Sequence[WeightedScore], gold: GoldLabels, seed: int, n: 
     return float(measure(np.ones((1, len(of_track))))[0]), percentiles(np.concatenate(sampled))
 
 
-def render_labels_table(gold: GoldLabels, systems: Mapping[str, Sequence[LabelPredictions]]) -> str:
-    """A row a system, a column a score, each the mean over the system's runs with its 95 % interval by artist."""
-    return render_measured({name: score_intervals(gold, runs) for name, runs in systems.items()})
-
-
 def render_measured(systems: Mapping[str, Mapping[str, tuple[float, Interval]]]) -> str:
-    """The same table of what `score_intervals` gave for each system."""
+    """Return a row a system, a column a score, each with its 95 % interval by artist (see `score_intervals`)."""
     rows = []
     for name, measured in systems.items():
         rows.append([name, *(f"{value:.3f} [{low:.3f}, {high:.3f}]" for value, (low, high) in measured.values())])
@@ -311,7 +298,7 @@ def render_measured(systems: Mapping[str, Mapping[str, tuple[float, Interval]]])
 def render_differences(differences: Mapping[str, Difference]) -> str:
     """A row a comparison: its score, the difference and the 95 % interval."""
     rows = [
-        [name, found.score.replace("_", " "), f"{found.value:+.3f}",
+        [name, found.name.replace("_", " "), f"{found.gap:+.3f}",
          f"[{found.interval.low:+.3f}, {found.interval.high:+.3f}]"]
         for name, found in differences.items()
     ]  # fmt: skip

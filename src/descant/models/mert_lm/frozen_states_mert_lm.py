@@ -41,9 +41,9 @@ class FrozenStates:
             "feature_encoding": "float16",
         }
 
-    def extract_mel(self, waveform: np.ndarray) -> np.ndarray:
-        """States (states, positions, heard) of one waveform; the name is that of the other front ends' method."""
-        features = torch.as_tensor(np.asarray(self.feature_extractor.extract_mel(waveform)))[None]
+    def extract(self, waveform: np.ndarray) -> np.ndarray:
+        """Compute the states (states, positions, heard) of one waveform, (samples,) of at most one window."""
+        features = torch.as_tensor(np.asarray(self.feature_extractor.extract(waveform)))[None]
         states = encode_states(self.audio_encoder, self.config, features)
         return states[0].float().cpu().numpy()
 

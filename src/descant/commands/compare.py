@@ -17,13 +17,13 @@ examples:
 
 Answers are paired by clip, second and question; published files without clips, by position. The interval of B - A
 comes from a paired bootstrap, p from approximate randomisation, both by clip. A table of many scores holds small
-p-values by chance: decide beforehand which score counts. Exit status:
-0 all paired, 1 some answers had no partner, 2 refused.
+p-values by chance: decide beforehand which score counts. Exit status: 0 all paired, 1 some answers without a partner,
+2 refused.
 """
 
 
 def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    """Adds the command to the parser of `descant`."""
+    """Add the command to the parser of `descant`."""
     parser = subparsers.add_parser(
         "compare",
         help="compare two systems on the same questions",

@@ -13,18 +13,18 @@ if TYPE_CHECKING:
 EXAMPLE = """\
 examples:
   descant convert transfer.pth --bart facebook/bart-base --output lp_music_caps_transfer
-  descant convert projector.pt --audio_encoder m-a-p/MERT-v1-95M --text_model HuggingFaceTB/SmolLM2-135M-Instruct \
-      --output mert_lm
+  descant convert projector.pt --audio_encoder m-a-p/MERT-v1-95M \\
+      --text_model HuggingFaceTB/SmolLM2-135M-Instruct --output mert_lm
   descant convert musicnn-0.1.0-py3-none-any.whl --output musicnn
 
-An LP-MusicCaps checkpoint goes with --bart, a projector of the MERT and SmolLM2 fork with the two parts that it joins,
-and the wheel of musicnn (pip download --no-deps musicnn==0.1.0), or its unpacked folder, alone.
-Every weight in the checkpoint is used or refused by name. Exit status: 0 converted, 2 refused.
+An LP-MusicCaps checkpoint needs --bart; a projector of the MERT and SmolLM2 fork, the two parts that it joins; the
+wheel of musicnn (pip download --no-deps musicnn==0.1.0) or its unpacked folder, neither. Each weight in the checkpoint
+is used or refused by name. Exit status: 0 converted, 2 refused.
 """
 
 
 def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    """Adds the command to the parser of `descant`."""
+    """Add the command to the parser of `descant`."""
     parser = subparsers.add_parser(
         "convert",
         help="turn a published checkpoint into a model folder",
@@ -33,27 +33,31 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument(
-        "checkpoint", metavar="CHECKPOINT", type=Path, help="what the reference's training saved, or musicnn's wheel"
+        "checkpoint", metavar="CHECKPOINT", type=Path, help="a checkpoint of the reference, or musicnn's wheel"
     )
     parser.add_argument(
-        "--bart", metavar="DIR_OR_HUB_ID", help="the BART inside it: sizes and tokenizer come from here"
+        "--bart", metavar="DIR_OR_HUB_ID", help="the BART that it holds, for sizes and tokenizer"
     )
-    parser.add_argument("--audio_encoder", metavar="DIR_OR_HUB_ID", help="the encoder that a projector listens to")
-    parser.add_argument("--text_model", metavar="DIR_OR_HUB_ID", help="the language model that it speaks to")
-    parser.add_argument("--layer_mix", choices=("last", "mean"), default="last", help="default: %(default)s")
-    parser.add_argument("--pooling", choices=("none", "stride", "mean"), default="none", help="default: %(default)s")
+    parser.add_argument("--audio_encoder", metavar="DIR_OR_HUB_ID", help="the encoder that a projector was trained on")
+    parser.add_argument("--text_model", metavar="DIR_OR_HUB_ID", help="the language model of that projector")
+    parser.add_argument(
+        "--layer_mix", choices=("last", "mean"), default="last", help="encoder states (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--pooling", choices=("none", "stride", "mean"), default="none", help="over frames (default: %(default)s)"
+    )
     parser.add_argument("--output", required=True, metavar="DIR", type=Path, help="the folder to write")
     parser.set_defaults(func=run)
 
 
 def run(args: argparse.Namespace) -> int:
-    """Converts, and returns the exit status."""
+    """Convert a checkpoint, and return the exit status."""
     import transformers
 
     transformers.logging.set_verbosity_error()
     transformers.logging.disable_progress_bar()
     model = _convert(args)
-    show(f"{args.output}: {model.num_parameters() / 1e6:.1f} M weights from {args.checkpoint}")
+    show(f"Model saved to {args.output}: {model.num_parameters() / 1e6:.1f} M weights from {args.checkpoint}")
     return 0
 
 

@@ -20,7 +20,7 @@ examples:
   accelerate launch --num_processes 4 -m descant.cli evaluate MODEL --dataset DATA --protocol musilingo
 
 Writes answers.jsonl, scores.json and results.md (with the published rows) into the output folder, and the results into
-the card of a local model. A killed run goes on where it was, and answers that are there are not asked for again.
+the card of a local model. A killed run goes on where it stopped: only missing answers are asked for.
 --controls asks again with another clip's audio, noise, silence and without the question, and says which scores text
 alone explains. A model that was trained on clips of the split is refused. Exit status: 0 done, 1 some clips skipped,
 2 refused.
@@ -28,7 +28,7 @@ alone explains. A model that was trained on clips of the split is refused. Exit 
 
 
 def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    """Adds the command to the parser of `descant`."""
+    """Add the command to the parser of `descant`."""
     parser = subparsers.add_parser(
         "evaluate",
         help="answer and score the split of a dataset",
@@ -37,16 +37,22 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("model", metavar="MODEL", help="a model folder, or a model's id on the Hub")
-    parser.add_argument("--dataset", required=True, help="demo, a CSV/JSON/JSONL file, a folder, or a Hub id")
+    parser.add_argument(
+        "--dataset", metavar="DATA", required=True, help="demo, a table, a folder, or a Hub id"
+    )
     parser.add_argument("--protocol", required=True, choices=list(CONFIGS), help="which scores")
-    parser.add_argument("--split", default="test", help="which split (default: %(default)s)")
+    parser.add_argument("--split", metavar="NAME", default="test", help="which split (default: %(default)s)")
     parser.add_argument(
         "--dataset_config", choices=["short", "long", "all", "captions"],
         help="which rows (default: captions for lp_musiccaps, all for musilingo)",
     )  # fmt: skip
-    parser.add_argument("--features", default="features", help="folder of cached features (default: %(default)s)")
-    parser.add_argument("--audio_dir", help="folder of the clips' audio files")
-    parser.add_argument("--output_dir", type=Path, help="default: outputs/evaluation/MODEL-DATASET-SPLIT")
+    parser.add_argument(
+        "--features", metavar="DIR", default="features", help="folder of cached features (default: %(default)s)"
+    )
+    parser.add_argument("--audio_dir", metavar="DIR", help="folder of the clips' audio files")
+    parser.add_argument(
+        "--output_dir", metavar="DIR", type=Path, help="default: outputs/evaluation/MODEL-DATASET-SPLIT"
+    )
     parser.add_argument("--controls", action="store_true", help="answer again without the right audio")
     parser.add_argument("--allow_leak", action="store_true", help="score clips that the model was trained on")
     parser.add_argument("--bertscore", metavar="ENCODER", help="an encoder's folder or Hub id: adds BERTScore")
@@ -63,7 +69,7 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
 
 
 def run(args: argparse.Namespace) -> int:
-    """Evaluates, and returns the exit status."""
+    """Evaluate a model, and return the exit status."""
     import transformers
 
     from descant.evaluation.evaluate import evaluate

@@ -27,7 +27,7 @@ recorded in skipped.jsonl beside the features. Exit status: 0 every clip has its
 
 
 def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    """Adds the command to the parser of `descant`."""
+    """Add the command to the parser of `descant`."""
     parser = subparsers.add_parser(
         "features",
         help="compute the features of clips once",
@@ -35,24 +35,24 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("clips", metavar="CLIPS", nargs="?", help="what names the clips")
-    parser.add_argument("--features", metavar="FOLDER", type=Path, required=True, help="the store's root")
+    parser.add_argument("clips", metavar="CLIPS", nargs="?", help="a table, a folder of sound files, or demo")
+    parser.add_argument("--features", metavar="FOLDER", type=Path, required=True, help="the feature store")
     parser.add_argument(
         "--audio_dir", metavar="FOLDER", action="append", default=[], help="sound files; may be given several times"
     )
     parser.add_argument(
         "--hub_audio", metavar="ID", action="append", default=[], help="a Hub dataset with an audio column"
     )
-    parser.add_argument("--model", metavar="MODEL", help="a model whose features count (default: the package's own)")
-    parser.add_argument("--processes", metavar="N", type=count(1), help="default: as the cores and the clips justify")
-    parser.add_argument("--recheck", action="store_true", help="also compute anew where the sound has changed")
+    parser.add_argument("--model", metavar="MODEL", help="the model that needs them (default: any LP-MusicCaps)")
+    parser.add_argument("--processes", metavar="N", type=count(1), help="processes (default: by cores and clips)")
+    parser.add_argument("--recheck", action="store_true", help="compute anew where the sound has changed")
     parser.add_argument("--verify", action="store_true", help="read every record of the store against its hash")
-    parser.add_argument("--repair", action="store_true", help="forget damaged records, so that they are computed anew")
+    parser.add_argument("--repair", action="store_true", help="drop damaged records, so that they are computed anew")
     parser.set_defaults(func=run)
 
 
 def run(args: argparse.Namespace) -> int:
-    """Extracts or checks, and returns the exit status."""
+    """Compute or check features, and return the exit status."""
     if args.verify or args.repair:
         return _check(args)
     if args.clips is None:

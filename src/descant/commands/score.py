@@ -18,16 +18,15 @@ examples:
   descant score inference.json --protocol lp_musiccaps --train_references musiccaps-public.csv --json
 
 FILE is a .jsonl file, or a .json file with a list or an object of records; each has `prediction` (or `predictions`)
-and `references` (or `reference`, `ground_truth`, `true_captions`). The protocols are not comparable with each other:
-what each computes stands in `descant.evaluation.scoring`. METEOR needs
-WordNet, see `descant.evaluation.meteor`; without it the score is called meteor_no_wordnet. CIDEr-D and SPICE are left
-out: the one library that has them (pycocoevalcap) needs Java and is no longer kept. Exit status: 0 all scored, 1 some
-records skipped, 2 refused.
+and `references` (or `reference`, `ground_truth`, `true_captions`). Scores of different protocols do not compare.
+METEOR needs WordNet (python -m nltk.downloader wordnet, or Debian's wordnet-base); without it the score is called
+meteor_no_wordnet. CIDEr-D and SPICE are left out: the one library that has them (pycocoevalcap) needs Java and is no
+longer maintained. Exit status: 0 all scored, 1 some records skipped, 2 refused.
 """
 
 
 def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    """Adds the command to the parser of `descant`."""
+    """Add the command to the parser of `descant`."""
     parser = subparsers.add_parser(
         "score",
         help="score predictions against references",
@@ -47,7 +46,7 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
 
 
 def run(args: argparse.Namespace) -> int:
-    """Scores, and returns the exit status."""
+    """Score a file, and return the exit status."""
     from descant.evaluation.predictions_file import read_items
 
     found = read_items(args.file)

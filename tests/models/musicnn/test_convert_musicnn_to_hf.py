@@ -197,7 +197,7 @@ def test_damaged_files_are_refused(unpacked: Path, tmp_path: Path, file: str, ch
 def test_the_command_converts_a_wheel(unpacked: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     wheel = pack(unpacked, tmp_path / "musicnn.whl")
     assert main(["convert", str(wheel), "--output", str(tmp_path / "converted")]) == 0
-    assert capsys.readouterr().out == f"{tmp_path / 'converted'}: 1.6 M weights from {wheel}\n"
+    assert capsys.readouterr().out == f"Model saved to {tmp_path / 'converted'}: 1.6 M weights from {wheel}\n"
     assert (tmp_path / "converted/modeling_musicnn.py").exists()
 
 

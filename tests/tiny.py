@@ -1,5 +1,6 @@
 """A model small enough to answer in milliseconds, and recordings whose windows it answers differently."""
 
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,8 @@ from descant.models.lp_music_caps import (
     LPMusicCapsForConditionalGeneration,
     LPMusicCapsProcessor,
 )
+from descant.models.lp_music_caps.decision_music import MusicDecisionConfig, QuestionType
+from descant.training.decisions import fit_reference
 from descant.training.start import train_tokenizer
 
 TEXTS = ("What is the genre?", "Which instruments play?", "a slow piano and drums", "jazz rock with a loud guitar")
@@ -35,9 +38,35 @@ def save_tiny_model(folder: Path, seed: int = 0) -> Path:
     return folder
 
 
+def save_tiny_decider(folder: Path, seed: int = 0, threshold: float = 0.0) -> Path:
+    """Write a model folder whose model answers typed questions about genre and drums, and return it.
+
+    To it, music is what sounds like the songs of `write_song`.
+    """
+    songs = [climb(10.0, 16_000, 110.0 * 1.5**step) for step in range(-2, 8)]
+    reference = replace(fit_reference(songs, songs, 16_000), limit=10.0)
+    model, processor = build_tiny_model(seed)
+    genre = QuestionType(
+        questions=["What is the genre?"], answers={"jazz": ["jazz"], "rock": ["rock"], "piano": ["a slow piano"]},
+        carriers=["a {option} piano"], threshold=threshold, decisions=10,
+    )  # fmt: skip
+    drums = QuestionType(
+        questions=["Are there drums?"], answers={"drums": ["drums"], "no drums": ["a guitar"]}, threshold=threshold
+    )
+    types = {"genre": asdict(genre), "drums": asdict(drums)}
+    model.decision_config = MusicDecisionConfig(question_types=types, reference=asdict(reference))
+    model.save_pretrained(folder)
+    processor.save_pretrained(folder)
+    return folder
+
+
+def climb(seconds: float, rate: int, start_hertz: float) -> np.ndarray:
+    """Return a tone (samples,) that climbs a fifth every 5 s, so that no two windows sound alike."""
+    times = np.arange(round(seconds * rate)) / rate
+    return 0.3 * np.sin(2 * np.pi * start_hertz * 1.5 ** np.floor(times / 5) * times)
+
+
 def write_song(path: Path, seconds: float = 25.0, rate: int = 44_100, start_hertz: float = 110.0) -> Path:
     """Writes a tone that climbs a fifth every 5 s, so that no two windows sound alike."""
-    times = np.arange(round(seconds * rate)) / rate
-    wave = 0.3 * np.sin(2 * np.pi * start_hertz * 1.5 ** np.floor(times / 5) * times)
-    soundfile.write(path, wave, rate)
+    soundfile.write(path, climb(seconds, rate, start_hertz), rate)
     return path

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+import transformers
 from tiny import build_tiny_model
 from tiny_mert_lm import join_tiny, save_parts
 from transformers import PreTrainedModel, ProcessorMixin
@@ -13,13 +14,12 @@ from transformers import PreTrainedModel, ProcessorMixin
 import descant.models
 from descant.models.lp_music_caps.decision_music import (
     MusicDecisionConfig,
-    MusicReference,
     QuestionType,
     answer_question,
     build_tree,
-    describe_sound,
     pool_windows,
 )
+from descant.models.lp_music_caps.track_music import MusicReference, cut_track, describe_sound, mark_contradictions
 
 GENRE = QuestionType(
     questions=["What is the genre?", "Which genre is this?"],
@@ -183,8 +183,8 @@ def test_settings_survive_saving(config, tmp_path):
     config.reference = {"mean": [0.0], "spread": [1.0], "centres": [[0.5]], "limit": 1.0}
     config.save_pretrained(tmp_path)
     loaded = MusicDecisionConfig.from_pretrained(str(tmp_path))
-    assert loaded.types() == config.types() and loaded.sound() == config.sound()
-    assert loaded.question_types and loaded.sound()
+    assert loaded.types() == config.types() and loaded.reference == config.reference
+    assert loaded.question_types and loaded.reference
 
 
 def test_the_description_of_a_sound_does_not_depend_on_its_level():
@@ -200,6 +200,54 @@ def test_what_lies_far_from_the_training_sound_is_no_music():
     assert not reference.is_music(torch.from_numpy(np.random.default_rng(0).normal(size=16_000)), 16_000)
 
 
-def test_all_model_folders_hold_the_same_file():
-    copies = sorted(Path(descant.models.__path__[0]).glob("*/decision_music.py"))
+@pytest.mark.parametrize("name", ["decision_music.py", "track_music.py", "pipeline_music_decision.py"])
+def test_all_model_folders_hold_the_same_file(name):
+    copies = sorted(Path(descant.models.__path__[0]).glob(f"*/{name}"))
     assert len(copies) == 2 and len({copy.read_bytes() for copy in copies}) == 1
+
+
+@pytest.mark.parametrize(
+    ("seconds", "count", "spans"),
+    [
+        (7, 12, [(0, 7)]),
+        (26, 12, [(0, 10), (10, 20), (20, 26)]),
+        (23, 12, [(0, 10), (10, 20), (13, 23)]),  # a last window under 5 s is the last 10 s
+        (100, 2, [(20, 30), (70, 80)]),
+        (100, None, [(start, start + 10) for start in range(0, 100, 10)]),
+    ],
+)
+def test_a_track_is_cut_into_windows_spread_evenly(seconds, count, spans):
+    windows = cut_track(np.arange(seconds * 100, dtype=np.float32), 100, 10.0, count)
+    assert [window[:2] for window in windows] == spans
+    assert all(window[2][0] == round(window[0] * 100) for window in windows)
+
+
+def test_answers_that_cannot_both_be_true_are_named_and_the_less_likely_one_is_not_sure(config):
+    questions = {
+        "drums": {"type": "noul", "instructions": "Are there drums?"},
+        "leads": choice("What leads?", "drums", "piano"),
+    }
+    planned = {one.name: one for one in config.plan(questions)}
+    answers = {
+        "drums": {"type": "noul", "noul": 0.1, "sure": True},
+        "leads": {"type": "choice", "choice": "drums", "probabilities": {"drums": 0.7, "piano": 0.3}, "sure": True},
+    }
+    mark_contradictions(answers, planned)
+    assert answers["drums"]["contradicts"] == ["leads"] and answers["leads"]["contradicts"] == ["drums"]
+    assert answers["drums"]["sure"] and not answers["leads"]["sure"]
+    answers["drums"] = {"type": "noul", "noul": 0.9, "sure": True}
+    del answers["leads"]["contradicts"]
+    mark_contradictions(answers, planned)
+    assert "contradicts" not in answers["leads"]
+
+
+def test_decision_settings_travel_with_a_model(built, config, tmp_path):
+    model, processor = built
+    model.decision_config = config
+    model.save_pretrained(tmp_path)
+    processor.save_pretrained(tmp_path)
+    loaded = transformers.AutoModelForMultimodalLM.from_pretrained(tmp_path)
+    assert loaded.decision_config.question_types == config.question_types
+    (tmp_path / "decision.json").unlink()
+    assert transformers.AutoModelForMultimodalLM.from_pretrained(tmp_path).decision_config is None
+    model.decision_config = None

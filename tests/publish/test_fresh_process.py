@@ -1,17 +1,20 @@
 """What was pushed answers alike in a process where descant cannot be imported."""
 
 import json
+import os
 import re
+import subprocess
 import sys
 
 import pytest
 import soundfile
 from hub import LocalHub
-from tiny import write_song
+from tiny import save_tiny_decider, write_song
 from transformers import AutoModelForSeq2SeqLM
 from transformers.dynamic_module_utils import get_imports
 
 import descant  # noqa: F401 - registers the classes for the Auto class above
+from descant.answering.listener import Listener
 from descant.models.lp_music_caps import LPMusicCapsProcessor
 from descant.publish.hub import publish_folder
 
@@ -78,3 +81,26 @@ def test_repositories_code_imports_only_what_a_model_may(model_folder):
         imported = re.findall(r"^\s*(?:from|import) (\w+)", path.read_text(), flags=re.MULTILINE)
         assert set(imported) <= allowed, path.name
         assert set(get_imports(path)) <= allowed - {"av", "soxr", "peft"}, path.name  # asked for at once
+
+
+DECIDE_ELSEWHERE = """
+import sys; sys.modules["descant"] = None
+import json
+from transformers import pipeline
+decide = pipeline("music-decision", model=sys.argv[1], trust_remote_code=True)
+print(json.dumps(decide(sys.argv[2], questions=json.loads(sys.argv[3]))))
+"""
+
+
+def test_a_published_model_decides_without_descant(tmp_path):
+    folder = save_tiny_decider(tmp_path / "decider")
+    song = write_song(tmp_path / "song.wav", seconds=12, rate=16_000)
+    questions = {"drums": {"type": "noul", "instructions": "Are there drums?"}}
+    command = [sys.executable, "-c", DECIDE_ELSEWHERE, str(folder), str(song), json.dumps(questions)]
+    environment = os.environ | {"HF_MODULES_CACHE": str(tmp_path / "modules"), "HF_HUB_OFFLINE": "1"}
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, cwd=tmp_path, timeout=300)
+    assert done.returncode == 0, done.stderr
+    answers = json.loads(done.stdout.splitlines()[-1])
+    expected = Listener.load(str(folder)).decide(song, questions)
+    assert answers["drums"]["noul"] == pytest.approx(expected["drums"]["noul"], abs=1e-5)
+    assert answers["drums"]["heard"] == [[0.0, 12.0]]

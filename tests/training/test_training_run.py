@@ -69,6 +69,8 @@ def test_a_demo_of_few_clips_reports_those_clips(tmp_path, capsys):
     assert "Known grooves in new keys: exact answers to" in capsys.readouterr().out
     scores = json.loads((tmp_path / "out" / "listening.json").read_text())
     assert set(scores) == {"test", "test_grooves"} and scores["test"]["n"] < 40
+    fitted = json.loads((tmp_path / "out" / "decision.json").read_text())
+    assert fitted["question_types"] and len(fitted["reference"]["centres"]) == 2
 
 
 def test_too_few_epochs_are_refused_with_status_2(tmp_path, caplog):

@@ -13,6 +13,7 @@ from tqdm import tqdm
 from transformers import PreTrainedModel, ProcessorMixin
 
 from descant.answering.model_folder import ModelFolderError, find_model, load_model
+from descant.answering.typed_answers import decide_file
 from descant.data.audio import AudioError, Window, stream_windows
 
 if TYPE_CHECKING:
@@ -118,6 +119,10 @@ class Listener:
         elif precision == "bf16":
             model.to(torch.bfloat16)
         return cls(model, processor, source, **generation)
+
+    def decide(self, audio: str | Path, questions: Mapping[str, Any], hear: int | None = 12) -> dict[str, Any]:
+        """Answer System One's questions about a sound file, by their names; see `TrackDecider.decide`."""
+        return decide_file(self.model, self.processor, questions, audio, hear).answers
 
     @property
     def features(self) -> Any:

@@ -40,12 +40,11 @@ Samples = tuple[np.ndarray, int]  # and their rate in Hz
 
 
 class AudioError(ValueError):
-    """A sound that cannot be used: `path` names it, `reason` says what is wrong and what to do."""
+    """A sound that cannot be used: `path` names it, `reason` says what is wrong; `silent_s`: how long it is silent."""
 
-    def __init__(self, path: object, reason: str) -> None:
+    def __init__(self, path: object, reason: str, silent_s: float | None = None) -> None:
         super().__init__(path, reason)
-        self.path = str(path)
-        self.reason = reason
+        self.path, self.reason, self.silent_s = str(path), reason, silent_s
 
     def __str__(self) -> str:
         return f"{self.path}: {self.reason}"
@@ -66,7 +65,7 @@ def require_sound(name: object, seconds: float, level: float) -> None:
     if seconds < LEAST_S:
         raise AudioError(name, f"lasts {seconds:.2g} s, and nothing can be heard in less than {LEAST_S} s")
     if level < SILENCE_RMS:
-        raise AudioError(name, f"is silent: {20 * math.log10(max(level, 1e-10)):.0f} dBFS, under -60")
+        raise AudioError(name, f"is silent: {20 * math.log10(max(level, 1e-10)):.0f} dBFS, under -60", seconds)
 
 
 def measure_level(waveform: np.ndarray) -> float:
@@ -112,7 +111,7 @@ def read_blocks(file: BinaryIO, name: object) -> Iterator[Samples]:
             seconds, level = seconds + channels.shape[1] / rate, max(level, measure_level(last[0]))
         require_sound(name, seconds, level)
     except AudioError as error:
-        raise AudioError(name, error.reason) from error
+        raise AudioError(name, error.reason, error.silent_s) from error
     if last:
         yield last
 

@@ -42,6 +42,9 @@ PIPELINES = {
         "lp_music_caps.pipeline_music_question_answering", "MusicQuestionAnsweringPipeline",
         "AutoModelForMultimodalLM", "multimodal",
     ),
+    "music-decision": (
+        "lp_music_caps.pipeline_music_decision", "MusicDecisionPipeline", "AutoModelForMultimodalLM", "multimodal",
+    ),
     "music-subgenre-classification": (
         "subgenre.pipeline_music_subgenre_classification", "MusicSubgenreClassificationPipeline",
         "AutoModelForSequenceClassification", "multimodal",

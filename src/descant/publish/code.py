@@ -13,10 +13,10 @@ from descant.publish.licence import public_name
 
 # Top-level files only. Pickles (training_args.bin, optimizer.pt) and a run's checkpoints stay at home.
 PUBLISHED = (
-    "config.json", "generation_config.json", "*.safetensors", "*.safetensors.index.json", "adapter_config.json",
-    "processor_config.json", "preprocessor_config.json", "tokenizer*.json", "special_tokens_map.json",
-    "added_tokens.json", "vocab.json", "merges.txt", "*.model", "chat_template.jinja", DATA_FILE,
-    "training_clips.txt.gz", FACTS_FILE, SCORES_FILE, LISTENING_FILE, "training_log.jsonl", "loss.png",
+    "config.json", "decision.json", "generation_config.json", "*.safetensors", "*.safetensors.index.json",
+    "adapter_config.json", "processor_config.json", "preprocessor_config.json", "tokenizer*.json",
+    "special_tokens_map.json", "added_tokens.json", "vocab.json", "merges.txt", "*.model", "chat_template.jinja",
+    DATA_FILE, "training_clips.txt.gz", FACTS_FILE, SCORES_FILE, LISTENING_FILE, "training_log.jsonl", "loss.png",
 )  # fmt: skip
 REMOTE_CODE = ("config.json", "processor_config.json", "preprocessor_config.json", "tokenizer_config.json")
 

@@ -78,7 +78,7 @@ def read_facts(folder: str | Path, base_model: str | None = None) -> ModelFacts:
     return ModelFacts(
         folder=folder,
         is_adapter=bool(adapter),
-        pipeline=next(iter(config.get("custom_pipelines", {})), None),
+        pipeline=max(config.get("custom_pipelines", {}), default=None),  # music-question-answering of two
         parameters=count_parameters(folder),
         base_model=next((name for name in named if name), None),
         datasets=read_json(folder / DATA_FILE) or None,

@@ -4,31 +4,95 @@ import logging
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
+from pathlib import Path
 
 import numpy as np
 import torch
 from tqdm import tqdm
 from transformers import PreTrainedModel, ProcessorMixin
 
+from descant.answering.model_folder import load_model
 from descant.data.annotations import Row
+from descant.data.audio import AudioError
+from descant.data.clips import ClipAudio
 from descant.data.collator import FeatureReader
 from descant.evaluation.exact import find_terms, is_closed, surface_forms
 from descant.models.lp_music_caps.decision_music import (
     PLACE,
     MusicDecisionConfig,
-    MusicReference,
     QuestionType,
     build_tree,
-    describe_sound,
 )
+from descant.models.lp_music_caps.track_music import MusicReference, describe_sound
 
 log = logging.getLogger(__name__)
 
 MAX_QUESTIONS, MAX_SENTENCES, MAX_CARRIERS = 8, 12, 8
 CLIPS_AT_ONCE = 16
 CENTRES, WITHIN = 128, 0.98
+FITTED_CLIPS = 500  # of the validation rows, and of those whose sound says what music is like
 OWN_THRESHOLD = 100  # decisions of a type from which on it gets a threshold of its own
 TEMPERATURES = np.exp(np.linspace(np.log(0.3), np.log(8.0), 100))
+
+
+def save_decisions(
+    folder: Path,
+    configs: Iterable[Mapping[str, Sequence[Row]]],
+    features: FeatureReader,
+    audio: Mapping[str, ClipAudio],
+    device: torch.device | str = "cpu",
+) -> MusicDecisionConfig | None:
+    """Fit the settings of typed answers for the model that was saved in a folder, and write its `decision.json`.
+
+    configs: the rows of `train` and `validation` of each of the dataset's configurations.
+    audio: the clips' sound, where it is at hand: without it, noise is taken for music.
+    Returns None, with a line in the log, where nothing was fitted.
+    """
+    model, processor = load_model(folder)
+    configs = list(configs)
+    train, validation = (
+        list(dict.fromkeys(row for splits in configs for row in splits.get(split, ())))
+        for split in ("train", "validation")
+    )
+    config = fit_decisions(model.to(device), processor, train, limit_rows(validation, FITTED_CLIPS), features)
+    if config is None:
+        log.info("no decision.json: the training rows ask no closed questions")
+        return None
+    extractor = processor.feature_extractor
+    rate, window_s = extractor.sampling_rate, extractor.window_s
+    known = [read_waveforms(audio, rows, rate, window_s) for rows in (train, validation)]
+    reference = fit_reference(known[0], known[1], rate)
+    if reference is None:
+        log.info("decision.json: no clip's sound is at hand, so noise will not be told from music")
+    config.reference = None if reference is None else asdict(reference)
+    config.save_pretrained(folder)
+    return config
+
+
+def limit_rows(rows: Sequence[Row], clips: int) -> list[Row]:
+    """Return the rows of at most so many clips, spread evenly over all."""
+    kept = set(spread([row.clip_id for row in rows], clips))
+    return [row for row in rows if row.clip_id in kept]
+
+
+def spread(names: Iterable[str], count: int) -> list[str]:
+    """Return at most `count` different names, spread evenly over all in their order."""
+    different = list(dict.fromkeys(names))
+    numbers = np.linspace(0, len(different) - 1, min(count, len(different))).astype(int)
+    return [different[number] for number in numbers]
+
+
+def read_waveforms(
+    audio: Mapping[str, ClipAudio], rows: Sequence[Row], sampling_rate: int, window_s: float
+) -> list[np.ndarray]:
+    """Read the sound of at most 500 clips of the rows; those that cannot be read are left out."""
+    waveforms = []
+    for clip_id in spread((row.clip_id for row in rows if row.clip_id in audio), FITTED_CLIPS):
+        try:
+            waveforms.append(audio[clip_id].load(sampling_rate, window_s)[0])
+        except (AudioError, OSError) as error:
+            log.info("%s: not used to fit what music sounds like: %s", clip_id, error)
+    return waveforms
 
 
 def fit_decisions(

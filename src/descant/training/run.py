@@ -23,6 +23,7 @@ from descant.publish.licence import choose_licence, describe_part
 from descant.publish.records import describe_data, hash_clips, inherit_records, write_records
 from descant.training.audio_warm_up import augment_mel, warm_up_audio
 from descant.training.curriculum import CurriculumSampler, rows_per_step, set_steps, share_epochs
+from descant.training.decisions import save_decisions
 from descant.training.finite_loss import NonFiniteLossError
 from descant.training.recipe import Recipe, TrainingSettings, parse_settings
 from descant.training.run_folder import check_run_folder, claim_run_folder, hold_run_folder, require_same_run
@@ -229,6 +230,8 @@ def run_alone(recipe: Recipe, settings: TrainingSettings) -> Path:
     trainer.train(resume_from_checkpoint=settings.resume)
     hours = (time.monotonic() - started) / 3600
     folder = save_model(trainer, data, settings)
+    if trainer.accelerator.is_main_process:
+        save_decisions(folder, data.configs.values(), data.features, data.corpus.audio, settings.device)
     if settings.dataset == "demo" and settings.report and trainer.accelerator.is_main_process:
         from descant.training.demo_report import report_demo
 

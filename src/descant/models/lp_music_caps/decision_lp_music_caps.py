@@ -1,38 +1,27 @@
 """How the model scores the options of typed questions: one pass of its decoder over a tree of answers."""
 
+from pathlib import Path
+from typing import Any
+
 import torch
 from torch.nn.utils.rnn import pad_sequence
 
-from .decision_music import AnswerTree, MusicDecisionConfig, PlannedQuestion, pool_windows
+from .decision_music import AnswerTree, MusicDecisionMixin
 
 ROWS_AT_ONCE = 64  # of the decoder, each a window and a wording of a question
 
 
-class LPMusicCapsDecisionMixin:
+class LPMusicCapsDecisionMixin(MusicDecisionMixin):
     """The methods of `LPMusicCapsForConditionalGeneration` for typed questions."""
 
-    decision_config: MusicDecisionConfig | None = None  # that of the model's folder, once it is loaded
-
-    @torch.no_grad()
-    def decide(
-        self,
-        *,
-        input_features: torch.Tensor,
-        prompts: list[list[list[int]]],
-        trees: list[AnswerTree],
-        decision_questions: list[PlannedQuestion],
-        decision_config: MusicDecisionConfig | None = None,
-    ) -> list[torch.Tensor]:
-        """Score the options of each question about the windows of one track; returns log-probabilities (options,).
-
-        input_features: (windows, 128, 1001). prompts, trees, decision_questions: as `prepare_inputs` of the decision
-        configuration makes them. The windows are pooled, and the fitted temperatures applied.
-        """
-        scores = self.score_options(input_features, prompts, trees)
-        return [
-            (pool_windows(windows) / planned.temperature).log_softmax(dim=0)
-            for windows, planned in zip(scores, decision_questions, strict=True)
-        ]
+    @classmethod
+    def from_pretrained(cls, pretrained_model_name_or_path: str | Path | None, *args: Any, **kwargs: Any) -> Any:
+        """Load as transformers does, and the model's `decision.json`."""
+        loaded = super().from_pretrained(pretrained_model_name_or_path, *args, **kwargs)  # type: ignore[misc]
+        model = loaded[0] if isinstance(loaded, tuple) else loaded
+        if pretrained_model_name_or_path is not None:
+            model.load_decisions(pretrained_model_name_or_path, kwargs)
+        return loaded
 
     @torch.no_grad()
     def score_options(

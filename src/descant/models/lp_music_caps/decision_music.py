@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torchaudio.functional import melscale_fbanks
 from transformers import ProcessorMixin
 from transformers.utils import cached_file
 
@@ -84,8 +83,9 @@ except ImportError:  # transformers before 5.24 has no typed questions: the same
 
 
 DECISION_FILE = "decision.json"
+OF_REPOSITORY = ("cache_dir", "local_files_only", "revision", "subfolder", "token")  # arguments of from_pretrained
+UNTRAINED = "unlike training"  # why a question is not answered
 MAX_OPTIONS = 1000
-FRAME, BANDS, RANGE_DB = 1024, 32, 40.0  # of the description of a sound
 PLACE = "{option}"
 WORD = re.compile(r"[^\W_]+(?:/\d+)?")
 DENIAL = re.compile(r"\b(?:no|not|without|never|none|neither)\b|\w+less\b", re.IGNORECASE)
@@ -158,7 +158,7 @@ class MusicDecisionConfig(DecisionConfig):
     Beside those of transformers' `DecisionConfig`:
     question_types: name → fields of a `QuestionType`. wordings: how many wordings of a question are averaged.
     precision: the share of sure answers that are right, for which the thresholds were fitted.
-    reference: what music sounds like to the encoder, fields of a `MusicReference`; without it all sound is music.
+    reference: what music sounds like, fields of a `MusicReference`; without it all sound is music.
     """
 
     question_types: dict[str, dict] = field(default_factory=dict)
@@ -190,20 +190,18 @@ class MusicDecisionConfig(DecisionConfig):
             return []
         rate = processor.feature_extractor.sampling_rate
         features = processor(audio=list(request["state"]), sampling_rate=rate, return_tensors="pt")["input_features"]
-        inputs = {
-            "input_features": features,
+        return [({"input_features": features, **self.prepare_questions(planned, processor)}, planned)]
+
+    def prepare_questions(self, planned: "Sequence[PlannedQuestion]", processor: ProcessorMixin) -> dict[str, list]:
+        """Return the token ids of the wordings in which each question is asked, and the tree of its answers."""
+        return {
             "prompts": [[processor.prompt_ids(text) for text in self.asked(one)] for one in planned],
             "trees": [build_tree([processor.answer_ids(texts) for texts in one.sentences]) for one in planned],
         }
-        return [(inputs, planned)]
 
     def asked(self, planned: "PlannedQuestion") -> list[str]:
         """Return the wordings in which a question is asked: those with which its type was fitted."""
         return planned.type.questions[: self.wordings] if planned.type is not None else []
-
-    def sound(self) -> "MusicReference | None":
-        """Return what music sounds like; None where it was not fitted."""
-        return None if self.reference is None else MusicReference(**self.reference)
 
     @classmethod
     def from_pretrained(
@@ -212,43 +210,6 @@ class MusicDecisionConfig(DecisionConfig):
         """Read `decision.json` of a model folder or Hub id; the defaults where there is none."""
         kwargs["_raise_exceptions_for_missing_entries"] = False
         return cls.from_file(cached_file(pretrained_model_name_or_path, config_name, **kwargs))
-
-
-@dataclass
-class MusicReference:
-    """Centres of what training clips sound like, and how far from the nearest one music may lie.
-
-    A sound is described by the mean and the spread over time of its levels in mel bands, relative to its own level: so
-    the same sound louder or softer lies at the same place. mean, spread: those of the training clips' descriptions,
-    (2 × bands,); centres: (centres, 2 × bands), of descriptions standardised by them. limit: the largest distance.
-    """
-
-    mean: list[float]
-    spread: list[float]
-    centres: list[list[float]]
-    limit: float
-
-    def distance(self, description: torch.Tensor) -> float:
-        """Return the root mean square distance of a description (2 × bands,) to the nearest centre."""
-        place = (description - torch.tensor(self.mean)) / torch.tensor(self.spread)
-        return float((torch.tensor(self.centres) - place).square().mean(dim=1).min().sqrt())
-
-    def is_music(self, waveform: torch.Tensor, sampling_rate: int) -> bool:
-        """Return whether a mono waveform (samples,) sounds like the training clips."""
-        return self.distance(describe_sound(waveform, sampling_rate)) <= self.limit
-
-
-def describe_sound(waveform: torch.Tensor, sampling_rate: int) -> torch.Tensor:
-    """Describe a mono waveform (samples,) by means and standard deviations over time of its levels in 32 mel bands.
-
-    Levels are in dB below the waveform's own level, at most 40: softer parts do not count, nor does the gain.
-    """
-    window = torch.hann_window(FRAME)
-    power = torch.stft(waveform.float(), FRAME, FRAME // 2, window=window, return_complex=True).abs().square()
-    filters = melscale_fbanks(FRAME // 2 + 1, 0.0, sampling_rate / 2, BANDS, sampling_rate)
-    mel = filters.T @ power  # (bands, frames)
-    levels = 10 * (mel / mel.mean().clamp(min=1e-20)).clamp(min=10 ** (-RANGE_DB / 10)).log10()
-    return torch.cat([levels.mean(dim=1), levels.std(dim=1)])
 
 
 @dataclass
@@ -430,6 +391,11 @@ def pool_windows(scores: torch.Tensor) -> torch.Tensor:
     return scores.log_softmax(dim=1).mean(dim=0).log_softmax(dim=0)
 
 
+def decide_options(planned: PlannedQuestion, scores: torch.Tensor) -> torch.Tensor:
+    """Pool log-probabilities of windows (windows, options) and apply the temperature; returns (options,)."""
+    return (pool_windows(scores) / planned.temperature).log_softmax(dim=0)
+
+
 def answer_question(planned: PlannedQuestion, scores: torch.Tensor | None) -> dict[str, Any]:
     """Return System One's answer with `sure`, whether its probability reaches the fitted threshold.
 
@@ -440,11 +406,55 @@ def answer_question(planned: PlannedQuestion, scores: torch.Tensor | None) -> di
     probabilities = [1 / count] * count if scores is None else scores.double().softmax(dim=0).tolist()
     answer = planned.question.answer(probabilities)
     if scores is None or planned.type is None:
-        return answer | {"sure": False, "reason": "unlike training"}
+        return answer | {"sure": False, "reason": UNTRAINED}
     return answer | {"sure": planned.known and max(probabilities) >= planned.type.threshold}
 
 
+class MusicDecisionMixin:
+    """`decide`, and the `decision_config` that is loaded and saved with a model, as of transformers' `DecisionMixin`.
+
+    The model class adds `score_options(input_features, prompts, trees)`: log-probabilities (windows, options) of each
+    question, averaged over its wordings.
+    """
+
+    decision_config: MusicDecisionConfig | None = None  # None: typed questions have not been fitted
+
+    @torch.no_grad()
+    def decide(
+        self,
+        *,
+        input_features: torch.Tensor,
+        prompts: list[list[list[int]]],
+        trees: list[AnswerTree],
+        decision_questions: list[PlannedQuestion],
+        decision_config: MusicDecisionConfig | None = None,
+    ) -> list[torch.Tensor]:
+        """Score the options of each question about the windows of one track; returns log-probabilities (options,).
+
+        input_features: (windows, …). prompts, trees, decision_questions: as `prepare_inputs` of the decision
+        configuration makes them. decision_config is ignored: what is used of it is in the questions.
+        """
+        scores = self.score_options(input_features, prompts, trees)  # type: ignore[attr-defined]  # the model class's
+        return [decide_options(one, windows) for one, windows in zip(decision_questions, scores, strict=True)]
+
+    def load_decisions(self, source: str | Path, arguments: Mapping[str, Any]) -> None:
+        """Read the `decision.json` of the folder or Hub id that a model, or its adapter, was loaded from.
+
+        arguments: those of `from_pretrained`.
+        """
+        adapter = (arguments.get("adapter_kwargs") or {}).get("_adapter_model_path")
+        hub = {name: arguments[name] for name in OF_REPOSITORY if name in arguments and adapter is None}
+        config = MusicDecisionConfig.from_pretrained(adapter or source, **hub)
+        self.decision_config = config if config.question_types else None
+
+    def save_pretrained(self, save_directory: str | Path, *args: Any, **kwargs: Any) -> None:
+        """Save the model as its other classes do, and `decision.json` beside it where there is one."""
+        super().save_pretrained(save_directory, *args, **kwargs)  # type: ignore[misc]  # of PreTrainedModel
+        if self.decision_config is not None and kwargs.get("is_main_process", True):
+            self.decision_config.save_pretrained(save_directory)
+
+
 __all__ = [
-    "AnswerTree", "MusicDecisionConfig", "MusicReference", "PlannedQuestion", "QuestionType", "answer_question",
-    "build_tree", "describe_sound", "pool_windows",
+    "AnswerTree", "MusicDecisionConfig", "MusicDecisionMixin", "PlannedQuestion", "QuestionType", "answer_question",
+    "build_tree", "decide_options", "pool_windows",
 ]  # fmt: skip

@@ -7,7 +7,13 @@ from transformers import AutoConfig, GenerationConfig, PreTrainedConfig
 
 if TYPE_CHECKING:
     # Never executed, but save_pretrained and the Hub carry along each file that is imported relatively.
+    from .pipeline_music_decision import MusicDecisionPipeline  # noqa: F401
     from .pipeline_music_question_answering import MusicQuestionAnsweringPipeline  # noqa: F401
+
+PIPELINES = {
+    "music-question-answering": "pipeline_music_question_answering.MusicQuestionAnsweringPipeline",
+    "music-decision": "pipeline_music_decision.MusicDecisionPipeline",
+}
 
 LAYER_MIXES = ("last", "mean", "learned")
 POOLINGS = ("none", "stride", "mean")
@@ -15,9 +21,9 @@ PROJECTORS = ("linear", "mlp")
 
 
 def name_pipelines() -> dict[str, dict[str, Any]]:
-    """Build the entry by which `pipeline` finds ours; a new one each time, since `pipeline` writes classes into it."""
-    implementation = "pipeline_music_question_answering.MusicQuestionAnsweringPipeline"
-    return {"music-question-answering": {"impl": implementation, "pt": ["AutoModelForMultimodalLM"]}}
+    """Build the entries by which `pipeline` finds ours; new ones each time, since it writes classes into them."""
+    return {task: {"impl": name, "pt": ["AutoModelForMultimodalLM"]} for task, name in PIPELINES.items()}
+
 
 
 class MertLMConfig(PreTrainedConfig):

@@ -2,34 +2,11 @@
 
 import torch
 
-from .decision_music import AnswerTree, MusicDecisionConfig, PlannedQuestion, pool_windows
+from .decision_music import AnswerTree, MusicDecisionMixin
 
 
-class MertLMDecisionMixin:
+class MertLMDecisionMixin(MusicDecisionMixin):
     """The methods of `MertLMForConditionalGeneration` for typed questions."""
-
-    decision_config: MusicDecisionConfig | None = None  # that of the model's folder, once it is loaded
-
-    @torch.no_grad()
-    def decide(
-        self,
-        *,
-        input_features: torch.Tensor,
-        prompts: list[list[list[int]]],
-        trees: list[AnswerTree],
-        decision_questions: list[PlannedQuestion],
-        decision_config: MusicDecisionConfig | None = None,
-    ) -> list[torch.Tensor]:
-        """Score the options of each question about the windows of one track; returns log-probabilities (options,).
-
-        input_features: (windows, …). prompts, trees, decision_questions: as `prepare_inputs` of the decision
-        configuration makes them. The windows are pooled, and the fitted temperatures applied.
-        """
-        scores = self.score_options(input_features, prompts, trees)
-        return [
-            (pool_windows(windows) / planned.temperature).log_softmax(dim=0)
-            for windows, planned in zip(scores, decision_questions, strict=True)
-        ]
 
     @torch.no_grad()
     def score_options(

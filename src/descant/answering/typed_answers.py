@@ -1,0 +1,93 @@
+"""Typed answers about whole tracks, in the forms in which they are printed."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from transformers import PreTrainedModel, ProcessorMixin
+
+from descant.data.audio import AudioError, TrackWindows, Window, format_stamp, hear_windows
+from descant.models.lp_music_caps.track_music import NO_MUSIC, SILENCE, TrackDecider, state
+
+WINDOWS_HEARD = 12  # of a track, at most
+REASONS = {
+    SILENCE: "no music heard (silence)",
+    NO_MUSIC: "no music heard (nothing sounds like the music of the training)",
+    "unlike training": "not sure (the model was not trained on such a question)",
+}
+
+Answer = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class TrackDecisions:
+    """Typed answers about one track of `duration_s` seconds, by the names of their questions."""
+
+    audio: str
+    duration_s: float
+    answers: dict[str, dict[str, Any]]
+
+    def to_record(self, model: str) -> dict[str, Any]:
+        """Return what a line of JSON holds; `model` is the name that is shown."""
+        seconds = round(self.duration_s, 3)
+        return {"audio": self.audio, "duration_s": seconds, "decisions": self.answers, "model": model}
+
+
+class Decider:
+    """Answers the same typed questions about one sound file after another."""
+
+    def __init__(
+        self,
+        model: PreTrainedModel,
+        processor: ProcessorMixin,
+        questions: Mapping[str, Any],
+        hear: int | None = WINDOWS_HEARD,
+    ) -> None:
+        """
+        questions: System One's, by name. hear: how many windows of a track are heard at most; None: all.
+
+        Raises ValueError for a question that is none, and for a model without `decision.json`.
+        """
+        self.extractor, self.hear = processor.feature_extractor, hear
+        self.tracks = TrackDecider(model, processor, questions)
+
+    def decide(self, path: str | Path) -> TrackDecisions:
+        """Decide all questions about a sound file; raises AudioError where it cannot be read."""
+        try:
+            track = hear_windows(path, self.hear, self.extractor.sampling_rate, self.extractor.window_s)
+        except AudioError as error:
+            if error.silent_s is None:
+                raise
+            track = TrackWindows(error.silent_s, ())
+        return TrackDecisions(str(path), track.duration_s, self.tracks.decide(map(as_span, track.windows)))
+
+
+def decide_file(
+    model: PreTrainedModel, processor: ProcessorMixin, questions: Mapping[str, Any], path: str | Path, hear: int | None
+) -> TrackDecisions:
+    """Answer typed questions about one sound file; see `Decider`."""
+    return Decider(model, processor, questions, hear).decide(path)
+
+
+def as_span(window: Window) -> tuple[float, float, Any]:
+    """Return a window as `TrackDecider` takes it."""
+    return window.start_s, window.end_s, window.samples
+
+
+def format_decisions(answers: Mapping[str, Answer], always: bool = False) -> Iterator[str]:
+    """Yield one aligned line a question: the answer, its probability and the seconds it rests on, or "not sure"."""
+    width = max(map(len, answers), default=0)
+    for name, answer in answers.items():
+        heard = ", ".join(format_stamp(*span) for span in answer.get("heard", ()))
+        yield f"  {name:<{width}}  {describe_answer(answer, always):<28}  {heard}".rstrip()
+
+
+def describe_answer(answer: Answer, always: bool = False) -> str:
+    """Write an answer in words: `jazz (82 %)`, `not sure (jazz? 41 %)`, `no music heard (silence)`."""
+    if answer.get("reason"):
+        return REASONS[answer["reason"]]
+    text, probability = state(answer)
+    share = f"{100 * probability:.0f} %"
+    note = f", contradicts {', '.join(answer['contradicts'])}" if answer.get("contradicts") else ""
+    return f"{text} ({share}{note})" if answer["sure"] or always else f"not sure ({text}? {share}{note})"

@@ -1,0 +1,148 @@
+"""`descant decide`: typed questions about sound files, answered with probabilities for the whole track."""
+
+import argparse
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from descant.program import count, escape, say, show, show_json, use_all_cores
+
+if TYPE_CHECKING:
+    from descant.answering.typed_answers import Decider
+
+EXAMPLES = """\
+examples:
+  descant decide --model outputs/mi_short_long song.mp3 --choice "genre=rock,jazz,folk" --yesno "Are there drums?"
+  descant decide --model MODEL *.flac --score "tempo=slow,medium,fast" --json > decisions.jsonl
+  descant decide --model MODEL song.mp3 --questions questions.yaml
+
+The words before = name the question, those behind it are its options. A file of questions (YAML or JSON) maps names
+to System One's questions: type (choice, score, noul), instructions, criteria. An answer under the fitted threshold is
+"not sure", with the best guess in brackets.
+Exit status: 0 all decided, 1 some files skipped, 2 usage, 130 interrupted.
+"""
+
+
+def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    """Add the command to the parser of `descant`."""
+    parser = subparsers.add_parser(
+        "decide",
+        help="decide typed questions about sound files, with probabilities",
+        description="Decide typed questions about whole tracks: choices, levels, yes or no, each with a probability.",
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("audio", metavar="AUDIO", nargs="+", help="sound files")
+    parser.add_argument("--model", metavar="MODEL", required=True, help="a model folder, or a model's id on the Hub")
+    parser.add_argument(
+        "--choice", metavar="NAME=A,B,…", action="append", default=[], type=read_choice, help="one of several options"
+    )
+    parser.add_argument(
+        "--score", metavar="NAME=LOW,HIGH", action="append", default=[], type=read_score, help="a level, lowest first"
+    )
+    parser.add_argument(
+        "--yesno", metavar="QUESTION", action="append", default=[], type=read_yesno, help="a question of yes or no"
+    )
+    parser.add_argument("--questions", metavar="FILE", type=Path, help="a YAML or JSON file of questions")
+    parser.add_argument(
+        "--hear", metavar="N", default=12, type=read_hear,
+        help="windows of a track that are heard at most, spread evenly, or all (default: 12)",
+    )  # fmt: skip
+    parser.add_argument("--always", action="store_true", help='give the best guess in place of "not sure"')
+    parser.add_argument("--json", action="store_true", help="print one JSON object a track")
+    parser.set_defaults(func=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Decide, and return the exit status; raises ValueError for what cannot be asked."""
+    from descant.answering.model_folder import find_model
+
+    questions = gather_questions(args)
+    find_model(args.model)  # before the seconds that importing torch takes
+    import transformers
+
+    from descant.answering.listener import Listener
+    from descant.answering.typed_answers import Decider
+
+    transformers.logging.set_verbosity_error()
+    transformers.logging.disable_progress_bar()
+    use_all_cores()
+    listener = Listener.load(args.model)
+    decider = Decider(listener.model, listener.processor, questions, args.hear)
+    return 1 if sum(not _show(decider, audio, args) for audio in args.audio) else 0
+
+
+def gather_questions(args: argparse.Namespace) -> dict[str, Any]:
+    """Join the questions of the command line and of a file; raises ValueError where there are none, or one twice."""
+    pairs = [*args.choice, *args.score, *args.yesno]
+    if args.questions is not None:
+        pairs += read_questions(args.questions).items()
+    if not pairs:
+        raise ValueError("no question was given: use --choice, --score, --yesno or --questions")
+    names = [name for name, _ in pairs]
+    twice = next((name for name in names if names.count(name) > 1), None)
+    if twice is not None:
+        raise ValueError(f"the question {twice!r} was given twice")
+    return dict(pairs)
+
+
+def read_questions(path: Path) -> dict[str, Any]:
+    """Read a YAML or JSON file of questions; raises ValueError with its name."""
+    import yaml
+
+    try:
+        questions = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError, RecursionError, ValueError) as error:
+        raise ValueError(f"{path}: cannot be read as YAML or JSON: {str(error).splitlines()[0]}") from error
+    if not isinstance(questions, dict) or not all(isinstance(name, str) for name in questions):
+        raise ValueError(f"{path}: is no mapping of names to questions")
+    return questions
+
+
+def read_choice(text: str) -> tuple[str, dict[str, Any]]:
+    """Read `NAME=A,B` as a choice; the options are its keys."""
+    name, options = _split(text)
+    return name, {"type": "choice", "instructions": name, "criteria": dict.fromkeys(options)}
+
+
+def read_score(text: str) -> tuple[str, dict[str, Any]]:
+    """Read `NAME=LOW,HIGH` as a score; the options are its levels."""
+    name, options = _split(text)
+    return name, {"type": "score", "instructions": name, "criteria": options}
+
+
+def read_yesno(text: str) -> tuple[str, dict[str, Any]]:
+    """Read a question of yes or no, which is its own name."""
+    if not text.strip():
+        raise argparse.ArgumentTypeError("the question is empty")
+    return text.strip(), {"type": "noul", "instructions": text.strip()}
+
+
+def _split(text: str) -> tuple[str, list[str]]:
+    name, _, rest = text.partition("=")
+    options = [option.strip() for option in rest.split(",") if option.strip()]
+    if not name.strip() or len(options) < 2 or len(set(options)) < len(options):
+        raise argparse.ArgumentTypeError(f"{text!r} is no NAME=OPTION,OPTION with at least two different options")
+    return name.strip(), options
+
+
+def read_hear(text: str) -> int | None:
+    """Read a number of windows above 0, or `all` as None."""
+    return None if text == "all" else count(1)(text)
+
+
+def _show(decider: "Decider", audio: str, args: argparse.Namespace) -> bool:
+    """Decide and print one file; False where it cannot be heard, which is said on stderr."""
+    from descant.answering.typed_answers import format_decisions
+    from descant.data.audio import AudioError
+
+    try:
+        decisions = decider.decide(audio)
+    except AudioError as error:
+        say(f"descant decide: {error}")
+        return False
+    if args.json:
+        show_json(json.dumps(decisions.to_record(args.model), ensure_ascii=False))
+    else:
+        show("\n".join([escape(audio), *format_decisions(decisions.answers, args.always)]))
+    return True

@@ -164,5 +164,5 @@ def test_an_interrupt_from_the_keyboard_ends_with_130(folder: str, tmp_path: Pat
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, **settings) as process:
         assert "0:00–0:10" in process.stdout.readline()
         os.kill(process.pid, signal.SIGINT)
-        _, err = process.communicate(timeout=30)
+        _, err = process.communicate(timeout=300)
     assert process.returncode == 130 and err.strip() == "descant ask: interrupted"

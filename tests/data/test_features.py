@@ -310,7 +310,7 @@ def test_several_writers_lose_nothing(tmp_path):
     for writer in writers:
         writer.start()
     for writer in writers:
-        writer.join(30)
+        writer.join(300)
     store = FeatureStore(tmp_path, SETTINGS)
     assert sorted(store.keys()) == sorted(f"clip{number}" for number in range(70)) and store.verify() == []
 
@@ -320,7 +320,7 @@ def test_store_written_in_a_forked_child_keeps_to_its_own_shard(store):
     context = multiprocessing.get_context("fork")
     child = context.Process(target=store.write, args=("child", random_mel(1), "sha"))
     child.start()
-    child.join(30)
+    child.join(300)
     store.write("parent2", random_mel(2), "sha")
     assert store.verify() == [] and len(store) == 3
     assert len(list(store.folder.glob("shard-*.bin"))) == 2
@@ -340,7 +340,7 @@ def test_kills_leave_only_whole_records(tmp_path):
         writer.start()
         time.sleep(delay)
         os.kill(writer.pid, signal.SIGKILL)
-        writer.join(30)
+        writer.join(300)
     store = FeatureStore(tmp_path, SETTINGS)
     assert store.verify() == [] and len(store) > 8
     for number in range(len(store)):

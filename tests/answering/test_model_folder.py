@@ -10,6 +10,7 @@ from tiny import save_tiny_model
 from transformers import BartConfig
 
 from descant.answering.model_folder import ModelFolderError, find_model, fingerprint_model, load_model
+from descant.data.splits import ClipHashes
 from descant.publish.records import write_records
 
 
@@ -123,7 +124,7 @@ def test_a_model_that_names_itself_or_the_hub_has_a_fingerprint(folder: Path) ->
 
 
 def test_the_records_of_training_come_along_from_the_hub(local_hub, folder: Path, tmp_path: Path) -> None:
-    write_records(folder, [], {"clip": "1"}, None)
+    write_records(folder, [], {"clip": ClipHashes("1")}, None)
     local_hub.api().create_repo("tester/model")
     local_hub.api().upload_folder(repo_id="tester/model", folder_path=folder)
     code = "from descant.answering.model_folder import find_model; print(find_model('tester/model'))"

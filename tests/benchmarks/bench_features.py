@@ -86,7 +86,7 @@ def measure_exactness(store: FeatureStore, folder: Path, extractor: LPMusicCapsF
 
     worst = 0.0
     for name in store.keys():  # noqa: SIM118 (a store is no dict)
-        fresh = extractor.extract_mel(load_audio(folder / f"{name}.flac")[: CLIP_S * 16_000])
+        fresh = extractor.extract(load_audio(folder / f"{name}.flac")[: CLIP_S * 16_000])
         worst = max(worst, float(np.abs(store.read(name) - fresh).max()))
     return {"largest_error_db": round(worst, 5)}
 

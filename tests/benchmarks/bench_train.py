@@ -55,7 +55,7 @@ class MemoryStore:
     """Cached log-mels, as a warm feature store gives them; clips share a few recordings."""
 
     def __init__(self, waveforms: list[np.ndarray]) -> None:
-        self.mels = [LPMusicCapsFeatureExtractor().extract_mel(wave) for wave in waveforms]
+        self.mels = [LPMusicCapsFeatureExtractor().extract(wave) for wave in waveforms]
 
     def read(self, clip_id: str, out: np.ndarray | None = None) -> np.ndarray:
         return self.mels[int(clip_id) % len(self.mels)]
@@ -146,7 +146,7 @@ def plain_steps(model, rows: TokenizedRows, tokenizer, waveforms: list[np.ndarra
         items = [rows[int(index)] for index in random.integers(len(rows), size=batch_size)]
         chosen = [rows.rows[item["row_index"]] for item in items]
         heard = np.stack([waveforms[int(row.clip_id) % len(waveforms)] for row in chosen])
-        audio = model.audio_encoder(extractor.extract_mel(torch.from_numpy(heard).to(device)))
+        audio = model.audio_encoder(extractor.extract(torch.from_numpy(heard).to(device)))
         prompt = tokenizer([row.question for row in chosen], padding=True, return_tensors="pt").to(device)
         embeds = torch.cat([bart.encoder.embed_tokens(prompt["input_ids"]), audio], dim=1)
         mask = torch.cat([prompt["attention_mask"], prompt["attention_mask"].new_ones(audio.shape[:2])], dim=1)

@@ -19,6 +19,7 @@ from descant.commands.evaluate import name_place
 from descant.data.annotations import read_own
 from descant.data.extraction import extract_features
 from descant.data.features import FeatureStore
+from descant.data.splits import ClipHashes
 from descant.evaluation import controls
 from descant.evaluation.controls import as_record, measure_listening
 from descant.evaluation.evaluate import LOCK_FILE
@@ -184,7 +185,7 @@ def test_a_killed_run_goes_on_to_the_same_answers(evaluated: Path, place: Path, 
 
 def test_training_clips_are_refused_unless_allowed(place: Path, tmp_path, capsys) -> None:
     save_tiny_model(tmp_path / "model")
-    write_records(tmp_path / "model", [], {"s2": "sha", "s9": "sha"}, None)
+    write_records(tmp_path / "model", [], {"s2": ClipHashes("sha"), "s9": ClipHashes("sha")}, None)
     leaky = arguments(place, tmp_path / "out")
     leaky[1] = str(tmp_path / "model")
     assert main(leaky) == 2
@@ -200,7 +201,7 @@ def test_a_clip_that_was_trained_on_under_another_name_is_refused(place: Path, t
 
     save_tiny_model(tmp_path / "model")
     digest = hashlib.sha256((place / "s3.wav").read_bytes()).hexdigest()
-    write_records(tmp_path / "model", [], {"renamed": digest}, None)
+    write_records(tmp_path / "model", [], {"renamed": ClipHashes(sound=digest)}, None)
     leaky = arguments(place, tmp_path / "out")
     leaky[1] = str(tmp_path / "model")
     assert main(leaky) == 2

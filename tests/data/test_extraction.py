@@ -41,7 +41,7 @@ def test_feature_is_the_extractors_and_is_written_once(tmp_path, store):
     first = extract_features(clips, EXTRACTOR, store)
     assert (first.written, first.present, first.problems) == (3, 0, [])
     waveform, _ = soundfile.read(clips["clip1"], dtype="float32")
-    np.testing.assert_allclose(store.read("clip1"), EXTRACTOR.extract_mel(waveform), atol=0.005)
+    np.testing.assert_allclose(store.read("clip1"), EXTRACTOR.extract(waveform), atol=0.005)
     size = sum(file.stat().st_size for file in store.folder.glob("shard-*"))
     assert extract_features(clips, EXTRACTOR, store).present == 3
     assert sum(file.stat().st_size for file in store.folder.glob("shard-*")) == size == 3 * store.record_bytes
@@ -133,9 +133,9 @@ def test_processes_give_what_one_gives(tmp_path):
 class SlowExtractor:
     sampling_rate, window_s = EXTRACTOR.sampling_rate, EXTRACTOR.window_s
 
-    def extract_mel(self, waveform: np.ndarray) -> np.ndarray:
+    def extract(self, waveform: np.ndarray) -> np.ndarray:
         time.sleep(0.004)
-        return EXTRACTOR.extract_mel(waveform)
+        return EXTRACTOR.extract(waveform)
 
 
 def test_run_after_kills_ends_with_the_same_features(tmp_path, store):

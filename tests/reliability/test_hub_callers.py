@@ -16,6 +16,7 @@ from descant.data.annotations import Row
 from descant.data.clips import find_hub_clips
 from descant.data.corpus import load_corpus
 from descant.data.features import import_features
+from descant.data.splits import ClipHashes
 from descant.data.tables import locate
 from descant.publish.records import read_records, write_records
 from descant.training.start import load_start
@@ -36,7 +37,7 @@ def filled_hub(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalHub]:
     """Give a Hub with a model and its records, a dataset with rows, annotations and settings, and one with sound."""
     root = tmp_path_factory.mktemp("pushed")
     model = save_tiny_model(root / "model")
-    write_records(model, [], {"clip": "1"}, None)
+    write_records(model, [], {"clip": ClipHashes("1")}, None)
     _write_dataset(root / "data")
     _write_sound(root / "sound")
     with LocalHub() as hub, pytest.MonkeyPatch.context() as patch:
@@ -99,7 +100,7 @@ def find_sound(folder: Path) -> None:
 
 
 def read_what_was_trained_on(folder: Path) -> None:
-    assert read_records(MODEL)[1] == {"clip": "1"}
+    assert read_records(MODEL)[1] == {"clip": ClipHashes("1")}
 
 
 def locate_annotations(folder: Path) -> None:

@@ -9,6 +9,7 @@ from tiny import save_tiny_model
 from tiny_classifier import build_classifier, make_examples
 from tiny_tracks import RECIPE, read_settings, write_tracks
 
+from descant.data.splits import ClipHashes
 from descant.models.subgenre import SubgenreProcessor
 from descant.publish.records import write_records
 from descant.subgenre.examples import (
@@ -146,7 +147,7 @@ def test_tracks_without_a_split_get_one_by_artist(tmp_path):
 def test_a_captioner_that_was_trained_on_test_tracks_is_named(tmp_path, caplog):
     settings = read_settings(tmp_path, "--dataset", str(write_tracks(tmp_path)))
     captioner = save_tiny_model(tmp_path / "captioner")
-    write_records(captioner, [], {"swing-5": "0" * 64}, None)
+    write_records(captioner, [], {"swing-5": ClipHashes("0" * 64)}, None)
     read_data(read_corpus(settings), str(captioner), RECIPE.questions, settings)
     assert "leak: the captioner was trained on 1 test tracks, swing-5 first" in caplog.text
 

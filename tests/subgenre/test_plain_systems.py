@@ -7,7 +7,13 @@ from label_systems import TREE
 from descant.subgenre.examples import SubgenreData, gather_examples
 from descant.subgenre.hearing import Said, TrackHearing
 from descant.subgenre.labels import LabelTree, Track, TrackCorpus, ask_for_genre
-from descant.subgenre.plain_systems import TfidfProbe, match_labels, tell_by_asking, tell_by_tfidf, tell_commonest
+from descant.subgenre.plain_systems import (
+    TfidfProbe,
+    match_labels,
+    predict_by_asking,
+    predict_by_tfidf,
+    predict_commonest,
+)
 
 
 def test_the_question_names_every_genre():
@@ -98,18 +104,18 @@ def data():
 
 
 def test_the_commonest_genre_and_its_commonest_subgenres_are_told_for_all(data):
-    told = tell_commonest(data, "test")
+    told = predict_commonest(data, "test")
     assert told.genres.tolist() == [[1, 0], [1, 0]] and told.chosen.tolist() == [[True, False], [True, False]]
 
 
 def test_the_answer_to_most_windows_counts_and_no_answer_is_no_genre(data):
-    told = tell_by_asking(data, "test")
+    told = predict_by_asking(data, "test")
     assert told.genres.tolist() == [[0, 1], [0, 0]]
     assert told.chosen.tolist() == [[False, False], [False, False]]
 
 
 @pytest.mark.parametrize("captions", [False, True])
 def test_words_tell_the_genre(data, captions):
-    told = tell_by_tfidf(data, "test", captions)
+    told = predict_by_tfidf(data, "test", captions)
     assert told.genres.argmax(axis=1).tolist() == [0, 1]
     assert told.chosen.tolist() == [[True, False], [False, True]]

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 from tiny_classifier import TREE, build_classifier, make_examples
+from transformers.modeling_outputs import BaseModelOutput
 
 from descant.subgenre.examples import ExampleInputs, predict_probabilities
 from descant.subgenre.label_scores import GoldLabels
@@ -34,7 +35,7 @@ def contrary():
             expert.output.bias.zero_()
             expert.output.weight[:, : len(examples)] = sign * (2 * inputs.labels.T - 1)
         summaries = torch.eye(8)[: len(examples)] * 4
-        model.encode_windows = lambda ids, mask, kind: summaries[: len(ids)]
+        model.encode_windows = lambda ids, mask, kind: (summaries[: len(ids)], BaseModelOutput())
         model.audio_projection.forward = lambda embeds: summaries[: len(embeds)]
     return model, inputs, processor.tokenizer.pad_token_id
 

@@ -93,9 +93,8 @@ def _load_demo(configs: Sequence[str]) -> Corpus:
 def _load_table(path: Path, configs: Sequence[str]) -> Corpus:
     found = read_annotations(path)
     try:
-        rows = [replace(row, split=row.split or "train") for row in found.rows]
-        share = 0.0 if any(row.split == "validation" for row in rows) else VALIDATION_SHARE
-        splits = cut_validation(rows, share=share, folder=path.resolve().parent)
+        share = 0.0 if any(row.split == "validation" for row in found.rows) else VALIDATION_SHARE
+        splits = cut_validation(found.rows, share=share, folder=path.resolve().parent)
         check_leaks(splits)
         revision = sha256_of(path)[:12]
         by_config = _by_config(splits, configs)
@@ -103,7 +102,7 @@ def _load_table(path: Path, configs: Sequence[str]) -> Corpus:
     except ValueError:
         log_problems(found.problems, SHOWN_PROBLEMS)
         raise
-    return Corpus(path.stem, revision, "unknown", by_config, gather_clips(rows), found.problems)
+    return Corpus(path.stem, revision, "unknown", by_config, gather_clips(found.rows), found.problems)
 
 
 def _load_published(dataset: str, configs: Sequence[str]) -> Corpus:

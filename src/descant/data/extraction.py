@@ -51,7 +51,7 @@ def extract_features(
     Args:
         clips: clip id → sound file, mono float32 waveform at the extractor's rate, or another `ClipAudio`. Of a sound
             that is longer than the extractor's window the first window counts.
-        extractor: has `sampling_rate`, `window_s` and `extract_mel(waveform)`.
+        extractor: has `sampling_rate`, `window_s` and `extract(waveform)`.
         store: made with `extractor.to_dict()`; a second run, or one after a kill, does what is missing.
         processes: by default as many as the cores and the number of clips justify.
         recheck: computes anew where the sound is no longer the one that was heard; what was heard of a file that is
@@ -170,7 +170,7 @@ def _extract(clip_id: str, source: ClipAudio, extractor: Any, store: FeatureStor
     waveform, digest = source.load(extractor.sampling_rate, extractor.window_s)
     if clip_id in store and store.sha256(clip_id) == digest:
         return False
-    store.write(clip_id, np.asarray(extractor.extract_mel(waveform)), digest)
+    store.write(clip_id, np.asarray(extractor.extract(waveform)), digest)
     return True
 
 

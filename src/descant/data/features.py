@@ -286,9 +286,9 @@ class FeatureStore:
         except FeatureError as error:
             raise FeatureError(f"{self.folder}: {clip_id}: {error}; run `descant features --repair`") from None
 
-    def write(self, clip_id: str, mel: np.ndarray, audio_sha256: str) -> None:
+    def write(self, clip_id: str, feature: np.ndarray, audio_sha256: str) -> None:
         """Stores a feature in place of the clip's earlier one; the index names it only once it is written whole."""
-        self.write_record(clip_id, encode_record(mel, self.shape, self.encoding), audio_sha256)
+        self.write_record(clip_id, encode_record(feature, self.shape, self.encoding), audio_sha256)
 
     def read_record(self, clip_id: str) -> bytes:
         """The stored bytes of a clip, to be written into another store of the same settings."""

@@ -71,7 +71,7 @@ class Noise:
         """Features (bands, frames)."""
         seed = int.from_bytes(hashlib.sha256(clip_id.encode()).digest()[:8], "big")
         noise = np.random.default_rng(seed).normal(scale=NOISE_RMS, size=self.extractor.num_samples)
-        return np.asarray(self.extractor.extract_mel(noise.astype(np.float32)))
+        return np.asarray(self.extractor.extract(noise.astype(np.float32)))
 
     def feature_sha256(self, clip_id: str) -> str:
         """A word for a hash: the clip's id and the model's extractor decide the noise."""
@@ -86,7 +86,7 @@ class Silence:
 
     def read(self, clip_id: str, out: np.ndarray | None = None) -> np.ndarray:
         """Features (bands, frames)."""
-        return np.asarray(self.extractor.extract_mel(np.zeros(self.extractor.num_samples, dtype=np.float32)))
+        return np.asarray(self.extractor.extract(np.zeros(self.extractor.num_samples, dtype=np.float32)))
 
     def feature_sha256(self, clip_id: str) -> str:
         """A word for a hash: the model's extractor decides the silence."""

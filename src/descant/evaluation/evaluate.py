@@ -20,10 +20,10 @@ from descant.data.annotations import Row, log_problems
 from descant.data.corpus import Corpus, limit_clips, load_corpus
 from descant.data.extraction import prepare_features, read_skipped
 from descant.data.features import FeatureStore
+from descant.data.splits import ClipHashes, find_leaks, refuse_leaks
 from descant.data.tables import reason_of
 from descant.evaluation.controls import Condition, explain_gaps, make_conditions, measure_gaps
 from descant.evaluation.exact import majority_measures
-from descant.evaluation.leakage import find_leaks, refuse_leaks
 from descant.evaluation.measures import Measure
 from descant.evaluation.predictions_file import Item, read_items
 from descant.evaluation.report import render_report
@@ -193,7 +193,7 @@ def evaluate(settings: EvaluationSettings) -> dict[str, Any] | None:
     folder = find_model(settings.model)
     corpus = load_split(settings)
     trained = read_records(settings.model)[1]
-    check_leaks(settings, trained, dict.fromkeys(clips_of(corpus, settings)))
+    find_trained_on(settings, trained, dict.fromkeys(clips_of(corpus, settings), ClipHashes()))
     busy = f"another evaluation is writing into {settings.output_dir}: wait for it, or pass another --output_dir"
     lock = hold_lock(settings.output_dir / LOCK_FILE, busy) if accelerator.is_main_process else nullcontext()
     with lock:
@@ -201,13 +201,14 @@ def evaluate(settings: EvaluationSettings) -> dict[str, Any] | None:
 
 
 def answer_and_score(
-    accelerator: Accelerator, folder: Path, corpus: Corpus, trained: dict[str, str], settings: EvaluationSettings
-) -> dict[str, Any] | None:
+    accelerator: Accelerator, folder: Path, corpus: Corpus, trained: Mapping[str, ClipHashes],
+    settings: EvaluationSettings,
+) -> dict[str, Any] | None:  # fmt: skip
     """What is left of an evaluation once its output folder is its own."""
     generation = {"num_beams": settings.num_beams} if settings.num_beams else {}
     listener = Listener.load(settings.model, device=str(accelerator.device), **generation)
     heard = prepare_questions(accelerator, corpus, listener, settings)
-    leaks = check_leaks(settings, trained, hash_clips(heard.store, [q.clip_id for q in heard.questions]))
+    leaks = find_trained_on(settings, trained, hash_clips(heard.store, [q.clip_id for q in heard.questions]))
     conditions = [Condition("own", heard.store)]
     if settings.controls:
         asked = any(question.question is not None for question in heard.questions)
@@ -239,8 +240,13 @@ def clips_of(corpus: Corpus, settings: EvaluationSettings) -> list[str]:
     return list(dict.fromkeys(row.clip_id for row in corpus.rows(settings.config, settings.split)))
 
 
-def check_leaks(settings: EvaluationSettings, trained: dict[str, str], tested: dict[str, str | None]) -> list[str]:
-    """The tested clips that the model was trained on, which are refused unless allowed (or trained on by name)."""
+def find_trained_on(
+    settings: EvaluationSettings, trained: Mapping[str, ClipHashes], tested: Mapping[str, ClipHashes]
+) -> list[str]:
+    """Return the tested clips that the model was trained on; raise LeakError unless the user allows them.
+
+    A training split, which is trained on by its name, is allowed.
+    """
     leaks = find_leaks(trained, tested)
     if not settings.allow_leak and settings.split != "train":
         refuse_leaks(leaks, settings.model, settings.split)

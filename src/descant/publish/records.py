@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from descant.data.features import FeatureStore
+from descant.data.splits import ClipHashes
 from descant.files import write_whole
 from descant.hub_client import NetworkError, find_file
 from descant.publish.licence import HUB_ID, describe_part, public_name
@@ -16,7 +17,7 @@ CLIPS_FILE = "training_clips.txt.gz"
 
 
 def write_records(
-    folder: Path, datasets: list[dict[str, Any]], clips: Mapping[str, str], init_from: str | None
+    folder: Path, datasets: list[dict[str, Any]], clips: Mapping[str, ClipHashes], init_from: str | None
 ) -> None:
     """Write `training_data.json` (id, revision, split, licence, clips) and `training_clips.txt.gz`.
 
@@ -31,7 +32,7 @@ def write_records(
     write_whole(folder / CLIPS_FILE, gzip.compress(lines.encode("utf-8", "surrogateescape"), mtime=0))
 
 
-def read_records(source: str) -> tuple[list[dict[str, Any]], dict[str, str]]:
+def read_records(source: str) -> tuple[list[dict[str, Any]], dict[str, ClipHashes]]:
     """The datasets and clips (id → hashes) that a model was trained on; empty where it does not say.
 
     Raises:
@@ -40,10 +41,11 @@ def read_records(source: str) -> tuple[list[dict[str, Any]], dict[str, str]]:
     data, clips = (_find(source, name) for name in (DATA_FILE, CLIPS_FILE))
     datasets = json.loads(data.read_text(encoding="utf-8")) if data else []
     lines = gzip.decompress(clips.read_bytes()).decode("utf-8", "surrogateescape").split("\n") if clips else []
-    return datasets, dict(line.rsplit("\t", 1) for line in lines if line)
+    hashes = dict(line.rsplit("\t", 1) for line in lines if line)
+    return datasets, {clip_id: ClipHashes.parse(text) for clip_id, text in hashes.items()}
 
 
-def inherit_records(source: str) -> tuple[list[dict[str, Any]], dict[str, str]]:
+def inherit_records(source: str) -> tuple[list[dict[str, Any]], dict[str, ClipHashes]]:
     """The records that a model hands on to what is trained from it or with it.
 
     One without any hands on itself, under the licence of its card: what went into it binds what comes of it, and is
@@ -57,12 +59,9 @@ def inherit_records(source: str) -> tuple[list[dict[str, Any]], dict[str, str]]:
     return datasets or [unrecorded], clips
 
 
-def hash_clips(features: FeatureStore, clips: Iterable[str]) -> dict[str, str]:
-    """Clip id → sha256 of its features and, after a space, of its sound file.
-
-    The first knows the clip in another file format, the second on a machine that rounds features otherwise.
-    """
-    return {clip: f"{features.feature_sha256(clip)} {features.sha256(clip)}" for clip in clips}
+def hash_clips(features: FeatureStore, clips: Iterable[str]) -> dict[str, ClipHashes]:
+    """Map each clip id to the hashes of its features and of its sound file."""
+    return {clip: ClipHashes(features.feature_sha256(clip), features.sha256(clip)) for clip in clips}
 
 
 def describe_data(

@@ -21,7 +21,7 @@ def split_by_artist(
     shares: Mapping[str, float] | None = None,
     duplicates: Iterable[tuple[str, str]] = (),
 ) -> list[Track]:
-    """The same tracks, each with a split.
+    """Return the same tracks, each with a split.
 
     Args:
         tracks: those that have a split already keep it, and draw in all that belong with them.
@@ -42,7 +42,7 @@ def split_by_artist(
 
 
 def group_tracks(tracks: Sequence[Track], duplicates: Iterable[tuple[str, str]] = ()) -> list[list[Track]]:
-    """The tracks that must not be parted: of one artist, of artists who play together, or of one sound."""
+    """Group tracks that share an artist, artists who play together, or a sound: connected components."""
     parents: dict[tuple[str, str], tuple[str, str]] = {}
     for track in tracks:
         for name in artist_names(track.artist):
@@ -56,7 +56,7 @@ def group_tracks(tracks: Sequence[Track], duplicates: Iterable[tuple[str, str]] 
 
 
 def artist_names(artist: str | None) -> list[str]:
-    """The plain names of an artist and of the guests that the name itself tells of."""
+    """Split "A feat. B" into the names of artist and guests, in lower case without extra spaces."""
     names = _GUEST.split(artist or "")
     return [plain for name in names if (plain := " ".join(name.casefold().split()).strip("()[]"))]
 
@@ -90,9 +90,9 @@ def _scaled(shares: Mapping[str, float]) -> dict[str, float]:
 
 
 def _assign(groups: Sequence[Sequence[Track]], shares: Mapping[str, float], seed: int) -> list[str]:
-    """A split for each group, large groups first: where the counts of its labels come nearest to their shares.
+    """Choose a split for each group greedily, large groups first, so that label counts stay near their shares.
 
-    Nearest is by the growth of chi-square, the sum over splits and labels of (held - target)² / target.
+    Near is by the growth of chi-square, the sum over splits and labels of (held - target)² / target.
     """
     if not groups:
         return []
@@ -113,7 +113,7 @@ def _assign(groups: Sequence[Sequence[Track]], shares: Mapping[str, float], seed
 
 
 def _label_counts(groups: Sequence[Sequence[Track]]) -> np.ndarray:
-    """How often each label stands in each group; the first column counts the tracks."""
+    """Count each label in each group, (groups, labels + 1); the first column counts the tracks."""
     labels = sorted({label for group in groups for track in group for label in (track.genre, *track.subgenres)})
     columns = {label: number for number, label in enumerate(labels, start=1)}
     counts = np.zeros((len(groups), len(labels) + 1))
@@ -128,13 +128,14 @@ def _label_counts(groups: Sequence[Sequence[Track]]) -> np.ndarray:
 def split_corpus(
     corpus: TrackCorpus, seed: int = 0, shares: Mapping[str, float] | None = None, compare_audio: bool = True
 ) -> TrackCorpus:
-    """The corpus with a split for each track (see `split_by_artist`).
+    """Return the corpus with a split for each track (see `split_by_artist`).
 
     Args:
         compare_audio: read every sound file's beginning and keep those together that sound the same. Each pair is
             noted; a file that cannot be read is a problem, and is compared with no other.
     """
-    prints, problems = {}, []
+    prints: dict[str, np.ndarray] = {}
+    problems: list[str] = []
     if compare_audio:
         prints, problems = fingerprint_files({track.track_id: track.audio for track in corpus.tracks if track.audio})
     pairs = find_duplicates(prints)

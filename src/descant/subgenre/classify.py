@@ -1,4 +1,4 @@
-"""A loaded subgenre classifier: the labels of a track, and the pieces of it on which each label rests."""
+"""Classification of tracks by a loaded model: the labels, and the pieces of the track on which each one rests."""
 
 import json
 import logging
@@ -63,7 +63,7 @@ class Piece:
 
 
 def take_pieces_away(track: TrackParts) -> Iterator[tuple[Piece, TrackParts]]:
-    """Every piece of a track, with the track as it is without that piece."""
+    """Yield every piece of a track, with the track as it is without that piece (occlusion)."""
     yield from _without_passages(track)
     yield from _without_answers(track)
     yield from _without_windows(track)
@@ -78,7 +78,7 @@ def _without_passages(track: TrackParts) -> Iterator[tuple[Piece, TrackParts]]:
 
 
 def _without_answers(track: TrackParts) -> Iterator[tuple[Piece, TrackParts]]:
-    """The same answer to the same question about several windows is one piece: alone, none of them would be missed."""
+    """Take the same answer to the same question about several windows as one piece: alone, none would be missed."""
     given: dict[tuple[str | None, str], list[tuple[float, float]]] = {}
     for one in track.said:
         if one.answer.strip():
@@ -88,9 +88,13 @@ def _without_answers(track: TrackParts) -> Iterator[tuple[Piece, TrackParts]]:
         yield Piece("captions", answer, question, tuple(spans)), replace(track, said=others)
 
 
+def _embeds_of(track: TrackParts) -> np.ndarray:
+    return np.zeros((0, 0)) if track.window_embeds is None else track.window_embeds
+
+
 def _without_windows(track: TrackParts) -> Iterator[tuple[Piece, TrackParts]]:
     for number, span in enumerate(track.spans):
-        others = np.delete(track.window_embeds, number, axis=0)
+        others = np.delete(_embeds_of(track), number, axis=0)
         rest = track.spans[:number] + track.spans[number + 1 :]
         without = replace(track, window_embeds=others if len(others) else None, spans=rest)
         yield Piece("audio", spans=(span,)), without
@@ -104,7 +108,7 @@ class Evidence:
     drop: float
 
     def describe(self) -> str:
-        """One line: the fall in points, the kind, where, and the words."""
+        """Return one line: the fall in points, the kind, where, and the words."""
         stamps = ", ".join(format_stamp(*span) for span in join_neighbours(self.piece.spans))
         text = " / ".join((self.piece.text or "").splitlines())
         parts = [f"{-100 * self.drop:+.1f}", self.piece.kind, stamps, self.piece.question, text]
@@ -112,7 +116,7 @@ class Evidence:
 
 
 def join_neighbours(spans: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
-    """Spans in order, those that follow on each other as one."""
+    """Join spans that follow on each other; they are in order."""
     joined: list[tuple[float, float]] = []
     for start_s, end_s in spans:
         if joined and joined[-1][1] == start_s:
@@ -149,13 +153,14 @@ class Classification:
     error: str | None = None
 
     def to_json(self) -> str:
+        """Return one line of JSON, each piece of evidence as one object."""
         record = asdict(self)
         for label in record["labels"]:
             label["evidence"] = [one["piece"] | {"drop": one["drop"]} for one in label["evidence"]]
         return json.dumps(record, ensure_ascii=False)
 
     def to_text(self) -> str:
-        """A line for the recording, one for each label, one for each piece below it."""
+        """Return a line for the recording, one for each label, one for each piece below it."""
         lines = [f"{self.audio}  (from {', '.join(self.read)})"]
         for label in self.labels:
             lines.append(f"  {100 * label.score:.1f} %  {label.label}")
@@ -178,12 +183,12 @@ class TrackClassifier:
 
     @classmethod
     def load(cls, source: str, batch_size: int = 32) -> "TrackClassifier":
-        """From a folder or the Hub, onto the GPU where there is one; raises ModelFolderError."""
+        """Load a folder or a model of the Hub, onto the GPU where there is one; raises ModelFolderError."""
         model, processor = load_model(find_model(source, CLASSIFYING), auto=CLASSIFYING)
         return cls(model.to("cuda" if torch.cuda.is_available() else "cpu"), processor, source, batch_size)
 
     def classify(self, track: TrackParts, explain: bool = True) -> tuple[list[NamedLabel], dict[str, float]]:
-        """The named labels, genres first and the likeliest first, and the probability of every label.
+        """Return the named labels, genres first and the likeliest first, and the probability of every label.
 
         explain: look for the pieces without which a label's probability falls most (occlusion, Zeiler and Fergus
             2014).
@@ -206,7 +211,7 @@ class TrackClassifier:
 
     @torch.no_grad()
     def score(self, tracks: Sequence[TrackParts]) -> np.ndarray:
-        """Probabilities (tracks, labels), genres first."""
+        """Predict probabilities (tracks, labels), genres first."""
         found = []
         for start in range(0, len(tracks), self.batch_size):
             batch = tracks[start : start + self.batch_size]
@@ -219,15 +224,16 @@ class TrackClassifier:
 
 
 class Classifying:
-    """Iterating gives (number of the recording, its classification), as soon as each is there."""
+    """A stream of (number of the recording, its classification), each as soon as it is there."""
 
     def __init__(
         self, classifier: TrackClassifier, recordings: Sequence[Recording], listener: TrackListener | None = None,
         *, lyrics: Path | None = None, explain: bool = True, note: str | None = None,
     ) -> None:  # fmt: skip
-        """
-        listener: hears the recordings; without one only lyrics are read, and `note` says why.
-        lyrics: of the one recording; otherwise they are looked for beside the sound and in its tags.
+        """Take what is to be classified.
+
+        listener: captions and embeds the recordings; without one only lyrics are read, and `note` says why.
+        lyrics: of the one recording; otherwise they are read beside the sound or from its tags.
         """
         self.classifier, self.recordings, self.listener = classifier, recordings, listener
         self.lyrics, self.explain, self.note = lyrics, explain, note
@@ -247,19 +253,19 @@ class Classifying:
 
     def _classify(self, recording: Recording, hearing: TrackHearing) -> Classification:
         captioner = self.listener.listener.name if self.listener else None
-        told = {"audio": recording.audio, "model": self.classifier.name, "captioner": captioner}
+        empty = Classification(recording.audio, self.classifier.name, captioner)
         if hearing.error is not None:
-            return Classification(**told, error=hearing.error.removeprefix(f"{recording.path}: "))
+            return replace(empty, error=hearing.error.removeprefix(f"{recording.path}: "))
         lyrics = self._find_lyrics(recording)
         track = join_parts(lyrics.text, hearing)
         notes = [*lyrics.notes, *([self.note] if self.note else [])]
         if not track.modalities:
-            return Classification(**told, notes=notes, error="; ".join(["there is nothing to go by", *notes]))
+            return replace(empty, notes=notes, error="; ".join(["there is nothing to go by", *notes]))
         labels, scores = self.classifier.classify(track, self.explain)
-        return Classification(**told, labels=labels, scores=scores, read=track.modalities, notes=notes)
+        return replace(empty, labels=labels, scores=scores, read=track.modalities, notes=notes)
 
     def _find_lyrics(self, recording: Recording) -> Lyrics:
-        """Lyrics that cannot be read are a note: the sound is still there."""
+        """Read the lyrics; those that cannot be read are a note: the sound is still there."""
         try:
             found = read_lyrics_file(self.lyrics) if self.lyrics else find_lyrics(recording.path)
         except ValueError as error:
@@ -268,14 +274,14 @@ class Classifying:
 
 
 def join_parts(lyrics: str | None, hearing: TrackHearing) -> TrackParts:
-    """A track out of its lyrics and what was heard in it."""
+    """Join lyrics, answers and embeddings to a track."""
     return TrackParts(lyrics, hearing.said, hearing.window_embeds, find_spans(hearing.said))
 
 
 def load_captioner(
     classifier: TrackClassifier, source: str | None, batch_size: int = 32
 ) -> tuple[TrackListener | None, str | None]:
-    """What hears for a classifier, and why nothing does where that is so.
+    """Load the captioner of a classifier, or say why there is none.
 
     source: a folder or Hub id in place of the captioner that the model was trained with. That one may be gone: then
     lyrics alone are read. One that is asked for must be there.

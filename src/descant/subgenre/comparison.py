@@ -21,7 +21,7 @@ from descant.subgenre.label_scores import (
     score_intervals,
     score_labels,
 )
-from descant.subgenre.plain_systems import tell_by_asking, tell_by_tfidf, tell_commonest
+from descant.subgenre.plain_systems import predict_by_asking, predict_by_tfidf, predict_commonest
 from descant.subgenre.training import Classifier
 
 FUSION = "fusion"
@@ -32,10 +32,10 @@ Runs = list[LabelPredictions]
 
 @dataclass(frozen=True)
 class Comparison:
-    """What all systems say about the tracks of one split.
+    """The predictions of all systems for the tracks of one split.
 
     systems: name → one run a seed; `fusion` and `lyrics`, `captions`, `audio` alone are classifiers. measured: their
-    scores and intervals. visible: what fusion says where it may see some modalities only, by their names.
+    scores and intervals. visible: fusion's predictions from some modalities only, by their names.
     """
 
     split: str
@@ -46,7 +46,10 @@ class Comparison:
 
 
 def compare_systems(data: SubgenreData, classifiers: Mapping[str, Sequence[Classifier]], split: str) -> Comparison:
-    """Lets all systems tell about a split; `classifiers` holds one a seed of `fusion` and of each single modality."""
+    """Let all systems predict a split, which must have tracks.
+
+    classifiers: one a seed of `fusion` and of each single modality.
+    """
     examples = data.examples[split]
     read = {name: [one.read(examples) for one in runs] for name, runs in classifiers.items()}
 
@@ -55,77 +58,82 @@ def compare_systems(data: SubgenreData, classifiers: Mapping[str, Sequence[Class
 
     systems = {name: tell(name) for name in classifiers}
     plain: dict[str, Callable[[], LabelPredictions]] = {
-        "TF-IDF of lyrics": lambda: tell_by_tfidf(data, split, captions=False),
-        "TF-IDF of lyrics and captions": lambda: tell_by_tfidf(data, split, captions=True),
-        "asking for the genre": lambda: tell_by_asking(data, split),
-        "commonest labels": lambda: tell_commonest(data, split),
+        "TF-IDF of lyrics": lambda: predict_by_tfidf(data, split, captions=False),
+        "TF-IDF of lyrics and captions": lambda: predict_by_tfidf(data, split, captions=True),
+        "asking for the genre": lambda: predict_by_asking(data, split),
+        "commonest labels": lambda: predict_commonest(data, split),
     }
     systems |= {name: [system()] for name, system in plain.items()}
     subsets = [subset for size in (3, 2, 1) for subset in combinations(MODALITIES, size)]
     visible = {subset: tell(FUSION, subset) for subset in subsets}
     gold = data.gold(split)
+    if gold is None:
+        raise ValueError(f"no tracks in the {split} split to compare systems on")
     measured = {name: score_intervals(gold, runs) for name, runs in systems.items()}
     return Comparison(split, gold, systems, measured, visible)
 
 
-def render_comparison(found: Comparison) -> str:
-    """Everything as Markdown."""
-    tracks, artists, seeds = len(found.gold.genre), len(set(found.gold.groups)), len(found.systems[FUSION])
+def render_comparison(comparison: Comparison) -> str:
+    """Render everything as Markdown."""
+    gold, seeds = comparison.gold, len(comparison.systems[FUSION])
+    tracks, artists = len(gold.genre), len(set(gold.groups))
     return "\n\n".join([
-        f"# Subgenres of {tracks} {found.split} tracks by {artists} artists",
+        f"# Subgenres of {tracks} {comparison.split} tracks by {artists} artists",
         f"Classifiers: mean of {seeds} seed{'s' if seeds > 1 else ''}. In brackets 95 % intervals, by artist.",
-        render_measured(found.measured),
-        "## Fusion less the other systems", render_differences(differences_to_others(found)),
+        render_measured(comparison.measured),
+        "## Fusion less the other systems", render_differences(differences_to_others(comparison)),
         "## Fusion with modalities missing, and its macro-F1 less the best of those seen alone (points)",
-        render_missing(found),
-        "## Calibration of fusion", render_calibration(found),
+        render_missing(comparison),
+        "## Calibration of fusion", render_calibration(comparison),
     ]) + "\n"  # fmt: skip
 
 
-def differences_to_others(found: Comparison) -> dict[str, Difference]:
-    """Fusion's macro-F1 less that of each other system, over the same samples of artists."""
-    fusion = found.systems[FUSION]
+def differences_to_others(comparison: Comparison) -> dict[str, Difference]:
+    """Compare fusion's macro-F1 with that of each other system, over the same samples of artists."""
+    fusion = comparison.systems[FUSION]
     return {
-        f"fusion − {name} ({score.split('_')[0]})": paired_difference(found.gold, fusion, runs, score)
-        for score in MACRO_F1 for name, runs in found.systems.items() if name != FUSION
+        f"fusion − {name} ({score.split('_')[0]})": paired_difference(comparison.gold, fusion, runs, score)
+        for score in MACRO_F1 for name, runs in comparison.systems.items() if name != FUSION
     }  # fmt: skip
 
 
-def render_missing(found: Comparison) -> str:
-    """A row a subset of modalities: fusion's scores, and how far above the best of them alone they are (points).
+def render_missing(comparison: Comparison) -> str:
+    """Render a row a subset of modalities: fusion's scores, and their gap to the best modality alone (points).
 
     The best is the model of one modality with the highest mean, so that a gap is never flattered by a weaker one.
     """
-    alone = {name: mean_scores(found.gold, found.systems[name]) for name in MODALITIES if name in found.systems}
+    gold, systems = comparison.gold, comparison.systems
+    alone = {name: mean_scores(gold, systems[name]) for name in MODALITIES if name in systems}
     rows = []
-    for subset, runs in found.visible.items():
-        means = mean_scores(found.gold, runs)
+    for subset, runs in comparison.visible.items():
+        means = mean_scores(comparison.gold, runs)
         row = [" + ".join(subset), *(f"{means[name]:.3f}" for name in ("genre_accuracy", *MACRO_F1))]
         for score in MACRO_F1:
             best = max((one for one in subset if one in alone), key=lambda one: alone[one][score], default=None)
-            row.append(_gap(paired_difference(found.gold, runs, found.systems[best], score)) if best else "")
+            row.append(_gap(paired_difference(comparison.gold, runs, comparison.systems[best], score)) if best else "")
         rows.append(row)
     header = ["sees", "genre accuracy", "genre macro f1", "subgenre macro f1", "genre gap", "subgenre gap"]
     return "\n".join(table_lines(header, rows))
 
 
-def _gap(found: Difference) -> str:
-    return f"{100 * found.gap:+.1f} [{100 * found.interval.low:+.1f}, {100 * found.interval.high:+.1f}]"
+def _gap(difference: Difference) -> str:
+    value, (low, high) = difference.gap, difference.interval
+    return f"{100 * value:+.1f} [{100 * low:+.1f}, {100 * high:+.1f}]"
 
 
 def mean_scores(gold: GoldLabels, runs: Runs) -> dict[str, float]:
-    """Each score's mean over a system's runs."""
+    """Return each score's mean over a system's runs."""
     scores = [score_labels(gold, run) for run in runs]
     return {name: float(np.mean([one[name] for one in scores])) for name in scores[0]}
 
 
-def render_calibration(found: Comparison) -> str:
-    """Expected calibration errors, and the reliability of the likeliest genre."""
-    runs, seeds = found.systems[FUSION], len(found.systems[FUSION])
+def render_calibration(comparison: Comparison) -> str:
+    """Render expected calibration errors, and the reliability of the likeliest genre."""
+    runs, seeds = comparison.systems[FUSION], len(comparison.systems[FUSION])
     top = np.concatenate([run.genres.max(axis=1) for run in runs])
-    right = np.concatenate([run.genres.argmax(axis=1) == found.gold.genre for run in runs])
+    right = np.concatenate([run.genres.argmax(axis=1) == comparison.gold.genre for run in runs])
     subgenres = np.stack([run.subgenres for run in runs])
-    truth = np.stack([found.gold.subgenres] * seeds)
+    truth = np.stack([comparison.gold.subgenres] * seeds)
     rows = [[f"{one.low:.1f}–{one.high:.1f}", str(one.count), f"{one.probability:.3f}", f"{one.share_true:.3f}"]
             for one in reliability_table(top, right)]  # fmt: skip
     errors = (
@@ -135,13 +143,13 @@ def render_calibration(found: Comparison) -> str:
     return errors + "\n\n" + "\n".join(table_lines(["probability", "tracks", "mean", "came true"], rows))
 
 
-def as_scores(found: Comparison, data: SubgenreData) -> list[dict]:
-    """The scores of every system as `scores.json` holds them; those of the others than fusion are `baseline`s."""
+def as_scores(comparison: Comparison, data: SubgenreData) -> list[dict]:
+    """List the scores of every system as `scores.json` holds them; all but fusion's are baselines."""
     entries = []
-    for name, measured in found.measured.items():
+    for name, measured in comparison.measured.items():
         entries.append({
-            "protocol": f"subgenres, {name}", "dataset": data.corpus.id, "config": None, "split": found.split,
-            "n": len(found.gold.genre), **{score: value for score, (value, _) in measured.items()},
+            "protocol": f"subgenres, {name}", "dataset": data.corpus.id, "config": None, "split": comparison.split,
+            "n": len(comparison.gold.genre), **{score: value for score, (value, _) in measured.items()},
             **({} if name == FUSION else {"baseline": True}),
             "intervals": {score: list(interval) for score, (_, interval) in measured.items()},
         })  # fmt: skip

@@ -12,7 +12,7 @@ import torch
 from torch.utils.data import Dataset
 from transformers import PreTrainedModel
 
-from descant.evaluation.leakage import find_leaks
+from descant.data.splits import ClipHashes, find_leaks
 from descant.models.subgenre.configuration_subgenre import MODALITIES, SubgenreConfig
 from descant.models.subgenre.modeling_subgenre import list_thresholds, name_labels
 from descant.models.subgenre.processing_subgenre import SubgenreProcessor
@@ -260,7 +260,7 @@ def _hear(
 
 
 def _warn_of_leaks(captioner: str, tracks: Sequence[Track]) -> None:
-    leaks = find_leaks(read_records(captioner)[1], {track.track_id: None for track in tracks})
+    leaks = find_leaks(read_records(captioner)[1], {track.track_id: ClipHashes() for track in tracks})
     if leaks:
         log.warning(
             "leak: the captioner was trained on %d test tracks, %s first: what it says of them measures memory",

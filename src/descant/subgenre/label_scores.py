@@ -41,7 +41,7 @@ class LabelPredictions:
 
 
 def gather_gold(tracks: Sequence[Track], tree: LabelTree) -> GoldLabels:
-    """The true labels; raises ValueError for one that is not in the tree."""
+    """Gather the true labels of tracks; raises ValueError for one that is not in the tree."""
     genres = {name: place for place, name in enumerate(tree.genres)}
     unknown = [(track.track_id, track.genre) for track in tracks if track.genre not in genres]
     if unknown:
@@ -52,7 +52,7 @@ def gather_gold(tracks: Sequence[Track], tree: LabelTree) -> GoldLabels:
 
 
 def mark_labels(labels: Sequence[Collection[str]], tree: LabelTree) -> np.ndarray:
-    """Sets of full names as (sets, subgenres), true where a set has the label."""
+    """Mark sets of full names as (sets, subgenres), true where a set has the label; raises ValueError as above."""
     places = {name: place for place, name in enumerate(tree.subgenres)}
     marked = np.zeros((len(labels), len(places)), dtype=bool)
     for row, names in enumerate(labels):
@@ -66,7 +66,7 @@ def mark_labels(labels: Sequence[Collection[str]], tree: LabelTree) -> np.ndarra
 def one_hot_predictions(
     genres: Sequence[str | None], subgenres: Sequence[Collection[str]], tree: LabelTree
 ) -> LabelPredictions:
-    """Decisions without probabilities: 1 for what is decided. No genre (None) is a guess without any confidence."""
+    """Turn decisions into probabilities: 1 for what is decided; no genre (None) is a guess without any confidence."""
     places = {name: place for place, name in enumerate(tree.genres)}
     probabilities = np.zeros((len(genres), len(places)))
     for row, genre in enumerate(genres):
@@ -79,46 +79,50 @@ def one_hot_predictions(
 WeightedScore = Callable[[np.ndarray], np.ndarray]  # weights (samples, tracks) → scores (samples,)
 
 
-def genre_accuracy(gold: GoldLabels, told: LabelPredictions) -> WeightedScore:
-    return _mean(decided_genres(told)[np.arange(len(gold.genre)), gold.genre])
+def genre_accuracy(gold: GoldLabels, predictions: LabelPredictions) -> WeightedScore:
+    """Score the share of tracks whose genre is right."""
+    return _mean(decided_genres(predictions)[np.arange(len(gold.genre)), gold.genre])
 
 
-def genre_macro_f1(gold: GoldLabels, told: LabelPredictions) -> WeightedScore:
-    return _macro_f1(np.eye(len(gold.tree.genres), dtype=bool)[gold.genre], decided_genres(told))
+def genre_macro_f1(gold: GoldLabels, predictions: LabelPredictions) -> WeightedScore:
+    """Score the mean over genres of the F1 of each."""
+    return _macro_f1(np.eye(len(gold.tree.genres), dtype=bool)[gold.genre], decided_genres(predictions))
 
 
-def subgenre_micro_f1(gold: GoldLabels, told: LabelPredictions) -> WeightedScore:
-    return _overlap_f1(gold.subgenres, told.chosen)
+def subgenre_micro_f1(gold: GoldLabels, predictions: LabelPredictions) -> WeightedScore:
+    """Score the F1 over all pairs of a track and a subgenre."""
+    return _overlap_f1(gold.subgenres, predictions.chosen)
 
 
-def subgenre_macro_f1(gold: GoldLabels, told: LabelPredictions) -> WeightedScore:
-    return _macro_f1(gold.subgenres, told.chosen)
+def subgenre_macro_f1(gold: GoldLabels, predictions: LabelPredictions) -> WeightedScore:
+    """Score the mean over subgenres of the F1 of each."""
+    return _macro_f1(gold.subgenres, predictions.chosen)
 
 
-def hierarchical_f1(gold: GoldLabels, told: LabelPredictions) -> WeightedScore:
-    """Overlap of label sets that hold each label's ancestors too (Kiritchenko et al., 2005)."""
+def hierarchical_f1(gold: GoldLabels, predictions: LabelPredictions) -> WeightedScore:
+    """Score the overlap of label sets that hold each label's ancestors too (Kiritchenko et al., 2005)."""
     true_genres = np.eye(len(gold.tree.genres), dtype=bool)[gold.genre]
     return _overlap_f1(_with_ancestors(gold, true_genres, gold.subgenres),
-                       _with_ancestors(gold, decided_genres(told), told.chosen))  # fmt: skip
+                       _with_ancestors(gold, decided_genres(predictions), predictions.chosen))  # fmt: skip
 
 
-def hamming_loss(gold: GoldLabels, told: LabelPredictions) -> WeightedScore:
-    """The share of wrong decisions among all subgenres of all tracks; the lower, the better."""
-    return _mean((gold.subgenres != told.chosen).mean(axis=1))
+def hamming_loss(gold: GoldLabels, predictions: LabelPredictions) -> WeightedScore:
+    """Score the share of wrong decisions among all subgenres of all tracks; the lower, the better."""
+    return _mean((gold.subgenres != predictions.chosen).mean(axis=1))
 
 
-def subset_accuracy(gold: GoldLabels, told: LabelPredictions) -> WeightedScore:
-    """The share of tracks of which all subgenres are right."""
-    return _mean((gold.subgenres == told.chosen).all(axis=1))
+def subset_accuracy(gold: GoldLabels, predictions: LabelPredictions) -> WeightedScore:
+    """Score the share of tracks of which all subgenres are right."""
+    return _mean((gold.subgenres == predictions.chosen).all(axis=1))
 
 
-def subgenre_map(gold: GoldLabels, told: LabelPredictions) -> WeightedScore:
-    """The mean over subgenres of the average precision of tracks in the order of their probability.
+def subgenre_map(gold: GoldLabels, predictions: LabelPredictions) -> WeightedScore:
+    """Score the mean over subgenres of the average precision of tracks in the order of their probability.
 
     Tracks of one probability come in together, as in scikit-learn's average_precision_score.
     """
     occurring = np.flatnonzero(gold.subgenres.any(axis=0))
-    parts = [_average_precision(gold.subgenres[:, label], told.subgenres[:, label]) for label in occurring]
+    parts = [_average_precision(gold.subgenres[:, label], predictions.subgenres[:, label]) for label in occurring]
     return lambda weights: _mean_of_defined(np.stack([part(weights) for part in parts], axis=1))
 
 
@@ -134,25 +138,26 @@ SCORES: dict[str, Callable[[GoldLabels, LabelPredictions], WeightedScore]] = {
 }
 
 
-def score_labels(gold: GoldLabels, told: LabelPredictions) -> dict[str, float]:
-    """All scores of a system; raises ValueError where it says nothing about some of the tracks."""
+def score_labels(gold: GoldLabels, predictions: LabelPredictions) -> dict[str, float]:
+    """Compute all scores of a system; raises ValueError where it lacks predictions for some of the tracks."""
     if not len(gold.genre):
         raise ValueError("no tracks to score")
-    for name, found in (("genres", told.genres), ("subgenres", told.subgenres), ("chosen", told.chosen)):
-        if len(found) != len(gold.genre):
-            raise ValueError(f"{name}: {len(found)} predictions for {len(gold.genre)} tracks")
+    parts = {"genres": predictions.genres, "subgenres": predictions.subgenres, "chosen": predictions.chosen}
+    for name, part in parts.items():
+        if len(part) != len(gold.genre):
+            raise ValueError(f"{name}: {len(part)} predictions for {len(gold.genre)} tracks")
     weights = np.ones((1, len(gold.genre)))
-    return {name: float(score(gold, told)(weights)[0]) for name, score in SCORES.items()}
+    return {name: float(score(gold, predictions)(weights)[0]) for name, score in SCORES.items()}
 
 
-def decided_genres(told: LabelPredictions) -> np.ndarray:
-    """The decided genre of each track, (tracks, genres), true or false; none where none has any probability."""
-    best = told.genres.argmax(axis=1)
-    return np.eye(told.genres.shape[1], dtype=bool)[best] & (told.genres.max(axis=1) > 0)[:, None]
+def decided_genres(predictions: LabelPredictions) -> np.ndarray:
+    """Mark the decided genre of each track, (tracks, genres); none where none has any probability."""
+    best = predictions.genres.argmax(axis=1)
+    return np.eye(predictions.genres.shape[1], dtype=bool)[best] & (predictions.genres.max(axis=1) > 0)[:, None]
 
 
 def _with_ancestors(gold: GoldLabels, genres: np.ndarray, subgenres: np.ndarray) -> np.ndarray:
-    """Genres and subgenres of each track in one row, with the genre of every subgenre."""
+    """Mark genres and subgenres of each track in one row, with the genre of every subgenre."""
     parents = np.array([gold.tree.genres.index(gold.tree.parent(name)) for name in gold.tree.subgenres], dtype=int)
     genres = genres.copy()
     rows, labels = np.nonzero(subgenres)
@@ -164,19 +169,19 @@ def _mean(values: np.ndarray) -> WeightedScore:
     return lambda weights: weights @ values.astype(float) / weights.sum(axis=1)
 
 
-def _overlap_f1(gold: np.ndarray, told: np.ndarray) -> WeightedScore:
-    """F1 over all pairs of a track and a label; 0 where nothing is right."""
-    both, sizes = (gold & told).sum(axis=1), gold.sum(axis=1) + told.sum(axis=1)
+def _overlap_f1(gold: np.ndarray, predictions: np.ndarray) -> WeightedScore:
+    """Score F1 over all pairs of a track and a label; 0 where nothing is right."""
+    both, sizes = (gold & predictions).sum(axis=1), gold.sum(axis=1) + predictions.sum(axis=1)
     return lambda weights: _divide(2 * weights @ both, weights @ sizes, otherwise=0.0)
 
 
-def _macro_f1(gold: np.ndarray, told: np.ndarray) -> WeightedScore:
-    """The mean of the F1 of the labels that occur in the truth; those absent from a sample are left out of it."""
+def _macro_f1(gold: np.ndarray, predictions: np.ndarray) -> WeightedScore:
+    """Score the mean F1 of the labels that occur in the truth; those absent from a sample are left out of it."""
     occurring = gold.any(axis=0)
-    gold, told = gold[:, occurring].astype(float), told[:, occurring].astype(float)
+    gold, predictions = gold[:, occurring].astype(float), predictions[:, occurring].astype(float)
 
     def measure(weights: np.ndarray) -> np.ndarray:
-        f1 = _divide(2 * weights @ (gold * told), weights @ (gold + told), otherwise=np.nan)
+        f1 = _divide(2 * weights @ (gold * predictions), weights @ (gold + predictions), otherwise=np.nan)
         return _mean_of_defined(np.where(weights @ gold > 0, f1, np.nan))
 
     return measure
@@ -202,7 +207,7 @@ def _divide(part: np.ndarray, whole: np.ndarray, otherwise: float) -> np.ndarray
 
 
 def _mean_of_defined(values: np.ndarray) -> np.ndarray:
-    """The mean over the second axis without NaN; 0 where all are NaN."""
+    """Average over the second axis without NaN; 0 where all are NaN."""
     defined = ~np.isnan(values)
     return _divide(np.where(defined, values, 0.0).sum(axis=1), defined.sum(axis=1).astype(float), otherwise=0.0)
 
@@ -219,7 +224,7 @@ class ReliabilityBin:
 
 
 def reliability_table(probabilities: np.ndarray, outcomes: np.ndarray, bins: int = 10) -> list[ReliabilityBin]:
-    """Predictions in bins of equal width, empty ones left out.
+    """Count predictions in bins of equal width, empty ones left out.
 
     Args:
         probabilities: any shape, each between 0 and 1.
@@ -243,7 +248,7 @@ def reliability_table(probabilities: np.ndarray, outcomes: np.ndarray, bins: int
 
 
 def expected_calibration_error(probabilities: np.ndarray, outcomes: np.ndarray, bins: int = 10) -> float:
-    """The mean distance between probability and share that came true, over bins weighed by their predictions."""
+    """Average the distance between probability and share that came true over bins, weighed by their predictions."""
     table = reliability_table(probabilities, outcomes, bins)
     total = sum(row.count for row in table)
     return sum(row.count * abs(row.probability - row.share_true) for row in table) / total
@@ -252,7 +257,7 @@ def expected_calibration_error(probabilities: np.ndarray, outcomes: np.ndarray, 
 def score_intervals(
     gold: GoldLabels, runs: Sequence[LabelPredictions], seed: int = 0, n: int = 1000
 ) -> dict[str, tuple[float, Interval]]:
-    """Each score's mean over the runs (seeds) of a system, with its 95 % interval."""
+    """Compute each score's mean over the runs (seeds) of a system, with its 95 % interval."""
     return {name: _measured([_mean_over_runs(gold, runs, name)], gold, seed, n) for name in SCORES}
 
 
@@ -270,16 +275,16 @@ def paired_difference(
 
 
 def _mean_over_runs(gold: GoldLabels, runs: Sequence[LabelPredictions], score: str) -> WeightedScore:
-    measures = [SCORES[score](gold, told) for told in runs]
+    measures = [SCORES[score](gold, predictions) for predictions in runs]
     return lambda weights: np.mean([measure(weights) for measure in measures], axis=0)
 
 
 def _measured(systems: Sequence[WeightedScore], gold: GoldLabels, seed: int, n: int) -> tuple[float, Interval]:
-    """The first system's value less those of the others, and its interval."""
+    """Subtract the other systems' values from the first's; return it with its interval."""
 
     def measure(weights: np.ndarray) -> np.ndarray:
-        found = [system(weights) for system in systems]
-        return found[0] - sum(found[1:], np.zeros_like(found[0]))
+        values = [system(weights) for system in systems]
+        return values[0] - sum(values[1:], np.zeros_like(values[0]))
 
     places = {group: place for place, group in enumerate(dict.fromkeys(gold.groups))}
     of_track = np.array([places[group] for group in gold.groups])
@@ -288,7 +293,7 @@ def _measured(systems: Sequence[WeightedScore], gold: GoldLabels, seed: int, n: 
 
 
 def render_measured(systems: Mapping[str, Mapping[str, tuple[float, Interval]]]) -> str:
-    """Return a row a system, a column a score, each with its 95 % interval by artist (see `score_intervals`)."""
+    """Render a row a system, a column a score, each with its 95 % interval by artist (see `score_intervals`)."""
     rows = []
     for name, measured in systems.items():
         rows.append([name, *(f"{value:.3f} [{low:.3f}, {high:.3f}]" for value, (low, high) in measured.values())])
@@ -296,7 +301,7 @@ def render_measured(systems: Mapping[str, Mapping[str, tuple[float, Interval]]])
 
 
 def render_differences(differences: Mapping[str, Difference]) -> str:
-    """A row a comparison: its score, the difference and the 95 % interval."""
+    """Render a row a comparison: its score, the difference and the 95 % interval."""
     rows = [
         [name, found.name.replace("_", " "), f"{found.gap:+.3f}",
          f"[{found.interval.low:+.3f}, {found.interval.high:+.3f}]"]

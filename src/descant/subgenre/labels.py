@@ -1,4 +1,4 @@
-"""The tree of genres and their subgenres, kept in a JSON file."""
+"""The tree of genres and their subgenres, and the tracks that carry these labels."""
 
 import json
 from collections.abc import Iterable, Mapping
@@ -38,7 +38,7 @@ class LabelTree:
 
     @classmethod
     def read(cls, path: str | Path) -> "LabelTree":
-        """Reads `{"genre": ["subgenre", …], …}`; a ValueError names the file and what is wrong in it."""
+        """Read `{"genre": ["subgenre", …], …}`; a ValueError names the file and what is wrong in it."""
         try:
             found = json.loads(Path(path).read_text(encoding="utf-8-sig"), object_pairs_hook=_require_single_names)
         except OSError as error:
@@ -54,7 +54,7 @@ class LabelTree:
 
     @classmethod
     def of(cls, genres: Iterable[str], subgenres: Iterable[str]) -> "LabelTree":
-        """The tree of the labels that occur, in the order of the alphabet; spellings that differ in case are one."""
+        """Build the tree of the labels that occur, in alphabetical order; spellings that differ in case are one."""
         pairs = sorted({split_label(label) for label in subgenres} | {(genre.strip(), "") for genre in genres})
         spelling: dict[str, str] = {}
         branches: dict[str, dict[str, str]] = {}
@@ -65,39 +65,35 @@ class LabelTree:
         return cls({genre: tuple(branch.values()) for genre, branch in branches.items()})
 
     def write(self, path: str | Path) -> None:
+        """Write the tree as a JSON file that `read` reads."""
         lines = (f"  {_quoted(genre)}: {_quoted(list(names))}" for genre, names in self.branches.items())
         write_whole(Path(path), "{\n" + ",\n".join(lines) + "\n}\n")
 
     @cached_property
     def genres(self) -> tuple[str, ...]:
-        """In the order of the file."""
+        """The genres in the order of the file."""
         return tuple(self.branches)
 
     @cached_property
     def subgenres(self) -> tuple[str, ...]:
-        """Full names, in the order of the file."""
+        """The subgenres' full names in the order of the file."""
         return tuple(join_label(genre, name) for genre, names in self.branches.items() for name in names)
 
     def parent(self, subgenre: str) -> str:
-        """The genre of a subgenre's full name."""
+        """Return the genre of a subgenre's full name; raises ValueError where the tree has no such subgenre."""
         if self._subgenres_by_plain.get(_plain(subgenre)) != subgenre:
             raise ValueError(f"the label tree has no subgenre {subgenre!r}")
         return split_label(subgenre)[0]
 
-    def display(self, subgenre: str) -> str:
-        """A subgenre's own name, with its genre where another genre has one of that name: `disco (pop)`."""
-        genre, name = self.parent(subgenre), split_label(subgenre)[1]
-        return f"{name} ({genre})" if len(self._full_names(name)) > 1 else name
-
     def find_genre(self, genre: str) -> str:
-        """The tree's spelling of a genre, whatever its case and spaces; ValueError where it has none."""
+        """Return the tree's spelling of a genre, whatever its case and spaces; raises ValueError where it has none."""
         try:
             return self._genres_by_plain[_plain(genre)]
         except KeyError:
             raise ValueError(f"genre {genre!r} is not in the label tree") from None
 
     def find_subgenre(self, label: str) -> str:
-        """The full name that a label means: a full name, or a subgenre's own name where one genre alone has it."""
+        """Return the full name that a label means, itself or the own name of a subgenre of one genre alone."""
         if SEPARATOR in label and _plain(label) in self._subgenres_by_plain:
             return self._subgenres_by_plain[_plain(label)]
         matches = self._full_names(label)
@@ -127,12 +123,12 @@ class LabelTree:
 
 
 def join_label(genre: str, name: str) -> str:
-    """The full name of a subgenre."""
+    """Return the full name of a subgenre, `genre---subgenre`."""
     return f"{genre}{SEPARATOR}{name}"
 
 
 def split_label(label: str) -> tuple[str, str]:
-    """(genre, own name) of a full name, without the spaces around each."""
+    """Return (genre, own name) of a full name, without the spaces around each."""
     if not is_full_name(label):
         raise ValueError(f"{label!r} is no full name of a subgenre (genre{SEPARATOR}subgenre)")
     genre, _, name = label.partition(SEPARATOR)
@@ -140,13 +136,13 @@ def split_label(label: str) -> tuple[str, str]:
 
 
 def is_full_name(label: str) -> bool:
-    """Whether a label has a genre, the separator and a name of its own."""
+    """Return whether a label has a genre, the separator and a name of its own."""
     parts = label.split(SEPARATOR)
     return len(parts) == 2 and all(is_name(part.strip()) for part in parts)
 
 
 def is_name(name: str) -> bool:
-    """Whether a genre or subgenre can have this name of its own."""
+    """Return whether a genre or subgenre can have this name of its own."""
     return bool(name) and name == name.strip() and name.isprintable() and SEPARATOR not in name
 
 
@@ -218,12 +214,12 @@ class TrackCorpus:
     notes: list[str] = field(default_factory=list)
 
     def split(self, name: str) -> list[Track]:
-        """The tracks of one split, in the collection's order."""
+        """Return the tracks of one split, in the collection's order."""
         return [track for track in self.tracks if track.split == name]
 
 
 def ask_for_genre(tree: LabelTree) -> str:
-    """The question, which names every genre of the tree."""
+    """Word the question for the main genre, which names every genre of the tree."""
     names = [genre.replace("_", " ") for genre in tree.genres]
     listed = names[0] if len(names) == 1 else f"{', '.join(names[:-1])} or {names[-1]}"
     return f"Which one of these is the main genre of this music: {listed}?"

@@ -1,4 +1,4 @@
-"""Lyrics as they are found, made into clean text by rules that each leave a note."""
+"""Lyrics from files, tags and tables, made into clean text by rules that each leave a note."""
 
 import html
 import re
@@ -35,7 +35,7 @@ class Lyrics:
 
 
 def decode_lyrics(data: bytes) -> tuple[str, list[str]]:
-    """The text of a file, and what had to be guessed: by its byte order mark, else UTF-8, else Windows-1252.
+    """Decode a file, and note what had to be guessed: by its byte order mark, else UTF-8, else Windows-1252.
 
     Raises:
         ValueError: the bytes are no text (they hold NUL characters).
@@ -51,7 +51,7 @@ def decode_lyrics(data: bytes) -> tuple[str, list[str]]:
 
 
 def clean_lyrics(text: str) -> Lyrics:
-    """Mends encodings, takes time stamps and HTML out, and tells what is empty or instrumental.
+    """Mend encodings, remove time stamps and HTML, and note what is empty or instrumental.
 
     Lyrics of more than `MAX_CHARACTERS` are kept up to the last whole line before that, and a note says so.
     """
@@ -124,7 +124,7 @@ _NO_LANGUAGE = "zxx"
 
 
 def detect_language(lyrics: str) -> str:
-    """An ISO 639 code such as `en`, or `und` where the words are too few or of no one language."""
+    """Return an ISO 639 code such as `en`, or `und` where the words are too few or of no one language."""
     language, probability = _identifier().classify(lyrics[:SAMPLE_CHARACTERS])
     return UNCERTAIN if language == _NO_LANGUAGE or probability < MIN_PROBABILITY else language
 
@@ -138,14 +138,14 @@ MISSING_MUTAGEN = "tags inside sound files are not read: pip install descant[tag
 
 
 def can_read_tags() -> bool:
-    """Whether mutagen is installed."""
+    """Return whether mutagen is installed."""
     from importlib.util import find_spec
 
     return find_spec("mutagen") is not None
 
 
 def read_tags(path: Path) -> tuple[str | None, str | None]:
-    """(lyrics, artist) of a sound file, None where it has no such tag: ID3 (USLT, SYLT), Vorbis, MP4 (©lyr), APE.
+    """Return (lyrics, artist) of a sound file, None where it lacks the tag: ID3 (USLT, SYLT), Vorbis, MP4 (©lyr), APE.
 
     Raises:
         ValueError: the tags are damaged.
@@ -186,7 +186,7 @@ def _find_artist(tags: Any) -> str | None:
 
 
 def _first(tags: Any, names: tuple[str, ...]) -> str | None:
-    """The first value of the first of these tags, whatever its case."""
+    """Return the first value of the first of these tags, whatever its case."""
     values = {key.casefold(): tags[key] for key in tags.keys()}  # noqa: SIM118 (not every kind of tags is a dict)
     for name in names:
         found = values.get(name.casefold())
@@ -200,7 +200,7 @@ MAX_BYTES = 10_000_000
 
 
 def read_lyrics_file(path: Path) -> Lyrics:
-    """Reads a `.lrc` or `.txt`; raises ValueError in a sentence for one that cannot be read or is no lyrics."""
+    """Read a `.lrc` or `.txt`; raises ValueError in a sentence for one that cannot be read or holds no lyrics."""
     if path.suffix.lower() not in LYRICS_SUFFIXES:
         raise ValueError(f"lyrics file {path.name}: is neither {' nor '.join(LYRICS_SUFFIXES)}")
     try:
@@ -217,7 +217,10 @@ def read_lyrics_file(path: Path) -> Lyrics:
 
 
 def find_lyrics(audio: Path) -> Lyrics:
-    """The lyrics beside a sound file (`song.lrc`, else `song.txt`), else those in its tags; ValueError as above."""
+    """Read the lyrics beside a sound file (`song.lrc`, else `song.txt`), else those in its tags.
+
+    Raises ValueError as `read_lyrics_file` and `read_tags`.
+    """
     for suffix in LYRICS_SUFFIXES:
         beside = audio.with_suffix(suffix)
         if beside.is_file():

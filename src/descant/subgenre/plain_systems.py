@@ -1,4 +1,4 @@
-"""The plainest reader of lyrics: words and pairs of words, weighed by TF-IDF, in a logistic regression."""
+"""Plain systems to compare with: TF-IDF with logistic regression, asking for the genre, the commonest labels."""
 
 import re
 from collections import Counter
@@ -19,7 +19,9 @@ WORD = re.compile(r"[^\W_]+(?:['’][^\W_]+)*")
 
 
 class TfidfProbe:
-    """Learns genres (one of many) and subgenres (each by itself) from texts; the same texts give the same weights.
+    """Logistic regressions of genres (one of many) and subgenres (each by itself) on TF-IDF of words and word pairs.
+
+    The same texts give the same weights.
 
     A text without known words, such as an empty one, gets the shares of the training tracks.
     """
@@ -42,7 +44,7 @@ class TfidfProbe:
         self.subgenre_weights = fit_binary(vectors, torch.from_numpy(subgenres).double(), inverse_penalty)
 
     def vectors(self, texts: Sequence[str]) -> torch.Tensor:
-        """Texts as rows of length 1 (0 where no word is known), (texts, terms + 1); the last column is 1."""
+        """Weigh texts as rows of length 1 (0 where no word is known), (texts, terms + 1); the last column is 1."""
         rows = np.zeros((len(texts), len(self.idf)))
         for row, text in enumerate(texts):
             for term, count in Counter(split_terms(text)).items():
@@ -53,20 +55,20 @@ class TfidfProbe:
         return torch.from_numpy(np.concatenate([rows, np.ones((len(texts), 1))], axis=1))
 
     def probabilities(self, texts: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
-        """Genres (texts, genres), and subgenres (texts, subgenres)."""
+        """Predict probabilities of genres (texts, genres) and subgenres (texts, subgenres)."""
         vectors = self.vectors(texts)
         genres = (vectors @ self.genre_weights).softmax(dim=1)
         return genres.numpy(), (vectors @ self.subgenre_weights).sigmoid().numpy()
 
 
 def split_terms(text: str) -> list[str]:
-    """Words in lower case, and pairs of neighbouring ones."""
+    """Split a text into words in lower case, and pairs of neighbouring ones."""
     words = WORD.findall(text.lower())
     return words + [f"{first} {second}" for first, second in zip(words, words[1:], strict=False)]
 
 
 def fit_softmax(vectors: torch.Tensor, classes: torch.Tensor, count: int, inverse_penalty: float) -> torch.Tensor:
-    """Weights (terms + 1, classes) of a multinomial logistic regression."""
+    """Fit weights (terms + 1, classes) of a multinomial logistic regression."""
 
     def loss_of(logits: torch.Tensor) -> torch.Tensor:
         return functional.cross_entropy(logits, classes, reduction="sum")
@@ -75,7 +77,7 @@ def fit_softmax(vectors: torch.Tensor, classes: torch.Tensor, count: int, invers
 
 
 def fit_binary(vectors: torch.Tensor, labels: torch.Tensor, inverse_penalty: float) -> torch.Tensor:
-    """Weights (terms + 1, labels) of one logistic regression for each label."""
+    """Fit weights (terms + 1, labels) of one logistic regression for each label."""
 
     def loss_of(logits: torch.Tensor) -> torch.Tensor:
         return functional.binary_cross_entropy_with_logits(logits, labels, reduction="sum")
@@ -100,12 +102,12 @@ def _fit(
         return loss
 
     optimizer.step(step)
-    found = weights.detach()
-    return torch.cat([basis @ found[:-1], found[-1:]])
+    fitted = weights.detach()
+    return torch.cat([basis @ fitted[:-1], fitted[-1:]])
 
 
 def match_labels(answer: str, tree: LabelTree) -> tuple[str | None, tuple[str, ...]]:
-    """The genre and the subgenres (full names) that an answer names, by name or by a synonym of `synonyms.json`.
+    """Find the genre and the subgenres (full names) that an answer names, also by a synonym of `synonyms.json`.
 
     Of several genres the one named first counts. Where only subgenres are named, the first one's genre does. A name
     that stands under several genres means the one under the answer's genre. What the answer denies is left out.
@@ -136,7 +138,7 @@ def _labels_in_order(answer: str, tree: LabelTree) -> Iterator[tuple[str, str]]:
 def _wordings(
     genres: tuple[str, ...], subgenres: tuple[str, ...]
 ) -> tuple[re.Pattern[str], dict[str, list[tuple[str, str]]]]:
-    """A pattern of all wordings of a tree's labels, the longest first, and the labels that each one means."""
+    """Build a pattern of all wordings of a tree's labels, the longest first, and the labels that each one means."""
     own: dict[str, list[tuple[str, str]]] = {}
     for kind, labels in (("genre", genres), ("subgenre", subgenres)):
         for label in labels:
@@ -152,30 +154,30 @@ def _wordings(
     return re.compile(rf"(?<![\w/])({listed})(?:e?s)?(?![\w/])"), meanings
 
 
-def tell_commonest(data: SubgenreData, split: str) -> LabelPredictions:
-    """For every track the commonest genre of the training tracks, and its commonest set of subgenres."""
+def predict_commonest(data: SubgenreData, split: str) -> LabelPredictions:
+    """Predict for every track the commonest genre of the training tracks, and its commonest set of subgenres."""
     genre = Counter(track.genre for track in data.tracks["train"]).most_common(1)[0][0]
     sets = Counter(track.subgenres for track in data.tracks["train"] if track.genre == genre)
     tracks = len(data.tracks[split])
     return one_hot_predictions([genre] * tracks, [sets.most_common(1)[0][0]] * tracks, data.tree)
 
 
-def tell_by_asking(data: SubgenreData, split: str) -> LabelPredictions:
-    """The reference's way: asks for the main genre among all, and looks for labels and synonyms in the answers."""
+def predict_by_asking(data: SubgenreData, split: str) -> LabelPredictions:
+    """Predict as the reference does: ask for the main genre, and match labels and synonyms in the answers."""
     question = ask_for_genre(data.tree)
-    found = [_match(data.hearings[one.track_id].sentences([question]), data.tree) if one.track_id in data.hearings
-             else (None, ()) for one in data.tracks[split]]  # fmt: skip
-    return one_hot_predictions([genre for genre, _ in found], [names for _, names in found], data.tree)
+    matches = [_match(data.hearings[one.track_id].sentences([question]), data.tree) if one.track_id in data.hearings
+               else (None, ()) for one in data.tracks[split]]  # fmt: skip
+    return one_hot_predictions([genre for genre, _ in matches], [names for _, names in matches], data.tree)
 
 
 def _match(answers: Sequence[str], tree: LabelTree) -> tuple[str | None, tuple[str, ...]]:
-    """Of several windows, the answer to the most of them."""
+    """Return the match that most windows' answers have."""
     matches = Counter(match_labels(answer, tree) for answer in answers)
     return matches.most_common(1)[0][0] if matches else (None, ())
 
 
-def tell_by_tfidf(data: SubgenreData, split: str, captions: bool) -> LabelPredictions:
-    """A linear probe on the words of lyrics, and of captions too; thresholds from validation."""
+def predict_by_tfidf(data: SubgenreData, split: str, captions: bool) -> LabelPredictions:
+    """Predict by a linear probe on the words of lyrics, and of captions too; thresholds from validation."""
     learnt = {example.track_id: example for example in data.examples["train"]}
     tracks = [track for track in data.tracks["train"] if track.track_id in learnt]
     train = gather_gold(tracks, data.tree)
@@ -186,10 +188,10 @@ def tell_by_tfidf(data: SubgenreData, split: str, captions: bool) -> LabelPredic
     def probabilities(of_split: str) -> np.ndarray:
         return np.concatenate(probe.probabilities([_text(one, captions) for one in data.examples[of_split]]), axis=1)
 
-    gold, told = data.gold("validation"), probabilities(split)
+    gold, predicted = data.gold("validation"), probabilities(split)
     tuned = {} if gold is None else tune_thresholds(probabilities("validation"), gold)
     labels = [*data.tree.genres, *data.tree.subgenres]
-    return decide_with(told, torch.tensor([tuned.get(label, 0.5) for label in labels]), parents)
+    return decide_with(predicted, torch.tensor([tuned.get(label, 0.5) for label in labels]), parents)
 
 
 def _text(example: Example, captions: bool) -> str:

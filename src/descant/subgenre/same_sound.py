@@ -14,18 +14,18 @@ from descant.data.audio import AudioError, stream_audio
 # demo corpus's clips (one band, one groove, other notes).
 MAX_BIT_ERRORS = 0.22
 MIN_OVERLAP = 60  # frames, about two seconds
-# Words are looked up by a part of their bits, in four tables with another part each, so that a few wrong bits in a
-# word do not hide it. One part in four is looked up, chosen by the part itself: equal parts are both taken or neither.
+# Locality-sensitive hashing: each 32-bit word is indexed by four rotated slices of 22 bits, so that a few wrong bits
+# still match in one table. To save time, only slices whose hash is 0 mod 4 are indexed: equal slices alike.
 PART_BITS = 22
 ROTATIONS = (0, 8, 16, 24)
 SAMPLED_PARTS = 4
-MAX_SHARED = 24  # a part that stands more often (silence, a held tone) tells nothing
-MIN_VOTES = 2  # equal parts at one shift, before two fingerprints are compared bit by bit
+MAX_SHARED = 24  # a slice that occurs more often (silence, a held tone) says nothing
+MIN_VOTES = 2  # equal slices at one shift, before two fingerprints are compared bit by bit
 _SHIFTS = 4_096  # more than the frames of a fingerprint
 
 
 def find_duplicates(fingerprints: Mapping[str, np.ndarray]) -> list[tuple[str, str]]:
-    """Pairs of ids whose fingerprints agree where they overlap, sorted.
+    """Return the pairs of ids whose fingerprints agree where they overlap, sorted.
 
     The work grows with the number of words times `MAX_SHARED`, not with the square of the number of tracks.
     """
@@ -38,7 +38,7 @@ def find_duplicates(fingerprints: Mapping[str, np.ndarray]) -> list[tuple[str, s
 
 
 def bit_error_rate(first: np.ndarray, second: np.ndarray, shift: int) -> tuple[float, int]:
-    """(share of differing bits, frames of overlap), frame `i` of the second standing at `i + shift` of the first."""
+    """Return (share of differing bits, frames of overlap) with frame `i` of the second at `i + shift` of the first."""
     start, end = max(shift, 0), min(len(first), len(second) + shift)
     if end <= start:
         return 1.0, 0
@@ -53,7 +53,7 @@ def _agree(first: np.ndarray, second: np.ndarray, shift: int) -> bool:
 
 
 def _candidates(prints: Sequence[np.ndarray]) -> Iterator[tuple[int, int, int]]:
-    """(first, second, shift) of every two fingerprints that share enough parts of words at one shift."""
+    """Yield (first, second, shift) of every two fingerprints that share enough slices at one shift."""
     words = np.concatenate([*prints, np.zeros(0, np.uint32)])
     tracks = np.repeat(np.arange(len(prints)), [len(part) for part in prints])
     frames = np.concatenate([*(np.arange(len(part)) for part in prints), np.zeros(0, np.int64)])
@@ -65,10 +65,10 @@ def _candidates(prints: Sequence[np.ndarray]) -> Iterator[tuple[int, int, int]]:
 
 
 def _votes(words: np.ndarray, tracks: np.ndarray, frames: np.ndarray, rotation: int, count: int) -> np.ndarray:
-    """One number for each two equal parts in different tracks: it holds both tracks and the shift between them."""
+    """Return a number for each two equal slices in different tracks; it encodes both tracks and their shift."""
     parts = ((words << np.uint32(rotation)) | (words >> np.uint32((32 - rotation) % 32))) & np.uint32(2**PART_BITS - 1)
     kept = np.flatnonzero((_scramble(parts) % SAMPLED_PARTS == 0) & (words != 0) & (words != 0xFFFFFFFF))
-    kept = kept[np.argsort(parts[kept], kind="stable")]  # stable: within a run of equal parts the tracks rise
+    kept = kept[np.argsort(parts[kept], kind="stable")]  # stable: within a run of equal slices the tracks rise
     kept = kept[_run_lengths(parts[kept]) <= MAX_SHARED]
     parts, tracks, frames = parts[kept], tracks[kept], frames[kept]
     found, first = [np.zeros(0, np.int64)], np.arange(len(kept))
@@ -82,14 +82,14 @@ def _votes(words: np.ndarray, tracks: np.ndarray, frames: np.ndarray, rotation: 
 
 
 def _run_lengths(values: np.ndarray) -> np.ndarray:
-    """How many equal values each value of a sorted array stands among."""
+    """Return, for each value of a sorted array, how often it occurs."""
     edges = np.flatnonzero(np.diff(values, prepend=values[:1] + 1, append=values[-1:] + 1))
     sizes = np.diff(edges)
     return np.repeat(sizes, sizes)
 
 
 def _scramble(parts: np.ndarray) -> np.ndarray:
-    """Spreads the parts evenly (multiplicative hashing after Knuth)."""
+    """Hash slices evenly (multiplicative hashing after Knuth)."""
     return (parts * np.uint32(2_654_435_761)) >> np.uint32(16)
 
 
@@ -101,7 +101,7 @@ LOWEST_HZ, HIGHEST_HZ = 250.0, 3_000.0  # what every encoding keeps
 
 
 def fingerprint_files(paths: Mapping[str, Path]) -> tuple[dict[str, np.ndarray], list[str]]:
-    """Track id → fingerprint, and a sentence for each file that cannot be read. Reads on as many threads as cores."""
+    """Fingerprint files on as many threads as cores: track id → fingerprint, and a sentence for each that fails."""
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         found = dict(zip(paths, pool.map(_try_fingerprint, paths.values()), strict=True))
     prints = {track_id: words for track_id, words in found.items() if not isinstance(words, str)}
@@ -109,17 +109,17 @@ def fingerprint_files(paths: Mapping[str, Path]) -> tuple[dict[str, np.ndarray],
 
 
 def fingerprint_file(path: Path) -> np.ndarray:
-    """The fingerprint of a file's first 30 seconds, (frames,) uint32; raises AudioError."""
-    wanted, blocks = round(SECONDS * SAMPLING_RATE), []
+    """Fingerprint a file's first 30 seconds, (frames,) uint32; raises AudioError."""
+    needed, blocks = round(SECONDS * SAMPLING_RATE), []
     for block in stream_audio(path, SAMPLING_RATE):
         blocks.append(block)
-        if sum(map(len, blocks)) >= wanted:  # an hour after that is not decoded
+        if sum(map(len, blocks)) >= needed:  # an hour after that is not decoded
             break
-    return fingerprint_waveform(np.concatenate(blocks)[:wanted])
+    return fingerprint_waveform(np.concatenate(blocks)[:needed])
 
 
 def fingerprint_waveform(waveform: np.ndarray) -> np.ndarray:
-    """(samples,) mono at 8 kHz → (frames,) uint32; no frames for what is shorter than two."""
+    """Fingerprint a mono waveform (samples,) at 8 kHz, (frames,) uint32; no frames for one shorter than two."""
     if len(waveform) < FRAME + HOP:
         return np.zeros(0, np.uint32)
     frames = np.lib.stride_tricks.sliding_window_view(waveform.astype(np.float32), FRAME)[::HOP]
@@ -132,7 +132,7 @@ def fingerprint_waveform(waveform: np.ndarray) -> np.ndarray:
 
 @lru_cache(maxsize=1)
 def _band_filters() -> np.ndarray:
-    """Which bins of the spectrum each of 33 bands sums up, equally wide in pitch: (FRAME // 2 + 1, BITS + 1)."""
+    """Build 33 bands of the spectrum, equally wide in pitch: (FRAME // 2 + 1, BITS + 1)."""
     edges = np.geomspace(LOWEST_HZ, HIGHEST_HZ, BITS + 2) * FRAME / SAMPLING_RATE
     bins = np.arange(FRAME // 2 + 1)[:, None]
     return ((bins >= edges[:-1]) & (bins < np.maximum(edges[1:], edges[:-1] + 1))).astype(np.float32)

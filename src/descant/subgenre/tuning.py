@@ -1,4 +1,4 @@
-"""From which probability on a label is named: tuned on validation tracks for the macro-F1."""
+"""Thresholds of labels, and weights of modalities, tuned on validation tracks for the macro-F1."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -21,7 +21,7 @@ OWN_THRESHOLD_TRACKS = 10
 
 
 def tune_thresholds(probabilities: np.ndarray, gold: GoldLabels) -> dict[str, float]:
-    """Label → threshold. probabilities: (tracks, labels), genres first.
+    """Tune label → threshold. probabilities: (tracks, labels), genres first.
 
     All genres share one threshold, by which a track gets genres beside its likeliest one, and so do all subgenres,
     given their genre; a subgenre with ten validation tracks or more has its own.
@@ -44,7 +44,7 @@ def tune_thresholds(probabilities: np.ndarray, gold: GoldLabels) -> dict[str, fl
 
 
 def tune_scale(probabilities: np.ndarray, gold: GoldLabels, thresholds: np.ndarray) -> float:
-    """By what thresholds (labels,) are to be multiplied for probabilities (tracks, labels) that rest on less.
+    """Tune the factor of thresholds (labels,) for probabilities (tracks, labels) from fewer modalities.
 
     The threshold that makes F1 highest is half the F1 reached (Lipton et al., Thresholding Classifiers to Maximize F1,
     2014), so it depends on how much is known.
@@ -53,9 +53,9 @@ def tune_scale(probabilities: np.ndarray, gold: GoldLabels, thresholds: np.ndarr
 
 
 def _macro_f1(probabilities: np.ndarray, gold: GoldLabels, thresholds: np.ndarray) -> float:
-    """Of the subgenres that these thresholds name."""
-    told = decide_with(probabilities, torch.from_numpy(thresholds).float(), _parents(gold))
-    return float(subgenre_macro_f1(gold, told)(np.ones((1, len(probabilities))))[0])
+    """Return the macro-F1 of the subgenres that these thresholds name."""
+    predictions = decide_with(probabilities, torch.from_numpy(thresholds).float(), _parents(gold))
+    return float(subgenre_macro_f1(gold, predictions)(np.ones((1, len(probabilities))))[0])
 
 
 def _parents(gold: GoldLabels) -> list[int]:
@@ -63,18 +63,18 @@ def _parents(gold: GoldLabels) -> list[int]:
 
 
 def _best(scores: list[float], candidates: np.ndarray = CANDIDATES) -> float:
-    """The candidate in the middle of those with the highest score."""
+    """Return the candidate in the middle of those with the highest score."""
     highest = np.flatnonzero(np.isclose(scores, max(scores)))
     return float(candidates[highest[len(highest) // 2]])
 
 
-def _f1(truth: np.ndarray, told: np.ndarray) -> float:
-    """F1 over all pairs of a track and a label."""
-    return float(2 * (truth & told).sum() / max(truth.sum() + told.sum(), 1))
+def _f1(truth: np.ndarray, predicted: np.ndarray) -> float:
+    """Return F1 over all pairs of a track and a label."""
+    return float(2 * (truth & predicted).sum() / max(truth.sum() + predicted.sum(), 1))
 
 
 def _all_genres(gold: GoldLabels, parents: list[int]) -> np.ndarray:
-    """The genres of each track, those of its subgenres among them (tracks, genres)."""
+    """Mark the genres of each track, those of its subgenres among them (tracks, genres)."""
     truth = np.eye(len(gold.tree.genres), dtype=bool)[gold.genre]
     for place, parent in enumerate(parents):
         truth[:, parent] |= gold.subgenres[:, place]
@@ -86,7 +86,7 @@ PENALTY = 0.1
 
 
 def set_prior(model: PreTrainedModel, labels: torch.Tensor) -> None:
-    """Lets a late fusion that knows nothing of a track go by how common labels (tracks, labels) are."""
+    """Set what a late fusion predicts without any modality: the frequencies of labels (tracks, labels)."""
     genres, subgenres = labels.split([len(model.config.genres), len(model.config.subgenres)], dim=1)
     known = genres[:, model.parents.cpu()].sum(dim=0)
     shares = torch.cat([(genres.sum(dim=0) + 0.5) / (len(labels) + 1), (subgenres.sum(dim=0) + 0.5) / (known + 1)])
@@ -94,7 +94,7 @@ def set_prior(model: PreTrainedModel, labels: torch.Tensor) -> None:
 
 
 def fit_weights(model: PreTrainedModel, examples: ExampleInputs, pad_token_id: int) -> None:
-    """Sets weights and shifts of a late fusion, in place, to those with the lowest loss on `examples`.
+    """Fit weights and shifts of a late fusion, in place, to the lowest loss on `examples`.
 
     Each subset of the modalities has its own, for genres and for subgenres: one weight a modality and one shift,
     learnt from the examples that have the whole subset (stacking, Wolpert 1992; for one modality alone it is Platt's
@@ -116,7 +116,7 @@ def fit_weights(model: PreTrainedModel, examples: ExampleInputs, pad_token_id: i
 def read_words(
     model: PreTrainedModel, examples: ExampleInputs, pad_token_id: int
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """What each modality says (modalities, examples, labels), and whether it is there (examples, modalities)."""
+    """Return each modality's logits (modalities, examples, labels), and which there are (examples, modalities)."""
     heard: list[torch.Tensor] = []
     hook = model.fusion.register_forward_hook(lambda _, __, fused: heard.append(fused.words.float().cpu()))
     predict_probabilities(model, examples, pad_token_id)
@@ -127,7 +127,7 @@ def read_words(
 def _judge(
     model: PreTrainedModel, words: torch.Tensor, labels: torch.Tensor, level: torch.Tensor
 ) -> Callable[[torch.Tensor, torch.Tensor], torch.Tensor]:
-    """The loss of weights (modalities, levels) and shifts (levels,) on the words of some tracks."""
+    """Build the loss of weights (modalities, levels) and shifts (levels,) on the logits of some tracks."""
     genres, parents = len(model.config.genres), model.parents.cpu()
 
     def loss_of(weights: torch.Tensor, shifts: torch.Tensor) -> torch.Tensor:
@@ -140,7 +140,7 @@ def _judge(
 def _fit(
     loss_of: Callable[[torch.Tensor, torch.Tensor], torch.Tensor], modalities: int
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """The best weights, which are above 0, and shifts."""
+    """Fit the best weights, which are above 0, and shifts."""
     logs, shifts = torch.zeros(modalities, 2, requires_grad=True), torch.zeros(2, requires_grad=True)
     optimizer = torch.optim.LBFGS([logs, shifts], max_iter=50, line_search_fn="strong_wolfe")
 
@@ -158,7 +158,7 @@ FEWER = [subset for size in range(1, len(MODALITIES)) for subset in combinations
 
 
 def tune_on_validation(model: PreTrainedModel, examples: ExampleInputs, gold: GoldLabels, pad_token_id: int) -> None:
-    """Sets a trained model's weights of modalities, thresholds, and scales of them, in place."""
+    """Tune a trained model's weights of modalities, thresholds, and scales of them, in place."""
     config = model.config
     if config.fusion == "late":
         fit_weights(model, examples, pad_token_id)
@@ -166,7 +166,7 @@ def tune_on_validation(model: PreTrainedModel, examples: ExampleInputs, gold: Go
     config.thresholds = tune_thresholds(predict_probabilities(model, examples, pad_token_id), gold)
     thresholds, there = np.array(config.list_thresholds()), examples.there.bool().numpy()
     for subset in FEWER:
-        rows = there[:, [MODALITIES.index(one) for one in subset]].all(axis=1)
+        rows: np.ndarray = np.all(there[:, [MODALITIES.index(one) for one in subset]], axis=1)
         if rows.any():
             likely = predict_probabilities(model, examples, pad_token_id, modalities=subset)[rows]
             scale = tune_scale(likely, _some(gold, rows), thresholds)

@@ -68,11 +68,11 @@ class LPMusicCapsFeatureExtractor(FeatureExtractionMixin):
         waveforms = audio if isinstance(audio, list | tuple) and not is_number(audio[:1]) else [audio]
         if isinstance(audio, np.ndarray | torch.Tensor) and audio.ndim == 2:
             waveforms = list(audio)
-        mels = [self.extract_mel(self._checked(waveform, i)) for i, waveform in enumerate(waveforms)]
+        mels = [self.extract(self._checked(waveform, i)) for i, waveform in enumerate(waveforms)]
         features = torch.stack(mels).numpy() if mels else np.zeros((0, *self.feature_shape), np.float32)
         return BatchFeature({"input_features": features}, tensor_type=return_tensors)
 
-    def extract_mel(self, waveform: np.ndarray | torch.Tensor) -> np.ndarray | torch.Tensor:
+    def extract(self, waveform: np.ndarray | torch.Tensor) -> np.ndarray | torch.Tensor:
         """Compute the log-mel in dB: (samples,) → (128, 1001), (batch, samples) → (batch, 128, 1001).
 
         The spectrum is the square of the REAL part of the STFT. The original dropped the imaginary part
@@ -80,7 +80,7 @@ class LPMusicCapsFeatureExtractor(FeatureExtractionMixin):
         on it. Returns what it was given: an array for an array, a tensor (on the same device) for a tensor.
         """
         if isinstance(waveform, np.ndarray):
-            return self.extract_mel(torch.from_numpy(np.ascontiguousarray(waveform, dtype=np.float32))).numpy()
+            return self.extract(torch.from_numpy(np.ascontiguousarray(waveform, dtype=np.float32))).numpy()
         waveform = self._padded(waveform.float())
         window = torch.hann_window(self.n_fft, device=waveform.device)
         stft = torch.stft(

@@ -13,7 +13,7 @@ from transformers.utils import logging
 from .engine_lp_music_caps import Answer, Pair, QuestionStream
 from .generation_settings_lp_music_caps import AnswerSettings, NotCovered, read_settings
 from .packed_bart_lp_music_caps import TIERS, check_tier, lower_precision
-from .packed_models_lp_music_caps import PackedModel, forget_packed, packed_model
+from .packed_models_lp_music_caps import PackedModel, check_packable, forget_packed, packed_model
 
 logger = logging.get_logger(__name__)
 
@@ -60,19 +60,30 @@ class LPMusicCapsGenerationMixin:
         fast: by this folder's search, with the tokens of transformers' own in less time; False: by transformers' own.
         tier: "bf16" and "int8" are faster, and some of their tokens differ from those of "fp32".
         vocabulary: the token ids that answers may have, which is faster the fewer there are; all of them without it.
+
+        Raises ValueError for assistant_model (an assistant cannot hear the clip), for a tier that this device has
+        not, and for a tier or vocabulary where transformers' own loop has to run.
         """
+        if kwargs.get("assistant_model") is not None:
+            raise ValueError("assistant_model: an assistant cannot hear the clip; leave it out")
         choice = fast, tier, vocabulary
         settings, packed = self._prepare_search(*choice, generation_config, kwargs)
         if encoder_outputs is None:
             clips = input_features if inputs is None else inputs
+            outputs = {} if packed else self._wanted_outputs(generation_config, kwargs)
+            encoder = packed and packed.encoder
             with lower_precision(tier, self.device):
                 encoder_outputs, attention_mask = self.encode(
-                    clips, prompt_input_ids, prompt_attention_mask, clip_index, audio_embeds, packed and packed.encoder
+                    clips, prompt_input_ids, prompt_attention_mask, clip_index, audio_embeds, encoder, **outputs
                 )
+        elif isinstance(encoder_outputs, tuple):
+            encoder_outputs = BaseModelOutput(*encoder_outputs)
         states = encoder_outputs[0].to(self.dtype)
         if settings is not None and can_stream(streamer, settings, len(states), *choice):
             return answer_batch(packed, settings, states, attention_mask, streamer)
-        return self._generate_plainly(states, attention_mask, streamer, generation_config, kwargs)
+        # A new one: its tensors are expanded in place.
+        encoded = BaseModelOutput(**{**encoder_outputs, "last_hidden_state": states})
+        return self._generate_plainly(encoded, attention_mask, streamer, generation_config, kwargs)
 
     @torch.no_grad()
     def answer_many(
@@ -92,6 +103,7 @@ class LPMusicCapsGenerationMixin:
         probability), in the order in which answers are done. Pairs with the same key are about the same clip.
         batch_size: questions in flight; twice as many pairs are read ahead. Everything else: as for `generate`.
         """
+        check_one_answer(generation_config or self.generation_config, settings)
         search, packed = self._prepare_search(fast, tier, vocabulary, generation_config, settings)
         stream = iter(QuestionStream(self, pairs, 2 * batch_size, tier, packed and packed.encoder))
         if search is None:
@@ -116,6 +128,7 @@ class LPMusicCapsGenerationMixin:
         try:
             if not fast:
                 raise NotCovered("fast=False")
+            check_packable(self, tier)  # before the settings, which cannot be read where weights lie elsewhere
             settings = read_settings(self, generation_config, arguments)
             if vocabulary is not None:
                 vocabulary = sorted(settings.named_tokens.union(vocabulary))
@@ -125,20 +138,29 @@ class LPMusicCapsGenerationMixin:
             return None, None
         return settings, packed
 
+    def _wanted_outputs(self, generation_config: GenerationConfig | None, arguments: dict) -> dict[str, bool]:
+        """Return which states of the encoder the caller asks for, besides the last ones."""
+        config = generation_config or self.generation_config
+        names = ("output_attentions", "output_hidden_states")
+        return {name: True for name in names if arguments.get(name, vars(config).get(name))}
+
     def _generate_plainly(
         self,
-        states: torch.Tensor,
+        encoded: BaseModelOutput,
         attention_mask: torch.Tensor | None,
         streamer: BaseStreamer | None,
         generation_config: GenerationConfig | None,
         settings: dict,
     ) -> torch.Tensor:
         """Answer a batch of encoded questions through transformers' own loop."""
+        shape, device = encoded.last_hidden_state.shape[:2], encoded.last_hidden_state.device
         if attention_mask is None:
-            attention_mask = torch.ones(states.shape[:2], dtype=torch.long, device=states.device)
+            attention_mask = torch.ones(shape, dtype=torch.long, device=device)
         return super().generate(
+            # What transformers puts here itself, but on the device of the states: offloaded weights have none.
+            torch.full(shape, -100, device=device),
             generation_config=generation_config,
-            encoder_outputs=BaseModelOutput(last_hidden_state=states),  # a new one: its tensors are expanded in place
+            encoder_outputs=encoded,
             attention_mask=attention_mask,
             streamer=streamer,
             **settings,
@@ -191,6 +213,13 @@ def answer_batch(
         streamer.end()
     ordered = [answers[row] for row in range(len(states))]
     return pad_sequence(ordered, batch_first=True, padding_value=settings.pad_token_id).to(states.device)
+
+
+def check_one_answer(config: GenerationConfig, settings: dict) -> None:
+    """Raise ValueError where several answers to each question are asked for, which a stream does not give."""
+    count = settings.get("num_return_sequences", config.num_return_sequences)
+    if count is not None and count > 1:
+        raise ValueError(f"answer_many gives one answer to each question, not num_return_sequences={count}")
 
 
 def can_stream(

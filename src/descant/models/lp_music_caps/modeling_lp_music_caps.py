@@ -308,7 +308,11 @@ class LPMusicCapsForConditionalGeneration(
         prompt_embeds = self.model.encoder.embed_tokens(prompt_input_ids)
         mask = torch.cat([prompt_attention_mask.to(audio_mask), audio_mask], dim=1)
         embeds = torch.cat([prompt_embeds, audio_embeds.to(prompt_embeds.dtype)], dim=1)
-        order = mask.argsort(dim=1, descending=True, stable=True)
+        # Where each position moves: the visible ones to the start, both kinds in their order. A sort does not export.
+        visible = mask.cumsum(dim=1)
+        target = torch.where(mask.bool(), visible - 1, visible[:, -1:] + (1 - mask).cumsum(dim=1) - 1)
+        places = torch.arange(mask.shape[1], device=mask.device).expand_as(mask)
+        order = torch.zeros_like(mask).scatter(1, target, places)
         return embeds.gather(1, order[..., None].expand_as(embeds)), mask.gather(1, order)
 
     def encode(
@@ -371,16 +375,14 @@ class LPMusicCapsForConditionalGeneration(
         label_smoothing: with labels; the loss, smoothed so (or not, with 0), is all that is returned: training needs
             no logits, and those of a batch take more memory than the model.
         """
+        kwargs = keep_given({"cache": cache, "past_key_values": past_key_values, **kwargs})
         if encoder_outputs is None:
-            encoder_outputs, attention_mask = self.encode(
-                input_features, prompt_input_ids, prompt_attention_mask, clip_index, audio_embeds, **kwargs
-            )
-        if decoder_input_ids is None:
+            inputs = input_features, prompt_input_ids, prompt_attention_mask, clip_index, audio_embeds
+            encoder_outputs, attention_mask = self.encode(*inputs, **keep_of_encoder(kwargs))
+        if decoder_input_ids is None and "decoder_inputs_embeds" not in kwargs:
             if labels is None:
                 raise ValueError("pass labels or decoder_input_ids, or call generate")
             decoder_input_ids = self.prepare_decoder_input_ids_from_labels(labels)
-        caches = {"cache": cache, "past_key_values": past_key_values}
-        kwargs |= {name: value for name, value in caches.items() if value is not None}  # each version has its own name
         decoding = {
             "encoder_outputs": encoder_outputs,
             "attention_mask": attention_mask,
@@ -424,12 +426,27 @@ class LPMusicCapsForConditionalGeneration(
         return loss if num_items_in_batch is None else loss / num_items_in_batch
 
 
+def keep_given(arguments: dict[str, Any]) -> dict[str, Any]:
+    """Drop what libraries pass as None; raises ValueError for another model's inputs."""
+    given = {name: value for name, value in arguments.items() if value is not None}
+    if foreign := sorted(given.keys() & {"input_ids", "inputs_embeds"}):
+        raise ValueError(f"forward got {foreign[0]}: pass input_features and prompt_input_ids")
+    return given
+
+
+def keep_of_encoder(arguments: dict[str, Any]) -> dict[str, Any]:
+    """Leave out what is the decoder's alone."""
+    of_decoder = ("decoder_", "cache", "past_key_values")
+    return {name: value for name, value in arguments.items() if not name.startswith(of_decoder)}
+
+
 class LPMusicCapsAudioModel(PreTrainedModel):
     """The audio encoder by itself, for models that join it to another language model."""
 
     config_class = LPMusicCapsConfig
     main_input_name = "input_features"
     input_modalities = ("audio",)
+    _supports_sdpa = _supports_flash_attn = True  # it attends to nothing, so it suits whatever its neighbours use
 
     def __init__(self, config: LPMusicCapsConfig) -> None:
         super().__init__(config)
@@ -438,7 +455,8 @@ class LPMusicCapsAudioModel(PreTrainedModel):
 
     _init_weights = init_audio_weights
 
-    def forward(self, input_features: torch.Tensor, output_hidden_states: bool = False) -> BaseModelOutput:
+    @can_return_tuple
+    def forward(self, input_features: torch.Tensor, output_hidden_states: bool | None = None) -> BaseModelOutput:
         """Encode log-mels (clips, 128, 1001) to states (clips, 32, d_model), the only ones that there are."""
         states = self.audio_encoder(input_features)
         return BaseModelOutput(last_hidden_state=states, hidden_states=(states,) if output_hidden_states else None)

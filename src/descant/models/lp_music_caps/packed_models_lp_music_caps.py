@@ -31,14 +31,16 @@ def check_packable(model: BartForConditionalGeneration, tier: str = "fp32") -> N
     dtypes = {str(weight.dtype) for weight in weights} - {"torch.float32"}
     others = {type(part).__name__ for part in parts if type(part) not in KINDS}
     others |= {type(weight).__name__ for weight in weights if type(weight) is not nn.Parameter}
+    known = model.device.type in ("cpu", "cuda")
     reasons = {
         f"layers of type {', '.join(sorted(others))}": bool(others),
-        f"weights on {', '.join(sorted(devices))}": len(devices) > 1 or model.device.type not in ("cpu", "cuda"),
+        f"weights on {', '.join(sorted(devices))}": len(devices) > 1 or not known,
         f"weights of {', '.join(sorted(dtypes))}": bool(dtypes),
         "training mode": any(part.training for part in parts),
         "hooks on layers": any(map(is_hooked, parts)),
+        "a forward that was replaced": is_replaced(model),
         "a bias of the vocabulary head": getattr(model.lm_head, "bias", None) is not None,
-        "autocast": torch.is_autocast_enabled(model.device.type),
+        "autocast": known and torch.is_autocast_enabled(model.device.type),
         "a torch without oneDNN": model.device.type == "cpu" and not torch.backends.mkldnn.is_available(),
     }
     for reason, holds in reasons.items():
@@ -55,6 +57,16 @@ def is_hooked(part: nn.Module) -> bool:
     # transformers' own, once it was asked for hidden states, stay where they are and do nothing.
     theirs = "transformers.utils.output_capturing"
     return "forward" in vars(part) or any(getattr(hook, "__module__", None) != theirs for hook in hooks)
+
+
+def is_replaced(model: nn.Module) -> bool:
+    """Return whether calls of the model's `forward` are watched or changed, as an exporter or a compiler does.
+
+    Not counted: accelerate's wrapper for mixed precision, which training leaves on the model that it validates.
+    """
+    forward = vars(model).get("forward")
+    own = forward is None or getattr(forward, "__func__", None) is type(model).forward
+    return not own and "_original_forward" not in vars(model)
 
 
 class PackedModel:

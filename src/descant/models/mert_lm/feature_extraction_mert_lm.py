@@ -45,14 +45,11 @@ class MertLMFeatureExtractor(Wav2Vec2FeatureExtractor):
                 f"resample it with descant.data.audio.resample(waveform, {sampling_rate}, {self.sampling_rate}) "
                 "or torchaudio.functional.resample"
             )
-        values = [self.extract_mel(self._checked(waveform, number)) for number, waveform in enumerate(waveforms)]
+        values = [self.extract(self._checked(waveform, number)) for number, waveform in enumerate(waveforms)]
         return BatchFeature({"input_features": np.stack(values)}, tensor_type=return_tensors)
 
-    def extract_mel(self, waveform: np.ndarray | torch.Tensor) -> np.ndarray:
-        """Normalise and pad one waveform (samples,) → (samples of a window,).
-
-        The name is that of the other front ends' method: a feature store calls it.
-        """
+    def extract(self, waveform: np.ndarray | torch.Tensor) -> np.ndarray:
+        """Normalise and pad one waveform (samples,) → (samples of a window,)."""
         waveform = np.asarray(waveform, dtype=np.float32)
         if len(waveform) > self.num_samples:
             raise ValueError(

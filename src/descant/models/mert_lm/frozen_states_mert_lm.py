@@ -41,10 +41,10 @@ class FrozenStates:
             "feature_encoding": "float16",
         }
 
-    def extract_mel(self, waveform: np.ndarray) -> np.ndarray:
-        """States (states, positions, heard) of one waveform; the name is that of the other front ends' method."""
-        features = torch.as_tensor(np.asarray(self.feature_extractor.extract_mel(waveform)))[None]
-        states = encode_states(self.audio_encoder, self.config, features.to(self.audio_encoder.device))
+    def extract(self, waveform: np.ndarray) -> np.ndarray:
+        """Compute the states (states, positions, heard) of one waveform, (samples,) of at most one window."""
+        features = torch.as_tensor(np.asarray(self.feature_extractor.extract(waveform)))[None]
+        states = encode_states(self.audio_encoder, self.config, features)
         return states[0].float().cpu().numpy()
 
 
@@ -61,11 +61,16 @@ def _restore(
 def encode_states(audio_encoder: PreTrainedModel, config: MertLMConfig, input_features: torch.Tensor) -> torch.Tensor:
     """An encoder's mixed and pooled states (clips, states, positions, heard) for what its feature extractor gives."""
     mix = config.layer_mix
-    inputs = input_features.to(audio_encoder.device, audio_encoder.dtype)
+    inputs = bring_to(input_features, audio_encoder.device, audio_encoder.dtype)
     outputs = audio_encoder(inputs, output_hidden_states=mix != "last")
     states = [outputs.last_hidden_state] if mix == "last" else outputs.hidden_states
     states = torch.stack(tuple(states), dim=1)
     return pool(states.mean(dim=1, keepdim=True) if mix == "mean" else states, config)
+
+
+def bring_to(values: torch.Tensor, device: torch.device, dtype: torch.dtype) -> torch.Tensor:
+    """Convert values to the device and dtype of some weights; offloaded weights have no device, and fetch inputs."""
+    return values.to(values.device if device.type == "meta" else device, dtype)
 
 
 def pool(states: torch.Tensor, config: MertLMConfig) -> torch.Tensor:

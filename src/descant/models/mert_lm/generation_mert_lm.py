@@ -3,6 +3,7 @@
 from collections import OrderedDict
 from collections.abc import Hashable, Iterable, Iterator, Sequence
 from copy import deepcopy
+from functools import partial
 from itertools import islice
 from typing import Any
 
@@ -81,6 +82,14 @@ Pair = tuple[Hashable, torch.Tensor, list[int] | None]  # clip key, features, pr
 Answer = tuple[int, list[int], float]  # position in the stream, tokens, length-normalised log probability
 Numbered = tuple[int, Pair]
 
+# Arguments of transformers' `generate` that are no settings: passed on where they are given.
+PASSED_ON = (
+    "logits_processor", "stopping_criteria", "prefix_allowed_tokens_fn", "synced_gpus", "custom_generate", "tokenizer",
+    "trust_remote_code",
+)  # fmt: skip
+# Arguments that another model or prompt would have to follow, which has not the embeddings that answers begin from.
+REFUSED = ("assistant_model", "negative_prompt_ids", "negative_prompt_attention_mask")
+
 # The settings that the loop of `answer_many` knows, with the values that it follows (None: any).
 KNOWN = {
     "max_new_tokens": None, "max_length": None, "eos_token_id": None, "pad_token_id": None, "bos_token_id": None,
@@ -114,6 +123,8 @@ class MertLMGenerationMixin:
         inputs: another name for input_features. labels, decoder_input_ids: ignored, so that a training batch can be
             passed on. max_length: counts the answer's tokens alone, as max_new_tokens does.
         Returns the answers' tokens (batch, longest answer), without the prompts.
+        Raises ValueError for arguments that `generate` does not know, and for assistant_model and negative prompts,
+        which cannot hear the clip.
         """
         if prompt_input_ids is None:
             raise ValueError("the prompts are missing: build them with MertLMProcessor, text=[None, …] for captions")
@@ -122,13 +133,16 @@ class MertLMGenerationMixin:
         if clip_index is not None:
             audio_embeds = audio_embeds[clip_index]
         ids, mask = self._open_answers(prompt_input_ids, prompt_attention_mask)
-        config = self.read_generation_config(generation_config, kwargs)
+        config, objects = self.read_generation_config(generation_config, kwargs)
+        objects["logits_processor"] = LogitsProcessorList(
+            [*take_repetition_penalty(config), *objects.get("logits_processor", [])]
+        )
         return self.language_model.generate(
             inputs_embeds=self.embed_prompts(ids, mask, audio_embeds),
             attention_mask=mask,
-            logits_processor=take_repetition_penalty(config),
             generation_config=config,
             streamer=streamer,
+            **objects,
         )
 
     def _open_answers(self, ids: torch.Tensor, mask: torch.Tensor | None) -> tuple[torch.Tensor, torch.Tensor]:
@@ -138,8 +152,18 @@ class MertLMGenerationMixin:
         ids = nn.functional.pad(ids.gather(1, order), (0, 1), value=self.config.decoder_start_token_id)
         return ids, nn.functional.pad(mask.gather(1, order), (0, 1), value=1)
 
-    def read_generation_config(self, given: GenerationConfig | None, settings: dict) -> GenerationConfig:
-        """The settings of one call, over those of the model; raises ValueError for one that there is not."""
+    def read_generation_config(
+        self, given: GenerationConfig | None, arguments: dict[str, Any]
+    ) -> tuple[GenerationConfig, dict[str, Any]]:
+        """Return the settings of one call, over those of the model, and the objects that are passed on beside them.
+
+        Raises ValueError for an argument that is neither, or that cannot be followed.
+        """
+        objects = {name: arguments[name] for name in PASSED_ON if arguments.get(name)}
+        settings = {name: value for name, value in arguments.items() if name not in PASSED_ON + REFUSED}
+        refused = [name for name in REFUSED if arguments.get(name) is not None]
+        if refused:
+            raise ValueError(f"{refused[0]}: only this model hears the clip; leave it out")
         config = deepcopy(given or self.generation_config)
         unknown = config.update(**settings)
         if unknown:
@@ -147,7 +171,7 @@ class MertLMGenerationMixin:
         if "max_length" in settings and "max_new_tokens" not in settings:
             config.max_new_tokens = settings["max_length"]
         config.max_length = None
-        return config
+        return config, objects
 
     @torch.no_grad()
     def answer_many(
@@ -165,8 +189,12 @@ class MertLMGenerationMixin:
         language model, which also reads the tokens before the audio only once.
         batch_size: questions at a time; twice as many pairs are read ahead. Everything else: as for `generate`.
         """
-        config = self.read_generation_config(generation_config, settings)
-        answer = self._answer_greedily if is_greedy(config) else self._answer_by_generate
+        config, objects = self.read_generation_config(generation_config, settings)
+        if (config.num_return_sequences or 1) > 1:
+            count = config.num_return_sequences
+            raise ValueError(f"answer_many gives one answer to each question, not num_return_sequences={count}")
+        greedily = is_greedy(config) and not objects
+        answer = self._answer_greedily if greedily else partial(self._answer_by_generate, objects=objects)
         prefixes = PrefixCache(self)
         stream = enumerate(pairs)
         while window := list(islice(stream, 2 * batch_size)):
@@ -237,7 +265,7 @@ class MertLMGenerationMixin:
         return self.get_output_embeddings()(hidden.last_hidden_state[:, -1])
 
     def _answer_by_generate(
-        self, batch: list[Numbered], config: GenerationConfig, prefixes: PrefixCache
+        self, batch: list[Numbered], config: GenerationConfig, prefixes: PrefixCache, objects: dict[str, Any]
     ) -> list[Answer]:
         """Beams, sampling and all else, through transformers' own loop; a clip's audio is encoded once a batch."""
         clips = {pair[0]: torch.as_tensor(pair[1]) for _, pair in batch}
@@ -252,6 +280,7 @@ class MertLMGenerationMixin:
             prompt_input_ids=pad_sequence(prompts, batch_first=True, padding_side="left").to(self.device),
             prompt_attention_mask=pad_sequence(masks, batch_first=True, padding_side="left").to(self.device),
             **outputs,
+            **objects,
         )
         answers = [cut(tokens, end_tokens(config)) for tokens in result.sequences.tolist()]
         scores = normalised_scores(result, answers)

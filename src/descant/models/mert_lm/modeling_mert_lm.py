@@ -17,10 +17,11 @@ from transformers import (
 from transformers import initialization as init
 from transformers.dynamic_module_utils import custom_object_save
 from transformers.modeling_outputs import CausalLMOutputWithPast
+from transformers.utils import can_return_tuple
 
 from .configuration_mert_lm import MertLMConfig, default_generation_config
 from .decision_mert_lm import MertLMDecisionMixin
-from .frozen_states_mert_lm import FrozenStates, encode_states
+from .frozen_states_mert_lm import FrozenStates, bring_to, encode_states
 from .generation_mert_lm import MertLMGenerationMixin
 from .loading_mert_lm import OF_EVERY_REPOSITORY, OF_ONE_REPOSITORY, AdapterMixin, load_onto_parts, pick
 from .packing_mert_lm import pack_rows, split_prompts, up_to_last
@@ -77,6 +78,8 @@ class MertLMForConditionalGeneration(
     main_input_name = "input_features"
     input_modalities = ("audio", "text")
     accepts_loss_kwargs = True
+    supports_gradient_checkpointing = True
+    # Not flash attention: rows of a clip share one sequence, in which a dense mask keeps them apart.
     _supports_sdpa = True
     # What LoRA adapts (a regular expression over module names), and what is trained whole beside it.
     lora_target_modules = r"language_model\..*\.(q_proj|k_proj|v_proj|o_proj|gate_proj|up_proj|down_proj)"
@@ -168,10 +171,32 @@ class MertLMForConditionalGeneration(
             super()._init_weights(module)
 
     def get_input_embeddings(self) -> nn.Module:
+        """Return the language model's token embeddings."""
         return self.language_model.get_input_embeddings()
 
+    def set_input_embeddings(self, value: nn.Module) -> None:
+        """Replace the language model's token embeddings."""
+        self.language_model.set_input_embeddings(value)
+
     def get_output_embeddings(self) -> nn.Module:
+        """Return the language model's vocabulary head."""
         return self.language_model.get_output_embeddings()
+
+    def set_output_embeddings(self, value: nn.Module) -> None:
+        """Replace the language model's vocabulary head."""
+        self.language_model.set_output_embeddings(value)
+
+    def resize_token_embeddings(self, new_num_tokens: int | None = None, *args: Any, **kwargs: Any) -> nn.Module:
+        """Give the language model another vocabulary size; raises ValueError where it would not be saved."""
+        if new_num_tokens is not None and self.config.text_model_id:
+            raise ValueError(
+                f"the language model is loaded from {self.config.text_model_id}, so its embeddings are not saved: set "
+                "config.text_model_id and config.audio_model_id to None to save all weights"
+            )
+        embeddings = self.language_model.resize_token_embeddings(new_num_tokens, *args, **kwargs)
+        self.config.text_config.vocab_size = self.language_model.config.vocab_size
+        self.freeze_parts()  # the new matrices are made to train
+        return embeddings
 
     def cached_features(self, feature_extractor: FeatureExtractionMixin) -> FrozenStates:
         """What computes the features that are kept for every clip: the states of the encoder, which never trains."""
@@ -186,7 +211,7 @@ class MertLMForConditionalGeneration(
         (four axes), which a feature store keeps.
         """
         states = input_features if input_features.ndim == 4 else self.encode_audio(input_features)
-        return self.projector(states.to(self.get_input_embeddings().weight))  # its dtype and device
+        return self.projector(bring_to(states, self.get_input_embeddings().weight.device, self.dtype))
 
     def embed_prompts(
         self,
@@ -204,6 +229,7 @@ class MertLMForConditionalGeneration(
     def dtype(self) -> torch.dtype:
         return self.get_input_embeddings().weight.dtype
 
+    @can_return_tuple
     def forward(
         self,
         input_features: torch.FloatTensor | None = None,
@@ -215,6 +241,10 @@ class MertLMForConditionalGeneration(
         audio_embeds: torch.FloatTensor | None = None,
         num_items_in_batch: torch.Tensor | int | None = None,
         label_smoothing: float | None = None,
+        logits_to_keep: int | torch.Tensor = 0,
+        output_hidden_states: bool | None = None,
+        use_cache: bool | None = None,
+        **kwargs: Any,
     ) -> CausalLMOutputWithPast:
         """Predict the next token at every position of the answer; `logits` are (batch, answer, vocabulary).
 
@@ -227,19 +257,31 @@ class MertLMForConditionalGeneration(
         num_items_in_batch: target tokens of the whole batch, over processes and accumulated steps.
         label_smoothing: with labels; the loss, smoothed so (or not, with 0), is all that is returned: no logits are
             made where nothing is to be predicted.
+        logits_to_keep: how many of the last positions, or which ones, get logits; all for 0. Not with labels.
+        output_hidden_states: return the language model's states at the answer, (batch, answer, width) a layer.
+        use_cache: ignored, since an answer is read at once.
+        kwargs: None, as libraries pass arguments that they have no value for; raises ValueError for any other, such
+            as output_attentions: rows of a clip share one sequence, so no row has attentions of its own.
         """
+        if given := [name for name, value in kwargs.items() if value is not None and value is not False]:
+            raise ValueError(f"forward of {type(self).__name__} cannot follow {given[0]}={kwargs[given[0]]!r}")
         if audio_embeds is None:
             audio_embeds = self.get_audio_features(input_features)
         if clip_index is None:
             clip_index = torch.arange(len(audio_embeds), device=audio_embeds.device)
         states = self.read_answers(
-            audio_embeds, clip_index, prompt_input_ids, prompt_attention_mask, decoder_input_ids, labels
-        )
+            audio_embeds, clip_index, prompt_input_ids, prompt_attention_mask, decoder_input_ids, labels,
+            bool(output_hidden_states),
+        )  # fmt: skip
         if label_smoothing is not None:
-            return CausalLMOutputWithPast(self.smoothed_loss(states, labels, label_smoothing, num_items_in_batch))
-        logits = self.get_output_embeddings()(states)
+            loss = self.smoothed_loss(states[-1], labels, label_smoothing, num_items_in_batch)
+            return CausalLMOutputWithPast(loss=loss)
+        kept = slice(-logits_to_keep, None) if isinstance(logits_to_keep, int) else logits_to_keep
+        logits = self.get_output_embeddings()(states[-1] if labels is not None else states[-1][:, kept])
         loss = None if labels is None else self.compute_loss(logits, labels, num_items_in_batch)
-        return CausalLMOutputWithPast(loss=loss, logits=logits)
+        return CausalLMOutputWithPast(
+            loss=loss, logits=logits, hidden_states=states if output_hidden_states else None
+        )
 
     def read_answers(
         self,
@@ -249,9 +291,10 @@ class MertLMForConditionalGeneration(
         prompt_mask: torch.Tensor | None,
         decoder_input_ids: torch.Tensor | None,
         labels: torch.Tensor | None,
-    ) -> torch.Tensor:
-        """The language model's states (batch, answer, width) at the token before each label; rows of a clip are read
-        in one sequence, without padding.
+        all_layers: bool = False,
+    ) -> tuple[torch.Tensor, ...]:
+        """Return the language model's last states (batch, answer, width) at the token before each label, or those of
+        all its layers. Rows of a clip are read in one sequence, without padding.
         """
         if decoder_input_ids is None:
             if labels is None:
@@ -264,10 +307,12 @@ class MertLMForConditionalGeneration(
         tails = self.get_input_embeddings()(torch.cat([prompts.tail_ids, decoder_input_ids], dim=1))
         tail_mask = torch.cat([prompts.tail_mask, is_answer], dim=1)
         packed = pack_rows(heads, tails, tail_mask, clip_index, len(audio_embeds))
-        hidden = self.language_model.model(
-            inputs_embeds=packed.embeds, attention_mask=packed.mask, position_ids=packed.positions, use_cache=False
-        ).last_hidden_state
-        return packed.rows(hidden)[:, -decoder_input_ids.shape[1] :]
+        outputs = self.language_model.model(
+            inputs_embeds=packed.embeds, attention_mask=packed.mask, position_ids=packed.positions, use_cache=False,
+            output_hidden_states=all_layers,
+        )  # fmt: skip
+        layers = outputs.hidden_states if all_layers else [outputs.last_hidden_state]
+        return tuple(packed.rows(hidden)[:, -decoder_input_ids.shape[1] :] for hidden in layers)
 
     def smoothed_loss(
         self, states: torch.Tensor, labels: torch.Tensor, smoothing: float, num_items: torch.Tensor | int | None

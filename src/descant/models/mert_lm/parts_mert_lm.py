@@ -84,7 +84,7 @@ def load_tokenizer(source: str) -> PreTrainedTokenizerBase:
 def count_frames(encoder: PreTrainedModel, extractor: FeatureExtractionMixin) -> int:
     """Frames that the encoder gives for one window."""
     silence = torch.zeros(extractor.num_samples)
-    features = torch.as_tensor(extractor.extract_mel(silence.numpy()))[None]
+    features = torch.as_tensor(extractor.extract(silence.numpy()))[None]
     return encoder.eval()(features.to(encoder.dtype)).last_hidden_state.shape[1]
 
 

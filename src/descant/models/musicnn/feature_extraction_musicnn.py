@@ -94,7 +94,7 @@ class MusicnnFeatureExtractor(FeatureExtractionMixin):
         features = torch.stack(mels).numpy() if mels else np.zeros((0, *self.feature_shape), np.float32)
         return BatchFeature({"input_features": features}, tensor_type=return_tensors)
 
-    def extract_mel(self, waveform: np.ndarray | torch.Tensor) -> np.ndarray | torch.Tensor:
+    def extract(self, waveform: np.ndarray | torch.Tensor) -> np.ndarray | torch.Tensor:
         """Compute log10(1 + 10,000 · mel): (samples,) → (frames, 96), (batch, samples) → (batch, frames, 96).
 
         Silence is exactly 0. The frames at both ends are padded with zeros, as in the original's librosa 0.9. Returns

@@ -9,7 +9,8 @@ from torch import nn
 from torch.nn import functional
 from transformers import AutoModel, PreTrainedModel
 from transformers import initialization as init
-from transformers.modeling_outputs import ModelOutput
+from transformers.modeling_outputs import BaseModelOutput, ModelOutput
+from transformers.utils import can_return_tuple
 
 from .configuration_subgenre import MODALITIES, SubgenreConfig
 from .fusion_subgenre import Fused, SubgenreCrossAttention, SubgenreLateFusion, equal_weights
@@ -24,6 +25,8 @@ class SubgenreOutput(ModelOutput):
 
     loss: torch.FloatTensor | None = None
     logits: torch.FloatTensor | None = None
+    hidden_states: tuple[torch.FloatTensor, ...] | None = None  # the text encoder's, (windows, tokens, width) each
+    attentions: tuple[torch.FloatTensor, ...] | None = None
 
 
 class SubgenreAudioProjection(nn.Module):
@@ -134,6 +137,10 @@ class SubgenreForSequenceClassification(AdapterMixin, PreTrainedModel):
     base_model_prefix = "subgenre"
     main_input_name = "modality_mask"
     input_modalities = ("text", "audio")
+    accepts_loss_kwargs = False  # the loss is a mean over tracks, whatever the number of items in a batch
+    # As far as the text encoder has them, which is asked when it is built.
+    supports_gradient_checkpointing = True
+    _supports_sdpa = _supports_flash_attn = _supports_flex_attn = True
     # What LoRA adapts (a regular expression over module names), and what is trained whole beside it.
     lora_target_modules = r"text_encoder\..*\.(query|key|value|[qkv]_lin|out_lin|[qkv]_proj|out_proj)"
     lora_modules_to_save = ("text_scores", "text_projection", "audio_projection", "fusion")
@@ -181,6 +188,20 @@ class SubgenreForSequenceClassification(AdapterMixin, PreTrainedModel):
             init.zeros_(module.mean)
             init.ones_(module.std)
 
+    def get_input_embeddings(self) -> nn.Module:
+        """Return the text encoder's token embeddings."""
+        return self.text_encoder.get_input_embeddings()
+
+    def set_input_embeddings(self, value: nn.Module) -> None:
+        """Replace the text encoder's token embeddings."""
+        self.text_encoder.set_input_embeddings(value)
+
+    def resize_token_embeddings(self, new_num_tokens: int | None = None, *args: Any, **kwargs: Any) -> nn.Module:
+        """Give the text encoder another vocabulary size."""
+        embeddings = self.text_encoder.resize_token_embeddings(new_num_tokens, *args, **kwargs)
+        self.config.text_config.vocab_size = self.text_encoder.config.vocab_size
+        return embeddings
+
     def fit_audio_scale(self, audio_embeds: torch.Tensor) -> None:
         """Take mean and spread of the training tracks' embeddings (tracks, audio_dim) as the scale of all others.
 
@@ -188,6 +209,7 @@ class SubgenreForSequenceClassification(AdapterMixin, PreTrainedModel):
         """
         self.audio_projection.fit_scale(audio_embeds)
 
+    @can_return_tuple
     def forward(
         self,
         modality_mask: torch.LongTensor,
@@ -197,15 +219,24 @@ class SubgenreForSequenceClassification(AdapterMixin, PreTrainedModel):
         text_row: torch.LongTensor | None = None,
         text_kind: torch.LongTensor | None = None,
         labels: torch.FloatTensor | None = None,
-        return_dict: bool | None = None,
-    ) -> SubgenreOutput | tuple:
+        output_hidden_states: bool | None = None,
+        output_attentions: bool | None = None,
+        **kwargs: Any,
+    ) -> SubgenreOutput:
         """Score all labels of a batch of tracks; `SubgenreProcessor` makes the inputs.
 
         modality_mask: (tracks, 3), whether a track's lyrics, captions and audio are there.
         audio_embeds: (tracks, audio_dim).
         text_input_ids, text_attention_mask: (windows, longest); text_row, text_kind: (windows,), in the order of rows.
         labels: (tracks, labels), 1 for each genre and subgenre of a track, 0 for the others.
+        output_hidden_states, output_attentions: return those of the text encoder, if there is text.
+        kwargs: None, as libraries pass arguments that they have no value for; raises ValueError for any other.
         """
+        if given := [name for name, value in kwargs.items() if value is not None]:
+            raise ValueError(f"forward of {type(self).__name__} cannot follow {given[0]}={kwargs[given[0]]!r}")
+        outputs = {"output_hidden_states": output_hidden_states, "output_attentions": output_attentions}
+        outputs = {name: True for name, wanted in outputs.items() if wanted}
+        texts = BaseModelOutput()
         mask = modality_mask.long()
         if self.training and self.config.fusion == "cross_attention":
             mask = self.hide_modalities(mask)
@@ -216,13 +247,13 @@ class SubgenreForSequenceClassification(AdapterMixin, PreTrainedModel):
             windows, text_row = audio.new_zeros(0, audio.shape[1]), mask.new_zeros(0)
             text_kind = text_row
         else:
-            windows = self.encode_windows(text_input_ids, text_attention_mask, text_kind)
+            windows, texts = self.encode_windows(text_input_ids, text_attention_mask, text_kind, **outputs)
         fused = self.fusion(windows, text_row, text_kind, audio, mask.to(audio.dtype))
         genre, given_genre = self.split(fused.logits.float())
         logits = torch.cat([genre, join_logits(genre[:, self.parents], given_genre)], dim=1)
         loss = None if labels is None else self.judge(fused, labels)
-        output = SubgenreOutput(loss=loss, logits=logits)
-        return output.to_tuple() if return_dict is False else output
+        states = texts.get("hidden_states"), texts.get("attentions")
+        return SubgenreOutput(loss, logits, *states)
 
     def split(self, raw: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Logits of the labels (…, labels) as those of genres, and those of subgenres given their genre."""
@@ -234,17 +265,22 @@ class SubgenreForSequenceClassification(AdapterMixin, PreTrainedModel):
         losses = [hierarchical_loss(*self.split(word), labels, self.parents) for word in fused.words.float()]
         return (torch.stack(losses) * fused.there).sum(dim=0).mean()
 
-    def encode_windows(self, ids: torch.Tensor, mask: torch.Tensor, kind: torch.Tensor) -> torch.Tensor:
-        """Windows of tokens to vectors (windows, hidden): each a mean of its tokens, weighted by what they say."""
-        if not torch.is_grad_enabled() and len(ids) > WINDOWS_AT_ONCE:
-            parts = zip(*(one.split(WINDOWS_AT_ONCE) for one in (ids, mask, kind)), strict=True)
-            return torch.cat([self.encode_windows(*part) for part in parts])
+    def encode_windows(
+        self, ids: torch.Tensor, mask: torch.Tensor, kind: torch.Tensor, **outputs: bool
+    ) -> tuple[torch.Tensor, BaseModelOutput]:
+        """Encode windows of tokens as vectors (windows, hidden): means of their tokens' states, weighted by learned
+        scores. Returns the text encoder's own outputs beside them, where they are asked for.
+        """
+        if not (torch.is_grad_enabled() or outputs) and len(ids) > WINDOWS_AT_ONCE:
+            parts = zip(*(column.split(WINDOWS_AT_ONCE) for column in (ids, mask, kind)), strict=True)
+            return torch.cat([self.encode_windows(*part)[0] for part in parts]), BaseModelOutput()
         if self.training and self.config.token_dropout:
             mask = self.hide_tokens(mask)
-        states = self.text_encoder(input_ids=ids, attention_mask=mask).last_hidden_state  # (windows, tokens, width)
+        encoded = self.text_encoder(input_ids=ids, attention_mask=mask, **outputs)
+        states = encoded.last_hidden_state  # (windows, tokens, width)
         scores = self.text_scores(states).gather(2, kind[:, None, None].expand(-1, ids.shape[1], 1))
         weights = scores.masked_fill(mask[:, :, None] == 0, float("-inf")).softmax(dim=1)
-        return self.text_projection((weights * states).sum(dim=1))
+        return self.text_projection((weights * states).sum(dim=1)), encoded
 
     def hide_tokens(self, mask: torch.Tensor) -> torch.Tensor:
         """Token dropout: hides some tokens of each window, never its first one."""

@@ -2,9 +2,21 @@
 
 import pytest
 
-from descant.evaluation.leakage import LeakError, find_leaks, refuse_leaks
+from descant.data.splits import ClipHashes, LeakError, find_leaks, refuse_leaks
 
 TRAINED = {"[abc]-[0-10]": "f00", "song": "ba5", "both": "fea 50d", "unhashed": ""}
+
+
+def parse(clips: dict[str, str | None]) -> dict[str, ClipHashes]:
+    return {clip: ClipHashes.parse(text or "") for clip, text in clips.items()}
+
+
+@pytest.mark.parametrize(
+    ("text", "hashes"),
+    [("fea 50d:10-20", ClipHashes("fea", "50d:10-20")), ("fea", ClipHashes("fea")), ("", ClipHashes())],
+)
+def test_hashes_stand_in_one_text_as_records_hold_them(text, hashes) -> None:
+    assert ClipHashes.parse(text) == hashes and str(hashes) == text
 
 
 @pytest.mark.parametrize(
@@ -19,7 +31,7 @@ TRAINED = {"[abc]-[0-10]": "f00", "song": "ba5", "both": "fea 50d", "unhashed": 
     ],
 )
 def test_a_clip_leaks_by_its_id_its_recording_or_its_audio(tested, leaks) -> None:
-    assert find_leaks(TRAINED, tested) == leaks
+    assert find_leaks(parse(TRAINED), parse(tested)) == leaks
 
 
 def test_a_leak_is_refused_with_a_clips_name_and_the_way_out() -> None:

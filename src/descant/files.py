@@ -195,3 +195,13 @@ def sha256_of(path: str | Path) -> str:
     """Return the sha256 of a file's content, in hexadecimal."""
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def require_inside(path: Path, folder: Path) -> None:
+    """Raise ValueError where a path is no regular file, or a link to one that lies outside of the folder."""
+    if not path.resolve().is_relative_to(folder.resolve()):
+        raise ValueError(
+            f"{path} is a link to a file outside of the folder: put a copy of that file in its place, or remove it"
+        )
+    if not path.is_file():
+        raise ValueError(f"{path} is no regular file: remove it")

@@ -150,3 +150,11 @@ def test_only_what_belongs_to_the_dataset_is_pushed(folder, local_hub):
     shards = {f"short/{split}-00000-of-00001.parquet" for split in ("train", "test")}
     files = set(local_hub.files("tester/songs", "dataset")) - {".gitattributes"}
     assert files == {"README.md", "missing_clips.jsonl"} | shards
+
+
+def test_a_link_out_of_the_folder_is_not_pushed(folder, local_hub, tmp_path):
+    (tmp_path / "secret").write_bytes(b"PRIVATE KEY")
+    (folder / "short" / "extra.parquet").symlink_to(tmp_path / "secret")
+    with pytest.raises(ValueError, match="extra.parquet is a link to a file outside of the folder"):
+        push_dataset(folder, "tester/songs", api=local_hub.api())
+    assert local_hub.store.repos == {}

@@ -16,7 +16,7 @@ from datasets.info import DatasetInfosDict
 from huggingface_hub import DatasetCardData, HfApi
 
 from descant.data.features import FEATURES_CONFIG, SETTINGS_FILE, FeatureStore
-from descant.files import JsonLines, naming, replace_whole, write_whole
+from descant.files import JsonLines, naming, replace_whole, require_inside, write_whole
 
 SHARD_ROWS = 500_000
 FEATURE_SHARD_CLIPS = 1_000  # about 250 MB
@@ -102,15 +102,18 @@ def write_card(folder: Path, facts: DatasetFacts) -> None:
 
 
 def push_dataset(folder: Path, repo_id: str, private: bool = False, api: HfApi | None = None) -> str:
-    """Uploads the folder's card, rows and (where they were written) features in one commit; returns its address.
+    """Upload the folder's card, rows and (where they were written) features in one commit; return its address.
 
-    Raises ValueError where the Hub refuses or cannot be reached: nothing is then published, and the folder is whole.
+    Raises ValueError where the Hub refuses or cannot be reached, or a file is a link out of the folder: nothing is
+    then published, and the folder is whole.
     """
     from descant.hub_client import PUSH_RETRIES, ask_hub
 
     api = api or HfApi()
     ask = partial(ask_hub, source=repo_id, retries=PUSH_RETRIES, hub=api.endpoint)
     try:
+        for path in sorted({path for pattern in PUBLISHED for path in folder.glob(pattern)}):
+            require_inside(path, folder)
         made = ask(partial(api.create_repo, repo_id, repo_type="dataset", private=private, exist_ok=True))
         upload = partial(
             api.upload_folder,

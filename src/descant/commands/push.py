@@ -18,7 +18,7 @@ commit. Log in with `hf auth login` or set HF_TOKEN. Exit status: 0 pushed, 2 re
 
 
 def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    """Adds the command to the parser of `descant`."""
+    """Add the command to the parser of `descant`."""
     parser = subparsers.add_parser(
         "push",
         help="publish a model folder on the Hub",
@@ -40,7 +40,7 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
 
 
 def run(args: argparse.Namespace) -> int:
-    """Pushes, and returns the exit status."""
+    """Push, and return the exit status."""
     from descant.publish.hub import publish_folder
 
     url = publish_folder(

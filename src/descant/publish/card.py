@@ -11,12 +11,23 @@ from typing import Any
 
 import jinja2
 import torch
-from huggingface_hub import EvalResult, ModelCard, ModelCardData
+from huggingface_hub import EvalResult, ModelCardData
 
 from descant.files import hold_lock, write_whole
 from descant.hub_client import PublishError
-from descant.publish.facts import FACTS_FILE, RUN_FILE, ModelFacts, read_facts, read_json, write_json
-from descant.publish.licence import choose_licence, is_hub_id, is_non_commercial, public_name
+from descant.publish.facts import (
+    FACTS_FILE,
+    RUN_FILE,
+    SCORES_FILE,
+    ModelFacts,
+    Run,
+    TrainingFacts,
+    read_facts,
+    read_list,
+    read_object,
+    write_json,
+)
+from descant.publish.licence import choose_licence, is_hub_id, is_non_commercial, load_card, public_name
 
 log = logging.getLogger(__name__)
 
@@ -40,7 +51,7 @@ def write_card(
     folder: str | Path, *, hardware: str | None = None, hours: float | None = None, base_model: str | None = None,
     repo_id: str | None = None, licence: str | None = None,
 ) -> Path:  # fmt: skip
-    """Writes README.md, and `training_facts.json`, from which a push or a later call with fewer facts writes it again.
+    """Write README.md, and `training_facts.json`, from which a push or a later call with fewer facts writes it again.
 
     Args:
         folder: the model folder, with its records (`run.json`, `training_data.json`, `scores.json`) in it.
@@ -55,11 +66,11 @@ def write_card(
     folder = Path(folder)
     told = {"hardware": hardware, "hours": hours, "base_model": base_model and public_name(base_model)}
     told["licence"] = licence
-    before = read_json(folder / FACTS_FILE)
+    before = read_object(folder / FACTS_FILE, TrainingFacts)
     if hardware or "versions" not in before:
         told["versions"] = {"python": platform.python_version(), **{name: version(name) for name in VERSIONS}}
     if hardware or "run" not in before:  # its paths are known as such in the folder that training was started from
-        told["run"] = {name: public_name(value) for name, value in read_json(folder / RUN_FILE).items()}
+        told["run"] = {name: public_name(value) for name, value in read_object(folder / RUN_FILE, Run).items()}
     write_json(folder / FACTS_FILE, before | {name: value for name, value in told.items() if value})
     facts = read_facts(folder)
     path = folder / "README.md"
@@ -68,32 +79,38 @@ def write_card(
 
 
 def describe_hardware(processes: int, device: str) -> str:
-    """Such as "2 × NVIDIA H200" (device "cuda") or "1 process on x86_64 CPU"."""
+    """Return such as "2 × NVIDIA H200" (device "cuda") or "1 process on x86_64 CPU"."""
     if device == "cuda":
         return f"{processes} × {torch.cuda.get_device_name()}"
     return f"{processes} process{'es' if processes > 1 else ''} on {platform.machine()} CPU"
 
 
 def compose_card(facts: ModelFacts, repo_id: str, licence: str | None) -> str:
-    """The card to push: rendered anew, or the user's own text with the metadata that it lacks.
+    """Return the card to push: rendered anew, or the user's own text with the metadata that it lacks.
 
     Raises:
-        PublishError: the licence asked for, or named in the user's own card, allows more than the data do.
+        PublishError: the licence asked for, or named in the user's own card, allows more than the data do; or that
+            card is damaged.
     """
     path = facts.folder / "README.md"
-    own = ModelCard.load(path, ignore_metadata_errors=True) if path.is_file() else None
+    own = load_card(path) if path.is_file() else None
     if own is None or MARK in own.content or any(stub in own.content for stub in STUBS):
         chosen = choose_licence(facts.datasets, licence or facts.licence, facts.part_licences)
         return render_card(facts, repo_id, chosen)
-    chosen = choose_licence(facts.datasets, licence or own.data.license, facts.part_licences)
+    chosen = choose_licence(facts.datasets, licence or own.data.get("license"), facts.part_licences)
     for name, value in build_metadata(facts, repo_id, chosen).to_dict().items():
         if own.data.get(name) is None or name == "license":
             own.data[name] = value
-    return str(own)
+    try:
+        return str(own)
+    except Exception as error:  # of the YAML that its owner wrote
+        reason = " ".join(str(error).split())[:200]
+        raise PublishError(f"{path}: its metadata cannot be written again ({reason}): mend them") from error
 
 
 def render_card(facts: ModelFacts, repo_id: str, licence: str) -> str:
-    """YAML metadata and Markdown."""
+    """Return YAML metadata and Markdown."""
+    _require_facts(facts)
     template, _, _ = describe_kind(facts)
     text = files("descant.publish").joinpath(template).read_text(encoding="utf-8")
     environment = jinja2.Environment(trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined)
@@ -105,13 +122,25 @@ def render_card(facts: ModelFacts, repo_id: str, licence: str) -> str:
     return f"---\n{build_metadata(facts, repo_id, licence).to_yaml()}\n---\n{body}\n"
 
 
+def _require_facts(facts: ModelFacts) -> None:
+    """Raise PublishError where a configuration lacks what this kind of card states."""
+    if facts.processor_class in OTHER_KINDS:
+        if facts.config.get("label_tree") is None:
+            raise PublishError(f"{facts.folder / 'config.json'} has no label_tree: save the model again")
+    elif facts.sampling_rate is None or facts.window_s is None:
+        raise PublishError(
+            f"{facts.folder / 'processor_config.json'}: its feature_extractor has no sampling_rate or no window_s: "
+            "save the processor again"
+        )
+
+
 def describe_kind(facts: ModelFacts) -> tuple[str, str, list[str]]:
-    """The template of its card, its task on the Hub and its tags."""
+    """Return the template of its card, its task on the Hub and its tags."""
     return OTHER_KINDS.get(facts.processor_class, (TEMPLATE, TASK, TAGS))
 
 
 def build_metadata(facts: ModelFacts, repo_id: str, licence: str) -> ModelCardData:
-    """What the Hub reads: licence, task, library, base model, datasets, results."""
+    """Return what the Hub reads: licence, task, library, base model, datasets, results."""
     bases = [name for name in facts.parts or [facts.base_model] if name and is_hub_id(name)]
     base = bases if len(bases) > 1 else next(iter(bases), None)
     data = [entry["id"] for entry in facts.datasets or [] if entry.get("kind") != "model"]
@@ -147,7 +176,7 @@ def _eval_results(facts: ModelFacts) -> Iterator[EvalResult]:
 
 
 def _licence_so_far(facts: ModelFacts) -> str:
-    """At the end of training a licence may still be open: pushing asks for it."""
+    """Return the licence, "unknown" where it is still open at the end of training: pushing asks for it."""
     try:
         return choose_licence(facts.datasets, facts.licence, facts.part_licences)
     except PublishError:
@@ -161,7 +190,7 @@ LOCK_FILE = ".scores.lock"
 
 
 def update_card(folder: Path, result: dict[str, Any]) -> None:
-    """Puts a result in the place of an earlier one on the same data, and writes the card anew.
+    """Put a result in the place of an earlier one on the same data, and writes the card anew.
 
     A card that its owner has made their own is left alone, and so are results that no card should state: on training
     clips, on leaked clips, on a part of the split. Raises OSError where the folder is not to be written into, and
@@ -171,9 +200,9 @@ def update_card(folder: Path, result: dict[str, Any]) -> None:
         log.warning("%s: these results measure memory or a part of the split; its card does not state them", folder)
         return
     with hold_lock(folder / LOCK_FILE):  # two evaluations that end together both stay
-        keep_result(folder / "scores.json", result)
+        keep_result(folder / SCORES_FILE, result)
         card = folder / "README.md"
-        if card.is_file() and MARK not in card.read_text(encoding="utf-8"):
+        if card.is_file() and MARK.encode() not in card.read_bytes():
             log.warning("%s is your own text and stays as it is; the results stand in scores.json", card)
             return
         try:
@@ -183,9 +212,8 @@ def update_card(folder: Path, result: dict[str, Any]) -> None:
 
 
 def keep_result(path: Path, result: dict[str, Any]) -> None:
-    """Writes a result into a scores.json; a pushed one names no path of this machine."""
-    earlier = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else []
-    earlier = [earlier] if isinstance(earlier, dict) else earlier
+    """Write a result into a scores.json; a pushed one names no path of this machine."""
+    earlier = read_list(path, dict[str, Any])
     stated = {name: value for name, value in result.items() if name != "max_clips"}
     stated |= {name: public_name(result[name]) for name in ("model", "dataset")}
     kept = [one for one in earlier if any(one.get(name) != stated[name] for name in SAME)]

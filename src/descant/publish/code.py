@@ -3,12 +3,23 @@
 import json
 import re
 from collections.abc import Iterator
+from os.path import exists
 from pathlib import Path
 from typing import Any
 
 import descant.models
+from descant.files import require_inside
 from descant.hub_client import SHIPPED, PublishError
-from descant.publish.facts import DATA_FILE, FACTS_FILE, LISTENING_FILE, SCORES_FILE, ModelFacts, read_json
+from descant.publish.facts import (
+    CLIPS_FILE,
+    DATA_FILE,
+    FACTS_FILE,
+    LISTENING_FILE,
+    SCORES_FILE,
+    Adapter,
+    ModelFacts,
+    read_object,
+)
 from descant.publish.licence import public_name
 
 # Top-level files only. Pickles (training_args.bin, optimizer.pt) and a run's checkpoints stay at home.
@@ -16,29 +27,33 @@ PUBLISHED = (
     "config.json", "decision.json", "generation_config.json", "*.safetensors", "*.safetensors.index.json",
     "adapter_config.json", "processor_config.json", "preprocessor_config.json", "tokenizer*.json",
     "special_tokens_map.json", "added_tokens.json", "vocab.json", "merges.txt", "*.model", "chat_template.jinja",
-    DATA_FILE, "training_clips.txt.gz", FACTS_FILE, SCORES_FILE, LISTENING_FILE, "training_log.jsonl", "loss.png",
+    DATA_FILE, CLIPS_FILE, FACTS_FILE, SCORES_FILE, LISTENING_FILE, "training_log.jsonl", "loss.png",
 )  # fmt: skip
 REMOTE_CODE = ("config.json", "processor_config.json", "preprocessor_config.json", "tokenizer_config.json")
+
+# "module.Class", as `auto_map` and `custom_pipelines` name code.
+REFERENCE = re.compile(r"([^\W\d]\w*)\.[^\W\d]\w*")
 
 Content = Path | bytes
 
 
 def collect_files(facts: ModelFacts, card: str, repo_id: str) -> dict[str, Content]:
-    """Everything that goes into the repository, by its path there.
+    """Return everything that goes into the repository, by its path there: regular files of the folder, and code.
 
     Raises:
-        PublishError: code that the configuration names is nowhere to be found, or an adapter's base or a model's part
-            is a local folder.
+        PublishError: a file is a link out of the folder; code that the configuration names is nowhere to be found; or
+            an adapter's base or a model's part is a local folder.
     """
     for part in facts.parts:
-        if part not in SHIPPED and Path(part).exists():
+        if part not in SHIPPED and exists(part):
             raise PublishError(
                 f"the model is joined from {part}, a folder of this machine: publish that first and write its id in "
                 "its place into config.json, for whoever loads the model needs it"
             )
-    files: dict[str, Content] = {}
-    for pattern in PUBLISHED:
-        files.update({path.name: path for path in sorted(facts.folder.glob(pattern)) if path.is_file()})
+    found = sorted({path for pattern in PUBLISHED for path in facts.folder.glob(pattern) if not path.is_dir()})
+    for path in found:
+        _require_own(path, facts.folder)
+    files: dict[str, Content] = {path.name: path for path in found}
     if facts.datasets:
         files[DATA_FILE] = _training_data(facts)
     files.update(collect_code(facts))
@@ -47,46 +62,78 @@ def collect_files(facts: ModelFacts, card: str, repo_id: str) -> dict[str, Conte
     return {**files, "README.md": card.encode()}
 
 
+def _require_own(path: Path, folder: Path) -> None:
+    try:
+        require_inside(path, folder)
+    except ValueError as error:
+        raise PublishError(f"{error}; nothing was published") from error
+    if not path.name.isprintable():
+        raise PublishError(f"{folder} holds a file named {path.name!r}, which no repository can hold: rename it")
+
+
 def collect_code(facts: ModelFacts) -> dict[str, Path]:
-    """The Python files that `auto_map` and `custom_pipelines` name, and those that they import beside them.
+    """Return the Python files that `auto_map` and `custom_pipelines` name, and those that they import beside them.
 
     The folder's own copy goes before descant's: it was written together with the weights.
     """
-    wanted = sorted({name for file in REMOTE_CODE for name in _named_modules(read_json(facts.folder / file))})
+    wanted = sorted({name for file in REMOTE_CODE for name in _named_modules(facts.folder / file)})
     found: dict[str, Path] = {}
     while wanted:
         module = wanted.pop()
         if f"{module}.py" not in found:
             path = found[f"{module}.py"] = _find_module(facts, module)
-            wanted += re.findall(r"^\s*from \.(\w+) import", path.read_text(encoding="utf-8"), flags=re.MULTILINE)
+            wanted += re.findall(r"^\s*from \.([^\W\d]\w*) import", _read_code(path), flags=re.MULTILINE)
     return found
 
 
-def _named_modules(value: Any) -> Iterator[str]:
-    """Module names in the `auto_map`s and `custom_pipelines` of a configuration, however deep they lie."""
-    if isinstance(value, dict):
-        for key, inner in value.items():
-            if key == "auto_map":
-                # "repo--module.Class" names code of another repository: that repository carries it.
-                references = [r for r in _strings(inner) if "--" not in r]
-                yield from (reference.split(".")[0] for reference in references)
-            elif key == "custom_pipelines":
-                yield from (one["impl"].split(".")[0] for one in inner.values())
-            else:
-                yield from _named_modules(inner)
+def _read_code(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise PublishError(f"{path} is no Python code in UTF-8: write it again or remove it") from error
 
 
-def _strings(value: Any) -> Iterator[str]:
-    if isinstance(value, str):
-        yield value
-    elif isinstance(value, dict | list):
-        for inner in value.values() if isinstance(value, dict) else value:
-            yield from _strings(inner)
+def _named_modules(path: Path) -> Iterator[str]:
+    """Give the modules in the `auto_map`s and `custom_pipelines` of a configuration, however deep they lie.
+
+    A name out of a file becomes the name of a file, so nothing but an identifier is taken.
+    """
+    for reference in _named_code(read_object(path, dict[str, Any])):
+        if "--" in reference:  # "repo--module.Class": another repository carries it
+            continue
+        named = REFERENCE.fullmatch(reference)
+        if named is None:
+            raise PublishError(f"{path} names the code {reference[:80]!r}, which is not of the form module.Class")
+        yield named[1]
+
+
+def _named_code(config: dict[str, Any]) -> Iterator[str]:
+    below: list[Any] = [config]
+    while below:
+        for key, inner in below.pop().items():
+            if key in ("auto_map", "custom_pipelines"):
+                yield from _strings(inner, only="impl" if key == "custom_pipelines" else None)
+            elif isinstance(inner, dict):
+                below.append(inner)
+
+
+def _strings(value: Any, only: str | None = None) -> Iterator[str]:
+    """Give the texts in a value at any depth; `only`: those that stand under this key."""
+    below: list[tuple[Any, Any]] = [(only, value)] if not isinstance(value, str) else [(None, value)]
+    while below:
+        key, one = below.pop()
+        if isinstance(one, str) and (only is None or key == only):
+            yield one
+        elif isinstance(one, dict):
+            below += one.items()
+        elif isinstance(one, list):
+            below += [(key, inner) for inner in one]
 
 
 def _find_module(facts: ModelFacts, module: str) -> Path:
     beside = facts.folder / f"{module}.py"
-    if beside.is_file():
+    if beside.is_symlink() or beside.exists():
+        _require_own(beside, facts.folder)
         return beside
     for path in sorted(Path(descant.models.__path__[0]).glob(f"*/{module}.py")):
         return path
@@ -94,19 +141,17 @@ def _find_module(facts: ModelFacts, module: str) -> Path:
 
 
 def _training_data(facts: ModelFacts) -> bytes:
-    """The record of the data without folders of this machine, which earlier versions wrote down."""
-    entries = [entry | {"id": public_name(entry["id"])} for entry in facts.datasets]
+    """Return the record of the data without folders of this machine, which earlier versions wrote down."""
+    entries = [entry | {"id": public_name(entry["id"])} for entry in facts.datasets or []]
     return (json.dumps(entries, indent=2) + "\n").encode()
 
 
 def _adapter_config(facts: ModelFacts, repo_id: str) -> bytes:
-    if facts.parts:  # the repository itself says what the adapter is loaded onto
-        config = read_json(facts.folder / "adapter_config.json") | {"base_model_name_or_path": repo_id}
-        return json.dumps(config, indent=2, sort_keys=True).encode()
-    if facts.base_model is None or Path(facts.base_model).exists():
+    base = repo_id if facts.parts else facts.base_model  # the repository itself says what the parts are
+    if base is None or (not facts.parts and exists(base)):
         raise PublishError(
-            f"the adapter's base model is {facts.base_model or 'not named'}: publish that first and give its id "
-            "with --base_model, for whoever loads the adapter needs it"
+            f"{facts.folder / 'adapter_config.json'}: the adapter's base model is {base or 'not named'}: publish that "
+            "first and give its id with --base_model, for whoever loads the adapter needs it"
         )
-    config = read_json(facts.folder / "adapter_config.json")
-    return json.dumps({**config, "base_model_name_or_path": facts.base_model}, indent=2, sort_keys=True).encode()
+    config = read_object(facts.folder / "adapter_config.json", Adapter) | {"base_model_name_or_path": base}
+    return json.dumps(config, indent=2, sort_keys=True).encode()

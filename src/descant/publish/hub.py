@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from fnmatch import fnmatch
 from functools import partial
+from os.path import exists
 from pathlib import Path
 from typing import TypeVar
 
@@ -31,7 +32,7 @@ def publish_folder(
     folder: str | Path, repo_id: str, *, private: bool = False, licence: str | None = None,
     base_model: str | None = None, message: str | None = None, api: HfApi | None = None,
 ) -> str:  # fmt: skip
-    """Pushes a model or adapter folder with its card and code; returns the address of the commit.
+    """Push a model or adapter folder with its card and code; return the address of the commit.
 
     All files arrive in one commit or none does. Files of an earlier push that are no longer part of the model go in
     the same commit; files that somebody else put there stay.
@@ -64,9 +65,9 @@ def publish_folder(
 
 
 def require_public_captioner(facts: ModelFacts) -> None:
-    """Raises PublishError where a classifier's captioner is a folder of this machine, which nobody else has."""
+    """Raise PublishError where a classifier's captioner is a folder of this machine, which nobody else has."""
     captioner = facts.config.get("captioner")
-    if captioner and Path(captioner).exists():
+    if captioner and exists(captioner):
         raise PublishError(
             f"the classifier hears with {captioner}, a folder of this machine: push that first and write its id as "
             f"`captioner` into {facts.folder / 'config.json'}"
@@ -74,13 +75,13 @@ def require_public_captioner(facts: ModelFacts) -> None:
 
 
 def require_bases_on_hub(facts: ModelFacts, api: HfApi, repo_id: str) -> None:
-    """Raises PublishError where the Hub has no such model as a part, an adapter's base or a classifier's captioner.
+    """Raise PublishError where the Hub has no such model as a part, an adapter's base or a classifier's captioner.
 
     What is a folder here is refused elsewhere. But a path may look like an id, and is no folder to whoever pushes from
     another place than that in which the model was made.
     """
     base = facts.base_model if facts.is_adapter and not facts.parts else None
-    named = [name for name in (*facts.parts, base, facts.config.get("captioner")) if name and not Path(name).exists()]
+    named = [name for name in (*facts.parts, base, facts.config.get("captioner")) if name and not exists(name)]
     for name in named:
         if name not in SHIPPED and not _ask(partial(is_on_hub, name, api), api, repo_id):
             raise PublishError(
@@ -90,7 +91,7 @@ def require_bases_on_hub(facts: ModelFacts, api: HfApi, repo_id: str) -> None:
 
 
 def check_push(repo_id: str, *, private: bool = False, api: HfApi | None = None) -> str:
-    """Makes sure that one can write to `repo_id`, and creates it; returns its full id.
+    """Make sure that one can write to `repo_id`, and create it; return its full id.
 
     For the start of a training run: a missing permission shows before hours are spent.
 
@@ -111,7 +112,7 @@ def check_push(repo_id: str, *, private: bool = False, api: HfApi | None = None)
 def _operations(
     api: HfApi, repo_id: str, files: dict[str, Content]
 ) -> list[CommitOperationAdd | CommitOperationDelete]:
-    """Made anew for each attempt: after a lost answer, what the Hub has already is left out by the client."""
+    """Return what a commit does, anew for each attempt: after a lost answer the client leaves out what is there."""
     additions = [CommitOperationAdd(path, content) for path, content in sorted(files.items())]
     present = api.list_repo_files(repo_id)
     ours = [path for path in present if any(fnmatch(path, pattern) for pattern in PUBLISHED)]

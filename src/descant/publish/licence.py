@@ -1,7 +1,9 @@
 """Which licence a model may be published under, by the licences of what it was trained on and joined from."""
 
+import logging
 import re
 from collections.abc import Mapping, Sequence
+from os.path import exists
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +11,8 @@ from huggingface_hub import HfApi, ModelCard, try_to_load_from_cache
 from huggingface_hub.errors import HFValidationError, RepositoryNotFoundError
 
 from descant.hub_client import PublishError
+
+log = logging.getLogger(__name__)
 
 NON_COMMERCIAL = "cc-by-nc-4.0"
 SHARE_ALIKE = "cc-by-sa-4.0"
@@ -22,7 +26,7 @@ UNNAMED = ("", "unknown", "other", "none")
 def choose_licence(
     datasets: Sequence[Mapping[str, Any]] | None, wanted: str | None = None, parts: Sequence[Mapping[str, Any]] = ()
 ) -> str:
-    """The licence of the model's repository.
+    """Return the licence of the model's repository.
 
     Args:
         datasets: entries of `training_data.json`, also those inherited from the model it began from; None where there
@@ -58,7 +62,7 @@ def choose_licence(
 
 
 def _refuse_open(names: set[tuple[str, str]], recorded: bool) -> None:
-    """Raises PublishError where the licence is for the user to choose, by (name, licence) of data and parts."""
+    """Raise PublishError where the licence is for the user to choose, by (name, licence) of data and parts."""
     unnamed = sorted(name for name, licence in names if licence in UNNAMED)
     if unnamed or not recorded:
         source = f"the licence of {', '.join(unnamed)}" if unnamed else "what the model was trained on"
@@ -76,16 +80,18 @@ def _is_known(licence: str) -> bool:
 
 
 def normalize(licence: Any) -> str:
-    """The Hub's spelling: "CC BY-NC 4.0" → "cc-by-nc-4.0"; of several, all are kept."""
+    """Return a licence in the Hub's spelling: "CC BY-NC 4.0" → "cc-by-nc-4.0"; of several, all are kept."""
     several = licence if isinstance(licence, list | tuple) else [licence or ""]
     return ", ".join(re.sub(r"[\s_]+", "-", str(one).strip().lower()) for one in several)
 
 
 def is_non_commercial(licence: str) -> bool:
+    """Return whether a normalized licence is for non-commercial use only."""
     return re.search(r"\bnc\b|non-?commercial", licence) is not None
 
 
 def is_share_alike(licence: str) -> bool:
+    """Return whether a normalized licence asks for the same licence of what is made from it."""
     return re.search(r"\bsa\b|share-?alike", licence) is not None
 
 
@@ -94,12 +100,12 @@ OURS = "descant/"  # ids of what comes with descant, which no repository has
 
 
 def is_hub_id(name: str) -> bool:
-    """Whether a name can be a repository on the Hub: `owner/name`, and no file or folder here."""
-    return HUB_ID.fullmatch(name) is not None and not Path(name).exists() and not name.startswith(OURS)
+    """Return whether a name can be a repository on the Hub: `owner/name`, and no file or folder here."""
+    return HUB_ID.fullmatch(name) is not None and not exists(name) and not name.startswith(OURS)
 
 
 def public_name(value: Any) -> Any:
-    """A value without the folders of this machine: of a path on it, the last name."""
+    """Return a value without the folders of this machine: of a path on it, the last name."""
     if isinstance(value, str) and "/" in value and not is_hub_id(value) and not value.startswith(OURS):
         return Path(value).name
     return value
@@ -114,28 +120,41 @@ KNOWN_LICENCES = {
 
 
 def describe_part(name: str) -> dict[str, Any]:
-    """`id` and `licence` of a part, a Hub id or folder, from what this machine has; None where nothing says it."""
+    """Return `id` and `licence` of a part, a Hub id or folder, as this machine knows; None where nothing says it."""
     return {"id": name, "licence": KNOWN_LICENCES.get(name) or _read_card(name)}
 
 
 def _read_card(name: str) -> Any:
-    """The licence on a folder's card, or on that of a repository whose card was fetched before."""
+    """Return the licence on a folder's card, or on that of a repository whose card was fetched before."""
     try:
-        card = Path(name) / "README.md" if Path(name).exists() else try_to_load_from_cache(name, "README.md")
+        card = Path(name) / "README.md" if exists(name) else try_to_load_from_cache(name, "README.md")
     except HFValidationError:  # a path of another machine
         return None
     if not isinstance(card, str | Path) or not Path(card).is_file():
         return None
-    return ModelCard.load(card, ignore_metadata_errors=True).data.license
+    try:
+        return load_card(Path(card)).data.get("license")
+    except PublishError as error:  # another's card, which is asked for nothing but its licence
+        log.warning("%s", error)
+        return None
+
+
+def load_card(path: Path) -> ModelCard:
+    """Read a README.md; raise PublishError, which names it, where it is no text or its metadata are no YAML."""
+    try:
+        return ModelCard.load(path, ignore_metadata_errors=True)
+    except Exception as error:  # of the YAML that somebody wrote: errors of a dozen kinds
+        reason = " ".join(str(error).split())[:200] or type(error).__name__
+        raise PublishError(f"{path} cannot be read as a card ({reason}): mend it or remove it") from error
 
 
 def complete_licences(parts: Sequence[dict[str, Any]], api: HfApi) -> list[dict[str, Any]]:
-    """The same parts, with the licences that only the Hub knows; None stays where it knows of none either."""
+    """Return the same parts, with the licences that only the Hub knows; None stays where it knows of none either."""
     return [part | {"licence": part["licence"] or _ask_hub(part["id"], api)} for part in parts]
 
 
 def is_on_hub(name: str, api: HfApi) -> bool:
-    """Whether the Hub has such a model, and gives it to whoever asks here."""
+    """Return whether the Hub has such a model, and gives it to whoever asks here."""
     try:
         api.model_info(name)
     except (RepositoryNotFoundError, HFValidationError):
@@ -144,7 +163,7 @@ def is_on_hub(name: str, api: HfApi) -> bool:
 
 
 def _ask_hub(name: str, api: HfApi) -> Any:
-    if Path(name).exists():
+    if exists(name):
         return None
     try:
         card = api.model_info(name).card_data

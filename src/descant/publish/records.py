@@ -3,6 +3,7 @@
 import gzip
 import json
 from collections.abc import Iterable, Mapping
+from os.path import exists
 from pathlib import Path
 from typing import Any
 
@@ -10,10 +11,8 @@ from descant.data.features import FeatureStore
 from descant.data.splits import ClipHashes
 from descant.files import write_whole
 from descant.hub_client import NetworkError, find_file
+from descant.publish.facts import CLIPS_FILE, DATA_FILE, TrainedOn, read_clips, read_list
 from descant.publish.licence import HUB_ID, describe_part, public_name
-
-DATA_FILE = "training_data.json"
-CLIPS_FILE = "training_clips.txt.gz"
 
 
 def write_records(
@@ -33,20 +32,20 @@ def write_records(
 
 
 def read_records(source: str) -> tuple[list[dict[str, Any]], dict[str, ClipHashes]]:
-    """The datasets and clips (id → hashes) that a model was trained on; empty where it does not say.
+    """Return the datasets and clips (id → hashes) that a model was trained on; empty where it does not say.
 
     Raises:
-        ValueError: a model on the Hub whose records are not on this machine and cannot be fetched.
+        ValueError: a model on the Hub whose records are not on this machine and cannot be fetched, or (RecordError)
+            records that are damaged or of another shape.
     """
     data, clips = (_find(source, name) for name in (DATA_FILE, CLIPS_FILE))
-    datasets = json.loads(data.read_text(encoding="utf-8")) if data else []
-    lines = gzip.decompress(clips.read_bytes()).decode("utf-8", "surrogateescape").split("\n") if clips else []
-    hashes = dict(line.rsplit("\t", 1) for line in lines if line)
+    hashes = read_clips(clips) if clips else {}
+    datasets = read_list(data, TrainedOn) if data else []
     return datasets, {clip_id: ClipHashes.parse(text) for clip_id, text in hashes.items()}
 
 
 def inherit_records(source: str) -> tuple[list[dict[str, Any]], dict[str, ClipHashes]]:
-    """The records that a model hands on to what is trained from it or with it.
+    """Return the records that a model hands on to what is trained from it or with it.
 
     One without any hands on itself, under the licence of its card: what went into it binds what comes of it, and is
     not known. Raises ValueError as `read_records` does.
@@ -67,7 +66,7 @@ def hash_clips(features: FeatureStore, clips: Iterable[str]) -> dict[str, ClipHa
 def describe_data(
     corpus_id: str, revision: str, licence: str, clips: Iterable[str], configs: list[str]
 ) -> dict[str, Any]:
-    """One entry of `training_data.json`; a dataset in a folder is named by its last part."""
+    """Return one entry of `training_data.json`; a dataset in a folder is named by its last part."""
     return {
         "id": public_name(corpus_id), "revision": revision, "configs": configs, "split": "train", "licence": licence,
         "clips": len(set(clips)),
@@ -75,7 +74,7 @@ def describe_data(
 
 
 def _find(source: str, name: str) -> Path | None:
-    if Path(source).exists():
+    if exists(source):
         path = Path(source) / name
         return path if path.is_file() else None
     if not HUB_ID.fullmatch(source):  # a path of another machine

@@ -85,6 +85,7 @@ class LocalHub:
         """A whole environment for a subprocess that takes this server for the Hub; `home` is its empty cache."""
         hub = {"HF_ENDPOINT": self.url, "HF_TOKEN": TOKEN, "HF_HOME": str(home), "HF_HUB_DISABLE_XET": "1"}
         quiet = {"HF_HUB_DISABLE_PROGRESS_BARS": "1", "HF_HUB_DISABLE_TELEMETRY": "1", "NO_PROXY": "127.0.0.1"}
+        quiet["DESCANT_HUB_WAIT_S"] = "0.01"
         return {**os.environ, **hub, **quiet, "OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false"}
 
     def run(

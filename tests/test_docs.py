@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 import yaml
 from accelerate.commands.launch import launch_command_parser
-from tiny import save_tiny_model, write_song
+from tiny import save_tiny_decider, write_song
 from tiny_subgenre import save_tiny_subgenre
 
 from descant.cli import build_parser
@@ -153,7 +153,7 @@ def workplace(tmp_path_factory: pytest.TempPathFactory) -> Path:
     write_song(folder / "song.wav", seconds=12.0)
     (folder / "song.wav").rename(folder / "song.mp3")  # readers go by the content
     (folder / "mine.csv").write_text("audio,question,answer\nsong.mp3,What is the mood?,It is calm.\n")
-    captioner = save_tiny_model(folder / "outputs" / "mi_short_long-demo")
+    captioner = save_tiny_decider(folder / "outputs" / "mi_short_long-demo")
     save_tiny_subgenre(folder / "outputs" / "subgenre", captioner=str(captioner))
     return folder
 

@@ -177,6 +177,56 @@ def test_bad_audio_is_told(pipe: Pipeline, audio: object, said: str) -> None:
         pipe(audio, question=QUESTION)
 
 
+@pytest.mark.parametrize("batch_size", [1, 4])
+@pytest.mark.parametrize(
+    ("bad", "said"),
+    [
+        ({"array": np.full(11, 0.5, np.float32), "sampling_rate": 384_000}, "lasts"),  # nothing is left at 16 kHz
+        ({"array": np.full(20, 0.5, np.float32), "sampling_rate": 2_147_483_647}, "lasts"),
+        ({"audio": np.full(16_000, 0.5, np.float32), "question": []}, "empty list of questions"),
+    ],
+    ids=["384 kHz", "2 GHz", "no question"],
+)
+def test_a_recording_without_windows_ends_a_list_with_its_name(
+    pipe: Pipeline, song: Path, bad: dict, said: str, batch_size: int
+) -> None:
+    with pytest.raises(ValueError, match=said):
+        pipe([song, bad, song], question=QUESTION, batch_size=batch_size)
+    with pytest.raises(ValueError, match=said):
+        pipe(bad, question=[] if "array" not in bad else QUESTION)
+    answers = iter(pipe((audio for audio in (song, bad, song)), question=QUESTION))
+    assert len(next(answers)) == 2
+    with pytest.raises(ValueError, match=said):
+        next(answers)
+
+
+def test_an_empty_list_has_no_answers(pipe: Pipeline) -> None:
+    assert pipe([], question=QUESTION) == []
+
+
+@pytest.mark.parametrize("batch_size", [1, 3])
+@pytest.mark.parametrize("settings", [{}, {"return_dict_in_generate": True, "output_scores": True}])
+def test_each_question_has_as_many_answers_as_are_asked_for(
+    pipe: Pipeline, song: Path, batch_size: int, settings: dict
+) -> None:
+    count = {"num_return_sequences": 2, "num_beams": 3, **settings}
+    two = [QUESTION, "Which instruments play?"]
+    answers = pipe(song, question=two, batch_size=batch_size, **count)
+    assert [one["question"] for one in answers] == [QUESTION, QUESTION, two[1], two[1]] * 2
+    best = pipe(song, question=two, num_beams=3)
+    assert [one["answer"] for one in answers[::2]] == [one["answer"] for one in best]
+    assert answers[1::2] != best
+    inputs = pipe.processor(audio=[load_audio(song)[:160_000]], text=[QUESTION], sampling_rate=16_000,
+                            return_tensors="pt")  # fmt: skip
+    result = pipe.model.generate(**inputs, **count)
+    texts = pipe.processor.batch_decode(result.sequences if settings else result, skip_special_tokens=True)
+    assert [one["answer"] for one in answers[:2]] == [text.strip() for text in texts]
+
+
+def test_a_dict_of_outputs_gives_the_answers(pipe: Pipeline, song: Path, expected: list[dict[str, object]]) -> None:
+    assert pipe(song, question=QUESTION, return_dict_in_generate=True) == expected
+
+
 def test_missing_packages_are_told(pipe: Pipeline, song: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys.modules["descant.models.lp_music_caps.sound_file"], "av", None)
     with pytest.raises(ImportError, match="pip install av soxr"):

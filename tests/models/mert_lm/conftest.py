@@ -20,10 +20,10 @@ def joined(parts: tuple[str, str]) -> tuple[PreTrainedModel, MertLMProcessor]:
 
 @pytest.fixture(scope="session")
 def waveforms() -> list[np.ndarray]:
-    """Three clips of 1, 0.4 and 0.7 s: tones with noise, at 24 kHz."""
+    """Three clips of 1, 0.6 and 0.7 s: tones with noise, at 24 kHz."""
     noise = np.random.default_rng(0)
     clips = []
-    for seconds, pitch in ((1.0, 220.0), (0.4, 440.0), (0.7, 880.0)):
+    for seconds, pitch in ((1.0, 220.0), (0.6, 440.0), (0.7, 880.0)):
         time = np.arange(round(seconds * 24_000)) / 24_000
         tone = 0.3 * np.sin(2 * np.pi * pitch * time) + 0.1 * noise.standard_normal(time.size)
         clips.append(tone.astype(np.float32))

@@ -63,6 +63,15 @@ def test_a_track_of_which_nothing_is_known_is_refused(classify: Pipeline, track:
         classify(track)
 
 
+@pytest.mark.parametrize("batch_size", [1, 2])
+def test_a_track_without_a_window_ends_a_list_with_its_reason(hearing: tuple[Pipeline, str], batch_size: int) -> None:
+    classify, song = hearing
+    bad = {"audio": {"array": [0.5] * 11, "sampling_rate": 384_000}}
+    with pytest.raises(ValueError, match="lasts"):
+        classify([{"audio": song}, bad, {"audio": song}], batch_size=batch_size)
+    assert classify([]) == []
+
+
 def test_an_instrumental_without_words_still_has_a_genre(classify: Pipeline) -> None:
     found = classify({"lyrics": "", "captions": []})
     assert found["genres"] and found["captions"] == []

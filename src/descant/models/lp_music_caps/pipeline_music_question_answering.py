@@ -53,13 +53,19 @@ class MusicQuestionAnsweringPipeline(ChunkPipeline):
             `path`, or with `audio` (any of these) and a `question` of its own. A list of them is answered as a list; a
             generator or dataset, lazily.
         question: one question or several; without one the answer is a caption.
-        kwargs: batch_size, num_workers, and settings of `generate` such as num_beams.
+        kwargs: batch_size, num_workers, and settings of `generate` such as num_beams. With num_return_sequences=n each
+            question has n entries, the likeliest first where beams rank them. Of what return_dict_in_generate adds,
+            nothing is returned: call the model's `generate` for scores.
 
         Returns for each recording a list of {"start_s", "end_s", "question", "answer"}; seconds are floats.
+        Raises ValueError, which names the recording, where one cannot be read or heard or comes with an empty list of
+        questions. A list ends with it: give a generator to have the answers before it.
         """
         if isinstance(inputs, tuple):
             inputs = list(inputs)
-        elif not (isinstance(inputs, (*ONE, list, Dataset, GeneratorType)) or is_decoder(inputs)):
+        if isinstance(inputs, list) and not inputs:
+            return []
+        if not (isinstance(inputs, (*ONE, list, Dataset, GeneratorType)) or is_decoder(inputs)):
             inputs = (item for item in inputs)  # a datasets.Dataset is no torch Dataset
         return super().__call__(inputs, **kwargs, **({} if question is None else {"question": question}))
 
@@ -93,19 +99,24 @@ class MusicQuestionAnsweringPipeline(ChunkPipeline):
     def _forward(self, model_inputs: dict[str, Any], **generate_kwargs: Any) -> dict[str, Any]:
         mels = model_inputs["mel"]
         new = torch.tensor([i == 0 or not torch.equal(mels[i], mels[i - 1]) for i in range(len(mels))])
-        token_ids = self.model.generate(
+        result = self.model.generate(
             input_features=mels[new.to(mels.device)],
             clip_index=(new.cumsum(0) - 1).to(mels.device),  # the questions about a window share its convolutions
             prompt_input_ids=model_inputs["prompt_input_ids"],
             prompt_attention_mask=model_inputs["prompt_attention_mask"],
             **generate_kwargs,
         )
+        tokens = result if isinstance(result, torch.Tensor) else result.sequences
+        token_ids = tokens.unflatten(0, (len(mels), -1))  # (questions, answers to each, tokens)
         return {"token_ids": token_ids, "place": model_inputs["place"], "is_last": model_inputs["is_last"]}
 
     def postprocess(self, model_outputs: list[dict[str, Any]]) -> list[dict[str, Any]]:
         """Turn the tokens of a recording into its answers, in the order of windows and questions."""
-        answers = [self.processor.batch_decode(one["token_ids"], skip_special_tokens=True) for one in model_outputs]
-        return [{**one["place"], "answer": text.strip()} for one, (text,) in zip(model_outputs, answers, strict=True)]
+        return [
+            {**output["place"], "answer": text.strip()}
+            for output in model_outputs
+            for text in self.processor.batch_decode(output["token_ids"][0], skip_special_tokens=True)
+        ]
 
     def save_pretrained(self, save_directory: str | os.PathLike, **kwargs: Any) -> None:
         """Save the model and, which transformers leaves out, the processor."""
@@ -142,7 +153,8 @@ def _mix(name: str, channels: np.ndarray, rate: int) -> np.ndarray:
 def describe(audio: Audio) -> str:
     """Name an input in an error message."""
     if isinstance(audio, Mapping):
-        return describe(audio.get("path") or audio.get("audio") or "audio given as a dict")
+        named = (audio[key] for key in ("path", "audio") if audio.get(key) is not None)
+        return describe(next(named, "audio given as a dict"))
     return str(audio) if isinstance(audio, str | os.PathLike) else f"audio given as {type(audio).__name__}"
 
 

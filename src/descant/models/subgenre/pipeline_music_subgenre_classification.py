@@ -47,7 +47,9 @@ class MusicSubgenreClassificationPipeline(Pipeline):
         """
         if isinstance(inputs, tuple):
             inputs = list(inputs)
-        elif not isinstance(inputs, (Mapping, str, list, Dataset, GeneratorType)):
+        if isinstance(inputs, list) and not inputs:
+            return []
+        if not isinstance(inputs, (Mapping, str, list, Dataset, GeneratorType)):
             inputs = (item for item in inputs)  # a datasets.Dataset is no torch Dataset
         return super().__call__(inputs, **kwargs)
 

@@ -8,6 +8,7 @@ what was announced. Model folders carry a copy of this file for their pipelines:
 import logging
 import math
 import os
+import re
 import struct
 from bisect import bisect_right
 from collections.abc import Iterator
@@ -23,6 +24,7 @@ except ImportError:  # waveforms need no decoder
     av = None  # type: ignore[assignment]
 
 log = logging.getLogger(__name__)
+warn_once = lru_cache(maxsize=4_096)(log.warning)  # a file may be read more than once, and has many blocks
 
 LEAST_S = 0.5  # shorter sound says nothing about music
 SILENCE_RMS = 1e-3  # -60 dBFS
@@ -54,11 +56,6 @@ def _cut(reason: str) -> AudioError:
     return AudioError("", f"is cut short: {reason}; get the whole file again")  # read_blocks adds the name
 
 
-@lru_cache(maxsize=4_096)  # a file may be read more than once, and has many blocks
-def _warn(sentence: str) -> None:
-    log.warning("%s", sentence)
-
-
 # What can be heard ---------------------------------------------------------------------------------------------------
 def require_sound(name: object, seconds: float, level: float) -> None:
     """Raise AudioError for sound in which nothing can be heard: under 0.5 s, or of a level (RMS) under -60 dBFS."""
@@ -85,13 +82,11 @@ def require_finite(name: object, channels: np.ndarray, sampling_rate: int, start
 
 def mix_down(name: object, channels: np.ndarray) -> np.ndarray:
     """Return the mean of (channels, samples) as (samples,), or the loudest channel where that is 20 dB louder."""
-    if len(channels) == 1:
-        return channels[0]
     mono = channels.mean(axis=0, dtype=np.float32)
     levels = [measure_level(channel) for channel in channels]
     if max(levels) < SILENCE_RMS or measure_level(mono) >= CANCELLED * max(levels):
         return mono
-    _warn(f"{name}: its channels cancel each other out (out of phase), so the loudest alone is heard")
+    warn_once(f"{name}: its channels cancel each other out (out of phase), so the loudest alone is heard")
     return channels[int(np.argmax(levels))]
 
 
@@ -130,11 +125,12 @@ def _read_parts(file: BinaryIO, name: object) -> Iterator[Samples]:
             announced_s = announce_s(container) if part.least_s is None else part.least_s
         if seconds + (1e-6 if part.kind == "flac" else TOLERANCE_S) < announced_s:
             raise _cut(f"{seconds:.1f} of {announced_s:.1f} s can be decoded")
+        failures = [at_s for at_s in failures if at_s < seconds or part.kind not in CHUNKS]  # half a sample at the end
         broken = f"{len(failures)} pieces cannot be decoded, the first at {failures[0]:.0f} s" if failures else ""
         if broken and (part.kind != "mp3" or len(failures) > BROKEN_A_SECOND * seconds):
             raise AudioError("", f"is cut short or damaged: {broken}; get the whole file again")
         for note in filter(None, (part.note, broken)):
-            _warn(f"{name}: {note}; they are left out")
+            warn_once(f"{name}: {note}; they are left out")
 
 
 def open_part(file: BinaryIO, part: "Part") -> Any:
@@ -142,13 +138,15 @@ def open_part(file: BinaryIO, part: "Part") -> Any:
     if av is None:
         raise ImportError("reading sound files takes two packages: pip install av soxr")
     try:
-        options = {"protocol_whitelist": "none"}
+        options = {"protocol_whitelist": "none", "probesize": "65536"}  # in 5 MB, it looks for DTS in a WAV
         container = av.open(Spans(file, part.spans), "r", part.kind, options, metadata_errors="replace")
     except (av.FFmpegError, ValueError, MemoryError) as error:
         raise AudioError("", UNREADABLE) from error
-    if container.streams.audio:
-        return container
-    raise AudioError("", "holds no sound")
+    if not container.streams.audio:
+        raise AudioError("", "holds no sound")
+    if container.streams.audio[0].codec_context.name == "flac":
+        container.streams.audio[0].codec_context.options = {"err_detect": "crccheck+explode"}
+    return container
 
 
 def announce_s(container: Any) -> float:
@@ -246,6 +244,7 @@ def find_parts(file: BinaryIO) -> list[Part]:
     """Walk through a file of any kind; raises AudioError where it is cut short, or holds what nothing announces."""
     parts: list[Part] = []
     end = file.seek(0, os.SEEK_END)
+    end -= 128 if end > 128 and _at(file, end - 128, 3) == b"TAG" else 0
     position = _skip_tags(file, 0, end)
     while not parts or (end - position > SLOPPY_BYTES and _at(file, position, 2**20).strip(b"\0")):  # zeros: padding
         kind = _find_kind(file, position, end)
@@ -356,7 +355,13 @@ def _walk_ebml(file: BinaryIO, start: int, end: int, kind: str) -> tuple[Part, i
 
 
 def _walk_flac(file: BinaryIO, start: int, end: int, kind: str) -> tuple[Part, int]:
-    return Part(kind, ((start, end),), None), end  # decoding goes by its frames' numbers and checksums
+    """Walk to the next file that is joined; decoding goes by the frames' numbers and checksums."""
+    for position in range(start, end, 2**20):
+        found = FLAC.search(_at(file, position, 2**20 + 8), 8 if position == start else 0)
+        if found:
+            end = position + found.start()
+            break
+    return Part(kind, ((start, end),), None), end
 
 
 def _walk_ogg(file: BinaryIO, start: int, end: int, kind: str) -> tuple[Part, int]:
@@ -376,8 +381,8 @@ def _walk_ogg(file: BinaryIO, start: int, end: int, kind: str) -> tuple[Part, in
             first, last = first or granule, granule
         begun = begun or not flags & 2
         position += length
-    zero = skipped if first < 3 * rate else first  # what was recorded off a broadcast does not begin at 0
-    return Part(kind, ((start, position),), (last - zero) / rate), position
+    first = skipped if first < 3 * rate else first  # what was recorded off a broadcast does not begin at 0
+    return Part(kind, ((start, position),), (last - first) / rate), position
 
 
 def _read_clock(head: bytes) -> tuple[int, int] | None:
@@ -398,7 +403,7 @@ def _walk_frames(file: BinaryIO, start: int, end: int, kind: str) -> tuple[Part,
         frame = _read_frame(_at(file, position, 7))
         if frame is None or (frame[2] != form and not _is_chain(file, position, end, 2)):
             behind = _skip_tags(file, position, end)
-            following = _find_frame(file, position + 1, end, end, 2) if behind == position else behind
+            following = _find_frame(file, position + 1, end, end, 3) if behind == position else behind
             if following == end:  # tags, or a file of another kind
                 break
             debris += following - position if behind == position and spans else 0
@@ -408,13 +413,15 @@ def _walk_frames(file: BinaryIO, start: int, end: int, kind: str) -> tuple[Part,
         if position + length > end:
             debris += end - position
             break
-        promised = _read_info(_at(file, position, min(length, 64)))
-        if promised is None:
+        head = _at(file, position, min(length, 64))
+        mark = max(head.find(b"Xing"), head.find(b"Info"))
+        sounds = mark < 0 or any(head[6:mark])
+        if sounds:
             counts[-1][1] += 1
             seconds += lasts
         else:
-            counts.append([promised, 0])
-        if promised is None or not spans:
+            counts.append([int.from_bytes(head[mark + 8 : mark + 12], "big") * (head[mark + 7] & 1), 0])
+        if sounds or not spans:
             begins = spans.pop()[0] if spans and spans[-1][1] == position else position
             spans.append((begins, position + length))
         position += length
@@ -424,14 +431,6 @@ def _walk_frames(file: BinaryIO, start: int, end: int, kind: str) -> tuple[Part,
     note = f"{debris} bytes in it are no whole frames of sound" if debris else ""
     behind = position if _find_kind(file, position, end, frames=0) else end
     return Part(kind, tuple(spans), 0.95 * seconds - TOLERANCE_S, note), behind
-
-
-def _read_info(frame: bytes) -> int | None:
-    """Return how many frames the Xing or Info header in an MP3's frame promises, 0 if it does not say."""
-    mark = max(frame.find(b"Xing"), frame.find(b"Info"))
-    if mark < 0 or frame[6:mark].strip(b"\0"):
-        return None
-    return int.from_bytes(frame[mark + 8 : mark + 12], "big") * (frame[mark + 7] & 1)
 
 
 def _find_frame(file: BinaryIO, position: int, limit: int, end: int, count: int) -> int:
@@ -473,6 +472,7 @@ def _read_frame(head: bytes) -> tuple[int, float, tuple] | None:
     return samples * 125 * kbit // hertz + (head[2] >> 1 & 1), samples / hertz, ("mp3", version, layer, rate)
 
 
+FLAC = re.compile(rb"fLaC[\0\x80]\0\0\x22")
 EBML, EBML_SEGMENT = b"\x1a\x45\xdf\xa3", b"\x18\x53\x80\x67"
 MAGICS = (  # what a file begins with, what it has at 8, kind
     (b"RIFF", b"WAVE", "wav"), (b"RF64", b"WAVE", "wav"), (b"FORM", b"AIFF", "aiff"), (b"FORM", b"AIFC", "aiff"),

@@ -1,10 +1,13 @@
 """Reading sound: formats, rates, lengths, windows, stamps; every bad file named with the reason."""
 
+import io
 import os
 import resource
 import struct
 import subprocess
 import sys
+from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import av
@@ -14,7 +17,17 @@ import soundfile
 from sounds import loudest_hertz, reason, tone, write
 
 from descant.data import audio, sound_file
-from descant.data.audio import AudioError, Window, format_stamp, load_audio, load_npy_waveform, stream_windows, windows
+from descant.data.audio import (
+    AudioError,
+    Window,
+    format_stamp,
+    hear_windows,
+    list_sound_files,
+    load_audio,
+    load_npy_waveform,
+    stream_windows,
+    windows,
+)
 
 
 @pytest.mark.parametrize("name", ["a.wav", "a.flac", "a.ogg", "a.mp3", "a.aiff", "a.w64", "a.au", "a.caf"])
@@ -48,16 +61,16 @@ def test_reading_in_blocks_is_reading_at_once(tmp_path: Path, monkeypatch: pytes
     assert np.array_equal(audio.resample(mono, 44_100), whole)
 
 
-def test_an_hour_is_streamed_in_bounded_memory(tmp_path: Path) -> None:
-    path, minute = tmp_path / "hour.flac", tone(60.0, 16_000, 2)
+def test_half_an_hour_is_streamed_in_bounded_memory(tmp_path: Path) -> None:
+    path, minute = tmp_path / "long.wav", tone(60.0, 16_000, 2)
     with soundfile.SoundFile(path, "w", 16_000, 2) as file:
-        for _ in range(60):
+        for _ in range(30):
             file.write(minute)
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     found = [(window.start_s, window.end_s) for window in stream_windows(path)]
     grown = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
-    assert found == [(10 * i, 10 * i + 10) for i in range(360)]
-    assert grown < 64 * 1024  # KiB; the hour is 225 MiB
+    assert found == [(10 * i, 10 * i + 10) for i in range(180)]
+    assert grown < 48 * 1024  # KiB; as a waveform it is 110 MiB
 
 
 def test_windows_include_the_last_partial_one() -> None:
@@ -257,3 +270,214 @@ def test_a_real_mp3_cut_short_is_refused(shared_dir: Path, tmp_path: Path) -> No
     whole = (shared_dir / "data/audio/electronic.mp3").read_bytes()
     (tmp_path / "half.mp3").write_bytes(whole[: len(whole) // 2])
     assert "cut short" in reason(tmp_path / "half.mp3")
+
+
+# Files that change while they are read
+
+
+def rewrite(path: Path) -> None:
+    data = path.read_bytes()
+    path.write_bytes(data[:50_000] + bytes(len(data) - 50_000))
+
+
+CHANGES = {
+    "cut": lambda path: os.truncate(path, 300_000),
+    "grown": lambda path: path.write_bytes(path.read_bytes() + bytes(900_000)),
+    "rewritten in its length": rewrite,
+    "replaced by another": lambda path: write(path.with_suffix(".new"), 30.0, format="WAV").replace(path),
+}
+
+
+@pytest.mark.parametrize("change", CHANGES)
+@pytest.mark.parametrize("after", [0, 1])
+def test_a_file_that_changes_while_its_windows_are_read_is_named(tmp_path: Path, change: str, after: int) -> None:
+    path = write(tmp_path / "a.wav", 60.0, 22_050)
+    stream = stream_windows(path)
+    if after == 0:
+        CHANGES[change](path)
+    given = iter(stream)
+    if after:
+        next(given)
+        CHANGES[change](path)
+    if after and change == "replaced by another":
+        assert len(list(given)) == 5  # of the file that is open: the new one is never looked at
+        return
+    with pytest.raises(AudioError, match="a.wav: changed while it was read"):
+        for number, _ in enumerate(given):
+            assert number < 2  # of five: those that were decoded before
+
+
+def test_a_file_that_is_cut_while_it_is_read_once_is_named(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.wav", 60.0, 22_050)
+    blocks = audio.stream_audio(path)
+    next(blocks)
+    os.truncate(path, 1_000_000)
+    with pytest.raises(AudioError, match="changed while it was read"):
+        list(blocks)
+
+
+# What can be heard in windows
+
+
+@pytest.mark.parametrize(("seconds", "ends"), [(20.4, [10, 20]), (20.5, [10, 20, 20.5]), (0.6, [0.6])])
+def test_a_last_window_under_half_a_second_is_none(tmp_path: Path, seconds: float, ends: list[float]) -> None:
+    path = write(tmp_path / "a.wav", seconds, 16_000)
+    assert [window.end_s for window in stream_windows(path)] == ends
+    assert [window.end_s for window in windows(load_audio(path))] == ends
+
+
+@pytest.mark.parametrize(("rate", "samples"), [(32_000, 640_001), (96_000, 1_920_003), (44_100, 1_080_450)])
+def test_the_number_of_windows_is_known_beforehand(tmp_path: Path, rate: int, samples: int) -> None:
+    soundfile.write(tmp_path / "a.wav", tone(samples / rate, rate)[:samples], rate)
+    stream = stream_windows(tmp_path / "a.wav")
+    assert len(stream) == len(list(stream))
+
+
+def test_silence_is_refused_and_a_silent_window_says_so(tmp_path: Path) -> None:
+    wave = tone(30.0, 16_000)
+    wave[160_000:320_000] *= 0.001
+    soundfile.write(tmp_path / "a.wav", wave, 16_000, subtype="FLOAT")
+    said = [window.silence for window in stream_windows(tmp_path / "a.wav")]
+    assert said == [None, "is silent: -75 dBFS, under -60", None]
+    soundfile.write(tmp_path / "b.wav", 0.001 * tone(30.0, 16_000), 16_000, subtype="FLOAT")
+    assert reason(tmp_path / "b.wav") == "is silent: -75 dBFS, under -60"
+
+
+# Windows of whole tracks
+
+
+TRACK_S = 67.3
+
+
+def melody(seconds: float, rate: int) -> np.ndarray:
+    """Return sound that is nowhere like elsewhere."""
+    times = np.arange(round(seconds * rate)) / rate
+    return (0.3 * np.sin(2 * np.pi * (200 + 4 * times) * times)).astype(np.float32)
+
+
+@cache
+def make_track(kind: str, seconds: float = TRACK_S) -> bytes:
+    """Return a track of a kind whose header tells its length rightly, wrongly or not at all."""
+    if kind == "two rates":
+        halves = [encode(melody(seconds / 2, rate), rate, "FLAC") for rate in (22_050, 32_000)]
+        return b"".join(halves)
+    data = bytearray(encode(melody(seconds, 22_050), 22_050, kind.split()[0]))
+    if kind == "FLAC of unknown length":
+        data[21:26] = bytes([data[21] & 0xF0, 0, 0, 0, 0])
+    if kind == "MP3 with a wrong length":
+        mark = data.index(b"Xing") if b"Xing" in data[:200] else data.index(b"Info")
+        data[mark + 8 : mark + 12] = struct.pack(">I", 700)
+    return bytes(data)
+
+
+def encode(samples: np.ndarray, rate: int, kind: str) -> bytes:
+    file = io.BytesIO()
+    soundfile.write(file, samples, rate, format=kind)
+    return file.getvalue()
+
+
+def write_track(path: Path, kind: str, seconds: float = TRACK_S) -> Path:
+    path.write_bytes(make_track(kind, seconds))
+    return path
+
+
+SEEKING = ("WAV", "FLAC")
+TRACKS = (*SEEKING, "MP3", "AIFF", "FLAC of unknown length", "MP3 with a wrong length", "two rates")
+
+
+@pytest.mark.parametrize("kind", TRACKS)
+@pytest.mark.parametrize("count", [1, 4, 12])
+def test_windows_that_are_heard_of_a_track_are_those_of_the_whole(tmp_path: Path, kind: str, count: int) -> None:
+    path = write_track(tmp_path / "a.sound", kind)
+    whole = load_audio(path)
+    track = hear_windows(path, count)
+    assert track.duration_s == pytest.approx(len(whole) / 16_000, abs=0.001) == pytest.approx(TRACK_S, abs=0.1)
+    assert len(track.windows) == min(count, 7)
+    for window in track.windows:
+        first = round(window.start_s * 16_000)
+        differs = np.abs(window.samples - whole[first : first + len(window.samples)]).max()
+        assert differs < (0.05 if kind == "two rates" else 1e-3)  # the second begins between two samples
+    lasting = [window.end_s - window.start_s for window in track.windows]
+    assert lasting[:-1] == pytest.approx([10] * (len(lasting) - 1)) and lasting[-1] > 7
+
+
+def test_windows_are_spread_evenly(tmp_path: Path) -> None:
+    track = hear_windows(write_track(tmp_path / "a.wav", "WAV"), 4)
+    assert [window.start_s for window in track.windows] == [0, 20, 40, 60]
+
+
+@pytest.mark.parametrize("count", [None, 12])
+@pytest.mark.parametrize(("seconds", "starts"), [(8.0, [0]), (14.0, [0, 4]), (64.4, [0, 10, 20, 30, 40, 50, 54.4])])
+def test_a_short_last_window_is_the_last_ten_seconds(
+    tmp_path: Path, count: int | None, seconds: float, starts: list[float]
+) -> None:
+    path = write_track(tmp_path / "a.wav", "WAV", seconds)
+    track = hear_windows(path, count)
+    assert [window.start_s for window in track.windows] == pytest.approx(starts)
+    last = list(track.windows)[-1]
+    assert last.end_s == pytest.approx(seconds) == pytest.approx(track.duration_s)
+    assert np.abs(last.samples - load_audio(path)[-len(last.samples) :]).max() < 1e-3
+
+
+@pytest.mark.parametrize("kind", TRACKS)
+def test_only_what_is_heard_is_decoded_where_the_index_can_be_trusted(
+    tmp_path: Path, kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, decode, seconds = write_track(tmp_path / "a.sound", kind), sound_file.decode, []
+
+    def count(container: object) -> Iterator[tuple[np.ndarray, int, float]]:
+        for samples, rate, at_s in decode(container):
+            seconds.append(samples.shape[1] / rate)
+            yield samples, rate, at_s
+
+    monkeypatch.setattr(audio, "decode", count)
+    monkeypatch.setattr(sound_file, "decode", count)
+    hear_windows(path, 2)
+    assert (sum(seconds) < 40) == (kind in SEEKING)
+    assert sum(seconds) < (70 if kind in ("MP3", "AIFF") else 140)  # once where the header is right
+
+
+@pytest.mark.parametrize("kind", ["WAV", "FLAC", "MP3"])
+def test_a_track_that_is_cut_gives_no_window(tmp_path: Path, kind: str) -> None:
+    path = write_track(tmp_path / "a.sound", kind)
+    os.truncate(path, path.stat().st_size * 9 // 10)
+    with pytest.raises(AudioError, match="cut short|damaged"):
+        hear_windows(path, 4)
+
+
+# Folders
+
+
+def test_a_folder_is_listed_by_suffix_and_linked_folders_once(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    folder, elsewhere = tmp_path / "songs", tmp_path / "elsewhere"
+    sounds = ["a.WAV", "b.aiff", "b.aif", "c/d.oga", "c/e.au", "c/f.caf", "g.w64", "h.mp2", "i.mka", "j.mp4", "k.aifc"]
+    others = ["notes.txt", "c/cover.jpg", "x.npy", "noname"]
+    for name in [*sounds, *others, ".hidden.wav", ".trash/a.wav", "c/._a.wav"]:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).touch()
+    elsewhere.mkdir()
+    (elsewhere / "z.flac").touch()
+    (folder / "linked").symlink_to(elsewhere)
+    (folder / "again").symlink_to(elsewhere)
+    (elsewhere / "back").symlink_to(folder)
+    (folder / "file.wav").symlink_to(elsewhere / "z.flac")
+    (folder / "broken.wav").symlink_to(tmp_path / "absent.wav")
+    os.mkfifo(folder / "pipe.wav")
+    listed = list_sound_files(folder)
+    names = sorted(path.relative_to(folder).as_posix() for path in listed.files)
+    assert [name for name in names if not name.endswith("z.flac")] == sorted([*sounds, "file.wav"])
+    assert [name for name in names if name.endswith("z.flac")] in (["again/z.flac"], ["linked/z.flac"])
+    left_out = {path.relative_to(folder).as_posix() for path in listed.left_out}
+    assert left_out == {*others, "broken.wav", "pipe.wav"}
+    listed.warn(used=(".txt",))
+    assert f"{folder}: left out 5 files that are no sound by their name: broken.wav, " in caplog.text
+    assert "notes.txt" not in caplog.text
+    assert folder / "x.npy" in list_sound_files(folder, also=(".npy",)).files
+
+
+def test_a_folder_of_sound_alone_leaves_nothing_out(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    write(tmp_path / "a.wav")
+    list_sound_files(tmp_path).warn()
+    assert not caplog.text and list_sound_files(str(tmp_path)).files == [tmp_path / "a.wav"]

@@ -109,7 +109,7 @@ def make(kind: str) -> bytes:
 
 
 def hear(data: bytes, folder: Path) -> float | str:
-    """Return the seconds that are heard of a file, or why it is refused; in memory and by windows it is the same."""
+    """Return the seconds that are heard of a file, or why it is refused: alike from a path, by windows, in memory."""
     path = folder / "odd"
     path.write_bytes(data)
     try:
@@ -119,10 +119,8 @@ def hear(data: bytes, folder: Path) -> float | str:
             stream_windows(path)
         assert again.value.reason == error.reason
         return error.reason
-    assert sum(window.end_s - window.start_s for window in stream_windows(path)) == pytest.approx(length, abs=0.5)
-    assert sum(len(samples) / rate for samples, rate in read_blocks(io.BytesIO(data), "odd")) == pytest.approx(
-        length, abs=0.001
-    )
+    in_memory = sum(len(samples) / rate for samples, rate in read_blocks(io.BytesIO(data), "odd"))
+    assert length == pytest.approx(in_memory, abs=0.001)
     return length
 
 
@@ -290,5 +288,22 @@ def test_an_odd_file(case: str, tmp_path: Path) -> None:
         assert heard == pytest.approx(expected, abs=LOSSY_S), heard
 
 
-def test_the_table_is_large_enough() -> None:
-    assert len(KINDS) * len(FAULTS) + len(CASES) >= 120
+# Files that once went wrong, made from the embedded corpus by other programs; they lie beside the checkout.
+KEPT: dict[str, float | str] = {
+    "10s1.flac": 10.0, "1sample384k.wav": "lasts", "A_noxing_vbr.mp3": 10.03, "antiphase.flac": 10.0,
+    "apeart_noxing.mp3": 10.03, "cat.mp3": 20.05, "chained.ogg": 20.0, "cut_framesonly.mp3": "cut short",
+    "ff_vbr_pipe.mp3": 10.03, "flac.oga": 10.0, "gsm.wav": 10.0, "headeronly.wav": "holds no samples",
+    "noeos.ogg": 10.0, "pipe.flac": 10.0, "xing_low.mp3": 10.0,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", KEPT)
+def test_a_file_that_once_went_wrong(name: str, shared_dir: Path, tmp_path: Path) -> None:
+    file = shared_dir / "faults" / "sound" / name
+    if not file.is_file():
+        pytest.skip("no odd files beside the checkout")
+    heard, expected = hear(file.read_bytes(), tmp_path), KEPT[name]
+    if isinstance(expected, str):
+        assert isinstance(heard, str) and expected in heard, heard
+    else:
+        assert heard == pytest.approx(expected, abs=0.02), heard

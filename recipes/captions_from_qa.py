@@ -3,14 +3,15 @@
     accelerate launch recipes/captions_from_qa.py --checkpoint MODEL --audio FOLDER --output captions.csv
 
 FOLDER holds sound files, or the reference's .npy waveforms. Every answer is in captions.jsonl, with its window in
-seconds; captions.csv joins those of a recording. A file that cannot be read is named and skipped (exit status 1).
+seconds; captions.csv joins those of a recording. A file that cannot be read, a silent window and a question that fails
+are named and skipped (exit status 1); a path that a spreadsheet would take for a formula begins with `./` there.
 After a kill, the same command answers only what is missing. Several processes share the files and write the same
 answers (in fp32; with sampling, other draws): accelerate launch --config_file accelerate_configs/ddp.yaml …
 """
 
 import sys
 
-from descant.answering.collection import caption_collection
+from descant.program import run_program
 
 # The five topics of the reference: instruments, rhythm, mood, course, influences.
 QUESTIONS = (
@@ -21,5 +22,13 @@ QUESTIONS = (
     "Which cultures or musical styles have shaped this music?",
 )
 
+
+def main() -> int:
+    """Answer the questions about every window, and join the answers to captions."""
+    from descant.answering.collection import caption_collection
+
+    return caption_collection(QUESTIONS, num_beams=10)
+
+
 if __name__ == "__main__":
-    sys.exit(caption_collection(QUESTIONS, num_beams=10))
+    sys.exit(run_program("captions_from_qa", main))

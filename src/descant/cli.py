@@ -19,7 +19,7 @@ def build_parser() -> ArgumentParser:
     import descant
     from descant.commands import ask, classify, compare, convert, decide, download, evaluate, features, push, score
 
-    parser = ArgumentParser(prog="descant", description=descant.__doc__)
+    parser = ArgumentParser(prog="descant", description=(descant.__doc__ or "").split("\n")[0])
     parser.add_argument("--version", action="version", version=f"descant {descant.__version__}")
     parser.set_defaults(goes_on="")
     subparsers = parser.add_subparsers(title="commands", metavar="COMMAND", dest="command", required=True)

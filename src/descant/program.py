@@ -161,6 +161,11 @@ def one_line(error: BaseException) -> str:
     return " ".join(str(error).split()) or type(error).__name__
 
 
+def shorten(text: str, longest: int) -> str:
+    """Return text of at most so many characters, and `…` where some are left out."""
+    return text if len(text) <= longest else f"{text[:longest]}…"
+
+
 @contextmanager
 def refusing(what: str) -> Iterator[None]:
     """Turn an OSError of the block, which comes before any work, into a ValueError that begins with the setting."""
@@ -310,12 +315,24 @@ def count(least: int, most: int = LARGEST_COUNT) -> Callable[[str], int]:
 
 def seconds(text: str) -> float:
     """Return the number of seconds, 0 or more, that an option was given."""
-    try:
-        value = float(text)
-    except ValueError:
-        value = -1.0
+    value = _number(text)
     if not 0 <= value < math.inf:
         raise argparse.ArgumentTypeError(f"{text!r} is no number of seconds")
+    return value
+
+
+def _number(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        return math.nan
+
+
+def share(text: str) -> float:
+    """Return the number above 0, and 1 at most, that an option was given."""
+    value = _number(text)
+    if not 0 < value <= 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number above 0 and up to 1")
     return value
 
 

@@ -2,26 +2,36 @@
 
 import io
 import json
-from collections.abc import Iterator
+import threading
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
 import pytest
+import soundfile
+import torch
 from tiny import build_tiny_model, save_tiny_model, write_song
 from tiny_mert_lm import save_tiny_mert_lm
+from transformers import GenerationConfig
 
+import descant
 from descant.answering.listener import (
     Answer,
     Asking,
     Listener,
-    Recording,
+    Outcome,
+    Request,
     answer_id,
     answer_rows,
-    in_order,
     show_progress,
 )
 from descant.answering.model_folder import ModelFolderError
+from descant.answering.recordings import Recording, in_order
 from descant.data.annotations import Row
 from descant.data.audio import AudioError, Window, load_audio, windows
 
@@ -176,7 +186,7 @@ def test_recordings_are_read_only_as_far_as_the_model_takes_them(listener: Liste
 
     def read_windows(path: Path, rate: int, window_s: float) -> list[Window]:
         read.append(path)
-        return [Window(10.0 * number, 10.0 * number + 10, np.zeros(160_000, np.float32)) for number in range(6)]
+        return [Window(10.0 * number, 10.0 * number + 10, np.full(160_000, 0.1, np.float32)) for number in range(6)]
 
     recordings = (Recording(tmp_path / f"{number}.wav", f"{number}.wav") for number in range(1000))
     answers = iter(Asking(listener, recordings, QUESTIONS, batch_size=4, read_windows=read_windows))
@@ -255,3 +265,226 @@ def test_the_bar_passes_answers_on_and_is_only_for_terminals(
     monkeypatch.setattr("tqdm.std.tqdm.monitor_interval", 0)
     assert list(show_progress(Answering())) == [(number, f"answer {number}") for number in range(4)]
     assert ("answering" in stderr.getvalue()) == terminal
+
+
+class Scripted:
+    """A model that fails as it is told to: its answer to a request is the request's key."""
+
+    dtype, device, tiers = torch.float32, torch.device("cpu"), ("fp32",)
+    generation_config = GenerationConfig()
+
+    def __init__(self, bad: dict[str, Exception | float | None], ahead: int = 4) -> None:
+        self.bad, self.ahead, self.runs = bad, ahead, []
+
+    def answer_many(self, pairs: Iterable, *, batch_size: int) -> Iterator[tuple[int, list[int], float]]:
+        self.runs.append(batch_size)
+        numbered = enumerate(pairs)
+        while batch := list(islice(numbered, self.ahead)):
+            for _, (key, _, _) in batch:
+                if isinstance(self.bad.get(key), Exception):
+                    raise self.bad[key]
+            for position, (key, _, _) in reversed(batch):
+                if self.bad.get(key, 0.0) is not None:
+                    yield position, [ord(key)], self.bad.get(key, -0.5)
+
+
+class Letters:
+    """A processor whose tokens are letters."""
+
+    def prompt_ids(self, question: str | None) -> list[int] | None:
+        if question == "?":
+            raise TypeError("TextInputSequence must be str")
+        return None
+
+    def batch_decode(self, rows: list[list[int]], skip_special_tokens: bool) -> list[str]:
+        return ["".join(map(chr, row)) for row in rows]
+
+
+def answer_letters(
+    letters: str, bad: dict[str, Exception | float | None], questions: dict[str, str] | None = None, **settings: bool
+) -> dict[str, Outcome]:
+    listener = Listener(Scripted(bad), Letters(), "scripted")
+    sounds = {"n": torch.tensor([1.0, float("nan")]), "i": torch.tensor([float("inf")]), "s": "is silent"}
+    requests = (
+        Request(letter, letter, (questions or {}).get(letter), sounds.get(letter, torch.ones(2))) for letter in letters
+    )
+    outcomes = list(listener.answer(requests, **settings))
+    assert sorted(label for label, _ in outcomes) == sorted(letters)  # every one once
+    return dict(outcomes)
+
+
+def test_whatever_one_request_raises_is_its_own_problem() -> None:
+    letters = "abcdefghjk"
+    bad = {"c": ValueError("too long:\n shorten it"), "h": RuntimeError("can't allocate memory"), "j": KeyError("x")}
+    outcomes = answer_letters(letters, bad)
+    failed = {label: outcome.error for label, outcome in outcomes.items() if outcome.error is not None}
+    assert failed == {"c": "too long: shorten it", "h": "can't allocate memory", "j": "'x'"}
+    assert all(outcomes[letter] == Outcome(letter, -0.5) for letter in letters if letter not in failed)
+
+
+def test_what_is_not_finite_is_never_answered() -> None:
+    outcomes = answer_letters("anbicsd?", {"c": float("nan"), "d": float("-inf")}, {"?": "?"})
+    assert {label for label, outcome in outcomes.items() if outcome.error is None} == {"a", "b"}
+    assert "features hold NaN" in outcomes["n"].error and "features hold NaN" in outcomes["i"].error
+    assert "scores are no finite numbers" in outcomes["c"].error and "scores are no" in outcomes["d"].error
+    assert outcomes["s"].error == "is silent" and "TextInputSequence" in outcomes["?"].error
+
+
+def test_a_request_that_a_model_forgets_is_named() -> None:
+    outcomes = answer_letters("abc", {"b": None})
+    assert [outcomes[letter].error for letter in "abc"] == [None, "the model gave no answer", None]
+
+
+def test_settings_that_no_request_survives_are_refused_where_that_is_asked_for() -> None:
+    bad = {letter: ValueError("a tier that this processor lacks") for letter in "abcdef"}
+    with pytest.raises(ValueError, match="a tier that this"):
+        answer_letters("abcdef", bad, refuses=True)
+    assert all(outcome.error.startswith("a tier") for outcome in answer_letters("abcdef", bad).values())
+    late = {letter: ValueError("late") for letter in "jkl"}  # others have been answered
+    assert answer_letters("abcdefgjkl", late, refuses=True)["j"].error == "late"
+
+
+def test_a_lost_device_and_a_fault_of_the_asker_end_the_stream() -> None:
+    with pytest.raises(torch.AcceleratorError):
+        answer_letters("abc", {"b": torch.AcceleratorError("the device is lost")})
+
+    def requests() -> Iterator[Request[str]]:
+        yield Request("a", "a", None, torch.ones(1))
+        raise KeyError("a fault in the caller")
+
+    with pytest.raises(KeyError, match="a fault in the caller"):
+        list(Listener(Scripted({}), Letters(), "scripted").answer(requests()))
+
+
+def test_failures_are_named_while_the_stream_goes_on() -> None:
+    read = []
+
+    def requests() -> Iterator[Request[int]]:
+        for number in range(10_000):
+            read.append(number)
+            yield Request(number, number, None, "is silent")
+
+    stream = Listener(Scripted({}), Letters(), "scripted").answer(requests())
+    assert next(stream)[0] == 0 and len(read) <= 64
+    assert sum(1 for _ in stream) == 9_999
+
+
+def test_a_question_that_fails_leaves_the_windows_other_questions(listener: Listener, tmp_path: Path) -> None:
+    song = write_song(tmp_path / "a.wav", 15.0)
+    questions = ["What is the genre?", "Which instruments? " * 200]
+    answers = list(in_order(Asking(listener, [record(song)], questions)))
+    assert [one.error is None for one in answers] == [True, False, True, False]
+    assert "shorten the question" in answers[1].error
+    assert answers[1].describe_error().startswith("a.wav: 0:00–0:10: Which instruments? Which")
+    assert len(answers[1].describe_error()) < 300
+
+
+def test_silence_in_a_recording_is_one_failure_a_window(listener: Listener, tmp_path: Path) -> None:
+    sound = np.sin(np.arange(16_000 * 25) / 9) * 0.5
+    sound[: 160_000] = 1e-5
+    soundfile.write(tmp_path / "a.wav", sound, 16_000)
+    asking = Asking(listener, [record(tmp_path / "a.wav")], QUESTIONS)
+    first, *others = in_order(asking)
+    assert first.start_s == 0.0 and first.question is None and "is silent" in first.error
+    assert [one.error for one in others] == [None] * 6
+    assert asking.given == {one.id for one in (first, *others)} and asking.expected == asking.asked == 7
+
+
+def test_whatever_reading_raises_is_that_files_problem(listener: Listener, tmp_path: Path) -> None:
+    def read_windows(path: Path, rate: int, window_s: float) -> list[Window]:
+        if path.name == "bad.wav":
+            raise MemoryError("cannot allocate")
+        return [Window(0.0, 10.0, np.full(160_000, 0.1, np.float32))]
+
+    paths = [tmp_path / name for name in ("bad.wav", "good.wav")]
+    answers = list(in_order(Asking(listener, map(record, paths), [None], read_windows=read_windows)))
+    assert [one.error for one in answers] == ["cannot be read: cannot allocate", None]
+
+
+def test_an_item_that_never_comes_is_missed() -> None:
+    with pytest.raises(RuntimeError, match="item 1 never came"):
+        list(in_order([(0, "a"), (2, "c")]))
+
+
+def test_one_question_from_python_gives_one_answer(listener: Listener, tmp_path: Path) -> None:
+    song = write_song(tmp_path / "a.wav", 25.0)
+    answer = listener.ask(song, "What is the genre?")
+    per_window = listener.ask(str(song), "What is the genre?", windows=True)
+    assert [(one.start_s, one.end_s) for one in per_window] == [(0.0, 10.0), (10.0, 20.0), (20.0, 25.0)]
+    assert answer.prediction in {one.prediction for one in per_window}
+    assert (answer.start_s, answer.end_s, answer.audio, answer.clip_id) == (0.0, 25.0, str(song), "a")
+    assert answer.id not in {one.id for one in per_window}
+    many = listener.ask(song, ["What is the genre?", None])
+    assert [one.question for one in many] == ["What is the genre?", None] and many[0] == answer
+    assert listener.ask(song).question is None
+    assert len(listener.ask(song, ["What is the genre?", None], windows=True)) == 6
+
+
+def test_the_answer_about_the_whole_is_that_of_most_windows(listener: Listener) -> None:
+    def given(text: str | None, score: float | None, start_s: float) -> Answer:
+        return Answer("i", "a", "a.wav", start_s, start_s + 10, "q", "m", {}, prediction=text, score=score)
+
+    song = Recording(Path("a.wav"), "a.wav")
+    answers = [given("jazz", -0.9, 0.0), given("rock", -0.1, 10.0), given("jazz", -0.5, 20.0), given(None, None, 30.0)]
+    whole = listener._merge(answers, song)
+    assert (whole.prediction, whole.score, whole.start_s, whole.end_s) == ("jazz", -0.5, 0.0, 40.0)
+    assert listener._merge(answers[:2], song).prediction == "rock"
+
+
+def test_sound_from_python_may_be_bytes_a_waveform_or_a_url(listener: Listener, tmp_path: Path) -> None:
+    song = write_song(tmp_path / "a.wav", 12.0, 16_000)
+    samples, rate = soundfile.read(song, dtype="float32")
+    expected = [one.prediction for one in listener.ask(song, QUESTIONS)]
+    with serve(tmp_path) as address:
+        others = (song.read_bytes(), samples, samples[:, None].repeat(2, axis=1), f"{address}/a.wav")
+        for audio in others:
+            sampling_rate = rate if isinstance(audio, np.ndarray) else None
+            answers = listener.ask(audio, QUESTIONS, sampling_rate=sampling_rate)
+            assert [one.prediction for one in answers] == expected
+        with pytest.raises(AudioError, match=r"absent\.wav: cannot be fetched: .*404"):
+            listener.ask(f"{address}/absent.wav")
+
+
+@contextmanager
+def serve(folder: Path) -> Iterator[str]:
+    """The files of a folder on a local port."""
+    handler = partial(SimpleHTTPRequestHandler, directory=str(folder))
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        thread = threading.Thread(target=server.serve_forever, daemon=True)
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+
+
+@pytest.mark.parametrize(
+    ("audio", "rate", "reason"),
+    [
+        (np.zeros(160_000, np.float32), 16_000, "is silent"),
+        (np.ones(1_000, np.float32), 16_000, "lasts"),
+        (np.full(160_000, np.nan, np.float32), 16_000, "NaN"),
+        (np.ones(160_000, np.int16), 16_000, "is int16"),
+        (np.ones((2, 2, 2), np.float32), 16_000, "shape"),
+        (np.ones(160_000, np.float32), None, "sampling_rate="),
+        (b"", None, "is empty"),
+        (b"no music", None, "is not sound"),
+        ("absent.wav", None, "does not exist"),
+    ],
+)
+def test_what_cannot_be_heard_from_python_is_an_error(listener: Listener, audio, rate, reason) -> None:
+    with pytest.raises(ValueError, match=reason):
+        listener.ask(audio, "What is the genre?", sampling_rate=rate)
+
+
+def test_channels_that_cancel_each_other_are_heard_by_the_loudest(listener: Listener) -> None:
+    wave = (np.sin(np.arange(160_000) / 9) * 0.5).astype(np.float32)
+    sounds = (np.stack([wave, -wave], axis=1), wave)
+    both, alone = (listener.ask(sound, QUESTIONS, sampling_rate=16_000) for sound in sounds)
+    assert [one.prediction for one in both] == [one.prediction for one in alone]
+
+
+def test_a_model_is_loaded_in_one_call(tmp_path: Path) -> None:
+    folder = save_tiny_model(tmp_path / "model")
+    answer = descant.load(folder, num_beams=1).ask(write_song(tmp_path / "a.wav", 3.0), "What is the genre?")
+    assert answer.error is None and answer.model == str(folder) and answer.generation["num_beams"] == 1
+    with pytest.raises(ModelFolderError):
+        descant.load(tmp_path)

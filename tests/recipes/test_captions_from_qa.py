@@ -1,6 +1,7 @@
 """recipes/captions_from_qa.py, as it is launched: stamps, bad files, kills, several processes."""
 
 import csv
+import io
 import json
 import os
 import runpy
@@ -9,15 +10,19 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
 import psutil
 import pytest
+import soundfile
 from tiny import save_tiny_model, write_song
 
-from descant.answering.collection import caption_collection
+from descant.answering.collection import caption_collection, format_captions
+from descant.answering.listener import Asking
 from descant.models.lp_music_caps.packed_bart_lp_music_caps import has_bfloat16
+from descant.program import run_program
 
 RECIPE = Path(__file__).parents[2] / "recipes" / "captions_from_qa.py"
 QUESTIONS = ("Which genre?", "Which mood?")
@@ -45,7 +50,7 @@ def collection(tmp_path: Path) -> Path:
 
 def run(folder: Path, audio: Path, output: Path, *options: str, questions: tuple[str, ...] = QUESTIONS) -> int:
     arguments = ["--checkpoint", folder, "--audio", audio, "--output", output, "--num_beams", 2, *options]
-    return caption_collection(questions, 10, list(map(str, arguments)))
+    return run_program("captions_from_qa", lambda: caption_collection(questions, 10, list(map(str, arguments))))
 
 
 def run_whole(folder: Path, audio: Path, output: Path) -> int:
@@ -90,11 +95,11 @@ def test_a_second_run_asks_nothing_again_but_tries_bad_files(
     assert run(folder, collection, tmp_path / "answers.jsonl") == 1
     first = (tmp_path / "answers.jsonl").read_bytes()
     assert run(folder, collection, tmp_path / "answers.jsonl") == 1
-    assert (tmp_path / "answers.jsonl").read_bytes() == first and "12 answers (0 new), 2 files skipped" in caplog.text
+    assert (tmp_path / "answers.jsonl").read_bytes() == first and "12 answers (0 new), 2 skipped" in caplog.text
     (collection / "e.ogg").unlink()
     write_song(collection / "d.mp3", 3.0)
     assert run(folder, collection, tmp_path / "answers.jsonl") == 0
-    assert "14 answers (2 new), 0 files skipped" in caplog.text
+    assert "14 answers (2 new), 0 skipped" in caplog.text
     assert not any(one["error"] for one in read(tmp_path / "answers.jsonl"))
 
 
@@ -110,11 +115,12 @@ def test_answers_of_another_job_are_not_mixed_in(
     assert output.read_bytes() == before and "give another --output" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("option", [("--output", "captions.txt"), ("--precision", "fp8"), ("--nonsense",)])
+@pytest.mark.parametrize("option", [
+    ("--output", "captions.txt"), ("--precision", "fp8"), ("--nonsense",), ("--num_beams", "0"), ("--batch_size", "x"),
+    ("--top_p", "1.5"), ("--questions", " "), ("--questions", "caf\udce9?"),
+])  # fmt: skip
 def test_wrong_options_are_usage_errors(folder: Path, collection: Path, tmp_path: Path, option: tuple[str]) -> None:
-    with pytest.raises(SystemExit) as ended:
-        run(folder, collection, tmp_path / "captions.csv", *option)
-    assert ended.value.code == 2
+    assert run(folder, collection, tmp_path / "captions.csv", *option) == 2
 
 
 def test_what_cannot_be_asked_is_refused(
@@ -155,6 +161,79 @@ def test_answers_of_a_checkpoint_that_was_trained_on_are_not_kept(
     assert "another model or other settings" in capsys.readouterr().err
 
 
+def test_a_file_name_that_is_no_text_costs_nothing(folder: Path, tmp_path: Path) -> None:
+    songs = tmp_path / "songs"
+    songs.mkdir()
+    write_song(songs / "a.wav", 12.0)
+    write_song(songs / "b.wav", 12.0).rename(songs / "caf\udce9.wav")
+    for _ in range(2):  # the second run reads what the first has written
+        assert run(folder, songs, tmp_path / "captions.csv") == 0
+    rows = (tmp_path / "captions.csv").read_bytes().splitlines()
+    assert [row.split(b",")[0] for row in rows] == [b"audio_path", b"a.wav", b"caf\xe9.wav"]
+    assert len((tmp_path / "captions.jsonl").read_bytes().splitlines()) == 2 * 2 * len(QUESTIONS)
+
+
+class Meddling(Asking):
+    """Asks, and has somebody meddle with the output after the first answer."""
+
+    meddle: Callable[[], None]
+
+    def __iter__(self) -> Iterator:
+        for number, numbered in enumerate(super().__iter__()):
+            if number == 1:
+                self.meddle()
+            yield numbered
+
+
+@pytest.mark.parametrize("case", ["folder removed", "log and part replaced"])
+def test_answers_that_were_taken_away_meanwhile_are_missed(
+    case: str, folder: Path, collection: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    output = tmp_path / "out" / "captions.csv"
+
+    def meddle() -> None:
+        if case == "folder removed":
+            shutil.rmtree(output.parent)
+        else:
+            output.with_suffix(".jsonl").write_text("")
+            output.with_name("captions.jsonl.part-0").unlink()
+
+    monkeypatch.setattr(Meddling, "meddle", staticmethod(meddle), raising=False)
+    monkeypatch.setattr("descant.answering.collection.Asking", Meddling)
+    assert run(folder, collection, output) == 1
+    expected = "captions.jsonl.part-0: no such file" if case == "folder removed" else "1 of 14 answers are gone"
+    assert expected in capsys.readouterr().err and not output.exists()
+    monkeypatch.undo()
+    assert run(folder, collection, output) == 1 and output.exists()
+
+
+def test_silence_is_named_and_has_no_caption(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    songs = tmp_path / "songs"
+    songs.mkdir()
+    sound = np.sin(np.arange(8_000 * 30) / 9) * 0.5
+    sound[8_000 * 10 : 8_000 * 20] = 0
+    soundfile.write(songs / "pause.wav", sound, 8_000)
+    soundfile.write(songs / "silence.wav", np.zeros(80_000), 8_000)
+    assert run(folder, songs, tmp_path / "captions.csv") == 1
+    shown = capsys.readouterr().err
+    assert "pause.wav: 0:10–0:20: is silent" in shown and "silence.wav: is silent" in shown
+    rows = (tmp_path / "captions.csv").read_text().splitlines()
+    assert len(rows) == 2 and "[0:00–0:10]" in rows[1] and "[0:20–0:30]" in rows[1] and "0:10–0:20]" not in rows[1]
+    answers = read(tmp_path / "captions.jsonl")
+    assert len(answers) == 2 * len(QUESTIONS) + 2 and len([one for one in answers if one["error"]]) == 2
+
+
+def test_no_path_is_a_formula_of_a_spreadsheet() -> None:
+    names = ["=1+1.wav", "+a.wav", "-a.wav", "@a.wav", "\ta.wav", "a=.wav"]
+    record = {"start_s": 0.0, "end_s": 10.0, "prediction": "=1", "error": None}
+    rows = list(csv.reader(io.StringIO(format_captions({**record, "audio": name} for name in names))))[1:]
+    assert [row[0] for row in rows] == [*(f"./{name}" for name in names[:5]), "a=.wav"]
+    assert all(row[1] == "[0:00–0:10] =1" for row in rows)
+
+
 def launch(folder: Path, audio: Path, output: Path, *launcher: str) -> subprocess.Popen[str]:
     command = [*(launcher or [sys.executable]), str(RECIPE), "--checkpoint", str(folder), "--audio", str(audio)]
     command += ["--output", str(output), "--num_beams", "2", "--batch_size", "5"]
@@ -169,7 +248,7 @@ def test_two_processes_write_the_answers_of_one(folder: Path, collection: Path, 
     assert two.returncode == 1, two_error
     assert keys(read(tmp_path / "two.jsonl")) == keys(read(tmp_path / "one.jsonl"))
     assert (tmp_path / "two.csv").read_bytes() == (tmp_path / "one.csv").read_bytes()
-    assert two_error.count("d.mp3: is not sound") == 1 and "30 answers (30 new), 2 files skipped" in two_error
+    assert two_error.count("d.mp3: is not sound") == 1 and "30 answers (30 new), 2 skipped" in two_error
 
 
 @pytest.fixture
@@ -228,7 +307,7 @@ def test_a_killed_run_goes_on_and_asks_nothing_twice(folder: Path, long_songs: P
     assert not (tmp_path / "captions.csv").exists()
     again = launch(folder, songs, tmp_path / "captions.csv")
     _, shown = again.communicate(timeout=120)
-    assert again.returncode == 0 and f"150 answers ({150 - kept} new), 0 files skipped" in shown
+    assert again.returncode == 0 and f"150 answers ({150 - kept} new), 0 skipped" in shown
     assert run_whole(folder, songs, tmp_path / "whole.csv") == 0
     assert keys(read(tmp_path / "captions.jsonl")) == keys(read(tmp_path / "whole.jsonl"))
     assert (tmp_path / "captions.csv").read_bytes() == (tmp_path / "whole.csv").read_bytes()

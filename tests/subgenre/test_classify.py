@@ -9,8 +9,8 @@ import torch
 from tiny import save_tiny_model, write_song
 from tiny_subgenre import AUDIO_DIM, build_tiny_subgenre, save_tiny_subgenre
 
-from descant.answering.listener import Recording, in_order
 from descant.answering.model_folder import ModelFolderError
+from descant.answering.recordings import Recording, in_order
 from descant.subgenre.classify import (
     MAX_PASSAGES,
     Classification,

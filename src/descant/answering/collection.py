@@ -6,7 +6,6 @@ import argparse
 import csv
 import io
 import logging
-import sys
 from collections.abc import Collection, Iterable, Sequence
 from datetime import timedelta
 from itertools import groupby
@@ -20,8 +19,9 @@ from accelerate.utils import InitProcessGroupKwargs, gather_object
 from tqdm import tqdm
 
 from descant.answering.answer_log import read_log, write_log, write_part
-from descant.answering.listener import Answer, Asking, Listener, Recording
+from descant.answering.listener import Answer, Asking, Listener
 from descant.answering.model_folder import PRECISIONS, find_model, fingerprint_model
+from descant.answering.recordings import Recording
 from descant.data.audio import (
     Window,
     format_stamp,
@@ -31,25 +31,38 @@ from descant.data.audio import (
     windows,
 )
 from descant.files import Record, write_whole
-from descant.program import use_all_cores
+from descant.program import (
+    MOST_BEAMS,
+    ArgumentParser,
+    BrokeOff,
+    count,
+    question,
+    require_writable,
+    say,
+    share,
+    use_all_cores,
+)
 
 log = logging.getLogger(__name__)
 
+FORMULAS = ("=", "+", "-", "@", "\t", "\r")
+LONGEST_WAIT = timedelta(days=30)  # for the other processes, whose recordings may be longer
+
 
 def order_records(records: Iterable[Record], audio: Sequence[str], questions: Sequence[str | None]) -> list[Record]:
-    """Records in the order of recordings, windows and questions; what is not in `audio` any more comes last."""
-    places = {name: place for place, name in enumerate(audio)}
-    turns = {question: turn for turn, question in enumerate(questions)}
+    """Put records in the order of recordings, windows and questions; what is not in `audio` any more comes last."""
+    files = {name: index for index, name in enumerate(audio)}
+    turns = {question: index for index, question in enumerate(questions)}
 
     def key(record: Record) -> tuple[int, str, bool, float, int]:
-        place, name, start_s = places.get(record["audio"], len(places)), record["audio"], record["start_s"]
-        return place, name, start_s is None, start_s or 0.0, turns.get(record["question"], len(turns))
+        index, name, start_s = files.get(record["audio"], len(files)), record["audio"], record["start_s"]
+        return index, name, start_s is None, start_s or 0.0, turns.get(record["question"], len(turns))
 
     return sorted(records, key=key)
 
 
 def join_answers(records: Iterable[Record]) -> str:
-    """`[0:00–0:10] answer answer [0:10–0:20] …` out of one recording's records, which are in order."""
+    """Return `[0:00–0:10] answer answer [0:10–0:20] …` of one recording's records, which are in order."""
     parts = []
     for (start_s, end_s), window in groupby(records, key=itemgetter("start_s", "end_s")):
         parts += [f"[{format_stamp(start_s, end_s)}]", *(record["prediction"] for record in window)]
@@ -57,18 +70,22 @@ def join_answers(records: Iterable[Record]) -> str:
 
 
 def format_captions(records: Iterable[Record]) -> str:
-    """A CSV with the reference's columns, audio_path and caption; recordings that could not be read have no row."""
+    """Return a CSV with the reference's columns, audio_path and caption; recordings without answers have no row.
+
+    A path that a spreadsheet would take for a formula (`=`, `+`, `-`, `@` at its beginning) begins with `./`.
+    """
     text = io.StringIO()
     rows = csv.writer(text, lineterminator="\n")
     rows.writerow(["audio_path", "caption"])
     answered = (record for record in records if record["error"] is None)
     for audio, group in groupby(answered, key=itemgetter("audio")):
-        rows.writerow([audio, join_answers(group)])
+        path = f"./{audio}" if audio.startswith(FORMULAS) else audio
+        rows.writerow([path, join_answers(group)])
     return text.getvalue()
 
 
 def find_recordings(folder: Path) -> list[Recording]:
-    """All sound files and `.npy` waveforms in a folder and below, by name; raises ValueError where there are none.
+    """List all sound files and `.npy` waveforms in a folder and below, by name; raise ValueError where there are none.
 
     Their answers are kept under the path relative to the folder, so that the folder may move.
     """
@@ -82,58 +99,56 @@ def find_recordings(folder: Path) -> list[Recording]:
 
 
 def read_windows(path: Path, sampling_rate: int, window_s: float) -> Collection[Window]:
-    """The windows of a sound file or a `.npy` waveform; raises AudioError."""
+    """Return the windows of a sound file or a `.npy` waveform; raise AudioError."""
     if path.suffix.lower() == ".npy":
         return windows(load_npy_waveform(path, sampling_rate), sampling_rate, window_s)
     return stream_windows(path, sampling_rate, window_s)
 
 
-LONGEST_WAIT = timedelta(days=30)  # for the other processes, whose recordings may be longer
-
-
 def caption_collection(questions: Sequence[str], num_beams: int, argv: Sequence[str] | None = None) -> int:
-    """Answers `questions` about every window of a folder's recordings; returns the exit status.
+    """Answer `questions` about every window of a folder's recordings; return the exit status.
 
     The command line over the given settings; a second run after any kill answers only what is missing.
     """
     args = parse_arguments(questions, num_beams, argv)
-    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
     transformers.logging.set_verbosity_error()
     transformers.logging.disable_progress_bar()
-    try:
-        return run(args)
-    except ValueError as error:
-        print(f"captions_from_qa: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("captions_from_qa: interrupted; the same command goes on from here", file=sys.stderr)
-        return 130
+    require_writable(args.output.parent)
+    return run(args)
 
 
 def parse_arguments(questions: Sequence[str], num_beams: int, argv: Sequence[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="captions_from_qa.py", description="Questions about all windows.")
+    """Read the command line over the recipe's own questions and search width."""
+    parser = ArgumentParser(prog="captions_from_qa.py", description="Questions about all windows.")
     parser.add_argument("--checkpoint", required=True, help="model folder, or a model's id on the Hub")
     parser.add_argument("--audio", required=True, type=Path, help="folder of sound files or .npy waveforms")
     parser.add_argument(
         "--output", required=True, type=Path,
         help="FILE.csv: captions (audio_path, caption), beside the answers in FILE.jsonl; FILE.jsonl: answers only",
     )  # fmt: skip
-    parser.add_argument("--questions", nargs="+", default=list(questions), help="in place of the recipe's own")
-    parser.add_argument("--num_beams", type=int, default=num_beams, help="search width (default: %(default)s)")
-    parser.add_argument("--top_p", type=float, help="nucleus sampling in place of beams, for example 0.9")
-    parser.add_argument("--seed", type=int, default=0, help="seed of the sampling (default: %(default)s)")
-    parser.add_argument("--max_length", type=int, help="longest answer in tokens (default: the model's own)")
+    parser.add_argument(
+        "--questions", nargs="+", type=question, default=list(questions), help="in place of the recipe's own"
+    )
+    parser.add_argument(
+        "--num_beams", type=count(1, MOST_BEAMS), default=num_beams, help="search width (default: %(default)s)"
+    )
+    parser.add_argument("--top_p", type=share, help="nucleus sampling in place of beams, for example 0.9")
+    parser.add_argument("--seed", type=count(0), default=0, help="seed of the sampling (default: %(default)s)")
+    parser.add_argument("--max_length", type=count(1), help="longest answer in tokens (default: the model's own)")
     parser.add_argument("--precision", choices=PRECISIONS, default="fp32", help="lower ones change some answers")
-    parser.add_argument("--batch_size", type=int, default=32, help="questions at a time (default: %(default)s)")
+    parser.add_argument("--batch_size", type=count(1), default=32, help="questions at a time (default: %(default)s)")
     args = parser.parse_args(argv)
     args.questions = list(dict.fromkeys(args.questions))
     if args.output.suffix not in (".csv", ".jsonl"):
         parser.error(f"--output {args.output}: ends neither in .csv nor in .jsonl")
+    for path in (args.output, args.output.with_suffix(".jsonl")):
+        if path.exists() and not path.is_file():
+            parser.error(f"--output: {path} is no file")
     return args
 
 
 def run(args: argparse.Namespace) -> int:
-    """Answers this process's share, then joins the shares of all; returns the exit status."""
+    """Answer this process's share, then join the shares of all; return the exit status."""
     accelerator = Accelerator(kwargs_handlers=[InitProcessGroupKwargs(timeout=LONGEST_WAIT)])
     logging.disable(logging.NOTSET if accelerator.is_main_process else logging.WARNING)
     use_all_cores()
@@ -150,17 +165,19 @@ def run(args: argparse.Namespace) -> int:
     if accelerator.is_main_process:
         write_log(answers, known)
     accelerator.wait_for_everyone()
-    with accelerator.split_between_processes(recordings) as share:
-        skipped = answer_share(listener, share, known, args, accelerator.process_index)
+    with accelerator.split_between_processes(recordings) as mine:
+        skipped, given = answer_share(listener, mine, known, args, accelerator.process_index)
     skipped = sum(gather_object([skipped]))
+    given = set().union(*gather_object([given]))
     if accelerator.is_main_process:
-        publish(answers, args, recordings, len(known))
+        publish(answers, args, recordings, given, len(known))
     accelerator.wait_for_everyone()
     accelerator.end_training()
     return 1 if skipped else 0
 
 
 def generation_settings(args: argparse.Namespace) -> dict[str, Any]:
+    """Return the settings of `generate`, with the seed where it decides the answers."""
     settings: dict[str, Any] = {"max_length": args.max_length} if args.max_length else {}
     if args.top_p is None:
         return {**settings, "num_beams": args.num_beams}
@@ -169,7 +186,7 @@ def generation_settings(args: argparse.Namespace) -> dict[str, Any]:
 
 
 def read_known(path: Path, listener: Listener, questions: Sequence[str]) -> list[Record]:
-    """The answers of earlier runs; files that failed are tried again. Raises ValueError for those of another job."""
+    """Read the answers of earlier runs; what failed is tried again. Raises ValueError for those of another job."""
     records = [record for record in read_log(path) if record["error"] is None]
     for record in records:
         if record["model"] != listener.name or record["generation"] != listener.generation:
@@ -180,31 +197,40 @@ def read_known(path: Path, listener: Listener, questions: Sequence[str]) -> list
 
 
 def answer_share(
-    listener: Listener, share: Sequence[Recording], known: Sequence[Record], args: argparse.Namespace, process: int
-) -> int:
-    """Writes the answers of one process as they come; returns how many files were skipped."""
+    listener: Listener, recordings: Sequence[Recording], known: Sequence[Record], args: argparse.Namespace,
+    process: int,
+) -> tuple[int, set[str]]:  # fmt: skip
+    """Write the answers of one process as they come; return how many problems there were, and the ids of all."""
     skipped = []
 
     def show(answer: Answer) -> None:
         if answer.error is not None:
             skipped.append(answer.audio)
-            tqdm.write(f"captions_from_qa: {answer.audio}: {answer.error}", file=sys.stderr)
+            say(f"captions_from_qa: {answer.describe_error()}")
 
-    files = tqdm(share, desc="listening", unit=" files", disable=True if process else None)
+    files = tqdm(recordings, desc="listening", unit=" files", disable=True if process else None)
     ids = frozenset(record["id"] for record in known)
     asking = Asking(listener, files, args.questions, batch_size=args.batch_size, known=ids, read_windows=read_windows)
     write_part(args.output.with_suffix(".jsonl"), process, asking, show)
-    return len(skipped)
+    return len(skipped), asking.given
 
 
-def publish(path: Path, args: argparse.Namespace, recordings: Sequence[Recording], known: int) -> None:
-    """Writes all answers in order, and the captions beside them."""
+def publish(
+    path: Path, args: argparse.Namespace, recordings: Sequence[Recording], given: Collection[str], known: int
+) -> None:
+    """Write all answers in order, and the captions beside them; raise BrokeOff where some that were given are gone."""
     records = order_records(read_log(path), [recording.audio for recording in recordings], args.questions)
+    lost = len(set(given) - {record["id"] for record in records})
+    if lost:
+        raise BrokeOff(
+            f"{path}: {lost} of {len(given)} answers are gone, as if the file or its folder was changed meanwhile: "
+            "run the same command again"
+        )
     if args.output.suffix == ".csv":
         write_whole(args.output, format_captions(records))
     write_log(path, records)
     answered = sum(record["error"] is None for record in records)
     log.info(
-        "%s: %d files, %d answers (%d new), %d files skipped",
+        "%s: %d files, %d answers (%d new), %d skipped",
         args.output, len(recordings), answered, answered - known, len(records) - answered,
     )  # fmt: skip

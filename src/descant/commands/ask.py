@@ -15,8 +15,9 @@ examples:
   descant ask outputs/mi_short_long song.mp3 -q "Which instruments play?"
   descant ask outputs/mi_short_long *.wav -q "What is the mood?" -q "How fast is it?" --json > answers.jsonl
 
-A file is heard in windows of 10 seconds; each window gives one answer to each question. A file that cannot be read is
-named on stderr, the others are answered. Exit status: 0 all answered, 1 some files skipped, 2 usage, 130 interrupted.
+A file is heard in windows of 10 seconds; each window gives one answer to each question. A file that cannot be read, a
+silent window (under -60 dBFS) and a question that fails are named on stderr, the others are answered. Exit status: 0
+all answered, 1 some files, windows or questions skipped, 2 usage or refused, 130 interrupted, 143 terminated.
 """
 
 
@@ -58,7 +59,8 @@ def run(args: argparse.Namespace) -> int:
     find_model(args.model)  # before the seconds that importing torch takes
     import transformers
 
-    from descant.answering.listener import Asking, Listener, Recording, in_order, show_progress
+    from descant.answering.listener import Asking, Listener, show_progress
+    from descant.answering.recordings import Recording, in_order
 
     transformers.logging.set_verbosity_error()
     transformers.logging.disable_progress_bar()
@@ -76,7 +78,7 @@ def run(args: argparse.Namespace) -> int:
 
 def _show(answer: "Answer", as_json: bool) -> None:
     if answer.error is not None:
-        say(f"descant ask: {answer.audio}: {answer.error}")
+        say(f"descant ask: {answer.describe_error()}")
     if as_json:
         show_json(answer.to_json())
     elif answer.error is None:

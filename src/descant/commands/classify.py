@@ -67,7 +67,7 @@ def _check_lyrics(args: argparse.Namespace) -> None:
 def _classify(args: argparse.Namespace) -> int:
     import transformers
 
-    from descant.answering.listener import Recording, in_order
+    from descant.answering.recordings import Recording, in_order
     from descant.subgenre.classify import Classifying, TrackClassifier, load_captioner
 
     transformers.logging.set_verbosity_error()

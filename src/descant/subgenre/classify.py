@@ -10,8 +10,9 @@ import numpy as np
 import torch
 from transformers import PreTrainedModel, ProcessorMixin
 
-from descant.answering.listener import Listener, Recording
+from descant.answering.listener import Listener
 from descant.answering.model_folder import CLASSIFYING, ModelFolderError, find_model, load_model
+from descant.answering.recordings import Recording
 from descant.data.audio import format_stamp
 from descant.models.subgenre.modeling_subgenre import name_labels
 from descant.subgenre.hearing import Said, TrackHearing, TrackListener, find_spans, hash_captioner, pool_windows

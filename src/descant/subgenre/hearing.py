@@ -5,7 +5,7 @@ import json
 import logging
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TypeVar
 
@@ -13,10 +13,11 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from descant.answering.listener import Listener, Pair
+from descant.answering.listener import Listener, Request
 from descant.answering.model_folder import find_model, fingerprint_files, fingerprint_model
-from descant.data.audio import AudioError, Window, stream_windows
+from descant.data.audio import AudioError, Window, format_stamp, stream_windows
 from descant.files import JsonLines
+from descant.program import one_line
 
 log = logging.getLogger(__name__)
 
@@ -63,16 +64,24 @@ class _Unfinished:
     """A track whose answers are still coming."""
 
     track_id: str
-    said: dict[int, Said] = field(default_factory=dict)  # by place in the stream of questions
+    path: Path
+    said: dict[int, Said] = field(default_factory=dict)  # by their number
     embeds: list[torch.Tensor] = field(default_factory=list)
     asked: int = 0
     read: bool = False  # all its windows have been read
-    failed: bool = False  # its file changed while it was read: answers that still come do not count
+    failed: bool = False  # and named: answers that still come do not count
 
     def finish(self) -> TrackHearing:
-        said = tuple(self.said[place] for place in sorted(self.said))
+        said = tuple(self.said[number] for number in sorted(self.said))
         embeds = torch.stack(self.embeds).numpy()
         return TrackHearing(self.track_id, said, pool_windows(embeds, find_spans(said)), embeds)
+
+    def fail(self, reason: str) -> TrackHearing:
+        self.failed = True
+        return TrackHearing(self.track_id, error=f"{self.path}: {reason}")
+
+
+Asked = tuple[_Unfinished, int, Said | None]  # the number and the answer to be; None: the track has failed
 
 
 class TrackListener:
@@ -81,56 +90,56 @@ class TrackListener:
     def __init__(self, listener: Listener, questions: Sequence[str | None], batch_size: int = 64) -> None:
         """questions: asked of every window of 10 s; None asks for a caption."""
         self.listener, self.questions, self.batch_size = listener, tuple(questions), batch_size
-        self._waiting: dict[int, tuple[_Unfinished, Said]] = {}  # place in the stream → the answer to be
-        self._failed: list[TrackHearing] = []
 
     def hear(self, tracks: Iterable[tuple[str, Path]]) -> Iterator[TrackHearing]:
-        """Yields each track's hearing as soon as it is there; one that cannot be read comes with its error."""
-        listener = self.listener
-        stream = listener.model.answer_many(self._pairs(tracks), batch_size=self.batch_size, **listener.settings)
-        for place, token_ids, _ in stream:
-            yield from self._pop_failed()
-            track, said = self._waiting.pop(place)
-            track.said[place] = Said(said.start_s, said.end_s, said.question, listener.decode(token_ids))
-            if track.read and len(track.said) == track.asked and not track.failed:
-                yield track.finish()
-        yield from self._pop_failed()
-
-    def _pop_failed(self) -> list[TrackHearing]:
-        failed, self._failed = self._failed, []
-        return failed
-
-    def _pairs(self, tracks: Iterable[tuple[str, Path]]) -> Iterator[Pair]:
-        """What the model takes, read as it asks for more."""
-        place = 0
-        extractor = self.listener.processor.feature_extractor
-        opened = ((track_id, _open(path, extractor.sampling_rate, extractor.window_s)) for track_id, path in tracks)
-        for track_id, windows in one_ahead(opened):
-            if isinstance(windows, AudioError):
-                self._failed.append(TrackHearing(track_id, error=str(windows)))
+        """Yield each track's hearing as soon as it is there; one of which anything fails comes with its error."""
+        requests = self._requests(tracks)
+        for (track, number, said), outcome in self.listener.answer(requests, self.batch_size, refuses=True):
+            if track.failed:
                 continue
-            track = _Unfinished(track_id)
+            if said is None or outcome.error is not None:
+                yield track.fail(outcome.error or "")
+                continue
+            track.said[number] = replace(said, answer=outcome.text)
+            if track.read and len(track.said) == track.asked:
+                yield track.finish()
+
+    def _requests(self, tracks: Iterable[tuple[str, Path]]) -> Iterator[Request[Asked]]:
+        """Read the tracks as the model asks for more."""
+        extractor = self.listener.processor.feature_extractor
+        opened = ((one, path, _open(path, extractor.sampling_rate, extractor.window_s)) for one, path in tracks)
+        for track_id, path, windows in one_ahead(opened):
+            track = _Unfinished(track_id, path)
             try:
+                if isinstance(windows, AudioError):
+                    raise windows
                 for window, is_last in mark_last(window for window in windows if window.silence is None):
                     track.read = is_last
-                    features = self.listener.extract_features(window)
-                    track.embeds.append(self._embed(features))
-                    track.asked += len(self.questions)
-                    for question in self.questions:
-                        self._waiting[place] = (track, Said(window.start_s, window.end_s, question, ""))
-                        place += 1
-                        yield (track_id, window.start_s), features, self.listener.prompt_ids(question)
+                    yield from self._questions_about(track, window)
                 if not track.asked:
-                    raise AudioError(track_id, "is silent in all its windows")
+                    raise AudioError(path, "is silent in all its windows")
             except AudioError as error:
-                track.failed = True
-                self._failed.append(TrackHearing(track_id, error=str(error)))
+                yield Request((track, track.asked, None), (track_id, None), None, error.reason)
+
+    def _questions_about(self, track: _Unfinished, window: Window) -> Iterator[Request[Asked]]:
+        try:
+            features = self.listener.extract_features(window)
+            track.embeds.append(self._embed(features))
+        except Exception as error:
+            raise AudioError(track.path, f"{format_stamp(window.start_s, window.end_s)}: {one_line(error)}") from error
+        first, track.asked = track.asked, track.asked + len(self.questions)
+        for number, question in enumerate(self.questions, start=first):
+            said = Said(window.start_s, window.end_s, question, "")
+            yield Request((track, number, said), (track.track_id, window.start_s), question, features)
 
     @torch.no_grad()
     def _embed(self, features: torch.Tensor) -> torch.Tensor:
         """The mean over positions of one window's audio embedding, (width,) on the CPU."""
         embeds = self.listener.model.get_audio_features(features[None].to(self.listener.model.device))
-        return embeds[0].mean(dim=0).float().cpu()
+        mean = embeds[0].mean(dim=0).float().cpu()
+        if not torch.isfinite(mean).all():
+            raise ValueError("its audio embedding holds NaN or infinite numbers")
+        return mean
 
 
 def _open(path: Path, sampling_rate: int, window_s: float) -> Collection[Window] | AudioError:
@@ -138,6 +147,8 @@ def _open(path: Path, sampling_rate: int, window_s: float) -> Collection[Window]
         return stream_windows(path, sampling_rate, window_s)
     except AudioError as error:
         return error
+    except Exception as error:
+        return AudioError(path, f"cannot be read: {one_line(error)}")
 
 
 def one_ahead(items: Iterable[Item]) -> Iterator[Item]:

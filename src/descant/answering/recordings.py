@@ -1,0 +1,112 @@
+"""Recordings as they are asked about: a sound file and its name, in the order in which they were given.
+
+From Python, sound may also be a URL, bytes or a waveform.
+"""
+
+import tempfile
+import urllib.request
+from collections.abc import Callable, Collection, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from http.client import HTTPException
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+
+from descant.data.audio import AudioError, Window, require_sound, resample, stream_windows, windows
+from descant.data.sound_file import mix_down, require_finite
+from descant.program import one_line
+
+Item = TypeVar("Item")
+
+URL_TIMEOUT_S = 60
+LARGEST_URL_BYTES = 2**30
+
+Audio = str | Path | bytes | np.ndarray
+ReadWindows = Callable[[Path, int, float], Collection[Window]]
+
+
+@dataclass(frozen=True)
+class Recording:
+    """A sound file and the name under which its answers are kept."""
+
+    path: Path
+    audio: str
+
+    @property
+    def clip_id(self) -> str:
+        """The name without folders and suffix."""
+        return self.path.stem
+
+
+def in_order(numbered: Iterable[tuple[int, Item]]) -> Iterator[Item]:
+    """Give items, numbered from 0 and in any order, in the order of their numbers; early ones are held back.
+
+    Raises RuntimeError at the end where a number is missing.
+    """
+    early: dict[int, Item] = {}
+    following = 0
+    for number, item in numbered:
+        early[number] = item
+        while following in early:
+            yield early.pop(following)
+            following += 1
+    if early:
+        raise RuntimeError(f"item {following} never came, and {len(early)} wait for it")
+
+
+@contextmanager
+def as_recording(audio: Audio, sampling_rate: int | None, extractor: Any) -> Iterator[tuple[Recording, ReadWindows]]:
+    """Give sound, as it was handed over, as a recording, with what reads its windows.
+
+    Args:
+        audio: a path, an http(s) URL, a file's bytes, or a waveform (samples,) or (samples, channels).
+        sampling_rate: of a waveform, in Hz.
+        extractor: the model's feature extractor.
+    """
+    if isinstance(audio, np.ndarray):
+        if sampling_rate is None:
+            raise ValueError("a waveform needs sampling_rate=, in Hz")
+        rate = extractor.sampling_rate
+        cut = windows(_to_mono(audio, sampling_rate, rate), rate, extractor.window_s)
+        yield Recording(Path("array"), "array"), lambda *_: cut
+    elif isinstance(audio, bytes):
+        with _in_file(audio) as path:
+            yield Recording(path, "bytes"), stream_windows
+    elif str(audio).startswith(("http://", "https://")):
+        with _in_file(_fetch(str(audio))) as path:
+            yield Recording(path, str(audio)), stream_windows
+    else:
+        yield Recording(Path(audio), str(audio)), stream_windows
+
+
+def _to_mono(waveform: np.ndarray, rate: int, target_rate: int) -> np.ndarray:
+    """Return a float waveform (samples,) or (samples, channels) as mono samples at another rate."""
+    if waveform.ndim not in (1, 2) or not np.issubdtype(waveform.dtype, np.floating):
+        raise AudioError("array", f"is {waveform.dtype} of shape {waveform.shape}; give floats (samples,) in [-1, 1]")
+    samples = waveform[:, None] if waveform.ndim == 1 else waveform
+    require_finite("array", np.ascontiguousarray(samples.T, np.float32), rate)
+    mono = mix_down("array", np.ascontiguousarray(samples.T, np.float32))
+    require_sound("array", mono, rate)
+    return mono if rate == target_rate else resample(mono, rate, target_rate)
+
+
+@contextmanager
+def _in_file(content: bytes) -> Iterator[Path]:
+    with tempfile.NamedTemporaryFile(prefix="descant-") as file:
+        file.write(content)
+        file.flush()
+        yield Path(file.name)
+
+
+def _fetch(url: str) -> bytes:
+    """Return what a URL holds; raise AudioError."""
+    try:
+        with urllib.request.urlopen(url, timeout=URL_TIMEOUT_S) as response:
+            content = response.read(LARGEST_URL_BYTES + 1)
+    except (OSError, ValueError, HTTPException) as error:  # URLError is an OSError
+        raise AudioError(url, f"cannot be fetched: {one_line(error)}") from error
+    if len(content) > LARGEST_URL_BYTES:
+        raise AudioError(url, f"is larger than {LARGEST_URL_BYTES >> 30} GiB: fetch it, and give its path")
+    return content

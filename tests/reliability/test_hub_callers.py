@@ -5,6 +5,8 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import datasets
+import huggingface_hub
+import numpy as np
 import pytest
 import torch
 from hub import LocalHub
@@ -12,10 +14,11 @@ from hub_fixtures import take_for_the_hub
 from tiny import build_tiny_model, save_tiny_model, write_song
 
 from descant import cli
+from descant.building.dataset_folder import DatasetFacts, write_card, write_features
 from descant.data.annotations import Row
 from descant.data.clips import find_hub_clips
 from descant.data.corpus import load_corpus
-from descant.data.features import import_features
+from descant.data.features import FeatureStore, import_features
 from descant.data.splits import ClipHashes
 from descant.data.tables import locate
 from descant.publish.records import read_records, write_records
@@ -147,6 +150,45 @@ def test_faults_that_pass_are_waited_out(hub: LocalHub, caller: Callable, kind: 
     hub.fail(kind, times=2)
     caller(tmp_path)
     assert not hub.faults[0].times
+
+
+BODIES = r"GET .*/resolve/.*\.(parquet|safetensors|csv|gz)"
+
+
+@pytest.mark.parametrize("caller", [caller for caller in CALLERS if caller is not look_for_published_features])
+def test_bodies_changed_on_their_way_are_fetched_again(hub: LocalHub, caller: Callable, tmp_path: Path) -> None:
+    hub.fail("corrupt", BODIES)
+    caller(tmp_path)
+    assert not hub.faults[0].times
+
+
+@pytest.mark.parametrize("caller", [caller for caller in CALLERS if caller is not look_for_published_features])
+def test_bodies_that_are_always_changed_are_refused(hub: LocalHub, caller: Callable, tmp_path: Path, capsys) -> None:
+    hub.fail("corrupt", BODIES, times=99)
+    with pytest.raises(ValueError) as raised:
+        caller(tmp_path)
+    said = capsys.readouterr().err if raised.type is Refused else str(raised.value)
+    assert "arrived damaged twice" in said
+
+
+def test_published_features_are_those_that_were_stored(hub: LocalHub, tmp_path: Path) -> None:
+    store = FeatureStore(tmp_path / "store", {"feature_shape": [4, 5]})
+    store.write("clip", np.arange(20, dtype=np.float32).reshape(4, 5), "sound")
+    write_features(tmp_path / "built", store, ["clip"])
+    write_card(tmp_path / "built", DatasetFacts("Songs", "Some songs.", "cc0-1.0", [], "python make.py", "1"))
+    _push(hub, "tester/features", tmp_path / "built", "dataset")
+    hub.fail("corrupt", BODIES)
+    fetched = import_features("tester/features", tmp_path / "fetched", store.settings)
+    assert not hub.faults[0].times and fetched.read_record("clip") == store.read_record("clip")
+
+
+def test_rows_that_were_loaded_before_need_no_network(hub: LocalHub, tmp_path: Path, monkeypatch) -> None:
+    load_published_rows(tmp_path)
+    find_sound(tmp_path)
+    for module in (huggingface_hub.constants, datasets.config):
+        monkeypatch.setattr(module, "HF_HUB_OFFLINE", True)
+    load_published_rows(tmp_path)
+    find_sound(tmp_path)
 
 
 SILENT = pytest.param("silent", marks=pytest.mark.reliability)

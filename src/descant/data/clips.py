@@ -23,7 +23,7 @@ from descant.data.annotations import (
 from descant.data.audio import AudioError, list_sound_files, load_npy_waveform, require_sound, stream_audio
 from descant.data.sound_file import require_finite
 from descant.data.splits import recording_of
-from descant.data.tables import TABLE_SUFFIXES
+from descant.data.tables import TABLE_SUFFIXES, fetch_dataset
 from descant.files import sha256_of
 
 FIRST_SUFFIXES = (".flac", ".wav", ".ogg", ".opus", ".mp3", ".m4a", ".webm")  # of files of one name, in this order
@@ -226,6 +226,7 @@ def find_hub_clips(rows: Iterable[Row], dataset: str) -> dict[str, ClipColumn]:
     from descant.hub_client import patiently
 
     cells: dict[str, tuple] = {}
+    fetch_dataset(dataset)
     for part in patiently(partial(load_dataset, dataset), dataset).values():
         column = next((name for name, kind in part.features.items() if isinstance(kind, Audio)), None)
         key = next((name for name in KEY_COLUMNS if name in part.features), None)

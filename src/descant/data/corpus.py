@@ -8,7 +8,7 @@ from typing import Any
 from descant.data.annotations import SHOWN_PROBLEMS, Problem, Row, log_problems, read_annotations
 from descant.data.clips import ClipAudio, gather_clips
 from descant.data.splits import VALIDATION_SHARE, check_leaks, cut_validation
-from descant.data.tables import TABLE_SUFFIXES
+from descant.data.tables import TABLE_SUFFIXES, fetch_dataset
 from descant.files import sha256_of
 
 SplitRows = dict[str, list[Row]]
@@ -115,6 +115,8 @@ def _load_published(dataset: str, configs: Sequence[str]) -> Corpus:
     from descant.hub_client import MissingError, NetworkError, patiently
 
     def load() -> tuple[dict[str, Any], Any]:
+        for config in configs:
+            fetch_dataset(dataset, config)
         loaded = {config: load_dataset(dataset, config) for config in configs}
         return loaded, DatasetCard.load(str(Path(dataset) / "README.md") if Path(dataset).is_dir() else dataset)
 

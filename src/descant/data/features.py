@@ -439,6 +439,7 @@ def import_features(dataset: str, store_root: str | Path, settings: Mapping[str,
     """
     from datasets import load_dataset
 
+    from descant.data.tables import fetch_dataset
     from descant.hub_client import find_file, patiently
 
     local = Path(dataset) / SETTINGS_FILE
@@ -451,8 +452,11 @@ def import_features(dataset: str, store_root: str | Path, settings: Mapping[str,
     if settings is not None and settings_hash(dict(settings)) != store.folder.name:
         raise ValueError(f"{dataset} was published with features of other settings than the model's")
 
+    fetched = [str(file) for file in fetch_dataset(dataset, FEATURES_CONFIG)]
+    source, files = (["parquet"], {"data_files": fetched}) if fetched else ([dataset, FEATURES_CONFIG], {})
+
     def fill() -> None:
-        for row in load_dataset(dataset, FEATURES_CONFIG, split="train", streaming=True):
+        for row in load_dataset(*source, split="train", streaming=True, **files):
             if row["clip_id"] not in store:
                 store.write_record(row["clip_id"], row["record"], row["audio_sha256"])
 

@@ -27,6 +27,7 @@ _LIST_OF_RECORDS = re.compile(r"\[\s*\{")
 _STRUCTURE = re.compile(r'"(?:[^"\\\n]|\\.)*"|[\[\]{},]')  # a string ends in its line
 _URL = re.compile(r"https?://")
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
+_HUB_FILE = re.compile(r"hf://datasets/(?P<repo_id>[^/@]+/[^/@]+)@(?P<revision>[^/]+)/(?P<name>.+)")
 _LINE_END = re.compile(r"\r\n|\n|\r")
 
 
@@ -350,6 +351,22 @@ def _locate_on_hub(repo_id: str, endings: Sequence[str]) -> list[Path]:
     except MissingError as error:
         raise ValueError(f"{repo_id}: neither a file here nor a Hub dataset that can be read: {error}") from error
     return [fetch_file(repo_id, name, kind="dataset") for name in _pick(names, endings, repo_id)]
+
+
+def fetch_dataset(dataset: str, config: str | None = None) -> list[Path]:
+    """Fetch the files of a Hub dataset's configuration, all of them whole, and return them; of a folder here none.
+
+    `load_dataset`, which checks nothing, then finds them in the cache. Raises ValueError as `hub_client.patiently`.
+    """
+    from datasets import load_dataset_builder
+
+    from descant.hub_client import fetch_file, patiently
+
+    if Path(dataset).exists():
+        return []
+    builder = patiently(partial(load_dataset_builder, dataset, config), dataset)
+    listed = [str(file) for files in (builder.config.data_files or {}).values() for file in files]
+    return [fetch_file(**found.groupdict(), kind="dataset") for found in map(_HUB_FILE.fullmatch, listed) if found]
 
 
 def _pick(names: Sequence[str], endings: Sequence[str], source: str) -> list[str]:

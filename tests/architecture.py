@@ -46,18 +46,18 @@ LIMITS: dict[str, float] = {
     "files of mert_lm": 16,
     "files of musicnn": 8,
     "files of subgenre": 6,
-    "reach of ask": 27,
-    "reach of captions_from_qa": 15,
-    "reach of lp_musiccaps_pretrain": 60,
-    "reach of lp_musiccaps_supervised": 60,
-    "reach of lp_musiccaps_transfer": 60,
-    "reach of mert_lm_captions": 72,
-    "reach of mert_lm_instruct": 72,
-    "reach of mi_all": 60,
-    "reach of mi_long": 60,
-    "reach of mi_short": 60,
-    "reach of mi_short_long": 60,
-    "reach of subgenre": 80,
+    "reach of ask": 26,
+    "reach of captions_from_qa": 14,
+    "reach of lp_musiccaps_pretrain": 59,
+    "reach of lp_musiccaps_supervised": 59,
+    "reach of lp_musiccaps_transfer": 59,
+    "reach of mert_lm_captions": 70,
+    "reach of mert_lm_instruct": 70,
+    "reach of mi_all": 59,
+    "reach of mi_long": 59,
+    "reach of mi_short": 59,
+    "reach of mi_short_long": 59,
+    "reach of subgenre": 79,
 }
 # Measure → the smallest value allowed. The goal is 130.
 LEAST: dict[str, float] = {"median file": 127}
@@ -136,7 +136,10 @@ class Source:
         return [name for name in (f"{package}.{module.lstrip('.')}", module) if name in self.paths]
 
     def reach(self, starts: Iterable[str]) -> list[str]:
-        """Return the modules that a program can come to import, without `__init__.py` files."""
+        """Return the modules that a program can come to import, without `__init__.py` files.
+
+        A file that is linked into several folders, as model folders need it, is one file to read.
+        """
         seen: set[str] = set()
         waiting = list(starts)
         while waiting:
@@ -144,7 +147,8 @@ class Source:
             if name not in seen:
                 seen.add(name)
                 waiting += self.imports[name].running
-        return sorted(name for name in seen if not self.is_package(name))
+        names = sorted((name for name in seen if not self.is_package(name)), reverse=True)
+        return sorted({self.paths[name].resolve(): name for name in names}.values())
 
     def programs(self) -> dict[str, list[str]]:
         """Map each recipe, and `ask` of an LP-MusicCaps folder, to the modules it starts from."""
@@ -284,7 +288,7 @@ def measure(source: Source) -> dict[str, float]:
     closed, for_checkers = find_circles(source)
     folders = sorted(path.parent for path in (source.root / "src" / PACKAGE / "models").glob("*/__init__.py"))
     return {
-        "files in src": len(source.paths),
+        "files in src": len({path.resolve() for path in source.paths.values()}),
         "lines in src": sum(sizes),
         "median file": median(sizes),
         "p90 file": _ninth_decile(sizes),

@@ -396,7 +396,7 @@ def test_windows_that_are_heard_of_a_track_are_those_of_the_whole(tmp_path: Path
     for window in track.windows:
         first = round(window.start_s * 16_000)
         differs = np.abs(window.samples - whole[first : first + len(window.samples)]).max()
-        assert differs < (0.05 if kind == "two rates" else 1e-3)  # the second begins between two samples
+        assert differs < (0.15 if kind == "two rates" else 1e-3)  # the second begins between two samples
     lasting = [window.end_s - window.start_s for window in track.windows]
     assert lasting[:-1] == pytest.approx([10] * (len(lasting) - 1)) and lasting[-1] > 7
 

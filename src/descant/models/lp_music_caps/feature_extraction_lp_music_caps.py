@@ -57,19 +57,32 @@ class LPMusicCapsFeatureExtractor(FeatureExtractionMixin):
         audio: Waveform | Sequence[Waveform],
         sampling_rate: int | None = None,
         return_tensors: str | None = None,
+        *,
+        padding: bool | str = True,
+        truncation: bool = False,
+        max_length: int | None = None,
+        device: torch.device | str | None = None,
     ) -> BatchFeature:
         """Compute one log-mel a waveform.
 
         audio: one mono waveform in [-1, 1], or a list of them, each at most one window long; shorter ones are
             padded with silence at the end.
-        Raises ValueError for another sampling rate, and for audio that is not a finite mono float waveform.
+        padding, max_length: as other extractors have them; every clip fills one window, so only that can be asked for.
+        truncation: cut longer waveforms at one window.
+        device: where to compute.
+
+        Raises ValueError for another sampling rate, for audio that is not a finite mono float waveform, and where
+        another length than one window is asked for.
         """
         self._check_sampling_rate(sampling_rate)
+        if padding in (False, "do_not_pad") or max_length not in (None, self.num_samples):
+            raise ValueError(f"a clip always fills {self.num_samples} samples: leave padding and max_length out")
         waveforms = audio if isinstance(audio, list | tuple) and not is_number(audio[:1]) else [audio]
         if isinstance(audio, np.ndarray | torch.Tensor) and audio.ndim == 2:
             waveforms = list(audio)
-        mels = [self.extract(self._checked(waveform, i)) for i, waveform in enumerate(waveforms)]
-        features = torch.stack(mels).numpy() if mels else np.zeros((0, *self.feature_shape), np.float32)
+        checked = [self._checked(waveform, i).to(device or "cpu") for i, waveform in enumerate(waveforms)]
+        mels = [self.extract(waveform[: self.num_samples] if truncation else waveform) for waveform in checked]
+        features = torch.stack(mels).cpu().numpy() if mels else np.zeros((0, *self.feature_shape), np.float32)
         return BatchFeature({"input_features": features}, tensor_type=return_tensors)
 
     def extract(self, waveform: np.ndarray | torch.Tensor) -> np.ndarray | torch.Tensor:

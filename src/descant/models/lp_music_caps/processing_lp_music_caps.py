@@ -1,11 +1,68 @@
 """Audio and questions to what the model takes, and tokens back to text."""
 
 from collections.abc import Sequence
+from typing import Any
 
 from transformers import BatchFeature
 from transformers.processing_utils import ProcessorMixin
 
 from .feature_extraction_lp_music_caps import Waveform
+
+# Arguments that say how questions are tokenized, and how waveforms are read; `return_tensors` is for all.
+OF_TEXT = ("padding", "truncation", "max_length", "pad_to_multiple_of")
+OF_AUDIO = ("sampling_rate", "device")
+
+
+def sort_arguments(arguments: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any], str | None]:
+    """Sort the arguments of a call, in the forms that transformers' processors take, by what they are for.
+
+    Returns those of the text, those of the audio, and `return_tensors`. A name given by itself goes before one in
+    common_kwargs. Raises ValueError where it is also in text_kwargs or audio_kwargs, TypeError for an unknown name.
+    """
+    text, audio, common = (dict(arguments.pop(f"{kind}_kwargs", None) or {}) for kind in ("text", "audio", "common"))
+    flat = {**common, **{name: value for name, value in arguments.items() if value is not None}}
+    tensors = flat.pop("return_tensors", None)
+    for name, value in flat.items():
+        goal = text if name in OF_TEXT else audio if name in OF_AUDIO else None
+        if goal is None:
+            raise TypeError(
+                f"the processor knows no argument {name}: give {', '.join(OF_TEXT + OF_AUDIO)}, return_tensors, "
+                "text_kwargs, audio_kwargs or common_kwargs"
+            )
+        if name in goal:
+            raise ValueError(f"{name} was given twice, by itself and in text_kwargs or audio_kwargs")
+        goal[name] = value
+    tensors = tensors or text.pop("return_tensors", None) or audio.pop("return_tensors", None)
+    return text, audio, tensors
+
+
+def pad_prompts(
+    rows: list[list[int]], pad: int, side: str, padding: bool | str, max_length: int | None, multiple: int | None
+) -> dict[str, list[list[int]]]:
+    """Pad prompts at one side to the longest, to `max_length` or not at all, as `padding` of a tokenizer says."""
+    longest = max(map(len, rows), default=0)
+    if padding == "max_length":
+        if max_length is None:
+            raise ValueError("padding='max_length' needs max_length, the tokens of the longest prompt")
+        longest = max(longest, max_length)
+    elif padding not in (True, "longest", False, "do_not_pad"):
+        raise ValueError(f"padding is {padding!r}: give True, 'longest', 'max_length', False or 'do_not_pad'")
+    longest += -longest % (multiple or 1)
+    missing = [0 if padding in (False, "do_not_pad") else longest - len(row) for row in rows]
+    before, after = (missing, [0] * len(rows)) if side == "left" else ([0] * len(rows), missing)
+    return {
+        "prompt_input_ids": [[pad] * b + row + [pad] * a for b, row, a in zip(before, rows, after, strict=True)],
+        "prompt_attention_mask": [
+            [0] * b + [1] * len(row) + [0] * a for b, row, a in zip(before, rows, after, strict=True)
+        ],
+    }
+
+
+def limit_of(truncation: bool | str | None, max_length: int | None, longest: int) -> int | None:
+    """Return how many tokens a prompt may have, `longest` where truncation comes without max_length; None: any."""
+    if truncation in (None, False, "do_not_truncate"):
+        return None
+    return longest if max_length is None else max_length
 
 
 class LPMusicCapsProcessor(ProcessorMixin):
@@ -20,49 +77,63 @@ class LPMusicCapsProcessor(ProcessorMixin):
         text: str | Sequence[str | None] | None = None,
         sampling_rate: int | None = None,
         return_tensors: str | None = None,
+        **kwargs: Any,
     ) -> BatchFeature:
         """Build `input_features` (batch, 128, 1001) from audio, `prompt_input_ids` and `prompt_attention_mask`
         (batch, longest question) from text.
 
         text: one question a waveform; a question of None asks for a caption, as does text=None for all.
-        Raises ValueError where the numbers of waveforms and questions differ, and for audio as the extractor does.
+        kwargs: padding (by default to the longest question), truncation and max_length (tokens of a question, its
+            two special ones included) and pad_to_multiple_of, by themselves or in text_kwargs; in audio_kwargs, what
+            `LPMusicCapsFeatureExtractor` takes; common_kwargs.
+
+        Raises ValueError where the numbers of waveforms and questions differ, and for audio as the extractor does;
+        TypeError for arguments that are unknown.
         """
+        kwargs |= {"sampling_rate": sampling_rate, "return_tensors": return_tensors}
+        of_text, of_audio, tensors = sort_arguments(kwargs)
         if audio is None and text is None:
             raise ValueError("neither audio nor text was given: pass audio=[waveform, …], text=[question, …] or both")
         questions = [text] if isinstance(text, str) else list(text or [])
-        features = self.build_prompts(questions)
+        features = self.build_prompts(questions, **of_text)
         if audio is not None:
-            features.update(self.feature_extractor(audio, sampling_rate=sampling_rate))
+            features.update(self.feature_extractor(audio, **of_audio))
             self._check_counts(len(features["input_features"]), len(questions), text)
-        return BatchFeature(features, tensor_type=return_tensors)
+        return BatchFeature(features, tensor_type=tensors)
 
-    def prompt_ids(self, question: str | None) -> list[int] | None:
-        """The tokens `<s> question </s>`; None where there is no question."""
-        return None if question is None else self.tokenizer(question)["input_ids"]
+    def prompt_ids(self, question: str | None, max_tokens: int | None = None) -> list[int] | None:
+        """Tokenize a question as `<s> question </s>`, cut at `max_tokens`; None where there is no question."""
+        if question is None:
+            return None
+        return self.tokenizer(question, truncation=max_tokens is not None, max_length=max_tokens)["input_ids"]
 
     def answer_ids(self, answers: Sequence[str], max_tokens: int | None = None) -> list[list[int]]:
-        """The tokens `<s> answer </s>` that the model learns to write, cut at `max_tokens` before the end token."""
+        """Tokenize answers as `<s> answer </s>`, which the model learns to write, cut at `max_tokens` in all."""
         if not answers:
             return []
         return self.tokenizer(list(answers), truncation=max_tokens is not None, max_length=max_tokens)["input_ids"]
 
-    def build_prompts(self, questions: Sequence[str | None]) -> dict[str, list[list[int]]]:
-        """Tokenize questions as `<s> question </s>`, padded at the end to the longest; None is an empty prompt.
+    def build_prompts(
+        self,
+        questions: Sequence[str | None],
+        padding: bool | str = True,
+        truncation: bool | str | None = None,
+        max_length: int | None = None,
+        pad_to_multiple_of: int | None = None,
+    ) -> dict[str, list[list[int]]]:
+        """Tokenize questions as `<s> question </s>`, padded at the end; None is an empty prompt.
 
         Without any question there is nothing to build: an empty dictionary.
         """
-        ids = [self.prompt_ids(question) or [] for question in questions]
-        longest = max(map(len, ids), default=0)
-        if longest == 0:
+        limit = limit_of(truncation, max_length, self.tokenizer.model_max_length)
+        ids = [self.prompt_ids(question, limit) or [] for question in questions]
+        if not any(ids):
             return {}
-        pad = self.tokenizer.pad_token_id
-        return {
-            "prompt_input_ids": [row + [pad] * (longest - len(row)) for row in ids],
-            "prompt_attention_mask": [[1] * len(row) + [0] * (longest - len(row)) for row in ids],
-        }
+        return pad_prompts(ids, self.tokenizer.pad_token_id, "right", padding, max_length, pad_to_multiple_of)
 
     @property
     def model_input_names(self) -> list[str]:
+        """The inputs that the processor builds."""
         return ["input_features", "prompt_input_ids", "prompt_attention_mask"]
 
     @staticmethod

@@ -31,12 +31,24 @@ class MertLMFeatureExtractor(Wav2Vec2FeatureExtractor):
         audio: Waveform | Sequence[Waveform],
         sampling_rate: int | None = None,
         return_tensors: str | None = None,
+        *,
+        padding: bool | str = True,
+        truncation: bool = False,
+        max_length: int | None = None,
+        device: torch.device | str | None = None,
     ) -> BatchFeature:
         """Normalise and pad waveforms.
 
         audio: one mono waveform in [-1, 1], or a list of them, each at most one window long.
-        Raises ValueError for another sampling rate, and for audio that is not a finite mono float waveform.
+        padding, max_length: as other extractors have them; every clip fills one window, so only that can be asked for.
+        truncation: cut longer waveforms at one window.
+        device: ignored, since there is next to nothing to compute.
+
+        Raises ValueError for another sampling rate, for audio that is not a finite mono float waveform, and where
+        another length than one window is asked for.
         """
+        if padding in (False, "do_not_pad") or max_length not in (None, self.num_samples):
+            raise ValueError(f"a clip always fills {self.num_samples} samples: leave padding and max_length out")
         is_one = isinstance(audio, np.ndarray | torch.Tensor) or (len(audio) > 0 and np.ndim(audio[0]) == 0)
         waveforms = list(audio) if np.ndim(audio[0]) > 0 or not is_one else [audio]
         if sampling_rate not in (None, self.sampling_rate):
@@ -45,7 +57,8 @@ class MertLMFeatureExtractor(Wav2Vec2FeatureExtractor):
                 f"resample it with descant.data.audio.resample(waveform, {sampling_rate}, {self.sampling_rate}) "
                 "or torchaudio.functional.resample"
             )
-        values = [self.extract(self._checked(waveform, number)) for number, waveform in enumerate(waveforms)]
+        checked = [self._checked(waveform, number) for number, waveform in enumerate(waveforms)]
+        values = [self.extract(waveform[: self.num_samples] if truncation else waveform) for waveform in checked]
         return BatchFeature({"input_features": np.stack(values)}, tensor_type=return_tensors)
 
     def extract(self, waveform: np.ndarray | torch.Tensor) -> np.ndarray:

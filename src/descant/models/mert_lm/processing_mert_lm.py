@@ -1,6 +1,7 @@
 """Audio and questions to what the model takes, by the language model's own chat template, and tokens back to text."""
 
 from collections.abc import Sequence
+from typing import Any
 
 from transformers import BatchFeature, PreTrainedTokenizerBase
 from transformers.processing_utils import ProcessorMixin
@@ -10,6 +11,63 @@ from .feature_extraction_mert_lm import Waveform
 AUDIO_TOKEN = "<|audio|>"
 SYSTEM_PROMPT = "You listen to music and answer questions about it."
 CAPTION_REQUEST = "Describe this music."
+
+
+# Arguments that say how questions are tokenized, and how waveforms are read; `return_tensors` is for all.
+OF_TEXT = ("padding", "truncation", "max_length", "pad_to_multiple_of")
+OF_AUDIO = ("sampling_rate", "device")
+
+
+def sort_arguments(arguments: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any], str | None]:
+    """Sort the arguments of a call, in the forms that transformers' processors take, by what they are for.
+
+    Returns those of the text, those of the audio, and `return_tensors`. A name given by itself goes before one in
+    common_kwargs. Raises ValueError where it is also in text_kwargs or audio_kwargs, TypeError for an unknown name.
+    """
+    text, audio, common = (dict(arguments.pop(f"{kind}_kwargs", None) or {}) for kind in ("text", "audio", "common"))
+    flat = {**common, **{name: value for name, value in arguments.items() if value is not None}}
+    tensors = flat.pop("return_tensors", None)
+    for name, value in flat.items():
+        goal = text if name in OF_TEXT else audio if name in OF_AUDIO else None
+        if goal is None:
+            raise TypeError(
+                f"the processor knows no argument {name}: give {', '.join(OF_TEXT + OF_AUDIO)}, return_tensors, "
+                "text_kwargs, audio_kwargs or common_kwargs"
+            )
+        if name in goal:
+            raise ValueError(f"{name} was given twice, by itself and in text_kwargs or audio_kwargs")
+        goal[name] = value
+    tensors = tensors or text.pop("return_tensors", None) or audio.pop("return_tensors", None)
+    return text, audio, tensors
+
+
+def pad_prompts(
+    rows: list[list[int]], pad: int, side: str, padding: bool | str, max_length: int | None, multiple: int | None
+) -> dict[str, list[list[int]]]:
+    """Pad prompts at one side to the longest, to `max_length` or not at all, as `padding` of a tokenizer says."""
+    longest = max(map(len, rows), default=0)
+    if padding == "max_length":
+        if max_length is None:
+            raise ValueError("padding='max_length' needs max_length, the tokens of the longest prompt")
+        longest = max(longest, max_length)
+    elif padding not in (True, "longest", False, "do_not_pad"):
+        raise ValueError(f"padding is {padding!r}: give True, 'longest', 'max_length', False or 'do_not_pad'")
+    longest += -longest % (multiple or 1)
+    missing = [0 if padding in (False, "do_not_pad") else longest - len(row) for row in rows]
+    before, after = (missing, [0] * len(rows)) if side == "left" else ([0] * len(rows), missing)
+    return {
+        "prompt_input_ids": [[pad] * b + row + [pad] * a for b, row, a in zip(before, rows, after, strict=True)],
+        "prompt_attention_mask": [
+            [0] * b + [1] * len(row) + [0] * a for b, row, a in zip(before, rows, after, strict=True)
+        ],
+    }
+
+
+def limit_of(truncation: bool | str | None, max_length: int | None, longest: int) -> int | None:
+    """Return how many tokens a prompt may have, `longest` where truncation comes without max_length; None: any."""
+    if truncation in (None, False, "do_not_truncate"):
+        return None
+    return longest if max_length is None else max_length
 
 
 class MertLMProcessor(ProcessorMixin):
@@ -41,16 +99,24 @@ class MertLMProcessor(ProcessorMixin):
         text: str | Sequence[str | None] | None = None,
         sampling_rate: int | None = None,
         return_tensors: str | None = None,
+        **kwargs: Any,
     ) -> BatchFeature:
         """Build `input_features` (batch, …) from audio, `prompt_input_ids` and `prompt_attention_mask` (batch, longest
         prompt, padded at the start) from text.
 
         text: one question a waveform; a question of None asks for a caption, as does text=None for all.
-        Raises ValueError where the numbers of waveforms and questions differ, and for audio as the extractor does.
+        kwargs: padding (by default to the longest prompt), truncation and max_length (tokens of a prompt, of which
+            the question is cut) and pad_to_multiple_of, by themselves or in text_kwargs; in audio_kwargs, what the
+            feature extractor takes; common_kwargs.
+
+        Raises ValueError where the numbers of waveforms and questions differ, and for audio as the extractor does;
+        TypeError for arguments that are unknown.
         """
+        kwargs |= {"sampling_rate": sampling_rate, "return_tensors": return_tensors}
+        of_text, of_audio, tensors = sort_arguments(kwargs)
         if audio is None and text is None:
             raise ValueError("neither audio nor text was given: pass audio=[waveform, …], text=[question, …] or both")
-        features = {} if audio is None else dict(self.feature_extractor(audio, sampling_rate=sampling_rate))
+        features = {} if audio is None else dict(self.feature_extractor(audio, **of_audio))
         clips = len(features["input_features"]) if features else None
         questions = [text] if isinstance(text, str) else [None] * clips if text is None else list(text)
         if clips is not None and clips != len(questions):
@@ -58,30 +124,57 @@ class MertLMProcessor(ProcessorMixin):
                 f"{clips} waveforms and {len(questions)} questions were given: give one question a waveform "
                 "(repeat the waveform to ask several)"
             )
-        return BatchFeature(features | self.build_prompts(questions), tensor_type=return_tensors)
+        return BatchFeature(features | self.build_prompts(questions, **of_text), tensor_type=tensors)
 
-    def build_prompts(self, questions: Sequence[str | None]) -> dict[str, list[list[int]]]:
-        """Tokenize questions, padded at the start to the longest."""
-        ids = [self.prompt_ids(question) for question in questions]
-        longest, pad = max(map(len, ids), default=0), self.tokenizer.pad_token_id
-        return {
-            "prompt_input_ids": [[pad] * (longest - len(row)) + row for row in ids],
-            "prompt_attention_mask": [[0] * (longest - len(row)) + [1] * len(row) for row in ids],
-        }
+    def build_prompts(
+        self,
+        questions: Sequence[str | None],
+        padding: bool | str = True,
+        truncation: bool | str | None = None,
+        max_length: int | None = None,
+        pad_to_multiple_of: int | None = None,
+    ) -> dict[str, list[list[int]]]:
+        """Tokenize questions as prompts, padded at the start; None asks for a caption."""
+        limit = limit_of(truncation, max_length, self.tokenizer.model_max_length)
+        ids = [self.prompt_ids(question, limit) for question in questions]
+        return pad_prompts(ids, self.tokenizer.pad_token_id, "left", padding, max_length, pad_to_multiple_of)
 
-    def prompt_ids(self, question: str | None) -> list[int]:
-        """The chat up to the answer, with the audio's placeholders before the question (None asks for a caption).
+    def prompt_ids(self, question: str | None, max_tokens: int | None = None) -> list[int]:
+        """Tokenize the chat up to the answer, with the audio's placeholders before the question (None: a caption).
 
         Without the template's last token: after that one the answer begins, so it is the first that the model is fed
         while it answers (`MertLMConfig.decoder_start_token_id`).
+        max_tokens: of the prompt; the question is cut so that it fits. Raises ValueError where nothing is left of it.
         """
-        ids = chat_ids(self.tokenizer, self.system_prompt, question or self.caption_request)
+        question = question or self.caption_request
+        ids = self._chat_ids(question)
+        kept = self.tokenizer(question, add_special_tokens=False)["input_ids"]
+        while max_tokens is not None and len(ids) > max_tokens:
+            kept = kept[: max_tokens - len(ids)]
+            if not kept:
+                least = len(self._chat_ids("")) + 1
+                raise ValueError(f"max_length {max_tokens} leaves no room for a question: give at least {least}")
+            ids = self._chat_ids(self.tokenizer.decode(kept))
+        return ids
+
+    def _chat_ids(self, question: str) -> list[int]:
+        ids = chat_ids(self.tokenizer, self.system_prompt, question)
         placeholder = self.tokenizer.convert_tokens_to_ids(AUDIO_TOKEN)
         at = ids.index(placeholder)
         return ids[:at] + [placeholder] * self.audio_positions + ids[at + 1 : -1]
 
+    def apply_chat_template(self, conversation: Any, *args: Any, **kwargs: Any) -> Any:
+        """Render a chat of texts by the language model's template.
+
+        Raises ValueError for messages with audio: `processor(audio=…, text=question)` builds the prompt itself.
+        """
+        chats = conversation if conversation and isinstance(conversation[0], list | tuple) else [conversation]
+        if any(not isinstance(message["content"], str) for chat in chats for message in chat):
+            raise ValueError("a message holds more than text: give audio and question as processor(audio=…, text=…)")
+        return super().apply_chat_template(conversation, *args, **kwargs)
+
     def answer_ids(self, answers: Sequence[str], max_tokens: int | None = None) -> list[list[int]]:
-        """The tokens that the model learns to write: an answer, cut at `max_tokens`, and the end of its turn."""
+        """Tokenize answers as the model learns to write them, each with the end of its turn, cut at `max_tokens`."""
         if not answers:
             return []
         limit = None if max_tokens is None else max_tokens - 1
@@ -92,11 +185,12 @@ class MertLMProcessor(ProcessorMixin):
 
     @property
     def model_input_names(self) -> list[str]:
+        """The inputs that the processor builds."""
         return ["input_features", "prompt_input_ids", "prompt_attention_mask"]
 
 
 def chat_ids(tokenizer: PreTrainedTokenizerBase, system_prompt: str, question: str) -> list[int]:
-    """A chat of one question, with one placeholder for the audio, up to where the answer begins."""
+    """Tokenize a chat of one question, with one placeholder for the audio, up to where the answer begins."""
     messages = [
         {"role": "system", "content": system_prompt},
         {"role": "user", "content": f"{AUDIO_TOKEN}\n{question.replace(AUDIO_TOKEN, ' ')}"},

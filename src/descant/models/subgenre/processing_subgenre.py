@@ -33,6 +33,8 @@ class SubgenreProcessor(ProcessorMixin):
         captions: Text | Sequence[Text | None] | None = None,
         audio_embeds: Sequence[Sequence[float] | None] | torch.Tensor | None = None,
         return_tensors: str | None = None,
+        padding: bool | str = True,
+        truncation: bool | str | None = None,
     ) -> BatchFeature:
         """Build the inputs of a batch of tracks, in which each track may lack any of the three.
 
@@ -43,9 +45,13 @@ class SubgenreProcessor(ProcessorMixin):
         and `text_kind` (windows,) 0 lyrics, 1 captions of each window; `audio_embeds` (tracks, audio_dim) and
         `modality_mask` (tracks, 3): whether lyrics, captions and audio are there. Without any text, the four text
         inputs are left out.
-        Raises ValueError where nothing is given, the numbers of tracks differ, or something is no text or no embedding
-        of the right width.
+        padding, truncation: as other processors have them, though there is no choice: windows are padded to the
+        longest, and a text is never cut off.
+        Raises ValueError where another is asked for, where nothing is given, the numbers of tracks differ, or
+        something is no text or no embedding of the right width.
         """
+        if padding not in (True, "longest") or truncation not in (None, False, "do_not_truncate"):
+            raise ValueError("texts are read in windows, padded to the longest: leave padding and truncation out")
         columns = [self._as_column(lyrics), self._as_column(captions), self._as_embeddings(audio_embeds)]
         tracks = count_tracks(columns)
         lyrics, captions, audio = (column or [None] * tracks for column in columns)

@@ -249,7 +249,7 @@ def _add_pseudo_captions(
     found: Annotations, path: str | Path, number: int, record: Record, clips: Mapping[str, tuple[float, float]],
     splits: Mapping[str, str | None],
 ) -> None:  # fmt: skip
-    """The four captions of one record; an empty one is a problem of its own."""
+    """Add the four captions of one record; an empty one is a problem of its own."""
     try:
         ytid = _safe_id(record["ytid"], "ytid")
         if ytid not in clips:
@@ -268,7 +268,7 @@ def _add_pseudo_captions(
 
 
 def _tags(record: Record) -> tuple[str, ...]:
-    """The aspect list: a list, the text of a Python list (as published), or words between commas."""
+    """Return the aspect list: a list, the text of a Python list (as published), or words between commas."""
     name = "aspect_list" if not _is_missing(record.get("aspect_list")) else "tags"
     return () if _is_missing(record.get(name)) else tuple(parse_tags(record[name], name))
 
@@ -311,7 +311,7 @@ def _filled(record: Record, name: str) -> str:
 
 
 def _file_name(record: Record, name: str, folder: Path) -> str:
-    """The text without blanks around it, unless they belong to a file's name."""
+    """Return the text without blanks around it, unless they belong to a file's name."""
     value = _filled(record, name)
     return value if value != value.strip() and (folder / value).is_file() else value.strip()
 

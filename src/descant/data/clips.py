@@ -1,9 +1,13 @@
-"""The sound of one clip, out of a recording, a cut clip, a `.npy` waveform or a Hub column, as a short waveform."""
+"""Clips and their sound: which clips a source names, where each one's sound lies, and its waveform.
+
+A clip's sound comes out of a recording, a cut clip, a `.npy` waveform or a column of a Hub dataset, and is read when
+it is needed.
+"""
 
 import hashlib
 import os
 import tempfile
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import lru_cache, partial
@@ -12,14 +16,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from descant.data.annotations import (
-    OWN_WINDOW_S,
-    Annotations,
-    Problem,
-    Row,
-    parse_clip_id,
-    read_annotations,
-)
+from descant.data.annotations import OWN_WINDOW_S, Annotations, Problem, Row, parse_clip_id, read_annotations
 from descant.data.audio import AudioError, list_sound_files, load_npy_waveform, require_sound, stream_audio
 from descant.data.sound_file import require_finite
 from descant.data.splits import recording_of
@@ -30,19 +27,21 @@ FIRST_SUFFIXES = (".flac", ".wav", ".ogg", ".opus", ".mp3", ".m4a", ".webm")  # 
 LATE_END_S = 0.5  # a recording may end a little before the annotated end of its last clip, a cut clip after its own
 LEAST_OF_CLIP = 0.5  # of its annotated length, that a file must have to be taken for the clip itself
 LEAST_OF_CUT = 0.1  # that a recording must hold of a clip that it is cut to
+KEY_COLUMNS = ("clip_id", "ytid", "fname", "youtube_id", "id")  # of a Hub dataset, the first that it has
 
 
 class ClipAudio(Protocol):
-    """A clip's sound, not yet read. `name` is what a message calls it."""
+    """A clip's sound, not yet read."""
 
     @property
-    def name(self) -> str: ...
+    def name(self) -> str:
+        """What a message calls it."""
 
     def load(self, sampling_rate: int, window_s: float) -> tuple[np.ndarray, str]:
-        """At most `window_s` of mono float32, and `sha256()`; raises AudioError."""
+        """Return at most `window_s` seconds of mono float32 (samples,) and `sha256()`; raise AudioError."""
 
     def sha256(self) -> str:
-        """Hash of what the sound is read from, without decoding it; raises OSError where that is not at hand."""
+        """Return the hash of what the sound is read from, undecoded; raise OSError where that is not at hand."""
 
 
 @dataclass(frozen=True)
@@ -62,14 +61,17 @@ class ClipFile:
 
     @property
     def name(self) -> str:
+        """The file's path."""
         return self.path
 
     def load(self, sampling_rate: int, window_s: float) -> tuple[np.ndarray, str]:
+        """See `ClipAudio`; what comes after the clip is not decoded."""
         waveform = _cut(self, _read(self, sampling_rate), sampling_rate)[: round(window_s * sampling_rate)]
         require_sound(self.path, waveform, sampling_rate)
         return waveform, self.sha256()
 
     def sha256(self) -> str:
+        """Return the file's hash, followed by `:<start>-<end>` where the clip is cut out of it."""
         digest, span = _file_sha256(self.path), (self.start_s, self.end_s)
         from_start = self.is_clip or span == (0.0, OWN_WINDOW_S)
         return digest if from_start else f"{digest}:{self.start_s:g}-{self.end_s:g}"
@@ -83,6 +85,7 @@ class ClipWaveform:
     name: str = "array"
 
     def load(self, sampling_rate: int, window_s: float) -> tuple[np.ndarray, str]:
+        """See `ClipAudio`."""
         waveform = self._contiguous()
         if waveform.ndim != 1:
             raise AudioError(self.name, f"is no mono waveform (shape {waveform.shape})")
@@ -91,6 +94,7 @@ class ClipWaveform:
         return waveform[: round(window_s * sampling_rate)], self.sha256()
 
     def sha256(self) -> str:
+        """Return the hash of the samples as float32."""
         return hashlib.sha256(self._contiguous().tobytes()).hexdigest()
 
     def _contiguous(self) -> np.ndarray:
@@ -109,9 +113,11 @@ class ClipColumn:
 
     @property
     def name(self) -> str:
+        """The cell, such as `audio[17]`."""
         return f"{self.column}[{self.index}]"
 
     def load(self, sampling_rate: int, window_s: float) -> tuple[np.ndarray, str]:
+        """See `ClipAudio`."""
         with self._as_file() as clip:
             try:
                 return clip.load(sampling_rate, window_s)
@@ -119,6 +125,7 @@ class ClipColumn:
                 raise AudioError(self.name, error.reason) from None
 
     def sha256(self) -> str:
+        """Return the hash of the cell's sound file, as `ClipFile.sha256` does."""
         with self._as_file() as clip:
             return clip.sha256()
 
@@ -138,31 +145,32 @@ class ClipColumn:
 
 
 def find_clip_files(rows: Iterable[Row], folder: str | Path) -> dict[str, ClipFile]:
-    """The rows' clips that a folder holds, by file name: `<clip_id>` or `<ytid>` plus a sound suffix or `.npy`.
+    """Return the rows' clips that a folder holds, by file name: `<clip_id>` or `<ytid>` plus a sound suffix or `.npy`.
 
-    The folder is listed; a path is never built from an id.
+    The folder is listed; a path is never built from an id. Raises ValueError where there is no such folder.
     """
     if not Path(folder).is_dir():
         raise ValueError(f"{folder}: no such folder of audio files")
     files = _by_stem(Path(folder))
-    found = {}
+    clips = {}
     for row in rows:
         clip = parse_clip_id(row.clip_id)
         if row.clip_id in files:
-            found[row.clip_id] = ClipFile(files[row.clip_id], row.start_s, row.end_s, is_clip=True)
+            clips[row.clip_id] = ClipFile(files[row.clip_id], row.start_s, row.end_s, is_clip=True)
         elif clip and clip[0] in files:
             path = files[clip[0]]
             is_clip = path.endswith(".npy")
-            found[row.clip_id] = ClipFile(path, row.start_s, row.end_s, is_clip, may_be_clip=True)
-    return found
+            clips[row.clip_id] = ClipFile(path, row.start_s, row.end_s, is_clip, may_be_clip=True)
+    return clips
 
 
 def find_own_files(rows: Iterable[Row]) -> dict[str, ClipFile]:
-    """The clips of rows that name their own file."""
+    """Return the clips of rows that name their own file."""
     return {row.clip_id: ClipFile(row.audio, row.start_s, row.end_s) for row in rows if row.audio}
 
 
 def _by_stem(folder: Path) -> dict[str, str]:
+    """Map file stems to paths; of several files of one stem the suffix that comes first counts."""
     listed = list_sound_files(folder, also=(".npy",))
     listed.warn()
     order = {suffix: rank for rank, suffix in enumerate(FIRST_SUFFIXES)}
@@ -173,15 +181,15 @@ def _by_stem(folder: Path) -> dict[str, str]:
 
 
 def _read(clip: ClipFile, sampling_rate: int) -> np.ndarray:
-    """The file, as far as the clip needs it: an hour after the clip is not decoded."""
+    """Read the file as far as the clip needs it: an hour after the clip is not decoded."""
     if clip.path.endswith(".npy"):
         return load_npy_waveform(clip.path, sampling_rate)
-    wanted = round((clip.end_s - clip.start_s if clip.is_clip else clip.end_s) * sampling_rate)
+    needed = round((clip.end_s - clip.start_s if clip.is_clip else clip.end_s) * sampling_rate)
     blocks, samples = [], 0
     for block in stream_audio(clip.path, sampling_rate):
         blocks.append(block)
         samples += len(block)
-        if samples >= wanted:
+        if samples >= needed:
             break
     return np.concatenate(blocks)
 
@@ -213,30 +221,28 @@ def _hash_content(path: str, *state: int) -> str:
     return sha256_of(path)
 
 
-KEY_COLUMNS = ("clip_id", "ytid", "fname", "youtube_id", "id")
-
-
 def find_hub_clips(rows: Iterable[Row], dataset: str) -> dict[str, ClipColumn]:
-    """The rows' clips that a dataset holds, known by `<clip_id>` or `<ytid>` in one of `KEY_COLUMNS`.
+    """Return the rows' clips that a dataset holds, known by `<clip_id>` or `<ytid>` in one of `KEY_COLUMNS`.
 
-    Raises ValueError for a dataset without an audio column, or without a column of ids.
+    Raises:
+        ValueError: no such dataset, or one without an audio column or without a column of ids.
     """
     from datasets import Audio, load_dataset
 
     from descant.hub_client import patiently
 
-    cells: dict[str, tuple] = {}
+    cells: dict[str, tuple[Any, int, str]] = {}
     fetch_dataset(dataset)
     for part in patiently(partial(load_dataset, dataset), dataset).values():
         column = next((name for name, kind in part.features.items() if isinstance(kind, Audio)), None)
         key = next((name for name in KEY_COLUMNS if name in part.features), None)
         if column is None or key is None:
-            found = ", ".join(part.features)
-            raise ValueError(f"{dataset}: needs an audio column and one of {', '.join(KEY_COLUMNS)}; has {found}")
+            names = ", ".join(part.features)
+            raise ValueError(f"{dataset}: needs an audio column and one of {', '.join(KEY_COLUMNS)}; has {names}")
         part = part.cast_column(column, Audio(decode=False))
         cells |= {name: (part, index, column) for index, name in enumerate(part[key])}
     return {
-        row.clip_id: ClipColumn(*cells[name], row.start_s, row.end_s)
+        row.clip_id: ClipColumn(*cells[name], start_s=row.start_s, end_s=row.end_s)
         for row in rows
         for name in (row.clip_id, recording_of(row.clip_id))
         if name in cells
@@ -265,12 +271,12 @@ def read_clip_list(source: str | Path) -> Annotations:
 def gather_clips(
     rows: Iterable[Row], audio_dirs: Sequence[str | Path] = (), hub_audio: Sequence[str] = ()
 ) -> dict[str, ClipAudio]:
-    """Clip id → sound. A row's own file comes first, then the folders and the Hub datasets in their order."""
+    """Map clip ids to sound: a row's own file comes first, then the folders and the Hub datasets in their order."""
     rows = list(rows)
-    places = [find_own_files(rows)]
-    places += [find_clip_files(rows, folder) for folder in audio_dirs]
-    places += [find_hub_clips(rows, dataset) for dataset in hub_audio]
-    return {clip_id: sound for place in reversed(places) for clip_id, sound in place.items()}
+    sources: list[Mapping[str, ClipAudio]] = [find_own_files(rows)]
+    sources += [find_clip_files(rows, folder) for folder in audio_dirs]
+    sources += [find_hub_clips(rows, dataset) for dataset in hub_audio]
+    return {clip_id: sound for source in reversed(sources) for clip_id, sound in source.items()}
 
 
 def _read_demo() -> Annotations:
@@ -283,7 +289,8 @@ def _read_demo() -> Annotations:
 
 
 def _read_folder(folder: Path) -> Annotations:
-    found, files = Annotations(), {}
+    found = Annotations()
+    files: dict[str, Path] = {}
     listed = list_sound_files(folder, also=(".npy",))
     listed.warn()
     for path in listed.files:

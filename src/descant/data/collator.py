@@ -12,13 +12,14 @@ IGNORED = -100
 class FeatureReader(Protocol):
     """A feature store, as far as the collator reads it."""
 
-    def read(self, clip_id: str, out: np.ndarray | None = None) -> np.ndarray: ...
+    def read(self, clip_id: str, out: np.ndarray | None = None) -> np.ndarray:
+        """Return a clip's feature (bands, frames) as float32, in `out` where it is given."""
 
 
 class AudioTextCollator:
-    """Joins rows with their clips' features (the batch that every question-answering model takes).
+    """Join rows with their clips' features: the batch that every question-answering model takes.
 
-    Returns `input_features` (unique clips, bands, frames), `clip_index` (batch,), `prompt_input_ids` and
+    A batch holds `input_features` (unique clips, bands, frames), `clip_index` (batch,), `prompt_input_ids` and
     `prompt_attention_mask` (batch, prompt) where any row has a question, `labels` and `decoder_input_ids`
     (batch, answer), and `row_index` (batch,), which names the rows when something goes wrong.
     """
@@ -27,17 +28,19 @@ class AudioTextCollator:
         self, features: FeatureReader, *, pad_token_id: int, decoder_start_token_id: int,
         augment: Callable[[np.ndarray, np.random.Generator], np.ndarray] | None = None, seed: int = 42,
     ) -> None:  # fmt: skip
+        """Take features, special tokens and, for training, what augments a feature (bands, frames)."""
         self.features, self.augment, self.seed = features, augment, seed
         self.pad_token_id, self.decoder_start_token_id = pad_token_id, decoder_start_token_id
 
     def __call__(self, items: Sequence[dict[str, Any]]) -> dict[str, torch.Tensor]:
+        """Return the batch of rows, each with `clip_id`, `prompt_ids`, `label_ids`, `epoch` and `row_index`."""
         clips = list(dict.fromkeys(item["clip_id"] for item in items))
-        place = {clip_id: number for number, clip_id in enumerate(clips)}
+        indices = {clip_id: index for index, clip_id in enumerate(clips)}
         epochs = {item["clip_id"]: item["epoch"] for item in items}
         labels = _pad([item["label_ids"] for item in items], IGNORED)
         batch = {
             "input_features": torch.from_numpy(np.stack([self._features(clip, epochs[clip]) for clip in clips])),
-            "clip_index": torch.tensor([place[item["clip_id"]] for item in items]),
+            "clip_index": torch.tensor([indices[item["clip_id"]] for item in items]),
             "labels": labels,
             "decoder_input_ids": self._shift_right(labels),
             "row_index": torch.tensor([item["row_index"] for item in items]),
@@ -48,8 +51,8 @@ class AudioTextCollator:
         features = self.features.read(clip_id)
         if self.augment is None or epoch is None:
             return features
-        # Seeded by clip and epoch, so that a resumed run hears exactly what an uninterrupted one hears.
-        clip_seed = int.from_bytes(clip_id.encode()[:32], "little")
+        # Seeded by clip and epoch, so that a resumed run takes exactly what an uninterrupted one takes.
+        clip_seed = int.from_bytes(clip_id.encode("utf-8", "surrogateescape")[:32], "little")
         return self.augment(features, np.random.default_rng([self.seed, epoch, clip_seed]))
 
     def _shift_right(self, labels: torch.Tensor) -> torch.Tensor:

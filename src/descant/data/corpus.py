@@ -26,9 +26,11 @@ class Corpus:
     problems: list[Problem] = field(default_factory=list)
 
     def rows(self, config: str, split: str) -> list[Row]:
+        """Return the rows of a split in a configuration; none where there is no such split."""
         return self.configs[config].get(split, [])
 
     def splits(self) -> list[str]:
+        """Return the names of all splits."""
         return sorted({split for rows in self.configs.values() for split in rows})
 
 
@@ -60,7 +62,7 @@ def load_corpus(dataset: str, configs: Sequence[str], audio_dir: str | None = No
 
 
 def in_config(row: Row, config: str) -> bool:
-    """Whether a row belongs to a configuration. Rows without a question type count as short and as long."""
+    """Return whether a row belongs to a configuration. Rows without a question type count as short and as long."""
     if row.question is None or config == "captions":
         return row.question is None and config == "captions"
     if config == "all" or row.question_type is None:
@@ -69,17 +71,18 @@ def in_config(row: Row, config: str) -> bool:
 
 
 def limit_clips(corpus: Corpus, clips: int) -> Corpus:
-    """The same corpus with the first `clips` clips of each split."""
+    """Return the same corpus with the first `clips` clips of each split."""
     configs = {
         name: {split: _first(rows, clips) for split, rows in part.items()} for name, part in corpus.configs.items()
     }
-    kept = {row.clip_id for row in _all_rows(configs)}
-    return replace(corpus, configs=configs, audio={clip: path for clip, path in corpus.audio.items() if clip in kept})
+    chosen = {row.clip_id for row in _all_rows(configs)}
+    audio = {clip: sound for clip, sound in corpus.audio.items() if clip in chosen}
+    return replace(corpus, configs=configs, audio=audio)
 
 
 def _first(rows: list[Row], clips: int) -> list[Row]:
-    kept = set(list(dict.fromkeys(row.clip_id for row in rows))[:clips])
-    return [row for row in rows if row.clip_id in kept]
+    first = set(list(dict.fromkeys(row.clip_id for row in rows))[:clips])
+    return [row for row in rows if row.clip_id in first]
 
 
 def _load_demo(configs: Sequence[str]) -> Corpus:

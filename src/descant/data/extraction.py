@@ -6,9 +6,10 @@ import os
 import threading
 from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from tqdm import tqdm
@@ -18,20 +19,38 @@ from descant.data.annotations import Problem, log_problems
 from descant.data.audio import AudioError
 from descant.data.clips import ClipAudio, ClipFile, ClipWaveform
 from descant.data.corpus import Corpus, SplitRows
-from descant.data.features import FeatureError, FeatureStore, import_features
+from descant.data.features import FeatureStore, import_features
+from descant.data.tables import reason_of
 from descant.files import JsonLines
+from descant.program import BrokeOff
 
+log = logging.getLogger(__name__)
 CHUNK_CLIPS = 16
 SKIPPED_FILE = "skipped.jsonl"
 # Importing torch costs each process seconds: below this it is quicker not to share the work.
 CLIPS_WORTH_A_PROCESS = 200
 
 Source = str | Path | np.ndarray | ClipAudio
+Work = list[tuple[str, ClipAudio]]
+Done = tuple[int, int, list[Problem]]  # clips taken, features written, problems
+
+
+class Extractor(Protocol):
+    """What computes a feature: a model's front end, or its frozen encoder behind one. It can be pickled."""
+
+    sampling_rate: int  # Hz
+    window_s: float
+
+    def extract(self, waveform: np.ndarray) -> Any:
+        """Return the feature, of the store's shape, of a mono float32 waveform of at most `window_s`."""
 
 
 @dataclass(frozen=True)
 class Extraction:
-    """How a run ended: features written, clips that had one already, and the clips that could not be read."""
+    """How a run ended: features written, clips that had one already, and the clips that could not be read.
+
+    The three add up to the clips that were given.
+    """
 
     written: int
     present: int
@@ -40,23 +59,27 @@ class Extraction:
 
 def extract_features(
     clips: Mapping[str, Source],
-    extractor: Any,
+    extractor: Extractor,
     store: FeatureStore,
     processes: int | None = None,
     recheck: bool = False,
     progress: bool | None = None,
 ) -> Extraction:
-    """Writes the feature of each clip that the store does not hold yet.
+    """Write the feature of each clip that the store does not hold yet.
 
     Args:
         clips: clip id → sound file, mono float32 waveform at the extractor's rate, or another `ClipAudio`. Of a sound
             that is longer than the extractor's window the first window counts.
-        extractor: has `sampling_rate`, `window_s` and `extract(waveform)`.
-        store: made with `extractor.to_dict()`; a second run, or one after a kill, does what is missing.
+        extractor: what computes a feature.
+        store: made with the extractor's settings; a second run, or one after a kill, does what is missing.
         processes: by default as many as the cores and the number of clips justify.
-        recheck: computes anew where the sound is no longer the one that was heard; what was heard of a file that is
-            gone counts, and a clip whose file can no longer be read loses its feature.
-        progress: whether to show a bar; by default where stderr is a terminal.
+        recheck: compute anew where the sound is no longer that of the stored feature; the feature of a file that is
+            gone stays, and a clip whose file can no longer be read loses its feature.
+        progress: show a bar; by default where stderr is a terminal.
+
+    Raises:
+        OSError: the store cannot be written, such as on a full disk.
+        BrokeOff: a worker process was killed.
 
     Clips that cannot be read are skipped, returned (the caller names them), and recorded in the store's
     `skipped.jsonl`.
@@ -66,7 +89,7 @@ def extract_features(
     stale = _find_stale(sounds, store, progress) if recheck else set()
     work = [(clip_id, sound) for clip_id, sound in sounds.items() if clip_id in stale or clip_id not in store]
     processes = processes or _default_processes(len(work))
-    written, problems = 0, []
+    written, problems = 0, list[Problem]()
     with tqdm(total=len(work), unit="clip", desc="features", disable=_hidden(progress) if work else True) as bar:
         for done, chunk_written, chunk_problems in _run(work, extractor, store, processes):
             written += chunk_written
@@ -88,17 +111,19 @@ def _hidden(progress: bool | None) -> bool | None:
 
 
 def _find_stale(sounds: Mapping[str, ClipAudio], store: FeatureStore, progress: bool | None) -> set[str]:
-    """The clips whose stored feature is that of another sound than the one at hand."""
+    """Return the clips whose stored feature is that of another sound than the one at hand."""
     stored = [clip_id for clip_id in sounds if clip_id in store]
-    bar = {"total": len(stored), "unit": "clip", "desc": "comparing sound", "delay": 2, "disable": _hidden(progress)}
     with ThreadPoolExecutor(_cores()) as pool:
-        stale = tqdm(pool.map(lambda clip_id: _is_stale(sounds[clip_id], store.sha256(clip_id)), stored), **bar)
+        compared = pool.map(lambda clip_id: _is_stale(sounds[clip_id], store.sha256(clip_id)), stored)
+        stale = tqdm(
+            compared, total=len(stored), unit="clip", desc="comparing sound", delay=2, disable=_hidden(progress)
+        )
         return {clip_id for clip_id, changed in zip(stored, stale, strict=True) if changed}
 
 
-def _is_stale(sound: ClipAudio, heard_sha256: str) -> bool:
+def _is_stale(sound: ClipAudio, stored_sha256: str) -> bool:
     try:
-        return sound.sha256() != heard_sha256
+        return sound.sha256() != stored_sha256
     except OSError:  # not at hand
         return False
 
@@ -111,67 +136,83 @@ def _default_processes(clips: int) -> int:
     return max(1, min(_cores(), clips // CLIPS_WORTH_A_PROCESS))
 
 
-Work = list[tuple[str, ClipAudio]]
-Done = tuple[int, int, list[Problem]]  # clips taken, features written, problems
-
-
-def _run(work: Work, extractor: Any, store: FeatureStore, processes: int) -> Iterator[Done]:
+def _run(work: Work, extractor: Extractor, store: FeatureStore, processes: int) -> Iterator[Done]:
     chunks = [work[first : first + CHUNK_CLIPS] for first in range(0, len(work), CHUNK_CLIPS)]
-    if processes == 1:
+    pool = _open_pool(processes, extractor, store) if processes > 1 else None
+    if pool is None:
         yield from (_extract_chunk(chunk, extractor, store) for chunk in chunks)
         return
-    # A fork of a process that has run torch may hang; a fork server has not, and is imported once for all workers.
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload([type(extractor).__module__, __name__])
-    with ProcessPoolExecutor(processes, context, _start_worker, (extractor, store)) as pool:
+    with pool:
         futures = [pool.submit(_extract_in_worker, chunk) for chunk in chunks]
         try:
             yield from (future.result() for future in as_completed(futures))
+        except BrokenProcessPool as error:
+            raise BrokeOff("a process that computes features was killed, as where memory is short; "
+                           "run the same command again, with --processes 1") from error  # fmt: skip
         finally:
             pool.shutdown(wait=True, cancel_futures=True)
 
 
-_worker: tuple[Any, FeatureStore] | None = None
+def _open_pool(processes: int, extractor: Extractor, store: FeatureStore) -> ProcessPoolExecutor | None:
+    """Return the worker processes; None, with a log line, where no shared memory is to be had for their queues."""
+    # A fork of a process that has run torch may hang; a fork server has not, and is imported once for all workers.
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload([type(extractor).__module__, __name__])
+    try:
+        return ProcessPoolExecutor(processes, context, _start_worker, (extractor, store))
+    except OSError as error:
+        log.warning("features are computed in one process (--processes 1): /dev/shm cannot be used (%s)", error)
+        return None
 
 
-def _start_worker(extractor: Any, store: FeatureStore) -> None:
+_worker: list[tuple[Extractor, FeatureStore]] = []  # of this process, where it is one of a pool
+
+
+def _start_worker(extractor: Extractor, store: FeatureStore) -> None:
     import torch
 
-    global _worker
     torch.set_num_threads(1)
-    _worker = extractor, store
+    _worker[:] = [(extractor, store)]
     threading.Thread(target=_die_with_parent, daemon=True).start()
 
 
 def _die_with_parent() -> None:
     # A pool's workers wait for work for ever when the process that they work for is killed.
-    multiprocessing.parent_process().join()
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
     os._exit(1)
 
 
 def _extract_in_worker(chunk: Work) -> Done:
-    return _extract_chunk(chunk, *_worker)
+    return _extract_chunk(chunk, *_worker[0])
 
 
-def _extract_chunk(chunk: Work, extractor: Any, store: FeatureStore) -> Done:
+def _extract_chunk(chunk: Work, extractor: Extractor, store: FeatureStore) -> Done:
     written, problems = 0, []
     for clip_id, source in chunk:
         try:
-            written += _extract(clip_id, source, extractor, store)
-        except (AudioError, FeatureError) as error:
-            reason = error.reason if isinstance(error, AudioError) else str(error)
+            feature = _extract(clip_id, source, extractor, store)
+        except Exception as error:  # whatever one clip does, the others are read
+            reason = error.reason if isinstance(error, AudioError) else reason_of(error)
             problems.append(Problem(source.name, None, clip_id, reason))
             if clip_id in store:  # the feature of another sound than this one
                 store.discard(clip_id)
+            continue
+        if feature is not None:
+            store.write_record(clip_id, *feature)  # a full disk is no fault of the clip
+            written += 1
     return len(chunk), written, problems
 
 
-def _extract(clip_id: str, source: ClipAudio, extractor: Any, store: FeatureStore) -> bool:
+def _extract(
+    clip_id: str, source: ClipAudio, extractor: Extractor, store: FeatureStore
+) -> tuple[bytes, str] | None:  # fmt: skip
+    """Return the record to store and the hash of its sound; None where the store has the feature of that sound."""
     waveform, digest = source.load(extractor.sampling_rate, extractor.window_s)
     if clip_id in store and store.sha256(clip_id) == digest:
-        return False
-    store.write(clip_id, np.asarray(extractor.extract(waveform)), digest)
-    return True
+        return None
+    return store.encode(np.asarray(extractor.extract(waveform))), digest
 
 
 def read_skipped(store: FeatureStore) -> dict[str, str]:
@@ -188,11 +229,8 @@ def _record_skipped(store: FeatureStore, clips: Iterable[str], problems: list[Pr
         JsonLines(store.folder / SKIPPED_FILE).write(records)
 
 
-log = logging.getLogger(__name__)
-
-
 def prepare_features(corpus: Corpus, extractor: FeatureExtractionMixin, root: str) -> FeatureStore:
-    """Open the store under `root` with the corpus's features in it.
+    """Return the store under `root` with the corpus's features in it.
 
     Those of clips without sound are fetched, if any is missing and they were published; those that are missing, or are
     of another sound under the same clip id, are computed. Clips that fail are named in the log.
@@ -215,29 +253,26 @@ def fetch_features(corpus: Corpus, store: FeatureStore) -> None:
 
 
 def keep_heard(configs: dict[str, SplitRows], store: FeatureStore) -> dict[str, SplitRows]:
-    """The rows whose clip has features; how many are left out is logged.
+    """Return the rows whose clip has features; how many are left out is logged.
 
     Raises:
         ValueError: no training row is left.
     """
-    kept = {
+    usable = {
         config: {split: [row for row in rows if row.clip_id in store] for split, rows in splits.items()}
         for config, splits in configs.items()
     }
-    lost = _clips(configs) - _clips(kept)
-    if lost:
-        log.warning("%d clips have no features and are left out, %s first", len(lost), min(lost))
-    if not any(splits.get("train") for splits in kept.values()):
+    missing = _clips(configs) - _clips(usable)
+    if missing:
+        log.warning("%d clips have no features and are left out, %s first", len(missing), min(missing))
+    if not any(splits.get("train") for splits in usable.values()):
         raise ValueError(
             f"no clip of the training split has features in {store.root}: pass --audio_dir with the clips' audio, or "
             "--features with the store that `descant features` wrote"
         )
-    return kept
+    return usable
 
 
 def _clips(configs: dict[str, SplitRows]) -> set[str]:
-    rows: Iterable = (row for splits in configs.values() for part in splits.values() for row in part)
+    rows = (row for splits in configs.values() for part in splits.values() for row in part)
     return {row.clip_id for row in rows}
-
-
-__all__ = ["Extraction", "extract_features"]

@@ -1,4 +1,8 @@
-"""Cached features, one record a clip, keyed by the settings that made them and read through a memory map."""
+"""The feature store: one record a clip, keyed by the settings that made it and read through a memory map.
+
+Records lie in shards, which processes append to; an index names each record once it is whole; a published dataset
+brings its records along.
+"""
 
 import fcntl
 import hashlib
@@ -20,12 +24,23 @@ import numpy as np
 
 from descant.files import write_whole
 
+FEATURES_CONFIG = "features"  # of a published dataset
+SETTINGS_FILE = f"{FEATURES_CONFIG}/settings.json"
+SHARD_BYTES = 1 << 30
+# Part of the key. Raise it when the same settings come to give another feature: by decoding, resampling or packing.
+RECORD_VERSION = 1
+MAGIC = b"DSF1"
+HEADER_BYTES = 64  # keeps every record on a cache line, so the values can be read in place
+ENCODINGS = {"int16": np.int16, "float16": np.float16}
+_HEADER = struct.Struct("<4sff")
 _SHARD_NAME = re.compile(r"shard-[0-9a-f]{12}\.bin")
+# Saved beside an extractor's settings, but of no influence on what it computes.
+_BOOKKEEPING = {"auto_map", "feature_extractor_type", "processor_class", "transformers_version"}
 
 
 @dataclass(frozen=True)
 class IndexEntry:
-    """Where a clip's feature lies, what was heard (`audio_sha256`) and what was stored (`feature_sha256`)."""
+    """Where a clip's record lies, with the hashes of its sound (`audio_sha256`) and of itself (`feature_sha256`)."""
 
     clip_id: str
     shard: str | None  # None: the record was discarded
@@ -37,7 +52,8 @@ class IndexEntry:
 class FeatureIndex:
     """Index lines as they are appended: a clip's last line counts, and lines that fail their check are remembered."""
 
-    def __init__(self, path: Path):
+    def __init__(self, path: Path) -> None:
+        """Take the index file; `refresh` reads it."""
         self.path = path
         self._forget()
 
@@ -50,6 +66,7 @@ class FeatureIndex:
         self._read_lines = 0
 
     def append(self, entry: IndexEntry) -> None:
+        """Write an entry at the end of the file; several processes may do so at once."""
         # One write on O_APPEND never mixes with another writer's; the leading newline parts it from a torn line.
         line = b"\n" + _to_line(entry) + b"\n"
         with self._locked(fcntl.LOCK_SH) as descriptor:
@@ -58,7 +75,7 @@ class FeatureIndex:
         self._take(entry)
 
     def refresh(self) -> None:
-        """Reads what this and other writers appended since the last call; a line still being written waits."""
+        """Read what this and other writers appended since the last call; a line still being written waits."""
         try:
             with open(self.path, "rb") as file:
                 if os.fstat(file.fileno()).st_ino != self._file_id:  # compacted meanwhile: a new file
@@ -77,12 +94,12 @@ class FeatureIndex:
                 self._take_line(line)
 
     def faults(self) -> list[str]:
-        """What is unreadable in the part read so far."""
+        """Return what is unreadable in the part read so far."""
         faults = [f"{self.path.name}:{line}: unreadable line" for line in self._broken_lines]
         return faults + ([f"{self.path.name}: cut off at the end"] if self._unfinished else [])
 
     def compact(self) -> None:
-        """Rewrites the file with the living entries alone; writers wait, and go on in the new file."""
+        """Rewrite the file with the living entries alone; writers wait, and go on in the new file."""
         with self._locked(fcntl.LOCK_EX):
             self.refresh()
             write_whole(self.path, b"".join(_to_line(entry) + b"\n" for entry in self.entries.values()))
@@ -90,7 +107,7 @@ class FeatureIndex:
 
     @contextmanager
     def _locked(self, kind: int) -> Iterator[int]:
-        """The open file under a lock, opened again if `compact` replaced it while this waited."""
+        """Give the open file under a lock, opened again if `compact` replaced it while this waited."""
         while True:
             descriptor = os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
             try:
@@ -131,14 +148,8 @@ def _from_line(line: bytes) -> IndexEntry | None:
         return None
 
 
-def _check(fields: dict) -> str:
+def _check(fields: dict[str, Any]) -> str:
     return f"{zlib.crc32(json.dumps(fields, sort_keys=True).encode()):08x}"
-
-
-MAGIC = b"DSF1"
-HEADER_BYTES = 64  # keeps every record on a cache line, so the values can be read in place
-ENCODINGS = {"int16": np.int16, "float16": np.float16}
-_HEADER = struct.Struct("<4sff")
 
 
 class FeatureError(ValueError):
@@ -146,12 +157,12 @@ class FeatureError(ValueError):
 
 
 def record_bytes(shape: tuple[int, ...], encoding: str) -> int:
-    """Size of one record on disk."""
+    """Return the bytes of one record on disk."""
     return HEADER_BYTES + int(np.prod(shape)) * np.dtype(ENCODINGS[encoding]).itemsize
 
 
 def encode_record(values: np.ndarray, shape: tuple[int, ...], encoding: str) -> bytes:
-    """Packs finite values of `shape`.
+    """Pack finite values of `shape`; raise FeatureError for others.
 
     int16 spreads the record's own range over 65,536 steps, so a log-mel of 160 dB range is off by at most 0.0013 dB.
     """
@@ -175,8 +186,8 @@ def _fixed_point(values: np.ndarray) -> tuple[np.float32, np.float32]:
     return np.float32((high - low) / 65535 or 1.0), np.float32((high + low) / 2)
 
 
-def decode_record(buffer: memoryview, offset: int, out: np.ndarray, encoding: str) -> np.ndarray:
-    """Restores the record at `offset` of a shard into `out`, a C-contiguous float32 array of the store's shape."""
+def decode_record(buffer: bytes | memoryview | mmap.mmap, offset: int, out: np.ndarray, encoding: str) -> np.ndarray:
+    """Restore the record at `offset` of a shard into `out`, a C-contiguous float32 array of the store's shape."""
     magic, scale, centre = _HEADER.unpack_from(buffer, offset)
     if magic != MAGIC or not (math.isfinite(scale) and math.isfinite(centre)):
         raise FeatureError("the record's header is damaged")
@@ -188,13 +199,6 @@ def decode_record(buffer: memoryview, offset: int, out: np.ndarray, encoding: st
     return np.add(out, np.float32(centre), out=out)
 
 
-SHARD_BYTES = 1 << 30
-# Part of the key. Raise it when the same settings come to give another feature: by decoding, resampling or packing.
-RECORD_VERSION = 1
-# Saved beside an extractor's settings, but of no influence on what it computes.
-_BOOKKEEPING = {"auto_map", "feature_extractor_type", "processor_class", "transformers_version"}
-
-
 @dataclass(frozen=True)
 class Damage:
     """A record that `verify` cannot vouch for; `clip_id` is None where an index line itself is unreadable."""
@@ -203,14 +207,14 @@ class Damage:
     reason: str
 
 
-def settings_hash(settings: dict[str, Any]) -> str:
-    """16 hex digits of everything in `settings` that decides what a feature is."""
+def settings_hash(settings: Mapping[str, Any]) -> str:
+    """Return 16 hex digits of everything in `settings` that decides what a feature is."""
     return hashlib.sha256(_canonical(settings).encode()).hexdigest()[:16]
 
 
-def _canonical(settings: dict[str, Any]) -> str:
-    kept = {key: value for key, value in settings.items() if key not in _BOOKKEEPING and not key.startswith("_")}
-    return json.dumps(kept | {"record_version": RECORD_VERSION}, sort_keys=True, separators=(",", ":"))
+def _canonical(settings: Mapping[str, Any]) -> str:
+    deciding = {key: value for key, value in settings.items() if key not in _BOOKKEEPING and not key.startswith("_")}
+    return json.dumps(deciding | {"record_version": RECORD_VERSION}, sort_keys=True, separators=(",", ":"))
 
 
 class FeatureStore:
@@ -221,7 +225,8 @@ class FeatureStore:
     "float16". Each writing process appends to a shard of its own; what others wrote appears after `refresh()`.
     """
 
-    def __init__(self, root: str | Path, settings: dict[str, Any], shape: tuple[int, ...] | None = None):
+    def __init__(self, root: str | Path, settings: Mapping[str, Any], shape: tuple[int, ...] | None = None) -> None:
+        """Open the store; its folder is made when the first record is written."""
         if shape is None and "feature_shape" not in settings:
             raise ValueError("the settings have no feature_shape; pass shape=")
         self.root = Path(root)
@@ -236,7 +241,7 @@ class FeatureStore:
 
     @classmethod
     def open(cls, folder: str | Path) -> "FeatureStore":
-        """The store that lies in a `<root>/<settings_hash>` folder."""
+        """Open the store that lies in a `<root>/<settings_hash>` folder; raise FeatureError where there is none."""
         path = Path(folder).resolve() / "settings.json"
         settings = read_settings(path)
         _require_settings(settings, path)
@@ -251,7 +256,7 @@ class FeatureStore:
         return {"root": self.root, "settings": self.settings}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__init__(**state)
+        FeatureStore.__init__(self, **state)
 
     def __contains__(self, clip_id: str) -> bool:
         return clip_id in self._entries()
@@ -260,22 +265,26 @@ class FeatureStore:
         return len(self._entries())
 
     def keys(self) -> Iterator[str]:
+        """Give the ids of the clips that have a feature."""
         return iter(self._entries())
 
     def sha256(self, clip_id: str) -> str:
-        """Hash of the file that was heard, with `:<start>-<end>` where the clip was cut out of it."""
+        """Return the hash of the clip's sound file, with `:<start>-<end>` where the clip was cut out of it."""
         return self._entry(clip_id).audio_sha256
 
     def feature_sha256(self, clip_id: str) -> str:
-        """Hash of the stored record: equal for equal audio, whatever its file format or name."""
+        """Return the hash of the stored record: equal for equal audio, whatever its file format or name."""
         return self._entry(clip_id).feature_sha256
 
     def refresh(self) -> None:
-        """Takes note of what other processes wrote or discarded."""
+        """Take note of what other processes wrote or discarded."""
         self._opened_index().refresh()
 
     def read(self, clip_id: str, out: np.ndarray | None = None) -> np.ndarray:
-        """The clip's feature as float32, restored into `out` (C-contiguous, the store's shape) where it is given."""
+        """Return the clip's feature as float32, in `out` (C-contiguous, the store's shape) where it is given.
+
+        Raises KeyError for a clip without a feature, FeatureError for a damaged record.
+        """
         entry = self._entry(clip_id)
         if out is None:
             out = np.empty(self.shape, np.float32)
@@ -287,16 +296,20 @@ class FeatureStore:
             raise FeatureError(f"{self.folder}: {clip_id}: {error}; run `descant features --repair`") from None
 
     def write(self, clip_id: str, feature: np.ndarray, audio_sha256: str) -> None:
-        """Stores a feature in place of the clip's earlier one; the index names it only once it is written whole."""
-        self.write_record(clip_id, encode_record(feature, self.shape, self.encoding), audio_sha256)
+        """Store a feature in place of the clip's earlier one; the index names it only once it is written whole."""
+        self.write_record(clip_id, self.encode(feature), audio_sha256)
+
+    def encode(self, feature: np.ndarray) -> bytes:
+        """Return a feature as the bytes of a record; raise FeatureError for another shape or non-finite values."""
+        return encode_record(feature, self.shape, self.encoding)
 
     def read_record(self, clip_id: str) -> bytes:
-        """The stored bytes of a clip, to be written into another store of the same settings."""
+        """Return the stored bytes of a clip, to be written into another store of the same settings."""
         entry = self._entry(clip_id)
         return self._map(entry)[entry.offset : entry.offset + self.record_bytes]
 
     def write_record(self, clip_id: str, record: bytes, audio_sha256: str) -> None:
-        """Stores what `read_record` gave."""
+        """Store what `read_record` or `encode` gave; raise OSError, which names the shard, where the disk is full."""
         if len(record) != self.record_bytes or not record.startswith(MAGIC):
             raise FeatureError(f"{clip_id}: {len(record)} bytes that are no record of this store")
         shard = self._writable_shard()
@@ -307,18 +320,18 @@ class FeatureStore:
         self._opened_index().append(IndexEntry(clip_id, name, offset, audio_sha256, digest))
 
     def discard(self, clip_id: str) -> None:
-        """Forgets a clip, so that it is computed anew."""
+        """Forget a clip, so that it is computed anew."""
         self._opened_index().append(IndexEntry(clip_id, None, 0, "", ""))
 
     def close(self) -> None:
-        """Brings what was written to the disk and lets go of the files; the store can still be used."""
+        """Bring what was written to the disk and let go of the files; the store can still be used."""
         if self._shard and self._shard[0] == os.getpid():
             os.fsync(self._shard[1].fileno())
             self._shard[1].close()
         self._begin()
 
     def verify(self) -> list[Damage]:
-        """Reads every record against its hash; empty when all is well."""
+        """Read every record against its hash; return nothing when all is well."""
         self._check_settings()
         self.refresh()
         index = self._opened_index()
@@ -329,7 +342,7 @@ class FeatureStore:
         return damages + [Damage(entry.clip_id, f"{entry.shard}: {reason}") for entry, reason in judged if reason]
 
     def repair(self) -> list[Damage]:
-        """Forgets what `verify` finds damaged, so that the next extraction computes it anew; returns what it was."""
+        """Forget what `verify` calls damaged, so that the next extraction computes it anew; return what it was."""
         damages = self.verify()
         for damage in damages:
             if damage.clip_id is not None:
@@ -339,7 +352,7 @@ class FeatureStore:
         return damages
 
     def manifest(self) -> list[tuple[str, str, str]]:
-        """Sorted (clip id, audio hash, feature hash): equal for equal content, however it was written."""
+        """Return sorted (clip id, audio hash, feature hash): equal for equal content, however it was written."""
         return sorted((e.clip_id, e.audio_sha256, e.feature_sha256) for e in self._entries().values())
 
     def _damage(self, entry: IndexEntry) -> str | None:
@@ -366,24 +379,26 @@ class FeatureStore:
         return self._entries()[clip_id]
 
     def _map(self, entry: IndexEntry) -> mmap.mmap:
-        """The shard's memory map; mapped anew where the file grew since."""
-        shard = self._maps.get(entry.shard)
+        """Return the shard's memory map, mapped anew where the file grew since."""
+        name = entry.shard or ""  # an entry of the index has one
+        shard = self._maps.get(name)
         if shard is None or len(shard) < entry.offset + self.record_bytes:
-            shard = self._maps[entry.shard] = _map_file(self.folder / entry.shard)
+            shard = self._maps[name] = _map_file(self.folder / name)
         if len(shard) < entry.offset + self.record_bytes:
             raise FeatureError("the shard is cut off")
         return shard
 
     def _writable_shard(self) -> Any:
         process = os.getpid()
-        full = self._shard and self._shard[1].tell() + self.record_bytes > SHARD_BYTES
-        if self._shard is None or self._shard[0] != process or full:
-            if full and self._shard[0] == process:
-                os.fsync(self._shard[1].fileno())
-            self._write_settings()
-            path = self.folder / f"shard-{uuid.uuid4().hex[:12]}.bin"
-            self._shard = (process, open(path, "xb", buffering=0))  # noqa: SIM115 (kept open until close)
-        return self._shard[1]
+        if self._shard is not None and self._shard[0] == process:  # not that of the parent of a fork
+            if self._shard[1].tell() + self.record_bytes <= SHARD_BYTES:
+                return self._shard[1]
+            os.fsync(self._shard[1].fileno())
+        self._write_settings()
+        path = self.folder / f"shard-{uuid.uuid4().hex[:12]}.bin"
+        shard = open(path, "xb", buffering=0)  # noqa: SIM115 (kept open until close)
+        self._shard = (process, shard)
+        return shard
 
     def _write_settings(self) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -413,7 +428,7 @@ def read_settings(path: Path) -> dict[str, Any]:
     return settings
 
 
-def _require_settings(settings: dict[str, Any], path: Path) -> None:
+def _require_settings(settings: Mapping[str, Any], path: Path) -> None:
     if settings_hash(settings) != path.parent.name:
         raise FeatureError(f"{path}: does not belong to this store; it was edited or copied from another")
 
@@ -426,14 +441,8 @@ def _map_file(path: Path) -> mmap.mmap:
         raise FeatureError(f"{path.name} cannot be read: {error}") from error
 
 
-FEATURES_CONFIG = "features"
-
-
-SETTINGS_FILE = f"{FEATURES_CONFIG}/settings.json"
-
-
 def import_features(dataset: str, store_root: str | Path, settings: Mapping[str, Any] | None = None) -> FeatureStore:
-    """The feature store made of a dataset's config `features`: a folder or a Hub id; goes on where it stopped.
+    """Return the feature store made of a dataset's config `features`: a folder or a Hub id; go on where it stopped.
 
     Raises ValueError where the dataset was published without features, or with others than those of `settings`.
     """
@@ -449,7 +458,7 @@ def import_features(dataset: str, store_root: str | Path, settings: Mapping[str,
     if path is None:
         raise ValueError(f"{dataset} was published without features; make them with `descant features`")
     store = FeatureStore(store_root, read_settings(path))
-    if settings is not None and settings_hash(dict(settings)) != store.folder.name:
+    if settings is not None and settings_hash(settings) != store.folder.name:
         raise ValueError(f"{dataset} was published with features of other settings than the model's")
 
     fetched = [str(file) for file in fetch_dataset(dataset, FEATURES_CONFIG)]
@@ -463,6 +472,3 @@ def import_features(dataset: str, store_root: str | Path, settings: Mapping[str,
     patiently(fill, dataset)
     store.close()
     return store
-
-
-__all__ = ["Damage", "FeatureError", "FeatureStore", "settings_hash"]

@@ -97,8 +97,8 @@ class Table:
         """
         if self.header is not None and not self.count(columns):
             (names,) = self.headers
-            found = ", ".join(sorted(names)) or "nothing"
-            raise AnnotationError(f"{self.header}: missing column {_missing(names, columns)}; found {found}")
+            held = ", ".join(sorted(names)) or "nothing"
+            raise AnnotationError(f"{self.header}: missing column {_missing(names, columns)}; found {held}")
         for row, record in self.numbered:
             yield row, self._checked(row, record, columns)
 
@@ -169,9 +169,9 @@ def _read_csv(path: Path) -> Table:
 
 
 def _read_header(path: Path, reader: Any) -> list[str]:
-    """The names in the first line that holds anything."""
+    """Return the names in the first line that holds anything."""
     try:
-        cells = next((cells for cells in reader if any(cell.strip() for cell in cells)), [])
+        cells: list[str] = next((cells for cells in reader if any(cell.strip() for cell in cells)), [])
     except csv.Error as error:
         raise AnnotationError(f"{path}:{reader.line_num}: broken CSV in the header: {error}") from error
     header = [name.strip() for name in cells]
@@ -260,7 +260,7 @@ def read_json_records(path: Path) -> Iterator[tuple[int, Any]]:
 
 
 def _records_within(path: Path, loaded: Record) -> list[Any]:
-    """The one list that an object holds, or its values where all of them are records."""
+    """Return the one list that an object holds, or its values where all of them are records."""
     lists = [value for value in loaded.values() if isinstance(value, list)]
     if len(lists) == 1:
         return lists[0]
@@ -305,7 +305,7 @@ def _elements(text: str, position: int) -> Iterator[str | None]:
 
 
 def locate(source: str | Path, endings: Sequence[str]) -> list[Path]:
-    """The files of a source whose names end in the first of `endings` that any of them has.
+    """Return the files of a source whose names end in the first of `endings` that any of them has.
 
     Args:
         source: a file, a folder, a URL, or the id of a Hub dataset. A single file or URL is taken whatever its name.
@@ -328,7 +328,7 @@ def locate(source: str | Path, endings: Sequence[str]) -> list[Path]:
 
 
 def is_one_file(source: str | Path) -> bool:
-    """Whether a source is a single file or URL, which is taken whatever its name."""
+    """Return whether a source is a single file or URL, which is taken whatever its name."""
     return bool(_URL.match(str(source))) or Path(source).is_file()
 
 
@@ -374,13 +374,12 @@ def _pick(names: Sequence[str], endings: Sequence[str], source: str) -> list[str
         picked = [name for name in names if name.endswith(ending)]
         if picked:
             return picked
-    found = ", ".join(names[:8]) or "nothing"
-    wanted = " or ".join(endings)
-    raise ValueError(f"{source}: holds no file that ends in {wanted}; found {found}. Name the file itself")
+    held, asked = ", ".join(names[:8]) or "nothing", " or ".join(endings)
+    raise ValueError(f"{source}: holds no file that ends in {asked}; found {held}. Name the file itself")
 
 
 def _download(url: str) -> Path:
-    """datasets keeps what it fetched under a name without suffix, by which a table's kind is told."""
+    """Return the fetched file under a name with the suffix that says how to read it: `datasets` gives it none."""
     from datasets import DownloadManager
 
     try:

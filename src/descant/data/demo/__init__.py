@@ -1,6 +1,6 @@
 """The embedded demo corpus: real instrument sounds with known facts."""
 
-from descant.data.demo.corpus import SPLITS, answer_terms, demo_dir, facts, load_demo
+from descant.data.demo.corpus import SPLITS, demo_dir, facts, load_demo
 from descant.data.demo.manifest import (
     CORPUS_VERSION,
     TEST_SHA256,
@@ -11,6 +11,6 @@ from descant.data.demo.manifest import (
 )
 
 __all__ = [
-    "CORPUS_VERSION", "SPLITS", "TEST_SHA256", "TRACKS_SHA256", "answer_terms", "demo_dir", "facts",
+    "CORPUS_VERSION", "SPLITS", "TEST_SHA256", "TRACKS_SHA256", "demo_dir", "facts",
     "hash_test_splits", "hash_tracks", "load_demo", "verify_manifest",
 ]  # fmt: skip

@@ -1,7 +1,6 @@
 """The demo corpus as rows: its splits come from the facts table, its rows from the ordinary readers."""
 
 import csv
-import json
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -14,18 +13,18 @@ SOURCE = "demo"
 
 
 def demo_dir() -> Path:
-    """The folder that holds the tables and `audio/<clip_id>.ogg`."""
+    """Return the folder that holds the tables and `audio/<clip_id>.ogg`."""
     return DATA_DIR
 
 
 def facts() -> list[dict[str, str]]:
-    """The facts table, a row a clip; several instruments stand as `flute; piano`."""
+    """Return the facts table, a row a clip; several instruments stand as `flute; piano`."""
     with (DATA_DIR / "facts.csv").open(encoding="utf-8", newline="") as file:
         return list(csv.DictReader(file))
 
 
 def load_demo() -> dict[str, list[Row]]:
-    """Captions, short and long questions of each split, in the order of the files.
+    """Return captions, short and long questions of each split, in the order of the files.
 
     Raises:
         ValueError: a record of the corpus does not read, which an intact installation rules out.
@@ -47,16 +46,3 @@ def _read(reader: Callable[[Path], Annotations], name: str) -> list[Row]:
     if found.problems:
         raise ValueError(f"the demo corpus is damaged, reinstall descant: {found.problems[0]}")
     return found.rows
-
-
-TERMS_FILE = Path(__file__).with_name("terms.json")
-
-
-def answer_terms() -> dict[str, dict[str, list[str]]]:
-    """Map each closed question type to `{canonical term: [synonyms]}`, in the fixed order of the answers.
-
-    How an answer is read: ignoring case, at word boundaries, the longest term or synonym first, and a matched
-    stretch of text is used up ("no drums" is not also "drums", "western swing" not also "swing"). The answer is the
-    set of canonical terms found: one term for every type but `instruments`, where it is the whole line-up.
-    """
-    return json.loads(TERMS_FILE.read_text(encoding="utf-8"))

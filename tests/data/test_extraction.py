@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
+from plain_extractor import SETTINGS, DeadlyExtractor, PlainExtractor, extract_slowly_over_two_processes
 from tiny import write_song
 
 from descant.data.annotations import Row
@@ -17,6 +18,7 @@ from descant.data.corpus import load_corpus
 from descant.data.extraction import extract_features, keep_heard, prepare_features, read_skipped
 from descant.data.features import FeatureStore
 from descant.models.lp_music_caps import LPMusicCapsFeatureExtractor
+from descant.program import BrokeOff
 
 EXTRACTOR = LPMusicCapsFeatureExtractor(window_s=0.5)
 
@@ -34,6 +36,11 @@ def tones(folder: Path, count: int) -> dict[str, str]:
 @pytest.fixture
 def store(tmp_path: Path) -> FeatureStore:
     return FeatureStore(tmp_path / "features", EXTRACTOR.to_dict())
+
+
+@pytest.fixture
+def plain_store(tmp_path: Path) -> FeatureStore:
+    return FeatureStore(tmp_path / "plain", SETTINGS)
 
 
 def test_feature_is_the_extractors_and_is_written_once(tmp_path, store):
@@ -122,56 +129,44 @@ def test_recheck_keeps_what_was_heard_of_a_file_that_is_gone_but_not_of_one_that
 
 def test_processes_give_what_one_gives(tmp_path):
     clips = tones(tmp_path, 40) | {"bad": str(tmp_path / "gone.wav")}
-    one = FeatureStore(tmp_path / "one", EXTRACTOR.to_dict())
-    two = FeatureStore(tmp_path / "two", EXTRACTOR.to_dict())
-    extract_features(clips, EXTRACTOR, one, processes=1)
-    done = extract_features(clips, EXTRACTOR, two, processes=2)
+    one, two = FeatureStore(tmp_path / "one", SETTINGS), FeatureStore(tmp_path / "two", SETTINGS)
+    extract_features(clips, PlainExtractor(), one, processes=1)
+    done = extract_features(clips, PlainExtractor(), two, processes=2)
     assert done.written == 40 and [problem.clip_id for problem in done.problems] == ["bad"]
     assert one.manifest() == two.manifest() and two.verify() == []
 
 
-class SlowExtractor:
-    sampling_rate, window_s = EXTRACTOR.sampling_rate, EXTRACTOR.window_s
-
-    def extract(self, waveform: np.ndarray) -> np.ndarray:
-        time.sleep(0.004)
-        return EXTRACTOR.extract(waveform)
-
-
-def test_run_after_kills_ends_with_the_same_features(tmp_path, store):
+def test_run_after_kills_ends_with_the_same_features(tmp_path, plain_store):
     clips = tones(tmp_path, 30)
-    whole = FeatureStore(tmp_path / "whole", EXTRACTOR.to_dict())
-    extract_features(clips, EXTRACTOR, whole)
+    whole = FeatureStore(tmp_path / "whole", SETTINGS)
+    extract_features(clips, PlainExtractor(), whole)
     context = multiprocessing.get_context("fork")
     for features in (3, 7, 12):
-        run = context.Process(target=extract_features, args=(clips, SlowExtractor(), store, 1))
+        run = context.Process(target=extract_features, args=(clips, PlainExtractor(pause_s=0.004), plain_store, 1))
         run.start()
-        while run.is_alive() and len(store) < features:
+        while run.is_alive() and len(plain_store) < features:
             time.sleep(0.002)
-            store.refresh()
+            plain_store.refresh()
         os.kill(run.pid, signal.SIGKILL)
         run.join(300)
-    store.refresh()
-    assert 0 < len(store) < 30
-    extract_features(clips, EXTRACTOR, store)
-    assert store.manifest() == whole.manifest() and store.verify() == []
+    plain_store.refresh()
+    assert 0 < len(plain_store) < 30
+    extract_features(clips, PlainExtractor(), plain_store)
+    assert plain_store.manifest() == whole.manifest() and plain_store.verify() == []
 
 
-def extract_slowly_over_two_processes(clips: dict[str, str], store: FeatureStore) -> None:
-    extract_features(clips, SlowExtractor(), store, processes=2)
-
-
-def test_workers_die_with_a_run_that_is_killed(tmp_path, store):
+def test_workers_die_with_a_run_that_is_killed(tmp_path, plain_store):
     path = tone(tmp_path / "a.wav")
     clips = {f"clip{i}": path for i in range(20_000)}
     # Not a fork: that would inherit the fork server of another test, which is no child of its own.
-    run = multiprocessing.get_context("spawn").Process(target=extract_slowly_over_two_processes, args=(clips, store))
+    context = multiprocessing.get_context("spawn")
+    run = context.Process(target=extract_slowly_over_two_processes, args=(clips, plain_store))
     run.start()
-    wait_until(lambda: len(list(store.folder.glob("shard-*.bin"))) == 2)
+    wait_until(lambda: len(list(plain_store.folder.glob("shard-*.bin"))) == 2)
     os.kill(run.pid, signal.SIGKILL)
     run.join(300)
     time.sleep(0.3)
-    index = store.folder / "index.jsonl"
+    index = plain_store.folder / "index.jsonl"
     size = index.stat().st_size
     time.sleep(0.3)
     assert index.stat().st_size == size
@@ -182,6 +177,52 @@ def wait_until(condition, seconds: float = 600) -> None:
     while not condition():
         assert time.monotonic() < deadline, "waited too long"
         time.sleep(0.02)
+
+
+class OddClip:
+    """Raises something that no reader of sound raises."""
+
+    name = "odd"
+
+    def __init__(self, error: Exception) -> None:
+        self.error = error
+
+    def load(self, sampling_rate: int, window_s: float) -> tuple[np.ndarray, str]:
+        raise self.error
+
+    def sha256(self) -> str:
+        return ""
+
+
+@pytest.mark.parametrize("error", [KeyError("bytes"), MemoryError(), RecursionError(), FileNotFoundError(2, "gone")])
+def test_whatever_a_clip_raises_is_its_own_problem(tmp_path, plain_store, error):
+    clips = {"odd": OddClip(error), **tones(tmp_path, 1)}
+    done = extract_features(clips, PlainExtractor(), plain_store)
+    assert (done.written, done.present, [problem.clip_id for problem in done.problems]) == (1, 0, ["odd"])
+    assert done.problems[0].reason and read_skipped(plain_store).keys() == {"odd"}
+
+
+def test_a_disk_without_space_is_no_fault_of_a_clip(tmp_path, plain_store, monkeypatch):
+    def fail(self, clip_id: str, record: bytes, sha256: str) -> None:
+        raise OSError(28, "No space left on device", "shard")
+
+    monkeypatch.setattr(FeatureStore, "write_record", fail)
+    with pytest.raises(OSError, match="No space left on device: 'shard'"):
+        extract_features(tones(tmp_path, 2), PlainExtractor(), plain_store)
+
+
+def test_without_shared_memory_one_process_does_the_work(tmp_path, plain_store, monkeypatch, caplog):
+    def fail(*_: object) -> None:
+        raise OSError(30, "Read-only file system")
+
+    monkeypatch.setattr("descant.data.extraction.ProcessPoolExecutor", fail)
+    assert extract_features(tones(tmp_path, 2), PlainExtractor(), plain_store, processes=2).written == 2
+    assert "--processes 1" in caplog.text and "/dev/shm" in caplog.text
+
+
+def test_a_worker_that_is_killed_ends_the_run_in_a_sentence(tmp_path, plain_store):
+    with pytest.raises(BrokeOff, match="a process that computes features was killed.*--processes 1"):
+        extract_features(tones(tmp_path, 2), DeadlyExtractor(), plain_store, processes=2)
 
 
 def test_clip_longer_than_the_window_is_heard_from_its_start(tmp_path, store):

@@ -3,6 +3,7 @@
 import logging
 import multiprocessing
 import os
+import sys
 import threading
 from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor, as_completed
@@ -13,7 +14,6 @@ from typing import Any, Protocol
 
 import numpy as np
 from tqdm import tqdm
-from transformers import FeatureExtractionMixin
 
 from descant.data.annotations import Problem, log_problems
 from descant.data.audio import AudioError
@@ -27,7 +27,7 @@ from descant.program import BrokeOff
 log = logging.getLogger(__name__)
 CHUNK_CLIPS = 16
 SKIPPED_FILE = "skipped.jsonl"
-# Importing torch costs each process seconds: below this it is quicker not to share the work.
+# Importing an extractor costs each process seconds: below this it is quicker not to share the work.
 CLIPS_WORTH_A_PROCESS = 200
 
 Source = str | Path | np.ndarray | ClipAudio
@@ -43,6 +43,13 @@ class Extractor(Protocol):
 
     def extract(self, waveform: np.ndarray) -> Any:
         """Return the feature, of the store's shape, of a mono float32 waveform of at most `window_s`."""
+
+
+class SavedExtractor(Extractor, Protocol):
+    """An extractor whose settings name the store."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the settings, with `feature_shape`."""
 
 
 @dataclass(frozen=True)
@@ -169,9 +176,8 @@ _worker: list[tuple[Extractor, FeatureStore]] = []  # of this process, where it 
 
 
 def _start_worker(extractor: Extractor, store: FeatureStore) -> None:
-    import torch
-
-    torch.set_num_threads(1)
+    if "torch" in sys.modules:  # the extractor's module has imported it by now, if it needs it
+        sys.modules["torch"].set_num_threads(1)
     _worker[:] = [(extractor, store)]
     threading.Thread(target=_die_with_parent, daemon=True).start()
 
@@ -229,7 +235,7 @@ def _record_skipped(store: FeatureStore, clips: Iterable[str], problems: list[Pr
         JsonLines(store.folder / SKIPPED_FILE).write(records)
 
 
-def prepare_features(corpus: Corpus, extractor: FeatureExtractionMixin, root: str) -> FeatureStore:
+def prepare_features(corpus: Corpus, extractor: SavedExtractor, root: str) -> FeatureStore:
     """Return the store under `root` with the corpus's features in it.
 
     Those of clips without sound are fetched, if any is missing and they were published; those that are missing, or are

@@ -140,12 +140,10 @@ def open_part(file: BinaryIO, part: "Part") -> Any:
     try:
         options = {"protocol_whitelist": "none", "probesize": "65536"}  # in 5 MB, it looks for DTS in a WAV
         container = av.open(Spans(file, part.spans), "r", part.kind, options, metadata_errors="replace")
-    except (av.FFmpegError, ValueError, MemoryError) as error:
+        codec = container.streams.audio[0].codec_context
+        codec.options = {"err_detect": "crccheck+explode"} if codec.name == "flac" else {}
+    except (av.FFmpegError, AttributeError, IndexError, MemoryError, ValueError) as error:  # no stream, no codec
         raise AudioError("", UNREADABLE) from error
-    if not container.streams.audio:
-        raise AudioError("", "holds no sound")
-    if container.streams.audio[0].codec_context.name == "flac":
-        container.streams.audio[0].codec_context.options = {"err_detect": "crccheck+explode"}
     return container
 
 

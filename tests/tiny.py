@@ -6,6 +6,8 @@ from pathlib import Path
 import numpy as np
 import soundfile
 import torch
+from peft import LoraConfig, get_peft_model
+from transformers import AutoModelForMultimodalLM, AutoProcessor
 
 from descant.models.lp_music_caps import (
     LPMusicCapsConfig,
@@ -35,6 +37,26 @@ def save_tiny_model(folder: Path, seed: int = 0) -> Path:
     model, processor = build_tiny_model(seed)
     model.save_pretrained(folder)
     processor.save_pretrained(folder)
+    return folder
+
+
+def save_tiny_adapter(base: Path, folder: Path, with_processor: bool = True) -> Path:
+    """Write a folder with a random LoRA adapter of the model in `base`, as a recipe writes it, and return it."""
+    model = AutoModelForMultimodalLM.from_pretrained(base)
+    config = LoraConfig(
+        r=2, target_modules=model.lora_target_modules, modules_to_save=list(model.lora_modules_to_save)
+    )
+    config.base_model_name_or_path = str(base)
+    adapted = get_peft_model(model, config)
+    torch.manual_seed(1)
+    with torch.no_grad():
+        for weight in adapted.parameters():
+            if weight.requires_grad:
+                weight += 0.3 * torch.randn_like(weight)
+    adapted.save_pretrained(folder)
+    model.save_beside_adapter(str(folder))
+    if with_processor:
+        AutoProcessor.from_pretrained(base).save_pretrained(folder)
     return folder
 
 

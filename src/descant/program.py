@@ -161,6 +161,11 @@ def one_line(error: BaseException) -> str:
     return " ".join(str(error).split()) or type(error).__name__
 
 
+def name_error(error: BaseException) -> str:
+    """Return an error's message on one line, with its kind where the message was not written for users."""
+    return one_line(error) if isinstance(error, OSError | ValueError) else f"{type(error).__name__}: {one_line(error)}"
+
+
 def shorten(text: str, longest: int) -> str:
     """Return text of at most so many characters, and `…` where some are left out."""
     return text if len(text) <= longest else f"{text[:longest]}…"

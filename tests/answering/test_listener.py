@@ -318,7 +318,7 @@ def test_whatever_one_request_raises_is_its_own_problem() -> None:
     bad = {"c": ValueError("too long:\n shorten it"), "h": RuntimeError("can't allocate memory"), "j": KeyError("x")}
     outcomes = answer_letters(letters, bad)
     failed = {label: outcome.error for label, outcome in outcomes.items() if outcome.error is not None}
-    assert failed == {"c": "too long: shorten it", "h": "can't allocate memory", "j": "'x'"}
+    assert failed == {"c": "too long: shorten it", "h": "RuntimeError: can't allocate memory", "j": "KeyError: 'x'"}
     assert all(outcomes[letter] == Outcome(letter, -0.5) for letter in letters if letter not in failed)
 
 
@@ -342,6 +342,16 @@ def test_settings_that_no_request_survives_are_refused_where_that_is_asked_for()
     assert all(outcome.error.startswith("a tier") for outcome in answer_letters("abcdef", bad).values())
     late = {letter: ValueError("late") for letter in "jkl"}  # others have been answered
     assert answer_letters("abcdefgjkl", late, refuses=True)["j"].error == "late"
+
+
+def test_settings_of_no_use_are_refused_before_the_first_request() -> None:
+    class Unsettled(Scripted):
+        def answer_many(self, pairs: Iterable, *, batch_size: int) -> Iterator:
+            raise TypeError("num_beams is a dict")
+            yield
+
+    with pytest.raises(ValueError, match="the model cannot answer: TypeError: num_beams is a dict"):
+        list(Listener(Unsettled({}), Letters(), "x").answer([Request(0, 0, None, torch.ones(1))]))
 
 
 def test_a_lost_device_and_a_fault_of_the_asker_end_the_stream() -> None:
@@ -398,7 +408,7 @@ def test_whatever_reading_raises_is_that_files_problem(listener: Listener, tmp_p
 
     paths = [tmp_path / name for name in ("bad.wav", "good.wav")]
     answers = list(in_order(Asking(listener, map(record, paths), [None], read_windows=read_windows)))
-    assert [one.error for one in answers] == ["cannot be read: cannot allocate", None]
+    assert [one.error for one in answers] == ["cannot be read: MemoryError: cannot allocate", None]
 
 
 def test_an_item_that_never_comes_is_missed() -> None:

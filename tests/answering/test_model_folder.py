@@ -1,14 +1,18 @@
 """Model folders: every way in which one can be wrong is told in a sentence."""
 
 import json
+import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from hub import LocalHub
 from safetensors.torch import load_file, save_file
-from tiny import save_tiny_model
-from transformers import BartConfig
+from tiny import save_tiny_adapter, save_tiny_model, write_song
+from tiny_mert_lm import save_tiny_mert_lm
+from transformers import AutoModelForMultimodalLM, AutoProcessor, BartConfig
 
+from descant.answering.listener import Listener
 from descant.answering.model_folder import ModelFolderError, find_model, fingerprint_model, load_model
 from descant.data.splits import ClipHashes
 from descant.publish.records import write_records
@@ -39,6 +43,8 @@ def test_what_is_no_model_folder_is_said(folder: Path, tmp_path: Path) -> None:
     assert "descant convert" in reason(tmp_path / "checkpoint.pth")
     assert "no config.json" in reason(tmp_path / "empty")
     (folder / "config.json").write_text("[1]")
+    assert "config.json holds list in place of a JSON object" in reason(folder)
+    (folder / "config.json").write_text('{"model_type": 5}')
     assert "names no model type" in reason(folder)
 
 
@@ -130,3 +136,101 @@ def test_the_records_of_training_come_along_from_the_hub(local_hub, folder: Path
     code = "from descant.answering.model_folder import find_model; print(find_model('tester/model'))"
     done = local_hub.run(tmp_path / "home", "-c", code)
     assert (Path(done.stdout.strip()) / "training_clips.txt.gz").is_file(), done.stderr
+
+
+DEEP = "[" * 100_000
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "said"),
+    [
+        ("config.json", DEEP, "config.json cannot be read as JSON (it is nested too deeply)"),
+        ("config.json", '{"model_type": "lp_music_caps", "d_model": "x"}', "cannot be loaded: "),
+        ("config.json", '{"model_type": "lp_music_caps", "d_model": 1000000000}', "d_model = 1000000000 is no size"),
+        ("config.json", b"\xff\xfe{", "config.json cannot be read as JSON"),
+        ("processor_config.json", '{"feature_extractor": {"n_fft": 1000000000}}', "n_fft = 1000000000 is no size"),
+        ("processor_config.json", DEEP, "processor_config.json cannot be read as JSON"),
+        ("tokenizer.json", '{"version": "1.0", "trunc', "tokenizer.json cannot be read as JSON"),
+        ("tokenizer.json", "", "tokenizer.json cannot be read as JSON"),
+        ("tokenizer.json", "[]", "cannot be loaded: "),
+        ("tokenizer_config.json", DEEP, "tokenizer_config.json cannot be read as JSON"),
+        ("generation_config.json", "[]", "generation_config.json holds list in place of a JSON object"),
+    ],
+)
+def test_settings_of_any_shape_are_refused_by_the_name_of_the_file(
+    folder: Path, name: str, text: str | bytes, said: str
+) -> None:
+    (folder / name).write_bytes(text if isinstance(text, bytes) else text.encode())
+    assert said in reason(folder) and len(reason(folder)) < 600 and "\n" not in reason(folder)
+
+
+def test_pickled_weights_are_never_read(folder: Path) -> None:
+    (folder / "model.safetensors").unlink()
+    (folder / "pytorch_model.bin").write_bytes(b"cos\nsystem\n(S'exit 1'\ntR.")
+    assert "its weights are a pickle (pytorch_model.bin)" in reason(folder)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf")])
+def test_weights_that_are_not_finite_are_refused_by_name(folder: Path, value: float) -> None:
+    weights = load_file(folder / "model.safetensors")
+    weights["audio_encoder.conv1.weight"].view(-1)[3] = value
+    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+    assert "audio_encoder.conv1.weight hold NaN or infinite numbers" in reason(folder)
+
+
+def test_pipes_and_devices_are_never_read(folder: Path) -> None:
+    (folder / "vocab.txt").symlink_to("/dev/zero")
+    assert "vocab.txt is no regular file" in reason(folder)
+    (folder / "vocab.txt").unlink()
+    (folder / "tokenizer_config.json").unlink()
+    os.mkfifo(folder / "tokenizer_config.json")
+    assert "tokenizer_config.json is no regular file" in reason(folder)
+
+
+def test_a_folder_without_a_tokenizer_is_said_in_a_whole_sentence(folder: Path) -> None:
+    for path in folder.glob("tokenizer*"):
+        path.unlink()
+    assert reason(folder).endswith("it has no tokenizer (tokenizer.json)")
+
+
+SAVERS = {"lp_music_caps": save_tiny_model, "mert_lm": save_tiny_mert_lm}
+
+
+@pytest.mark.parametrize("with_processor", [True, False])
+@pytest.mark.parametrize("save", SAVERS.values(), ids=SAVERS)
+def test_an_adapter_is_a_model_folder(save: Callable[[Path], Path], with_processor: bool, tmp_path: Path) -> None:
+    base = save(tmp_path / "base")
+    folder = save_tiny_adapter(base, tmp_path / "adapter", with_processor)
+    song = write_song(tmp_path / "a.wav", 12.0)
+    answers = [Listener.load(one, device="cpu").ask(song, "What is the genre?") for one in (base, folder)]
+    adapted = AutoModelForMultimodalLM.from_pretrained(folder)
+    expected = Listener(adapted.eval(), AutoProcessor.from_pretrained(base), "plain").ask(song, "What is the genre?")
+    assert answers[1].prediction == expected.prediction and answers[1].score == pytest.approx(expected.score, abs=1e-4)
+    assert answers[1].score != pytest.approx(answers[0].score, abs=1e-4)  # or the adapter would change nothing
+    assert fingerprint_model(folder) != fingerprint_model(base)
+
+
+def test_an_adapter_that_leads_nowhere_is_refused(tmp_path: Path, local_hub: LocalHub) -> None:
+    folder = save_tiny_adapter(save_tiny_model(tmp_path / "base"), tmp_path / "adapter")
+
+    def name_base(base: object) -> Path:
+        config = json.loads((folder / "adapter_config.json").read_text())
+        (folder / "adapter_config.json").write_text(json.dumps(config | {"base_model_name_or_path": base}))
+        return folder
+
+    assert "is an adapter itself" in reason(name_base(str(folder)))
+    assert "no config.json" in reason(name_base("/etc"))
+    assert "no such folder here" in reason(name_base("tester/absent"))
+    assert "is a file" in reason(name_base("/dev/zero"))
+    assert "does not name the model" in reason(name_base(None))
+    assert "does not name the model" in reason(name_base(["x"]))
+    (folder / "adapter_model.safetensors").rename(folder / "adapter_model.bin")
+    assert "a pickle (adapter_model.bin)" in reason(name_base(str(tmp_path / "base")))
+
+
+def test_an_adapter_of_which_a_matrix_is_missing_is_refused(tmp_path: Path) -> None:
+    folder = save_tiny_adapter(save_tiny_model(tmp_path / "base"), tmp_path / "adapter")
+    weights = load_file(folder / "adapter_model.safetensors")
+    del weights[next(name for name in weights if "lora_B" in name)]
+    save_file(weights, folder / "adapter_model.safetensors", metadata={"format": "pt"})
+    assert "weights are missing" in reason(folder)

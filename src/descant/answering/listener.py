@@ -24,7 +24,7 @@ from descant.answering.model_folder import ModelFolderError, find_model, load_mo
 from descant.answering.recordings import Audio, ReadWindows, Recording, as_recording, in_order
 from descant.answering.typed_answers import decide_file
 from descant.data.audio import AudioError, Window, format_stamp, stream_windows
-from descant.program import one_line, shorten
+from descant.program import name_error, shorten
 
 if TYPE_CHECKING:
     from descant.data.annotations import Row
@@ -129,7 +129,7 @@ class _Flight(Generic[Label]):
             try:
                 pair = self._prepare(request)
             except Exception as error:
-                self.failed.append((request.label, Outcome(error=one_line(error))))
+                self.failed.append((request.label, Outcome(error=name_error(error))))
                 continue
             self.waiting[position] = request
             position += 1
@@ -256,8 +256,10 @@ class Listener:
             except torch.AcceleratorError:  # the device, for good
                 raise
             except Exception as error:
-                if flight.broken is not None or not flight.waiting:
+                if flight.broken is not None:
                     raise
+                if not flight.waiting:  # before the first request: the settings, or the model
+                    raise ValueError(f"the model cannot answer: {name_error(error)}") from error
                 apart = list(self._answer_apart(list(flight.waiting.values()), batch_size))
                 reasons = {outcome.error for _, outcome in apart}
                 if refuses and not answered and len(reasons) == 1 and None not in reasons:
@@ -275,7 +277,7 @@ class Listener:
                 raise
             except Exception as error:
                 if len(half) == 1:
-                    yield half[0].label, Outcome(error=one_line(error))
+                    yield half[0].label, Outcome(error=name_error(error))
                 else:
                     yield from self._answer_apart(half, batch_size)
 
@@ -393,7 +395,7 @@ class Asking:
             except AudioError as error:
                 yield self._number(self._draft(recording, None, None), None, error.reason)
             except Exception as error:
-                yield self._number(self._draft(recording, None, None), None, f"cannot be read: {one_line(error)}")
+                yield self._number(self._draft(recording, None, None), None, f"cannot be read: {name_error(error)}")
             self.expected = self.asked  # which may be more or fewer than the file promised
 
     def _windows(self, recording: Recording) -> Collection[Window]:
@@ -417,7 +419,7 @@ class Asking:
         try:
             return self.listener.extract_features(window)
         except Exception as error:
-            return one_line(error)
+            return name_error(error)
 
     def _number(
         self, draft: Answer, window: Window | None, features: torch.Tensor | str
@@ -489,4 +491,4 @@ def read_features(features: "FeatureReader", clip_id: str) -> torch.Tensor | str
     try:
         return torch.from_numpy(features.read(clip_id))
     except Exception as error:
-        return one_line(error)
+        return name_error(error)

@@ -2,12 +2,13 @@
 
 import hashlib
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from descant.files import sha256_of
 from descant.models.registration import MODELS
+from descant.program import name_error, shorten
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, ProcessorMixin
@@ -19,7 +20,7 @@ REFUSALS = {
     CLASSIFYING: "gives music no labels; descant classifies with",
 }
 # What loading reads; code is not needed where descant is installed.
-FILES = ("*.json", "*.safetensors", "*.txt", "*.jinja", "training_clips.txt.gz")
+FILES = ("*.json", "*.safetensors", "*.txt", "*.jinja", "*.model", "training_clips.txt.gz")
 # What decides a model's answers.
 WEIGHT_FILES = (
     "*.safetensors", "config.json", "adapter_config.json", "generation_config.json", "processor_config.json",
@@ -28,50 +29,83 @@ WEIGHT_FILES = (
 )  # fmt: skip
 # Where a folder names other models that it is loaded onto.
 BASES = {"config.json": ("audio_model_id", "text_model_id"), "adapter_config.json": ("base_model_name_or_path",)}
+ADAPTER = "adapter_config.json"
+TOKENIZERS = ("tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt")
+SETTINGS = ("processor_config.json", "preprocessor_config.json", "generation_config.json")
+LARGEST_SIZE = 10**8
+LONGEST_REASON = 300  # characters of what a library says
 
 
 class ModelFolderError(ValueError):
     """The given model cannot do what is asked of it; the message says why and what to give."""
 
 
-def find_model(source: str, auto: str = ANSWERING) -> Path:
-    """The folder itself, or the local copy of a model on the Hub; raises ModelFolderError.
+def find_model(source: str | Path, auto: str = ANSWERING) -> Path:
+    """Return the folder itself, or the local copy of a model on the Hub; raise ModelFolderError.
 
-    auto: the Auto class that is to load it. Needs no torch, so that a wrong name is told at once.
+    auto: the Auto class that is to load it. Needs no torch, so that a wrong name is named at once.
     """
-    folder = Path(source) if Path(source).exists() else _download(source)
-    problem = _find_fault(folder, auto)
-    if problem:
-        raise ModelFolderError(f"{source}: {problem}")
+    folder = Path(source) if Path(source).exists() else _download(str(source))
+    try:
+        _require_model(folder, auto)
+    except ModelFolderError as error:
+        raise ModelFolderError(f"{source}: {error}") from error
     return folder
 
 
 def load_model(folder: Path, auto: str = ANSWERING) -> tuple["PreTrainedModel", "ProcessorMixin"]:
-    """Loads the model, in float32 and eval mode, and its processor.
+    """Load the model, in float32 and eval mode, and its processor; an adapter is merged into the model that it adapts.
 
-    auto: the Auto class that loads it. Raises ModelFolderError for a folder that lacks a part or holds a damaged one.
+    Args:
+        folder: what `find_model` returned.
+        auto: the Auto class that loads it.
+
+    Raises:
+        ModelFolderError: the folder lacks a part or holds a damaged one.
     """
     import torch
     import transformers
-    from safetensors import SafetensorError
 
     import descant  # noqa: F401  (makes the Auto classes know the model)
     from descant.hub_client import NetworkError, load_patiently
 
     def load() -> tuple["ProcessorMixin", tuple["PreTrainedModel", dict[str, Any]]]:
-        processor = transformers.AutoProcessor.from_pretrained(folder)
+        processor = transformers.AutoProcessor.from_pretrained(_processor_folder(folder))
         loader = getattr(transformers, auto)
         return processor, loader.from_pretrained(folder, dtype=torch.float32, output_loading_info=True)
 
     try:
-        processor, (model, found) = load_patiently(load, folder, *_named_bases(folder))
+        processor, (model, left_out) = load_patiently(load, folder, *_named_bases(folder))
     except NetworkError as error:
         raise ModelFolderError(f"{folder} is loaded onto another model: {error}") from error
-    except (OSError, ValueError, TypeError, KeyError, RuntimeError, SafetensorError) as error:
-        raise ModelFolderError(f"{folder}: cannot be loaded: {str(error).strip().splitlines()[0]}") from error
-    if found["missing_keys"]:  # transformers fills them with random numbers
-        raise ModelFolderError(f"{folder}: weights are missing, {sorted(found['missing_keys'])[0]} among them")
+    except MemoryError:
+        raise
+    except Exception as error:
+        raise ModelFolderError(f"{folder}: cannot be loaded: {_explain(folder, error)}") from error
+    if left_out["missing_keys"]:  # transformers fills them with random numbers
+        raise ModelFolderError(f"{folder}: weights are missing, {sorted(left_out['missing_keys'])[0]} among them")
+    if (folder / ADAPTER).is_file():
+        model = model.peft_model.merge_and_unload()
+    broken = _find_broken_weight(model)
+    if broken:
+        raise ModelFolderError(f"{folder}: the weights {broken} hold NaN or infinite numbers; get the model again")
     return model.eval(), processor
+
+
+def _processor_folder(folder: Path) -> Path | str:
+    """Return where the processor lies: an adapter that was saved without one takes that of its base."""
+    if (folder / "processor_config.json").is_file() or not (folder / ADAPTER).is_file():
+        return folder
+    return _named_bases(folder)[-1]
+
+
+def _find_broken_weight(model: "PreTrainedModel") -> str | None:
+    import torch
+
+    for name, weight in model.state_dict().items():
+        if weight.is_floating_point() and weight.numel() and not all(map(torch.isfinite, torch.aminmax(weight))):
+            return name
+    return None
 
 
 def _download(source: str) -> Path:
@@ -85,22 +119,109 @@ def _download(source: str) -> Path:
         raise ModelFolderError(str(error)) from error
 
 
-def _find_fault(folder: Path, auto: str) -> str | None:
+def _require_model(folder: Path, auto: str) -> None:
+    """Raise ModelFolderError where a folder does not hold a model for `auto`, or one in files that are not read."""
     if not folder.is_dir():
-        return "is a file; a checkpoint of the reference becomes a model folder by `descant convert`"
+        raise ModelFolderError("is a file; a checkpoint of the reference becomes a model folder by `descant convert`")
+    _require_regular_files(folder)
+    for name in SETTINGS:
+        if (folder / name).is_file():
+            read_config(folder / name)
+    if (folder / ADAPTER).is_file():
+        _require_adapter(folder, auto)
+        return
     if not (folder / "config.json").is_file():
-        return "is not a model folder: it has no config.json; give one that a recipe or `descant convert` wrote"
+        raise ModelFolderError(
+            "is not a model folder: it has no config.json; give one that a recipe or `descant convert` wrote"
+        )
+    _require_kind(read_config(folder / "config.json"), auto)
+    _require_weights(folder, "model")
+
+
+def _require_weights(folder: Path, name: str) -> None:
+    if any(folder.glob("*.safetensors")):
+        return
+    reason = f"it has no weights ({name}.safetensors)"
+    for path in sorted(folder.glob("*.bin")):
+        reason = f"its weights are a pickle ({path.name}), which may run code: save them as safetensors"
+    raise ModelFolderError(f"cannot be loaded: {reason}")
+
+
+def _require_adapter(folder: Path, auto: str) -> None:
+    _require_weights(folder, "adapter_model")
+    if (folder / "config.json").is_file():  # it names the parts that the adapter is loaded onto
+        _require_kind(read_config(folder / "config.json"), auto)
+        return
+    base = read_config(folder / ADAPTER).get("base_model_name_or_path")
+    if not isinstance(base, str) or not base:
+        raise ModelFolderError(f"is an adapter, and its {ADAPTER} does not name the model that it adapts")
     try:
-        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-        kind = config["model_type"]
-    except (ValueError, KeyError, TypeError):
-        return "is not a model folder: its config.json names no model type"
+        path = Path(base) if Path(base).exists() else _download(base)
+        if (path / ADAPTER).is_file():
+            raise ModelFolderError("is an adapter itself: merge that one first")
+        _require_model(path, auto)
+    except ModelFolderError as error:
+        raise ModelFolderError(f"is an adapter of {base}: {error}") from error
+
+
+def _require_kind(config: Mapping[str, Any], auto: str) -> None:
+    kind = config.get("model_type")
+    if not isinstance(kind, str):
+        raise ModelFolderError("is not a model folder: its config.json names no model type")
     able = [name for name, classes in MODELS.items() if auto in classes]
-    return None if kind in able else f"is a {kind} model, which {REFUSALS[auto]} {', '.join(able)} models"
+    if kind not in able:
+        raise ModelFolderError(f"is a {kind} model, which {REFUSALS[auto]} {', '.join(able)} models")
+
+
+def _require_regular_files(folder: Path) -> None:
+    """Refuse pipes and devices under the names of files that are read: reading them might never end."""
+    for path in (path for pattern in FILES for path in folder.glob(pattern)):
+        if path.exists() and not path.is_file() and not path.is_dir():
+            raise ModelFolderError(f"{path.name} is no regular file")
+
+
+def read_config(path: Path) -> dict[str, Any]:
+    """Read a JSON object of settings, in which no size is absurd; raise ModelFolderError, which names the file."""
+    try:
+        config = json.loads(path.read_text(encoding="utf-8"))
+        absurd = _find_absurd(config)
+    except (OSError, ValueError, RecursionError) as error:
+        raise ModelFolderError(f"{path.name} cannot be read as JSON ({_reason(error)})") from error
+    if not isinstance(config, dict):
+        raise ModelFolderError(f"{path.name} holds {type(config).__name__} in place of a JSON object")
+    if absurd:
+        raise ModelFolderError(f"{path.name}: {absurd} is no size")
+    return config
+
+
+def _find_absurd(value: Any, name: str = "") -> str | None:
+    """Return `name = number` for a whole number that nothing in a model counts, and that would fill the memory."""
+    if isinstance(value, dict | list):
+        parts = value.items() if isinstance(value, dict) else ((name, one) for one in value)
+        return next(filter(None, (_find_absurd(one, str(key)) for key, one in parts)), None)
+    return f"{name} = {value}" if isinstance(value, int) and abs(value) > LARGEST_SIZE else None
+
+
+def _explain(folder: Path, error: Exception) -> str:
+    """Return why a folder cannot be loaded: the file that is damaged or missing, or what the library says."""
+    for path in sorted(folder.glob("*.json")):
+        try:
+            json.loads(path.read_text(encoding="utf-8"))
+        except (OSError, ValueError, RecursionError) as fault:
+            return f"{path.name} cannot be read as JSON ({_reason(fault)})"
+    if not any((folder / name).is_file() for name in TOKENIZERS) and not (folder / ADAPTER).is_file():
+        return f"it has no tokenizer ({TOKENIZERS[0]})"
+    return shorten(_reason(error), LONGEST_REASON)
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, RecursionError):
+        return "it is nested too deeply"
+    return name_error(error)
 
 
 def fingerprint_model(folder: Path) -> str:
-    """16 hex digits of all files that decide what a model answers, those of the folders that it is loaded onto too."""
+    """Return 16 hex digits of all that decides what a model answers, of the folders that it is loaded onto too."""
     prints = [fingerprint_files(folder, WEIGHT_FILES), *map(fingerprint_model, _local_bases(folder))]
     return prints[0] if len(prints) == 1 else hashlib.sha256(" ".join(prints).encode()).hexdigest()[:16]
 
@@ -109,8 +230,8 @@ def _named_bases(folder: Path) -> list[str]:
     """Return the folders and Hub ids that a model's configurations name as its parts or its base."""
     named = []
     for name, keys in BASES.items():
-        config = json.loads((folder / name).read_text(encoding="utf-8")) if (folder / name).is_file() else {}
-        named += [config[key] for key in keys if config.get(key)]
+        config = read_config(folder / name) if (folder / name).is_file() else {}
+        named += [config[key] for key in keys if isinstance(config.get(key), str) and config[key]]
     return named
 
 
@@ -121,7 +242,7 @@ def _local_bases(folder: Path) -> list[Path]:
 
 
 def fingerprint_files(folder: Path, patterns: Iterable[str]) -> str:
-    """16 hex digits of the names and contents of the files in a folder that match one of the patterns."""
+    """Return 16 hex digits of the names and contents of the files in a folder that match one of the patterns."""
     digest = hashlib.sha256()
     for path in sorted({path for pattern in patterns for path in folder.glob(pattern)}):
         digest.update(f"{path.name} {sha256_of(path)}\n".encode())

@@ -17,7 +17,7 @@ from descant.answering.listener import Listener, Request
 from descant.answering.model_folder import find_model, fingerprint_files, fingerprint_model
 from descant.data.audio import AudioError, Window, format_stamp, stream_windows
 from descant.files import JsonLines
-from descant.program import one_line
+from descant.program import name_error
 
 log = logging.getLogger(__name__)
 
@@ -126,7 +126,8 @@ class TrackListener:
             features = self.listener.extract_features(window)
             track.embeds.append(self._embed(features))
         except Exception as error:
-            raise AudioError(track.path, f"{format_stamp(window.start_s, window.end_s)}: {one_line(error)}") from error
+            stamp = format_stamp(window.start_s, window.end_s)
+            raise AudioError(track.path, f"{stamp}: {name_error(error)}") from error
         first, track.asked = track.asked, track.asked + len(self.questions)
         for number, question in enumerate(self.questions, start=first):
             said = Said(window.start_s, window.end_s, question, "")
@@ -148,7 +149,7 @@ def _open(path: Path, sampling_rate: int, window_s: float) -> Collection[Window]
     except AudioError as error:
         return error
     except Exception as error:
-        return AudioError(path, f"cannot be read: {one_line(error)}")
+        return AudioError(path, f"cannot be read: {name_error(error)}")
 
 
 def one_ahead(items: Iterable[Item]) -> Iterator[Item]:

@@ -28,6 +28,7 @@ class Ludwig(TrackRowsBuilder):
 
 
 def main(argv: Sequence[str] | None = None) -> int:
+    """Build the dataset, and return the exit status."""
     args = build_track_parser(__doc__).parse_args(argv)
     return run_track_build(TrackBuild("ludwig.py", Ludwig), args)
 

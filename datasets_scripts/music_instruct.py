@@ -11,6 +11,7 @@ or `MusicInstruct(config_name="short", …).download_and_prepare()` with the fol
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import datasets
 
@@ -40,14 +41,17 @@ class MusicInstruct(ClipRowsBuilder):
     DEFAULT_ANNOTATIONS = "m-a-p/Music-Instruct"
     LICENCE = "cc-by-nc-4.0"
 
-    def __init__(self, *, musiccaps: str | Path | None = None, **kwargs: object) -> None:
+    def __init__(self, *, musiccaps: str | Path | None = None, **kwargs: Any) -> None:
+        """Take the sources; `musiccaps` gives the clips' windows."""
         self.musiccaps = musiccaps or "google/MusicCaps"
         super().__init__(**kwargs)
 
     def sources(self) -> list[str | Path]:
+        """Return what the rows and their windows are read from."""
         return [*super().sources(), self.musiccaps]
 
     def read(self) -> Annotations:
+        """Return the questions of this configuration."""
         require_named(self.annotations, self.config.name)
         (captions,) = locate(self.musiccaps, ["musiccaps-public.csv", ".csv"])
         windows = clip_windows(read_musiccaps(captions).rows)
@@ -60,17 +64,18 @@ class MusicInstruct(ClipRowsBuilder):
 
 
 def require_named(annotations: str | Path, config: str) -> None:
-    """Raises ValueError where a single file's name says that it holds another configuration's questions."""
+    """Raise ValueError where a single file's name says that it holds another configuration's questions."""
     name = str(annotations).split("?")[0].lower()
-    said = next((one for one, endings in NAMES.items() if name.endswith(endings)), config)
-    if said != config:
+    named = next((other for other, endings in NAMES.items() if name.endswith(endings)), config)
+    if named != config:
         raise ValueError(
-            f"{annotations}: by its name it holds the questions of {said!r}, not of {config!r}; name the file of "
-            f"{config!r} or the folder of all, or give --config {said}"
+            f"{annotations}: by its name it holds the questions of {named!r}, not of {config!r}; name the file of "
+            f"{config!r} or the folder of all, or give --config {named}"
         )
 
 
 def main(argv: Sequence[str] | None = None) -> int:
+    """Build the dataset, and return the exit status."""
     parser = build_parser(__doc__, list(FILES), MusicInstruct.DEFAULT_ANNOTATIONS)
     parser.add_argument("--musiccaps", metavar="SOURCE", help="MusicCaps' file, Hub id or URL, for the clips' windows")
     args = parser.parse_args(argv)

@@ -10,6 +10,7 @@ or `MusicCaps(config_name="captions", annotations=…).download_and_prepare()` w
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import datasets
 
@@ -33,14 +34,17 @@ class MusicCaps(ClipRowsBuilder):
     LICENCE = "cc-by-sa-4.0"
     ROW_COLUMNS = COLUMNS | {"tags": datasets.LargeList(datasets.Value("string"))}
 
-    def __init__(self, *, lp_musiccaps: str | Path | None = None, **kwargs: object) -> None:
+    def __init__(self, *, lp_musiccaps: str | Path | None = None, **kwargs: Any) -> None:
+        """Take the sources; `lp_musiccaps` adds pseudo captions of training clips."""
         self.lp_musiccaps = lp_musiccaps
         super().__init__(**kwargs)
 
     def sources(self) -> list[str | Path]:
+        """Return what the rows are read from."""
         return super().sources() + ([self.lp_musiccaps] if self.lp_musiccaps else [])
 
     def read(self) -> Annotations:
+        """Return the captions."""
         (path,) = locate(self.annotations, ["musiccaps-public.csv", ".csv"])
         found = read_musiccaps(path)
         if self.lp_musiccaps is None:
@@ -52,6 +56,7 @@ class MusicCaps(ClipRowsBuilder):
 
 
 def main(argv: Sequence[str] | None = None) -> int:
+    """Build the dataset, and return the exit status."""
     parser = build_parser(__doc__, ["captions"], MusicCaps.DEFAULT_ANNOTATIONS)
     parser.add_argument("--lp_musiccaps", metavar="SOURCE", help="LP-MusicCaps-MC: its files, folder or Hub id")
     args = parser.parse_args(argv)

@@ -21,10 +21,10 @@ def ludwig(scripts):
     return ludwig
 
 
-@pytest.fixture
-def archive(tmp_path):
-    """40 tracks of 20 artists in the published layout; tracks 0 and 39 are one sound."""
-    folder, labels = tmp_path / "archive", {}
+@pytest.fixture(scope="module")
+def archive(tmp_path_factory):
+    """40 tracks of 20 artists in the published layout; tracks 0 and 39 are one sound. No test changes them."""
+    folder, labels = tmp_path_factory.mktemp("ludwig") / "archive", {}
     for number in range(40):
         genre, name = (("rock", "punk"), ("funk / soul", "disco"), ("electronic", "disco"))[number // 2 % 3]
         labels[f"id{number}"] = {

@@ -150,7 +150,7 @@ def test_without_a_question_all_questions_get_one_answer(listener, tmp_path) -> 
 
 
 class FailingModel:
-    """Fails on whatever batch holds a question of the words, and gives no finite score for others."""
+    """Fails on whatever batch holds one clip, and gives no finite score for another."""
 
     def __init__(self, model) -> None:
         self.model = model
@@ -169,12 +169,25 @@ def test_whatever_a_question_raises_is_its_own_error(listener, tmp_path, monkeyp
     found = answer(listener, tmp_path / "failing")
     errors = {one["clip_id"]: one["error"] for one in found.values() if one["error"]}
     assert errors == {
-        "clip3": "RuntimeError: the size of tensor a must match",
-        "clip1": "the model's scores of its answer are not finite",
+        "clip3": "the size of tensor a must match",
+        "clip1": "the model's scores are no finite numbers: its weights, or this sound, are damaged",
     }
     assert all(one["prediction"] is None for one in found.values() if one["error"])
     rest = {key: one["prediction"] for key, one in found.items() if not one["error"]}
     assert rest == {key: whole[key]["prediction"] for key in rest} and len(rest) == 9
+
+
+def test_features_that_cannot_be_read_are_the_error_of_their_questions(listener, tmp_path) -> None:
+    class Damaged(Store):
+        def read(self, clip_id: str, out=None) -> np.ndarray:
+            if clip_id == "clip2":
+                raise ValueError("the record was changed on disk")
+            return super().read(clip_id)
+
+    found = answer(listener, tmp_path, condition=Condition("own", Damaged()))
+    errors = [one["error"] for one in found.values() if one["clip_id"] == "clip2"]
+    assert errors == ["the record was changed on disk"] * 3
+    assert not any(one["error"] for one in found.values() if one["clip_id"] != "clip2")
 
 
 def test_questions_that_failed_are_asked_again(listener, tmp_path, monkeypatch) -> None:

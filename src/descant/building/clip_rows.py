@@ -1,10 +1,13 @@
-"""The base of the dataset builders: typed rows, split by recording, checked for leaks, as a `datasets` builder."""
+"""The dataset builders' base, and the command line that their scripts share.
+
+A builder gives typed rows, split by recording and checked for leaks, as a `datasets` builder does; a script reads the
+annotations, computes features where there is sound, and writes the dataset's folder.
+"""
 
 import argparse
 import hashlib
 import logging
-import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -19,15 +22,15 @@ from descant.building.dataset_folder import (
     write_features,
     write_missing,
 )
-from descant.data.annotations import Annotations, Problem, Row
+from descant.data.annotations import Annotations, Row, log_problems
 from descant.data.clips import gather_clips
 from descant.data.download import DownloadSettings, Ledger, download_clips
 from descant.data.extraction import extract_features, read_skipped
 from descant.data.features import FeatureStore
 from descant.data.splits import check_leaks, cut_validation
 from descant.data.tables import hash_source
+from descant.program import ArgumentParser, count, require_writable, run_program, show
 
-logger = logging.getLogger(__name__)
 PARTS = 16  # what several processes share out among themselves
 COLUMNS = {
     "clip_id": datasets.Value("string"),
@@ -54,6 +57,7 @@ class ClipRowsBuilder(datasets.GeneratorBasedBuilder):
 
     VERSION = datasets.Version("1.0.0")
     DEFAULT_ANNOTATIONS: str
+    LICENCE: str
     ROW_COLUMNS = COLUMNS
 
     def __init__(
@@ -63,28 +67,36 @@ class ClipRowsBuilder(datasets.GeneratorBasedBuilder):
         feature_store: FeatureStore | str | Path | None = None,
         seed: int = 0,
         hash: str | None = None,
+        found: Annotations | None = None,
         **kwargs: Any,
-    ):
+    ) -> None:
+        """Take the sources.
+
+        found: what `read` gave before; it is then not read again.
+        """
         self.annotations = annotations or self.DEFAULT_ANNOTATIONS
         # Not by asking for a Path: datasets puts its own class of that name into the modules of builders.
-        is_store = feature_store is None or isinstance(feature_store, FeatureStore)
-        self.store = feature_store if is_store else FeatureStore.open(feature_store)
-        self.seed = seed
+        if feature_store is None or isinstance(feature_store, FeatureStore):
+            self.store = feature_store
+        else:
+            self.store = FeatureStore.open(feature_store)
+        self.seed, self.found = seed, found
         super().__init__(hash=self._hash_sources(hash or ""), **kwargs)
 
     def sources(self) -> list[str | Path]:
-        """What the rows are read from, for the hash."""
+        """Return what the rows are read from, for the hash."""
         return [self.annotations]
 
     def read(self) -> Annotations:
-        """All rows of this configuration, with the published split."""
+        """Return all rows of this configuration, with the published split."""
         raise NotImplementedError
 
     def split_rows(self) -> dict[str, list[Row]]:
-        """The rows by split, without those whose clip has no feature; raises LeakError."""
-        found = self.read()
-        for problem in found.problems:
-            logger.warning("skipped %s", problem)
+        """Return the rows by split, without those whose clip has no feature; raise LeakError."""
+        found = self.found
+        if found is None:
+            found = self.read()
+            log_problems(found.problems)
         rows = found.rows
         if self.store is not None:
             rows = [row for row in rows if row.clip_id in self.store]
@@ -132,9 +144,9 @@ class Build:
     sources: list[str]
 
 
-def build_parser(text: str, configs: list[str], annotations: str) -> argparse.ArgumentParser:
-    """The arguments that all scripts have; `text` is the script's own description."""
-    parser = argparse.ArgumentParser(description=text, formatter_class=argparse.RawDescriptionHelpFormatter)
+def build_parser(text: str | None, configs: list[str], annotations: str) -> argparse.ArgumentParser:
+    """Return the parser of what all scripts take; `text` is the script's own description."""
+    parser = ArgumentParser(description=text, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--config", nargs="+", choices=configs, default=configs[:1], help="default: %(default)s")
     parser.add_argument("--annotations", metavar="SOURCE", help=f"file, folder, Hub id or URL (default {annotations})")
     parser.add_argument(
@@ -145,7 +157,7 @@ def build_parser(text: str, configs: list[str], annotations: str) -> argparse.Ar
     parser.add_argument("--features", metavar="FOLDER", default="features", help="the store (default: %(default)s)")
     parser.add_argument("--output", metavar="FOLDER", type=Path, required=True, help="where the dataset goes")
     parser.add_argument("--seed", type=int, default=0, help="of the choice of validation clips")
-    parser.add_argument("--processes", metavar="N", type=int, help="for features; default: as the cores justify")
+    parser.add_argument("--processes", metavar="N", type=count(1), help="for features; default: as the cores justify")
     parser.add_argument("--include_features", action="store_true", help="also write the features as a config")
     parser.add_argument("--push_to_hub", metavar="ID", help="publish there")
     parser.add_argument("--private", action="store_true", help="create the Hub repository as a private one")
@@ -153,46 +165,43 @@ def build_parser(text: str, configs: list[str], annotations: str) -> argparse.Ar
 
 
 def run_build(build: Build, args: argparse.Namespace, options: dict[str, Any]) -> int:
-    """Builds, prints what came of it, and returns the exit status: 0 all clips, 1 some are missing, 2 refused.
+    """Build, print what came of it, and return the exit status (see `descant.program`).
 
-    `options` are the builder's own, beyond those of `ClipRowsBuilder`.
+    It is 0 where all clips are there and 1 where some are missing. `options` are the builder's own, beyond those of
+    `ClipRowsBuilder`.
     """
-    try:
-        return _run(build, args, options)
-    except (ValueError, OSError) as error:
-        print(f"{build.script}: {error}", file=sys.stderr)
-        return 2
+    return run_program(build.script, lambda: _run(build, args, options), level=logging.WARNING)
 
 
 def _run(build: Build, args: argparse.Namespace, options: dict[str, Any]) -> int:
-    def make(config: str, store: FeatureStore | None = None) -> ClipRowsBuilder:
-        shared = {"annotations": args.annotations, "feature_store": store, "seed": args.seed}
+    def make(config: str, store: FeatureStore | None = None, found: Annotations | None = None) -> ClipRowsBuilder:
+        shared = {"annotations": args.annotations, "feature_store": store, "seed": args.seed, "found": found}
         return build.builder(config_name=config, **shared, **options)
 
     found = {config: make(config).read() for config in args.config}
     problems = [problem for part in found.values() for problem in part.problems]
-    _name_skipped(problems)
+    log_problems(problems)
     clips = {row.clip_id: row for part in found.values() for row in part.rows}
+    if not clips:
+        raise ValueError(f"{make(args.config[0]).annotations}: holds no record that can be used")
+    require_writable(args.output)
     store = _prepare_store(args, list(clips.values()))
     missing = _find_missing(args, store, clips) if store is not None else {}
-    revision = _write_configs(args, make, store)
+    builders = {config: make(config, store, part) for config, part in found.items()}
+    _write_configs(args.output, builders)
+    revision = "".join(str(builder.hash) for builder in builders.values())[:16]
     write_missing(args.output, missing if store is not None else None)
     if args.include_features:
         write_features(args.output, _require_sound(store), clips.keys() - missing.keys())
     write_card(args.output, _describe(build, args, revision))
     _report(found, clips, store, missing)
     if args.push_to_hub:
-        print(push_dataset(args.output, args.push_to_hub, args.private))
+        show(push_dataset(args.output, args.push_to_hub, args.private))
     return 1 if problems or missing else 0
 
 
-def _name_skipped(problems: Iterable[Problem]) -> None:
-    for problem in problems:
-        print(f"skipped {problem}", file=sys.stderr)
-
-
 def _prepare_store(args: argparse.Namespace, rows: list[Row]) -> FeatureStore | None:
-    """The store with the features of all clips whose sound can be had; None where there is no sound at all."""
+    """Return the store with the features of all clips whose sound can be had; None where there is none at all."""
     from descant.models.lp_music_caps import LPMusicCapsFeatureExtractor
 
     extractor = LPMusicCapsFeatureExtractor()
@@ -202,12 +211,12 @@ def _prepare_store(args: argparse.Namespace, rows: list[Row]) -> FeatureStore | 
         download_clips([row for row in rows if row.clip_id not in sounds], args.download_dir, DownloadSettings())
         sounds = gather_clips(rows, [*args.audio_dir, args.download_dir], args.hub_audio)
     if sounds:
-        _name_skipped(extract_features(sounds, extractor, store, args.processes).problems)
+        log_problems(extract_features(sounds, extractor, store, args.processes).problems)
     return store if any(row.clip_id in store for row in rows) else None
 
 
 def _find_missing(args: argparse.Namespace, store: FeatureStore, clip_ids: Iterable[str]) -> dict[str, str]:
-    """Clip id → why it has no feature: the download's ledger knows, or the extraction, or no place had its sound."""
+    """Map each clip without a feature to the reason that the download or the extraction recorded."""
     folders = [*args.audio_dir, *([args.download_dir] if args.download_dir else [])]
     gone = {clip: entry.status for folder in folders for clip, entry in Ledger(folder).entries.items()}
     unreadable = {clip: f"unreadable: {reason}" for clip, reason in read_skipped(store).items()}
@@ -215,18 +224,10 @@ def _find_missing(args: argparse.Namespace, store: FeatureStore, clip_ids: Itera
     return {clip: reasons.get(clip, "no sound found") for clip in clip_ids if clip not in store}
 
 
-def _write_configs(
-    args: argparse.Namespace, make: Callable[..., ClipRowsBuilder], store: FeatureStore | None
-) -> str:
-    """Writes the rows of each config; returns the revision, which names the content of all sources."""
-    args.output.mkdir(parents=True, exist_ok=True)
-    hashes = []
-    for config in args.config:
-        builder = make(config, store)
+def _write_configs(output: Path, builders: Mapping[str, ClipRowsBuilder]) -> None:
+    for config, builder in builders.items():
         builder.download_and_prepare()
-        write_config(args.output, config, builder.as_dataset())
-        hashes.append(builder.hash)
-    return "".join(hashes)[:16]
+        write_config(output, config, builder.as_dataset())
 
 
 def _require_sound(store: FeatureStore | None) -> FeatureStore:
@@ -249,8 +250,8 @@ def _report(
     found: dict[str, Annotations], clips: dict[str, Row], store: FeatureStore | None, missing: dict[str, str]
 ) -> None:
     for config, part in found.items():
-        print(f"{config}: {len(part.rows)} rows read, {len(part.problems)} bad records skipped")
+        show(f"{config}: {len(part.rows)} rows read, {len(part.problems)} bad records skipped")
     if store is None:
-        print(f"{len(clips)} clips, without sound: a recipe joins the rows with a local feature store")
+        show(f"{len(clips)} clips, without sound: a recipe joins the rows with a local feature store")
     else:
-        print(f"{len(clips)} clips, {len(missing)} of them without sound and left out; features: {store.folder}")
+        show(f"{len(clips)} clips, {len(missing)} of them without sound and left out; features: {store.folder}")

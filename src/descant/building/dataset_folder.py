@@ -80,7 +80,7 @@ def write_missing(folder: Path, reasons: Mapping[str, str] | None) -> None:
 
 
 def write_card(folder: Path, facts: DatasetFacts) -> None:
-    """Writes README.md for all configs in the folder."""
+    """Write README.md for all configs in the folder."""
     # A folder with a dot is a build that was stopped.
     configs = sorted({path.parent.name for path in folder.glob("[!.]*/*.parquet")})
     data = DatasetCardData(

@@ -5,23 +5,20 @@ import logging
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass, replace
-from math import isfinite
 from pathlib import Path
 from typing import Any
 
-import torch
 from accelerate import Accelerator
 from tqdm.auto import tqdm
 
 from descant.answering.answer_log import AnswerLog
-from descant.answering.listener import Answer, Listener, answer_id
+from descant.answering.listener import Answer, Listener, Request, answer_id, read_features
 from descant.answering.model_folder import find_model, fingerprint_model
 from descant.data.annotations import Row, log_problems
 from descant.data.corpus import Corpus, limit_clips, load_corpus
 from descant.data.extraction import prepare_features, read_skipped
 from descant.data.features import FeatureStore
 from descant.data.splits import ClipHashes, find_leaks, refuse_leaks
-from descant.data.tables import reason_of
 from descant.evaluation.controls import Condition, explain_gaps, make_conditions, measure_gaps
 from descant.evaluation.exact import majority_measures
 from descant.evaluation.measures import Measure
@@ -117,36 +114,19 @@ def require_kept(
 def answer_chunk(
     listener: Listener, chunk: Sequence[Question], drafts: Sequence[Answer], condition: Condition, batch_size: int
 ) -> list[Answer]:
-    """Return the drafts with predictions; a question that fails has its `error`, and the others are answered.
+    """Return the drafts with predictions; a question that fails has its `error`, and the others are answered."""
 
-    A chunk that fails is answered in halves, down to the question that fails by itself.
-    """
-    try:
-        return _answer_together(listener, chunk, drafts, condition, batch_size)
-    except torch.AcceleratorError:  # the device, not a question
-        raise
-    except Exception as error:
-        if len(chunk) == 1:
-            return [replace(drafts[0], error=reason_of(error))]
-        half = len(chunk) // 2
-        first = answer_chunk(listener, chunk[:half], drafts[:half], condition, batch_size)
-        return first + answer_chunk(listener, chunk[half:], drafts[half:], condition, batch_size)
-
-
-def _answer_together(
-    listener: Listener, chunk: Sequence[Question], drafts: Sequence[Answer], condition: Condition, batch_size: int
-) -> list[Answer]:
-    def pairs() -> Iterator[tuple[str, torch.Tensor, list[int] | None]]:
-        for question in chunk:
-            prompt = listener.prompt_ids(question.question if condition.asks else None)
-            yield question.clip_id, torch.from_numpy(condition.read(question.clip_id)), prompt
+    def requests() -> Iterator[Request[int]]:
+        for index, question in enumerate(chunk):
+            asked = question.question if condition.asks else None
+            yield Request(index, question.clip_id, asked, read_features(condition, question.clip_id))
 
     answers = list(drafts)
-    for index, tokens, score in listener.model.answer_many(pairs(), batch_size=batch_size, **listener.settings):
-        if isfinite(score):
-            answers[index] = replace(drafts[index], prediction=listener.decode(tokens), score=round(score, 4))
+    for index, outcome in listener.answer(requests(), batch_size):
+        if outcome.error is None:
+            answers[index] = replace(drafts[index], prediction=outcome.text, score=round(outcome.score, 4))
         else:
-            answers[index] = replace(drafts[index], error="the model's scores of its answer are not finite")
+            answers[index] = replace(drafts[index], error=outcome.error)
     return answers
 
 

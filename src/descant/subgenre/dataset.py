@@ -2,7 +2,7 @@
 
 import argparse
 import hashlib
-import sys
+import logging
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -14,6 +14,7 @@ from huggingface_hub import DatasetCardData
 
 from descant.building.dataset_folder import TREE_FILE, push_dataset, write_config
 from descant.files import JsonLines, write_whole
+from descant.program import ArgumentParser, require_writable, run_program, say, show
 from descant.subgenre.artist_splits import split_corpus
 from descant.subgenre.labels import TRACK_SPLITS, LabelTree, Track, TrackCorpus
 from descant.subgenre.reading_tracks import load_tracks
@@ -131,7 +132,7 @@ class TrackBuild:
 
 def build_track_parser(text: str) -> argparse.ArgumentParser:
     """The arguments; `text` is the script's own description."""
-    parser = argparse.ArgumentParser(description=text, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = ArgumentParser(description=text, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--annotations", metavar="SOURCE", required=True, help="the folder or table of the tracks")
     parser.add_argument("--audio_dir", metavar="FOLDER", help="sound files named by id, where the source names none")
     parser.add_argument("--label_tree", metavar="FILE", help="the labels that count (default: those that occur)")
@@ -146,12 +147,8 @@ def build_track_parser(text: str) -> argparse.ArgumentParser:
 
 
 def run_track_build(build: TrackBuild, args: argparse.Namespace) -> int:
-    """Builds, prints what came of it, and returns the exit status: 0 all tracks, 1 some left out, 2 refused."""
-    try:
-        return _run(build, args)
-    except (ValueError, OSError) as error:
-        print(f"{build.script}: {error}", file=sys.stderr)
-        return 2
+    """Build, print what came of it, and return the exit status (see `descant.program`): 1 where some are left out."""
+    return run_program(build.script, lambda: _run(build, args), level=logging.WARNING)
 
 
 def _run(build: TrackBuild, args: argparse.Namespace) -> int:
@@ -159,11 +156,11 @@ def _run(build: TrackBuild, args: argparse.Namespace) -> int:
         raise ValueError("lyrics are not published: leave --include_lyrics or --push_to_hub out")
     tree = LabelTree.read(args.label_tree) if args.label_tree else None
     corpus = load_tracks(args.annotations, tree, args.audio_dir)
+    require_writable(args.output)
     shares = dict(zip(TRACK_SPLITS, args.shares, strict=True))
     corpus = split_corpus(corpus, args.seed, shares, compare_audio=not args.skip_audio_check)
     builder = build.builder(config_name=CONFIG, corpus=corpus, include_lyrics=args.include_lyrics)
     builder.download_and_prepare()
-    args.output.mkdir(parents=True, exist_ok=True)
     write_config(args.output, CONFIG, builder.as_dataset())
     corpus.tree.write(args.output / TREE_FILE)
     _write_log(args.output / LOG_FILE, corpus)
@@ -171,7 +168,7 @@ def _run(build: TrackBuild, args: argparse.Namespace) -> int:
     write_track_card(args.output, corpus, description, _command(build, args))
     _report(corpus, args.output)
     if args.push_to_hub:
-        print(push_dataset(args.output, args.push_to_hub, args.private))
+        show(push_dataset(args.output, args.push_to_hub, args.private))
     return 1 if corpus.problems else 0
 
 
@@ -191,8 +188,8 @@ def _command(build: TrackBuild, args: argparse.Namespace) -> str:
 
 def _report(corpus: TrackCorpus, output: Path) -> None:
     for problem in corpus.problems:
-        print(f"skipped {problem}", file=sys.stderr)
+        say(f"skipped {problem}")
     counts = ", ".join(f"{len(corpus.split(name))} {name}" for name in TRACK_SPLITS)
-    print(f"{len(corpus.tracks)} tracks ({counts}), {len(corpus.tree.genres)} genres, "
-          f"{len(corpus.tree.subgenres)} subgenres")  # fmt: skip
-    print(f"{len(corpus.problems)} problems, {len(corpus.notes)} notes: {output / LOG_FILE}")
+    show(f"{len(corpus.tracks)} tracks ({counts}), {len(corpus.tree.genres)} genres, "
+         f"{len(corpus.tree.subgenres)} subgenres")  # fmt: skip
+    show(f"{len(corpus.problems)} problems, {len(corpus.notes)} notes: {output / LOG_FILE}")

@@ -17,13 +17,25 @@ def main(argv: Sequence[str] | None = None) -> int:
 def build_parser() -> ArgumentParser:
     """Return the parser with all commands."""
     import descant
-    from descant.commands import ask, classify, compare, convert, decide, download, evaluate, features, push, score
+    from descant.commands import (
+        ask,
+        classify,
+        compare,
+        convert,
+        decide,
+        describe,
+        download,
+        evaluate,
+        features,
+        push,
+        score,
+    )
 
     parser = ArgumentParser(prog="descant", description=(descant.__doc__ or "").split("\n")[0])
     parser.add_argument("--version", action="version", version=f"descant {descant.__version__}")
     parser.set_defaults(goes_on="")
     subparsers = parser.add_subparsers(title="commands", metavar="COMMAND", dest="command", required=True)
-    for command in (download, features, ask, decide, classify, convert, evaluate, score, compare, push):
+    for command in (download, features, ask, decide, describe, classify, convert, evaluate, score, compare, push):
         command.add_parser(subparsers)
     return parser
 

@@ -301,6 +301,11 @@ class ArgumentParser(argparse.ArgumentParser):
         super().error(escape(message))
 
 
+def hear(text: str) -> int | None:
+    """Read the option `--hear`: how many windows of a track are heard at most, 1 or more, or `all` as None."""
+    return None if text == "all" else count(1)(text)
+
+
 def count(least: int, most: int = LARGEST_COUNT) -> Callable[[str], int]:
     """Return what reads an option that is a whole number in these bounds, for `add_argument(type=…)`."""
 

@@ -32,7 +32,7 @@ def song(tmp_path: Path) -> str:
 def test_one_line_an_answer_in_the_order_of_asking(
     folder: str, song: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert cli.main(["ask", folder, song, *QUESTIONS]) == 0
+    assert cli.main(["ask", folder, song, *QUESTIONS, "--windows"]) == 0
     shown = capsys.readouterr()
     stamps = ["0:00–0:10", "0:10–0:20", "0:20–0:25"]
     starts = [f"{song}  {stamp}  {question}  " for stamp in stamps for question in QUESTIONS[1::2]]
@@ -42,7 +42,7 @@ def test_one_line_an_answer_in_the_order_of_asking(
 
 
 def test_json_lines_hold_seconds_as_numbers(folder: str, song: str, capsys: pytest.CaptureFixture[str]) -> None:
-    assert cli.main(["ask", folder, song, *QUESTIONS, "--json", "--num_beams", "3"]) == 0
+    assert cli.main(["ask", folder, song, *QUESTIONS, "--windows", "--json", "--num_beams", "3"]) == 0
     answers = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     assert [(one["start_s"], one["end_s"]) for one in answers[::2]] == [(0.0, 10.0), (10.0, 20.0), (20.0, 25.0)]
     assert {one["audio"] for one in answers} == {song} and {one["model"] for one in answers} == {folder}
@@ -52,9 +52,22 @@ def test_json_lines_hold_seconds_as_numbers(folder: str, song: str, capsys: pyte
 def test_without_a_question_each_window_is_captioned(
     folder: str, song: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert cli.main(["ask", folder, song, "--json"]) == 0
+    assert cli.main(["ask", folder, song, "--windows", "--json"]) == 0
     answers = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     assert [one["question"] for one in answers] == [None] * 3
+
+
+def test_a_track_has_one_answer_a_question_with_what_it_rests_on(
+    folder: str, song: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.main(["ask", folder, song, song, *QUESTIONS]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[:2] == lines[2:] and len(lines) == 4, "the same file twice is two tracks"
+    assert [line.split("  ")[1] for line in lines[:2]] == QUESTIONS[1::2]
+    assert all(" of 3 windows)" in line for line in lines)
+    assert cli.main(["ask", folder, song, "--json", "--hear", "2", *QUESTIONS]) == 0
+    record = json.loads(capsys.readouterr().out.splitlines()[0])
+    assert record["of"] == 2 and record["heard"][0][0] in (0.0, 10.0) and 0 < record["confidence"] <= 1
 
 
 def test_bad_files_are_named_and_the_others_answered(
@@ -65,7 +78,7 @@ def test_bad_files_are_named_and_the_others_answered(
     cut = tmp_path / "cut.wav"
     cut.write_bytes(Path(song).read_bytes()[:100_000])
     bad = [str(tmp_path / name) for name in ("absent.wav", "empty.wav", "text.mp3", "cut.wav")]
-    assert cli.main(["ask", folder, *bad[:2], song, *bad[2:], "-q", "What is the genre?"]) == 1
+    assert cli.main(["ask", folder, *bad[:2], song, *bad[2:], "--windows", "-q", "What is the genre?"]) == 1
     shown = capsys.readouterr()
     assert len(shown.out.splitlines()) == 3
     errors = shown.err.splitlines()
@@ -93,7 +106,7 @@ def test_all_files_windows_and_questions_are_one_stream(
 def test_a_lower_precision_is_chosen_by_name(
     folder: str, song: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert cli.main(["ask", folder, song, "--json", "--precision", "int8"]) == 0
+    assert cli.main(["ask", folder, song, "--windows", "--json", "--precision", "int8"]) == 0
     answers = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     assert {one["generation"]["tier"] for one in answers} == {"int8"} and len(answers) == 3
 
@@ -131,7 +144,7 @@ def test_a_question_too_long_for_the_model_is_refused(
 
 def test_real_recordings_are_answered(folder: str, shared_dir: Path, capsys: pytest.CaptureFixture[str]) -> None:
     files = [str(shared_dir / "data/audio" / name) for name in ("electronic.mp3", "orchestra.wav")]
-    assert cli.main(["ask", folder, *files, "-q", "What is the genre?"]) == 0
+    assert cli.main(["ask", folder, *files, "--windows", "-q", "What is the genre?"]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert [line.split("  ")[1] for line in lines if "electronic" in line][-1] == "0:50–0:59.95"
     assert len(lines) == 10
@@ -140,7 +153,7 @@ def test_real_recordings_are_answered(folder: str, shared_dir: Path, capsys: pyt
 def test_a_model_on_the_hub_is_asked(folder: str, song: str, tmp_path: Path, local_hub: LocalHub) -> None:
     local_hub.api().create_repo("tester/listener")
     local_hub.api().upload_folder(repo_id="tester/listener", folder_path=folder)
-    arguments = ["-m", "descant.cli", "ask", "tester/listener", song, "-q", "What is the genre?"]
+    arguments = ["-m", "descant.cli", "ask", "tester/listener", song, "-q", "What is the genre?", "--windows"]
     done = local_hub.run(tmp_path / "home", *arguments)
     assert (done.returncode, done.stderr, len(done.stdout.splitlines())) == (0, "", 3)
 
@@ -150,7 +163,7 @@ def test_a_file_name_that_is_not_text_is_answered(
 ) -> None:
     odd = os.path.join(os.path.dirname(song), "caf\udce9.wav")  # é in Latin-1
     os.rename(song, odd)
-    assert cli.main(["ask", folder, odd, "-q", "What is the genre?"]) == 0
+    assert cli.main(["ask", folder, odd, "-q", "What is the genre?", "--windows"]) == 0
     assert len(capsys.readouterr().out.splitlines()) == 3
     assert cli.main(["ask", folder, odd, "--json"]) == 0
     assert json.loads(capsys.readouterr().out.splitlines()[0])["audio"] == odd
@@ -158,7 +171,7 @@ def test_a_file_name_that_is_not_text_is_answered(
 
 def test_an_interrupt_from_the_keyboard_ends_with_130(folder: str, tmp_path: Path) -> None:
     songs = [str(write_song(tmp_path / "long.wav", 60.0, 8_000))] * 400
-    command = [*DESCANT, "ask", folder, *songs, "-q", "What is the genre?", "--batch_size", "2"]
+    command = [*DESCANT, "ask", folder, *songs, "-q", "What is the genre?", "--windows", "--batch_size", "2"]
     # A shell's background jobs ignore the keyboard's interrupt, and hand that on to what they start.
     settings = {"text": True, "preexec_fn": lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)}
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, **settings) as process:

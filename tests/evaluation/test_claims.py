@@ -4,7 +4,8 @@ import json
 
 import pytest
 
-from descant.evaluation.claims import claim_measures, find_claims, list_disagreements, read_tags, tags_of
+from descant.data.terms import find_claims
+from descant.evaluation.claims import claim_measures, list_disagreements, read_tags, tags_of
 from descant.evaluation.predictions_file import Item, read_items
 
 CAPTIONS = ["A fast jazz piece with saxophone and drums, no vocals.", "A sad piano song."]

@@ -7,8 +7,9 @@ from types import SimpleNamespace
 import pytest
 
 from descant.data.demo import facts, load_demo
+from descant.data.terms import find_terms, normalise, surface_forms
 from descant.evaluation import exact_answer, majority_answers
-from descant.evaluation.exact import exact_measures, find_terms, is_closed, normalise, surface_forms
+from descant.evaluation.exact import exact_measures, is_closed
 
 
 @pytest.mark.parametrize(

@@ -113,6 +113,7 @@ def sentence_score(model, features: torch.Tensor, prompt: list[int], prefix: tup
         ({"type": "noul", "instructions": "Is it a rock song?"}, "genre"),  # an option that is mentioned
         ({"type": "noul", "instructions": "Is there any percussion at all?"}, "drums"),
         ({"type": "noul", "instructions": "Is there a singer?"}, None),
+        ({"type": "noul", "instructions": "Is there rock in it?"}, None),  # genre cannot say that there is none
         ({"type": "score", "instructions": "x", "criteria": ["jazz", "rock"]}, "genre"),
     ],
 )

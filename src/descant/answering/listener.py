@@ -5,23 +5,23 @@
 problem; nothing is answered where nothing can be heard.
 """
 
-import hashlib
 import json
 import logging
 import math
-from collections import defaultdict
 from collections.abc import Collection, Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
+import numpy as np
 import torch
 from tqdm import tqdm
 from transformers import PreTrainedModel, ProcessorMixin
 
 from descant.answering.model_folder import ModelFolderError, find_model, load_model
-from descant.answering.recordings import Audio, ReadWindows, Recording, as_recording, in_order
+from descant.answering.recordings import Audio, ReadWindows, Recording, answer_id, as_recording, as_track, in_order
+from descant.answering.tracks import answer_track, read_window
 from descant.answering.typed_answers import decide_file
 from descant.data.audio import AudioError, Window, format_stamp, stream_windows
 from descant.program import name_error, shorten
@@ -74,16 +74,6 @@ class Answer:
     def to_json(self) -> str:
         """Return the answer as one line of JSON."""
         return json.dumps(self.to_record(), ensure_ascii=False)
-
-
-def answer_id(audio: str, start_s: float | None, question: str | None, generation: Mapping[str, Any]) -> str:
-    """Return the key by which a second run knows an answer that it has: sha1, in hexadecimal."""
-    key = json.dumps([audio, start_s, question, generation], sort_keys=True, ensure_ascii=False)
-    try:
-        data = key.encode("utf-8", "surrogateescape")
-    except UnicodeEncodeError:  # half a surrogate pair
-        data = key.encode("utf-8", "surrogatepass")
-    return hashlib.sha1(data).hexdigest()
 
 
 # The stream of answering
@@ -206,10 +196,6 @@ class Listener:
             raise ModelFolderError(f"{source}: does not answer in {precision}; give another precision")
         return cls(model, processor, str(source), **generation)
 
-    def decide(self, audio: str | Path, questions: Mapping[str, Any], hear: int | None = 12) -> dict[str, Any]:
-        """Answer System One's questions about a sound file, by their names; see `TrackDecider.decide`."""
-        return decide_file(self.model, self.processor, questions, audio, hear).answers
-
     @property
     def features(self) -> Any:
         """What computes the features that a feature store keeps for this model."""
@@ -283,7 +269,7 @@ class Listener:
 
     def ask(
         self, audio: Audio, question: str | None | Sequence[str | None] = None, *, windows: bool = False,
-        sampling_rate: int | None = None,
+        hear: int | None = 12, sampling_rate: int | None = None,
     ) -> Answer | list[Answer]:  # fmt: skip
         """Answer questions about a recording of any length.
 
@@ -291,7 +277,8 @@ class Listener:
             audio: a sound file's path, http(s) URL or bytes, or a waveform (samples,) or (samples, channels).
             question: a question, or a list of them; None asks for a caption.
             windows: return what is answered about each window of 10 s, in their order, in place of one answer about
-                the whole: the one that most windows give, and of these the likeliest.
+                the whole: what its windows say most often, weighed by confidence.
+            hear: without `windows`, how many of a file's windows are heard at most, spread evenly; None: all.
             sampling_rate: of a waveform, in Hz.
 
         Returns:
@@ -303,6 +290,7 @@ class Listener:
         """
         questions = [question] if question is None or isinstance(question, str) else list(question)
         with as_recording(audio, sampling_rate, self.processor.feature_extractor) as (recording, read):
+            read = read if windows else as_track(read, hear)
             asked = list(in_order(Asking(self, [recording], questions, read_windows=read)))
         good = [answer for answer in asked if answer.error is None]
         if not good:
@@ -313,19 +301,38 @@ class Listener:
         return merged[0] if question is None or isinstance(question, str) else merged
 
     def _merge(self, answers: Sequence[Answer], recording: Recording) -> Answer:
-        """Return the answer that most windows give, of equals the likeliest, as one about the whole recording."""
-        votes: dict[str, list[float]] = defaultdict(list)
-        for answer in answers:
-            if answer.prediction is not None and answer.score is not None:
-                votes[answer.prediction].append(answer.score)
-        if not votes:
+        """Return what the windows say, see `answer_track`, as one answer about the whole recording."""
+        good = [answer for answer in answers if answer.error is None and answer.prediction is not None]
+        if not good:
             raise ValueError(f"{recording.audio}: {answers[0].error}")
-        text = max(votes, key=lambda text: (len(votes[text]), max(votes[text])))
+        track = answer_track(answers[0].question, list(map(read_window, good)))
+        scores = [one.score for one in good if one.prediction == track.prediction and one.score is not None]
         ends = [answer.end_s for answer in answers if answer.end_s is not None]
-        whole = answer_id(recording.audio, None, answers[0].question, self.generation)
         return replace(
-            answers[0], id=whole, start_s=0.0, end_s=max(ends), prediction=text, score=max(votes[text]), error=None
-        )
+            answers[0], id=answer_id(recording.audio, None, track.question, self.generation), start_s=0.0,
+            end_s=max(ends), prediction=track.prediction, score=max(scores, default=None), error=None,
+        )  # fmt: skip
+
+    def answer_windows(
+        self, audio: str | Path, windows: Collection[Window], questions: Sequence[str | None]
+    ) -> list[Answer]:
+        """Answer questions about windows of a recording that are at hand, in the order of windows and questions."""
+        asking = Asking(self, [Recording(Path(audio), str(audio))], questions, read_windows=lambda *_: windows)
+        return list(in_order(asking))
+
+    def decide(
+        self, audio: Audio, questions: Mapping[str, Any], *, hear: int | None = 12, sampling_rate: int | None = None
+    ) -> dict[str, Any]:
+        """Answer System One's questions about sound as `ask` takes it; see `TrackDecider.decide`."""
+        with as_recording(audio, sampling_rate, self.processor.feature_extractor) as (recording, read):
+            own = as_track(read, hear) if isinstance(audio, np.ndarray) else None
+            return decide_file(self.model, self.processor, questions, recording.path, hear, own)
+
+    def describe(self, audio: str | Path, hear: int | None = 12) -> dict[str, Any]:
+        """Describe a whole track; see `descant.answering.description.Describer`."""
+        from descant.answering.description import Describer
+
+        return Describer(self, hear).describe(audio)
 
 
 def load(

@@ -3,18 +3,30 @@
 From Python, sound may also be a URL, bytes or a waveform.
 """
 
+import hashlib
+import json
 import tempfile
 import urllib.request
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from http.client import HTTPException
 from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
 
-from descant.data.audio import AudioError, Window, require_sound, resample, stream_windows, windows
+from descant.data.audio import (
+    AudioError,
+    Window,
+    pick_windows,
+    read_some_windows,
+    require_sound,
+    resample,
+    stream_windows,
+    windows,
+)
 from descant.data.sound_file import mix_down, require_finite
 from descant.program import one_line
 
@@ -38,6 +50,16 @@ class Recording:
     def clip_id(self) -> str:
         """The name without folders and suffix."""
         return self.path.stem
+
+
+def answer_id(audio: str, start_s: float | None, question: str | None, generation: Mapping[str, Any]) -> str:
+    """Return the key by which a second run knows an answer that it has: sha1, in hexadecimal."""
+    key = json.dumps([audio, start_s, question, generation], sort_keys=True, ensure_ascii=False)
+    try:
+        data = key.encode("utf-8", "surrogateescape")
+    except UnicodeEncodeError:  # half a surrogate pair
+        data = key.encode("utf-8", "surrogatepass")
+    return hashlib.sha1(data).hexdigest()
 
 
 def in_order(numbered: Iterable[tuple[int, Item]]) -> Iterator[Item]:
@@ -79,6 +101,13 @@ def as_recording(audio: Audio, sampling_rate: int | None, extractor: Any) -> Ite
             yield Recording(path, str(audio)), stream_windows
     else:
         yield Recording(Path(audio), str(audio)), stream_windows
+
+
+def as_track(read: ReadWindows, count: int | None) -> ReadWindows:
+    """Return what reads at most `count` windows of a track, None: all, in place of what reads every window."""
+    if read is stream_windows:
+        return partial(read_some_windows, count=count)
+    return lambda path, rate, window_s: pick_windows(list(read(path, rate, window_s)), count, rate, window_s)
 
 
 def _to_mono(waveform: np.ndarray, rate: int, target_rate: int) -> np.ndarray:

@@ -7,6 +7,7 @@ from typing import Any
 
 from transformers import PreTrainedModel, ProcessorMixin
 
+from descant.answering.recordings import ReadWindows
 from descant.data.audio import AudioError, TrackWindows, Window, format_stamp, hear_windows
 from descant.models.lp_music_caps.track_music import NO_MUSIC, SILENCE, TrackDecider, state
 
@@ -52,22 +53,40 @@ class Decider:
         self.extractor, self.hear = processor.feature_extractor, hear
         self.tracks = TrackDecider(model, processor, questions)
 
-    def decide(self, path: str | Path) -> TrackDecisions:
-        """Decide all questions about a sound file; raises AudioError where it cannot be read."""
-        try:
-            track = hear_windows(path, self.hear, self.extractor.sampling_rate, self.extractor.window_s)
-        except AudioError as error:
-            if error.silent_s is None:
-                raise
-            track = TrackWindows(error.silent_s, ())
+    def decide(self, path: str | Path, read_windows: ReadWindows | None = None) -> TrackDecisions:
+        """Decide all questions about a sound file; raises AudioError where it cannot be read.
+
+        read_windows: gives windows in place of the file's.
+        """
+        rate, window_s = self.extractor.sampling_rate, self.extractor.window_s
+        if read_windows is None:
+            track = hear_track(path, self.hear, rate, window_s)
+        else:
+            windows = read_windows(Path(path), rate, window_s)
+            track = TrackWindows(max(window.end_s for window in windows), windows)
         return TrackDecisions(str(path), track.duration_s, self.tracks.decide(map(as_span, track.windows)))
 
 
 def decide_file(
-    model: PreTrainedModel, processor: ProcessorMixin, questions: Mapping[str, Any], path: str | Path, hear: int | None
-) -> TrackDecisions:
+    model: PreTrainedModel,
+    processor: ProcessorMixin,
+    questions: Mapping[str, Any],
+    path: str | Path,
+    hear: int | None,
+    read_windows: ReadWindows | None = None,
+) -> dict[str, dict[str, Any]]:
     """Answer typed questions about one sound file; see `Decider`."""
-    return Decider(model, processor, questions, hear).decide(path)
+    return Decider(model, processor, questions, hear).decide(path, read_windows).answers
+
+
+def hear_track(path: str | Path, hear: int | None, sampling_rate: int, window_s: float) -> TrackWindows:
+    """Return the windows that are heard of a track, none of a silent one; raises AudioError."""
+    try:
+        return hear_windows(path, hear, sampling_rate, window_s)
+    except AudioError as error:
+        if error.silent_s is None:
+            raise
+        return TrackWindows(error.silent_s, ())
 
 
 def as_span(window: Window) -> tuple[float, float, Any]:

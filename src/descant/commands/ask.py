@@ -1,23 +1,27 @@
-"""`descant ask`: questions about sound files, answered window by window."""
+"""`descant ask`: questions about sound files, answered for the track or window by window."""
 
 import argparse
+import json
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from descant.answering.model_folder import PRECISIONS
-from descant.program import MOST_BEAMS, count, question, say, show, show_json, use_all_cores
+from descant.program import MOST_BEAMS, count, hear, question, say, show, show_json, use_all_cores
 
 if TYPE_CHECKING:
     from descant.answering.listener import Answer
+    from descant.answering.tracks import TrackAnswer
 
 EXAMPLES = """\
 examples:
   descant ask outputs/mi_short_long song.mp3 -q "Which instruments play?"
   descant ask outputs/mi_short_long *.wav -q "What is the mood?" -q "How fast is it?" --json > answers.jsonl
 
-A file is heard in windows of 10 seconds; each window gives one answer to each question. A file that cannot be read, a
-silent window (under -60 dBFS) and a question that fails are named on stderr, the others are answered. Exit status: 0
-all answered, 1 some files, windows or questions skipped, 2 usage or refused, 130 interrupted, 143 terminated.
+    from descant.answering.listener import Asking, Listener, show_progress
+    from descant.answering.recordings import Recording, in_order
+    from descant.answering.tracks import pool_answers
+    from descant.data.audio import read_some_windows, stream_windows
 """
 
 
@@ -36,7 +40,14 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
     )
     parser.add_argument(
         "-q", "--question", metavar="TEXT", action="append", dest="questions", type=question,
-        help="a question; may be given several times (without: a caption of each window)",
+        help="a question; may be given several times (without: a caption)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--windows", action="store_true", help="answer about each window of the whole file, not about the track"
+    )
+    parser.add_argument(
+        "--hear", metavar="N", type=hear, default=12,
+        help="windows of a track that are heard at most, or all (default: %(default)s)",
     )  # fmt: skip
     parser.add_argument("--json", action="store_true", help="print one JSON object an answer")
     parser.add_argument(
@@ -61,6 +72,8 @@ def run(args: argparse.Namespace) -> int:
 
     from descant.answering.listener import Asking, Listener, show_progress
     from descant.answering.recordings import Recording, in_order
+    from descant.answering.tracks import pool_answers
+    from descant.data.audio import read_some_windows, stream_windows
 
     transformers.logging.set_verbosity_error()
     transformers.logging.disable_progress_bar()
@@ -68,19 +81,25 @@ def run(args: argparse.Namespace) -> int:
     settings = {"num_beams": args.num_beams} if args.num_beams else {}
     listener = Listener.load(args.model, args.precision, **settings)
     recordings = [Recording(Path(audio), audio) for audio in args.audio]
-    asking = Asking(listener, recordings, args.questions or [None], batch_size=args.batch_size)
+    asking = Asking(
+        listener, recordings, args.questions or [None], batch_size=args.batch_size,
+        read_windows=stream_windows if args.windows else partial(read_some_windows, count=args.hear),
+    )  # fmt: skip
+    answers = in_order(show_progress(asking))
     skipped = 0
-    for answer in in_order(show_progress(asking)):
-        _show(answer, args.json)
+    for answer, track in ((one, None) for one in answers) if args.windows else pool_answers(answers):
+        _show(answer, track, args.json)
         skipped += answer.error is not None
     return 1 if skipped else 0
 
 
-def _show(answer: "Answer", as_json: bool) -> None:
+def _show(answer: "Answer", track: "TrackAnswer | None", as_json: bool) -> None:
     if answer.error is not None:
         say(f"descant ask: {answer.describe_error()}")
     if as_json:
-        show_json(answer.to_json())
+        show_json(json.dumps(track.to_record(answer.to_record()), ensure_ascii=False) if track else answer.to_json())
+    elif track:
+        show("  ".join(filter(None, [answer.audio, answer.question, track.to_text()])))
     elif answer.error is None:
         show(_format_line(answer))
 

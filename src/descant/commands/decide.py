@@ -5,7 +5,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from descant.program import count, escape, say, show, show_json, use_all_cores
+from descant.program import escape, hear, say, show, show_json, use_all_cores
 
 if TYPE_CHECKING:
     from descant.answering.typed_answers import Decider
@@ -45,7 +45,7 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
     )
     parser.add_argument("--questions", metavar="FILE", type=Path, help="a YAML or JSON file of questions")
     parser.add_argument(
-        "--hear", metavar="N", default=12, type=read_hear,
+        "--hear", metavar="N", default=12, type=hear,
         help="windows of a track that are heard at most, spread evenly, or all (default: 12)",
     )  # fmt: skip
     parser.add_argument("--always", action="store_true", help='give the best guess in place of "not sure"')
@@ -124,11 +124,6 @@ def _split(text: str) -> tuple[str, list[str]]:
     if not name.strip() or len(options) < 2 or len(set(options)) < len(options):
         raise argparse.ArgumentTypeError(f"{text!r} is no NAME=OPTION,OPTION with at least two different options")
     return name.strip(), options
-
-
-def read_hear(text: str) -> int | None:
-    """Read a number of windows above 0, or `all` as None."""
-    return None if text == "all" else count(1)(text)
 
 
 def _show(decider: "Decider", audio: str, args: argparse.Namespace) -> bool:

@@ -280,6 +280,40 @@ def hear_windows(
     return TrackWindows(duration_s, found)
 
 
+@dataclass(frozen=True)
+class AudibleWindows:
+    """Windows, without the silent ones, read one by one whenever they are iterated over."""
+
+    windows: Collection[Window]
+
+    def __len__(self) -> int:
+        """Return how many windows there are at most."""
+        return len(self.windows)
+
+    def __iter__(self) -> Iterator[Window]:
+        return (window for window in self.windows if window.silence is None)
+
+
+def read_some_windows(
+    path: str | Path, sampling_rate: int, window_s: float, *, count: int | None
+) -> Collection[Window]:
+    """Return the windows of `hear_windows` in which something can be heard; raises AudioError where that is none."""
+    track = hear_windows(path, count, sampling_rate, window_s)
+    if not isinstance(track.windows, list):
+        return AudibleWindows(track.windows)  # type: ignore[return-value]  # it has all that is used of a collection
+    heard = [window for window in track.windows if window.silence is None]
+    if not heard:
+        raise AudioError(path, "is silent in all windows that are heard", track.duration_s)
+    return heard
+
+
+def pick_windows(windows: Sequence[Window], count: int | None, sampling_rate: int, window_s: float) -> list[Window]:
+    """Return at most `count` of all windows of a track (None: all), as `hear_windows` does."""
+    longer = list(_lengthen_last(iter(windows), sampling_rate, window_s))
+    chosen = longer if count is None else [longer[(2 * i + 1) * len(longer) // (2 * count)] for i in range(count)]
+    return longer if count is None or len(longer) <= count else chosen
+
+
 def _lengthen_last(windows: Iterable[Window], sampling_rate: int, window_s: float) -> Iterator[Window]:
     before: Window | None = None
     for window in windows:

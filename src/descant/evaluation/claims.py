@@ -13,17 +13,9 @@ from pathlib import Path
 
 from descant.data.annotations import make_clip_id, parse_tags
 from descant.data.tables import Problem, Record, name_problem, read_table
-from descant.evaluation.exact import find_terms
+from descant.data.terms import CATEGORIES, Claims, agrees, find_claims
 from descant.evaluation.measures import Measure, ratio_of
 from descant.evaluation.predictions_file import CAPTION, CLIP, Item, first_value, text_of, texts_of
-
-CATEGORIES = {
-    "instruments": ("instruments",),
-    "genres": ("genre", "subgenre"),
-    "moods": ("mood",),
-    "tempi": ("tempo_class",),
-}
-Claims = dict[str, frozenset[str]]
 
 
 @dataclass(frozen=True)
@@ -32,16 +24,6 @@ class Tags:
 
     by_name: dict[str, list[str]] = field(default_factory=dict)
     problems: list[Problem] = field(default_factory=list)
-
-
-def find_claims(text: str) -> Claims:
-    """Return the terms that a text names, by category."""
-    return {name: frozenset().union(*(find_terms(text, kind) for kind in kinds)) for name, kinds in CATEGORIES.items()}
-
-
-def agrees(term: str, other: str) -> bool:
-    """Return whether two terms are equal or one names a kind of the other."""
-    return term == other or term.endswith(f" {other}") or other.endswith(f" {term}")
 
 
 def confirmed(terms: Iterable[str], by: Iterable[str]) -> set[str]:

@@ -1,83 +1,11 @@
 """The exact-answer score of closed questions: does the answer name what the reference names, and nothing else?"""
 
-import json
-import re
-import unicodedata
 from collections import Counter, defaultdict
 from collections.abc import Hashable, Iterable, Sequence
-from functools import cache
-from importlib.resources import files
 from typing import Protocol
 
+from descant.data.terms import find_terms, normalise
 from descant.evaluation.measures import Measure, ratio_of
-
-# No term reaches over these: "bass, drums" are two instruments, not a bass drum.
-PAUSE = re.compile(r"[,;:!?()\n]|\.(?!\d)|(?<!\d)/|/(?!\d)|\s[-–—]\s")
-DROPPED = {"a", "an", "the", "any"}
-NEGATIONS = {"no", "without", "not", "isnt", "neither", "nor", "never", "lacks", "lacking"}
-# "Yes" and "no" answer only where they open the answer alone: "drums with no fills" are drums.
-BARE_ANSWERS = {word: rf"\A{word}(?= \||\Z)" for word in ("yes", "no")}
-SOURCES = (("descant.evaluation", "synonyms.json"), ("descant.data", "demo/terms.json"))  # a later one wins
-
-
-def normalise(text: str) -> str:
-    """Lower case without accents, apostrophes, punctuation, articles or "any"; hyphens are spaces, 4/4 and r&b stay.
-
-    As in the scorer of SQuAD (Rajpurkar et al. 2016), with hyphens read as spaces.
-    """
-    text = unicodedata.normalize("NFKD", text.casefold())
-    text = re.sub(r"['’`]|[\u0300-\u036f]", "", text)
-    text = re.sub(r"(?<!\d)/|/(?!\d)|[^\w/&#.]|_|\.(?!\d)", " ", text)
-    return " ".join(word for word in text.split() if word not in DROPPED)
-
-
-@cache
-def read_table(package: str, name: str) -> dict[str, dict[str, list[str]] | str]:
-    """Reads one synonym table from a package's data; an absent one is empty."""
-    file = files(package).joinpath(name)
-    return json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
-
-
-@cache
-def surface_forms(question_type: str) -> dict[str, str]:
-    """Every normalised wording of a question type → its canonical answer."""
-    forms: dict[str, str] = {}
-    for package, name in SOURCES:
-        terms = read_table(package, name).get(question_type, {})
-        if isinstance(terms, str):
-            forms.update(surface_forms(terms))
-            continue
-        for canonical, synonyms in terms.items():
-            forms.update(dict.fromkeys(map(normalise, [canonical, *synonyms]), canonical))
-    return {wording: forms[normalise(canonical)] for wording, canonical in forms.items()}
-
-
-@cache
-def term_pattern(question_type: str) -> re.Pattern[str] | None:
-    """Matches a whole wording of the type, the longest one first, also in the plural."""
-    forms = sorted(surface_forms(question_type), key=len, reverse=True)
-    wordings = "|".join(BARE_ANSWERS.get(form, re.escape(form)) for form in forms)
-    return re.compile(rf"(?<![\w/])({wordings})(?:e?s)?(?![\w/])") if forms else None
-
-
-def denies(gap: str, previous_denied: bool) -> bool:
-    """Whether the words between the last term and this one deny it: "no drums", "without drums or bass"."""
-    words = gap.split()
-    if words in (["or"], ["nor"]):
-        return previous_denied
-    return bool(words) and words[-1] in NEGATIONS
-
-
-def find_terms(text: str, question_type: str) -> frozenset[str]:
-    """The canonical answers of a question type that a text names, leaving out what it denies."""
-    pattern, forms = term_pattern(question_type), surface_forms(question_type)
-    named, end, denied = set(), 0, False
-    text = " | ".join(map(normalise, PAUSE.split(text)))
-    for match in pattern.finditer(text) if pattern else ():
-        denied, end = denies(text[end : match.start()], denied), match.end()
-        if not denied:
-            named.add(forms[match[1]])
-    return frozenset(named)
 
 
 class AnsweredRow(Protocol):

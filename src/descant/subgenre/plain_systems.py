@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch.nn import functional
 
-from descant.evaluation.exact import PAUSE, denies, normalise, surface_forms
+from descant.data.terms import PAUSE, denies, normalise, surface_forms
 from descant.subgenre.examples import Example, SubgenreData, decide_with
 from descant.subgenre.label_scores import LabelPredictions, gather_gold, one_hot_predictions
 from descant.subgenre.labels import LabelTree, ask_for_genre, split_label

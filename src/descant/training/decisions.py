@@ -16,7 +16,8 @@ from descant.data.annotations import Row
 from descant.data.audio import AudioError
 from descant.data.clips import ClipAudio
 from descant.data.collator import FeatureReader
-from descant.evaluation.exact import find_terms, is_closed, surface_forms
+from descant.data.terms import find_terms, surface_forms
+from descant.evaluation.exact import is_closed
 from descant.models.lp_music_caps.decision_music import (
     PLACE,
     MusicDecisionConfig,

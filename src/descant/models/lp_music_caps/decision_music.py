@@ -34,11 +34,6 @@ except ImportError:  # transformers before 5.24 has no typed questions: the same
             values = {} if path is None else json.loads(Path(path).read_text(encoding="utf-8"))
             return cls(**{one.name: values[one.name] for one in fields(cls) if one.name in values})
 
-        def save_pretrained(self, save_directory: str | Path) -> None:
-            Path(save_directory).mkdir(parents=True, exist_ok=True)
-            text = json.dumps(asdict(self), indent=2) + "\n"
-            (Path(save_directory) / "decision.json").write_text(text, encoding="utf-8")
-
     @dataclass
     class Question:  # type: ignore[no-redef]
         """One question with its options: the keys of a choice, the levels of a score, or true and false."""
@@ -89,6 +84,7 @@ MAX_OPTIONS = 1000
 PLACE = "{option}"
 WORD = re.compile(r"[^\W_]+(?:/\d+)?")
 DENIAL = re.compile(r"\b(?:no|not|without|never|none|neither)\b|\w+less\b", re.IGNORECASE)
+EXISTENCE = re.compile(r"\s*(?:is|are) there\b|.*\b(?:audible|present|heard)\b", re.IGNORECASE)
 GENERIC = {"class", "instrument", "type"}  # words of a type's name that do not tell it from others
 
 
@@ -203,6 +199,15 @@ class MusicDecisionConfig(DecisionConfig):
         """Return the wordings in which a question is asked: those with which its type was fitted."""
         return planned.type.questions[: self.wordings] if planned.type is not None else []
 
+    def save_pretrained(self, save_directory: str | Path) -> None:
+        """Write `decision.json`, without the labels, which are the same for every model."""
+        values = {name: value for name, value in asdict(self).items() if name not in ("chat_template", "labels")}
+        text = json.dumps({**values, "reference": None}, indent=2)
+        numbers = json.dumps(values["reference"])  # thousands, on one line
+        Path(save_directory).mkdir(parents=True, exist_ok=True)
+        path = Path(save_directory) / DECISION_FILE
+        path.write_text(text.replace('"reference": null', f'"reference": {numbers}') + "\n", encoding="utf-8")
+
     @classmethod
     def from_pretrained(
         cls, pretrained_model_name_or_path: str | Path, config_name: str = DECISION_FILE, **kwargs: Any
@@ -296,8 +301,12 @@ def share_of_options(question: Question, name: str, kind: QuestionType) -> float
 
 
 def mentions_option(question: Question, name: str, kind: QuestionType) -> float:
+    """Return 1 for a question of yes or no that mentions an option; whether there is something, only a type that may
+    say that there is none can answer: what leads is not all that plays.
+    """
     text = str(question.instructions or question.name)
-    return float(question.type == "noul" and kind.find_mentioned(text) is not None)
+    answers = bool(kind.denied()) or not EXISTENCE.match(text)
+    return float(question.type == "noul" and answers and kind.find_mentioned(text) is not None)
 
 
 def names_type(question: Question, name: str, kind: QuestionType) -> float:

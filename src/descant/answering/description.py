@@ -1,0 +1,170 @@
+"""Describes whole tracks: a fixed set of typed questions, a caption, and what signal processing measures."""
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from functools import cache
+from importlib.resources import files
+from pathlib import Path
+from typing import Any, Protocol
+
+from transformers import PreTrainedModel, ProcessorMixin
+
+from descant.answering.measured import measure
+from descant.answering.tracks import Answer, answer_track, read_window
+from descant.answering.typed_answers import WINDOWS_HEARD, as_span, describe_answer, hear_track
+from descant.data.audio import TrackWindows, Window
+from descant.models.lp_music_caps.decision_music import MusicDecisionConfig
+from descant.models.lp_music_caps.track_music import TrackDecider
+
+INSTRUMENTS = (
+    "piano", "organ", "acoustic guitar", "electric guitar", "bass", "drums", "violin", "strings", "brass", "trumpet",
+    "saxophone", "flute", "accordion", "synthesizer",
+)  # fmt: skip
+# What is asked of every model, with the options of its training where it has such a type, else these.
+CHOICES = {
+    "genre": ("What is the genre?", ("classical", "electronic", "folk", "hip-hop", "jazz", "metal", "pop", "rock")),
+    "mood": ("What is the mood?", ("happy", "sad", "calm", "tense")),
+    "tempo_class": ("How fast is it?", ("slow", "medium", "fast")),
+    "metre": ("What is the metre?", ("3/4", "4/4")),
+    "voice": ("Whose voice is it?", ("female", "male")),
+    "electronic": ("Is the sound electronic or acoustic?", ("electronic", "acoustic")),
+}
+ENERGY = {"type": "score", "instructions": "How energetic is it?", "criteria": ["calm", "moderate", "driving"]}
+VOCALS = {"type": "noul", "instructions": "Is there a singer?"}
+TOP = 3  # genres that are named
+
+
+@cache
+def read_schema() -> dict[str, Any]:
+    """Return the JSON Schema of a description."""
+    return json.loads(files("descant.answering").joinpath("description.schema.json").read_text(encoding="utf-8"))
+
+
+def description_questions(config: MusicDecisionConfig | None) -> dict[str, dict[str, Any]]:
+    """Return the questions of a description, by name; those about instruments are named `instruments.NAME`."""
+    types = {} if config is None else config.types()
+    questions: dict[str, dict[str, Any]] = {}
+    for name, (asked, options) in CHOICES.items():
+        kind = types.get(name)
+        instructions = kind.questions[0] if kind else asked
+        criteria = dict.fromkeys(kind.answers if kind else options)
+        questions[name] = {"type": "choice", "instructions": instructions, "criteria": criteria}
+    questions |= {"energy": dict(ENERGY), "vocals": dict(VOCALS)}
+    for name in INSTRUMENTS:
+        asked = f"Are there {name}?" if name.endswith("s") and name != "bass" else f"Is there {article(name)} {name}?"
+        questions[f"instruments.{name}"] = {"type": "noul", "instructions": asked}
+    return questions
+
+
+def article(name: str) -> str:
+    """Return the article of a noun."""
+    return "an" if name[:1] in "aeiou" else "a"
+
+
+class Answering(Protocol):
+    """A `Listener`, as far as it is used here."""
+
+    model: PreTrainedModel
+    processor: ProcessorMixin
+    name: str
+
+    def answer_windows(
+        self, audio: str | Path, windows: Sequence[Window], questions: Sequence[str | None]
+    ) -> Sequence[Answer]: ...
+
+
+class Describer:
+    """Describes one sound file after another with the same model."""
+
+    def __init__(self, listener: Answering, hear: int | None = WINDOWS_HEARD) -> None:
+        """
+        hear: how many windows of a track are heard at most; None: all.
+
+        Raises ValueError for a model without decision.json.
+        """
+        self.listener, self.hear = listener, hear
+        self.questions = description_questions(listener.model.decision_config)
+        self.decider = TrackDecider(listener.model, listener.processor, self.questions)
+
+    def describe(self, path: str | Path) -> dict[str, Any]:
+        """Return the description of a track, see `read_schema`; raises AudioError where it cannot be read."""
+        extractor = self.listener.processor.feature_extractor
+        track = hear_track(path, self.hear, extractor.sampling_rate, extractor.window_s)
+        answers = self.decider.decide(map(as_span, track.windows))
+        for name, answer in answers.items():
+            answer["question"] = self.questions[name]["instructions"]
+        answers["genre"]["top"] = find_top(answers["genre"]["probabilities"])
+        return {
+            "audio": str(path),
+            "duration_s": round(track.duration_s, 3),
+            "caption": self._caption(path, track) if answers["genre"]["heard"] else None,
+            "decisions": nest(answers),
+            "measured": measure(path),
+            "model": self.listener.name,
+        }
+
+    def _caption(self, path: str | Path, track: TrackWindows) -> dict[str, Any]:
+        """Return the caption of the windows in which music is heard, and the seconds it rests on."""
+        music = [window for window in track.windows if self.decider.find_reason(window.samples) is None]
+        caption = answer_track(None, list(map(read_window, self.listener.answer_windows(path, music, [None]))))
+        return {"text": caption.prediction, "heard": caption.heard, "windows": caption.windows, "of": caption.of}
+
+
+def find_top(probabilities: Mapping[str, float]) -> list[dict[str, Any]]:
+    """Return the three likeliest options, the likeliest first."""
+    ordered = sorted(probabilities.items(), key=lambda pair: -pair[1])[:TOP]
+    return [{"option": option, "probability": probability} for option, probability in ordered]
+
+
+def nest(answers: Mapping[str, dict[str, Any]]) -> dict[str, Any]:
+    """Return answers by name, those about instruments in a dict of their own."""
+    nested: dict[str, Any] = {name: answer for name, answer in answers.items() if "." not in name}
+    return nested | {
+        "instruments": {name.partition(".")[2]: answer for name, answer in answers.items() if "." in name}
+    }
+
+
+def format_description(description: Mapping[str, Any], always: bool = False) -> Iterator[str]:
+    """Yield the lines of a description for a terminal; what the model was not trained on is left out."""
+    minutes, seconds = divmod(round(description["duration_s"]), 60)
+    yield f"{description['audio']}  ({minutes}:{seconds:02d})"
+    if description["caption"]:
+        yield f"  caption      {' '.join(description['caption']['text'].split())}"
+    decisions = description["decisions"]
+    if not decisions["genre"]["heard"]:
+        yield f"  {describe_answer(decisions['genre'])}"
+    else:
+        yield from format_answers(decisions, always)
+    if description["measured"]:
+        yield f"  measured     {format_measured(description['measured'])}"
+
+
+def format_answers(decisions: Mapping[str, Any], always: bool) -> Iterator[str]:
+    """Yield a line for each decision, and one for all instruments that are decided."""
+    left_out = []
+    for name, answer in decisions.items():
+        if name != "instruments" and answer.get("reason"):
+            left_out.append(name)
+        elif name == "genre" and (answer["sure"] or always):
+            top = ", ".join(f"{one['option']} {100 * one['probability']:.0f} %" for one in answer["top"])
+            yield f"  {name:<11}  {top}"
+        elif name != "instruments":
+            yield f"  {name:<11}  {describe_answer(answer, always)}"
+    known = {name: answer for name, answer in decisions["instruments"].items() if not answer.get("reason")}
+    if known:
+        said = ", ".join(f"{name} {describe_answer(answer, always)}" for name, answer in known.items())
+        yield f"  instruments  {said}"
+    if left_out:
+        yield f"  not trained  {', '.join(left_out)}"
+
+
+def format_measured(measured: Mapping[str, Any]) -> str:
+    """Return what was measured on one line."""
+    parts = []
+    if measured["bpm"]["value"] is not None:
+        parts.append(f"{measured['bpm']['value']:.0f} BPM")
+    if measured["key"]["value"] is not None:
+        parts.append(measured["key"]["value"])
+    if measured["loudness_lufs"]["value"] is not None:
+        parts.append(f"{measured['loudness_lufs']['value']:.1f} LUFS")
+    return ", ".join([*parts, f"{100 * measured['silence_share']['value']:.0f} % silence"])

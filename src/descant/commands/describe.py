@@ -1,0 +1,97 @@
+"""`descant describe`: what is heard in whole tracks, as a few lines or as JSON of a published schema."""
+
+import argparse
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from descant.program import escape, hear, say, show, show_json, use_all_cores
+
+if TYPE_CHECKING:
+    from descant.answering.description import Describer
+
+EXAMPLES = """\
+examples:
+  descant describe --model outputs/mi_short_long song.mp3
+  descant describe --model MODEL music/ --json > descriptions.jsonl
+  descant describe --schema
+
+Genre, mood, energy, tempo, metre, voice and instruments are decided with probabilities; "not sure" is said where they
+lie under the fitted threshold. BPM, key, loudness and silence are measured where descant[measure] is installed.
+Exit status: 0 all described, 1 some files skipped, 2 usage, 130 interrupted.
+"""
+
+
+def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    """Add the command to the parser of `descant`."""
+    parser = subparsers.add_parser(
+        "describe",
+        help="describe whole tracks: caption, genre, mood, instruments, tempo",
+        description="Describe whole tracks, with a probability for what is heard.",
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("audio", metavar="AUDIO", nargs="*", help="sound files, or folders of them")
+    parser.add_argument("--model", metavar="MODEL", help="a model folder, or a model's id on the Hub")
+    parser.add_argument(
+        "--hear", metavar="N", type=hear, default=12,
+        help="windows of a track that are heard at most, or all (default: %(default)s)",
+    )  # fmt: skip
+    parser.add_argument("--always", action="store_true", help='give the best guess in place of "not sure"')
+    parser.add_argument("--json", action="store_true", help="print one JSON object a track")
+    parser.add_argument("--schema", action="store_true", help="print the JSON Schema of a description")
+    parser.set_defaults(func=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Describe, and return the exit status; raises ValueError for what cannot be described."""
+    if args.schema:
+        schema = Path(__file__).parents[1] / "answering" / "description.schema.json"
+        show_json(schema.read_text(encoding="utf-8").rstrip())
+        return 0
+    if not args.audio or not args.model:
+        raise ValueError("give sound files or folders, and --model")
+    from descant.answering.model_folder import find_model
+
+    find_model(args.model)  # before the seconds that importing torch takes
+    paths = list_files(args.audio)
+    import transformers
+
+    from descant.answering.description import Describer
+    from descant.answering.listener import Listener
+
+    transformers.logging.set_verbosity_error()
+    transformers.logging.disable_progress_bar()
+    use_all_cores()
+    describer = Describer(Listener.load(args.model), args.hear)
+    return 1 if sum(not _show(describer, path, args) for path in paths) else 0
+
+
+def _show(describer: "Describer", path: str, args: argparse.Namespace) -> bool:
+    """Describe and print one file; False where it cannot be read, which is said on stderr."""
+    from descant.answering.description import format_description
+    from descant.data.audio import AudioError
+
+    try:
+        description = describer.describe(path)
+    except AudioError as error:
+        say(f"descant describe: {error}")
+        return False
+    if args.json:
+        show_json(json.dumps(description, ensure_ascii=False))
+    else:
+        show("\n".join(map(escape, format_description(description, args.always))))
+    return True
+
+
+def list_files(names: list[str]) -> list[str]:
+    """Return the files that are named, and all sound files of the folders; raises ValueError for a folder of none."""
+    from descant.data.audio import list_sound_files
+
+    paths: list[str] = []
+    for name in names:
+        found = [str(path) for path in list_sound_files(name).files] if Path(name).is_dir() else [name]
+        if not found:
+            raise ValueError(f"{name}: holds no sound files")
+        paths += found
+    return paths

@@ -1,0 +1,84 @@
+"""Descriptions of whole tracks: they keep the schema, say what was asked, and nothing about what is not music."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+from tiny import save_tiny_decider, write_song
+
+from descant.answering import description
+from descant.answering.description import Describer, description_questions, format_description, read_schema
+from descant.answering.listener import Listener
+from descant.answering.measured import measure
+
+jsonschema = pytest.importorskip("jsonschema")
+
+
+@pytest.fixture(scope="module")
+def describer(tmp_path_factory: pytest.TempPathFactory) -> Describer:
+    return Describer(Listener.load(str(save_tiny_decider(tmp_path_factory.mktemp("decider")))))
+
+
+@pytest.fixture(autouse=True)
+def without_measures(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(description, "measure", lambda path: None)
+
+
+def test_a_description_keeps_the_schema_and_says_what_was_asked(describer: Describer, tmp_path: Path) -> None:
+    found = describer.describe(write_song(tmp_path / "song.wav", 22.0))
+    jsonschema.validate(found, read_schema())
+    genre = found["decisions"]["genre"]
+    assert genre["question"] == "What is the genre?" and genre["heard"] == [[0.0, 22.0]]
+    assert [one["option"] for one in genre["top"]] == sorted(
+        genre["probabilities"], key=genre["probabilities"].get, reverse=True
+    )
+    assert found["decisions"]["instruments"]["drums"]["noul"] > 0 and found["caption"]["of"] == 3
+    assert found["decisions"]["mood"]["reason"] == "unlike training"
+    found["decisions"]["genre"]["sure"] = "yes"
+    with pytest.raises(jsonschema.ValidationError):
+        jsonschema.validate(found, read_schema())
+
+
+@pytest.mark.parametrize(("level", "said"), [(0.0, "silence"), (0.1, "no music")])
+def test_about_what_is_not_music_nothing_is_invented(
+    describer: Describer, tmp_path: Path, level: float, said: str
+) -> None:
+    noise = level * np.random.default_rng(0).normal(size=160_000)
+    soundfile.write(tmp_path / "noise.wav", noise, 16_000)
+    found = describer.describe(tmp_path / "noise.wav")
+    jsonschema.validate(found, read_schema())
+    assert found["caption"] is None and found["decisions"]["genre"]["reason"] == said
+    lines = list(format_description(found))
+    assert len(lines) == 2 and "no music heard" in lines[1]
+
+
+def test_the_options_are_those_of_the_training(describer: Describer) -> None:
+    questions = description_questions(describer.listener.model.decision_config)
+    assert list(questions["genre"]["criteria"]) == ["jazz", "rock", "piano"]
+    assert "rock" in questions["mood"]["criteria"] or "happy" in questions["mood"]["criteria"]
+    assert questions["instruments.drums"]["instructions"] == "Are there drums?"
+    assert questions["instruments.electric guitar"]["instructions"] == "Is there an electric guitar?"
+
+
+def test_the_lines_name_what_the_model_was_not_trained_on(describer: Describer, tmp_path: Path) -> None:
+    lines = list(format_description(describer.describe(write_song(tmp_path / "song.wav", 12.0))))
+    assert lines[0].endswith("song.wav  (0:12)") and lines[1].startswith("  caption  ")
+    assert any(line.startswith("  genre        ") and line.count("%") == 3 for line in lines)
+    assert any(line.startswith("  not trained  mood, tempo_class") for line in lines)
+
+
+def test_tempo_key_loudness_and_silence_are_measured(tmp_path: Path) -> None:
+    pytest.importorskip("librosa")
+    pytest.importorskip("pyloudnorm")
+    rate, beat = 22_050, 22_050 // 2  # 120 beats a minute
+    times = np.arange(12 * rate) / rate
+    chords = sum(np.sin(2 * np.pi * hertz * times) for hertz in (261.63, 329.63, 392.0, 523.25))  # C major
+    envelope = np.exp(-4 * (np.arange(len(times)) % beat) / beat)
+    wave = 0.1 * chords * envelope
+    soundfile.write(tmp_path / "chords.wav", np.concatenate([wave, np.zeros(4 * rate)]), rate)
+    found = measure(tmp_path / "chords.wav")
+    assert found["bpm"]["value"] == pytest.approx(120, rel=0.05) and 0 <= found["bpm"]["confidence"] <= 1
+    assert found["key"]["value"] == "C major" and found["key"]["confidence"] > 0
+    assert -40 < found["loudness_lufs"]["value"] < -5
+    assert found["silence_share"]["value"] == pytest.approx(0.25, abs=0.02) and found["measured_s"] == 16.0

@@ -1,0 +1,48 @@
+"""`descant describe`, as it is typed: a few lines or one JSON a track, folders, the schema, wrong use."""
+
+import json
+from pathlib import Path
+
+import pytest
+from tiny import save_tiny_decider, write_song
+
+from descant import cli
+from descant.answering import description
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> str:
+    return str(save_tiny_decider(tmp_path_factory.mktemp("model")))
+
+
+@pytest.fixture(autouse=True)
+def without_measures(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(description, "measure", lambda path: None)
+
+
+def test_a_folder_is_described_and_bad_files_are_named(
+    folder: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    music = tmp_path / "music"
+    music.mkdir()
+    for name in ("one.wav", "two.flac"):
+        write_song(music / name, 10.0)
+    (music / "bad.mp3").write_text("no music")
+    assert cli.main(["describe", str(music), "--model", folder, "--json"]) == 1
+    shown = capsys.readouterr()
+    records = [json.loads(line) for line in shown.out.splitlines()]
+    assert [Path(one["audio"]).name for one in records] == ["one.wav", "two.flac"] and "bad.mp3" in shown.err
+    assert cli.main(["describe", str(music / "one.wav"), "--model", folder]) == 0
+    assert capsys.readouterr().out.splitlines()[0] == f"{music / 'one.wav'}  (0:10)"
+
+
+def test_the_schema_is_printed_without_a_model(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["describe", "--schema"]) == 0
+    assert json.loads(capsys.readouterr().out) == description.read_schema()
+
+
+@pytest.mark.parametrize("arguments", [["song.wav"], ["--model", "x"]])
+def test_files_and_a_model_are_needed(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        raise SystemExit(cli.main(["describe", *arguments]))
+    assert ended.value.code == 2 and "give sound files or folders, and --model" in capsys.readouterr().err

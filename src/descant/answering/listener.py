@@ -313,12 +313,10 @@ class Listener:
             end_s=max(ends), prediction=track.prediction, score=max(scores, default=None), error=None,
         )  # fmt: skip
 
-    def answer_windows(
-        self, audio: str | Path, windows: Collection[Window], questions: Sequence[str | None]
-    ) -> list[Answer]:
+    def answer_windows(self, audio: str | Path, windows: Any, questions: Sequence[str | None]) -> list[Answer]:
         """Answer questions about windows of a recording that are at hand, in the order of windows and questions."""
-        asking = Asking(self, [Recording(Path(audio), str(audio))], questions, read_windows=lambda *_: windows)
-        return list(in_order(asking))
+        recording = Recording(Path(audio), str(audio))
+        return list(in_order(Asking(self, [recording], questions, read_windows=lambda *_: windows)))
 
     def decide(
         self, audio: Audio, questions: Mapping[str, Any], *, hear: int | None = 12, sampling_rate: int | None = None

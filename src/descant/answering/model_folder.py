@@ -85,7 +85,7 @@ def load_model(folder: Path, auto: str = ANSWERING) -> tuple["PreTrainedModel", 
     if left_out["missing_keys"]:  # transformers fills them with random numbers
         raise ModelFolderError(f"{folder}: weights are missing, {sorted(left_out['missing_keys'])[0]} among them")
     if (folder / ADAPTER).is_file():
-        model = model.peft_model.merge_and_unload()
+        model = model.merge_adapter()
     broken = _find_broken_weight(model)
     if broken:
         raise ModelFolderError(f"{folder}: the weights {broken} hold NaN or infinite numbers; get the model again")

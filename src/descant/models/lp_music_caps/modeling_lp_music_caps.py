@@ -2,7 +2,7 @@
 
 import math
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import torch
 from torch import nn
@@ -170,7 +170,7 @@ class LoadingInfo(dict):
     """What loading left out, by kind: `from_pretrained` returns it where it is asked for loading information."""
 
     def __init__(self, missing_keys: set[str] | None = None) -> None:
-        empty = {"unexpected_keys": set(), "mismatched_keys": set(), "error_msgs": []}
+        empty: dict[str, Any] = {"unexpected_keys": set(), "mismatched_keys": set(), "error_msgs": []}
         super().__init__(missing_keys=missing_keys or set(), **empty)
 
     def to_dict(self) -> dict[str, Any]:
@@ -184,7 +184,7 @@ class AdapterMixin:
     The methods of transformers (5.24) for this refuse every version of peft that has been released.
     """
 
-    _adapted: tuple = ()  # a PeftModel, in a tuple: as an attribute it would be a submodule that contains this model
+    _adapted: tuple[Any, ...] = ()  # a PeftModel, which as an attribute would be a submodule
 
     @property
     def peft_model(self) -> Any:
@@ -204,7 +204,8 @@ class AdapterMixin:
         adapter_kwargs: how to fetch files. Raises ValueError for an adapter of prompts, which changes no layers.
         """
         if peft_model_id is None:  # weights that are at hand already
-            return super().load_adapter(None, adapter_name, is_trainable=is_trainable, **kwargs)
+            own = super().load_adapter  # type: ignore[misc]  # of the class that this is mixed into
+            return own(None, adapter_name, is_trainable=is_trainable, **kwargs)
         try:  # guarded, or transformers would ask for peft wherever a published model is loaded
             from peft import PeftConfig, PeftModel
         except ImportError as error:
@@ -219,6 +220,13 @@ class AdapterMixin:
         how = {"torch_device": str(self.device), "autocast_adapter_dtype": is_trainable}
         result = self.peft_model.load_adapter(peft_model_id, name, is_trainable, **how, **hub)
         return LoadingInfo({key.removeprefix("base_model.model.") for key in result.missing_keys})
+
+    def merge_adapter(self) -> Self:
+        """Add a loaded adapter's matrices to the layers that it adapts, and return the plain model."""
+        if self.peft_model is not None:
+            self.peft_model.merge_and_unload()
+            self._adapted = ()
+        return self
 
     def disable_adapters(self) -> None:
         """Answer as the model without its adapters does."""

@@ -340,6 +340,8 @@ def _announce(path: str | Path) -> tuple[float, bool, State]:
             parts = find_parts(file)
             with open_part(file, parts[0]) as container:
                 announced_s, codec = announce_s(container), container.streams.audio[0].codec_context.name
+            if all(part.least_s for part in parts):  # counted, over all that are joined
+                announced_s = sum(part.least_s or 0.0 for part in parts)
         except AudioError as error:
             raise AudioError(path, error.reason) from error
         kind = parts[0].kind

@@ -123,7 +123,8 @@ def _read_parts(file: BinaryIO, name: object) -> Iterator[Samples]:
                     seconds += samples.shape[1] / rate
                     yield samples, rate
             announced_s = announce_s(container) if part.least_s is None else part.least_s
-        if seconds + (1e-6 if part.kind == "flac" else TOLERANCE_S) < announced_s:
+        slack_s = {"flac": 1e-6, "mp3": TOLERANCE_S + announced_s / 50}.get(part.kind, TOLERANCE_S)
+        if seconds + slack_s < announced_s:
             raise _cut(f"{seconds:.1f} of {announced_s:.1f} s can be decoded")
         failures = [at_s for at_s in failures if at_s < seconds or part.kind not in CHUNKS]  # half a sample at the end
         broken = f"{len(failures)} pieces cannot be decoded, the first at {failures[0]:.0f} s" if failures else ""
@@ -205,7 +206,7 @@ class Part(NamedTuple):
 
     kind: str  # FFmpeg's name of the format
     spans: tuple[tuple[int, int], ...]  # the bytes [start, end) that belong to it
-    least_s: float | None = 0.0  # how long it is at least, by a reliable count; None: what FFmpeg finds in the header
+    least_s: float | None = 0.0  # how long it is at least, by a count that can be relied on; None: by its header
     note: str = ""  # what is to be said about it
 
 
@@ -428,7 +429,7 @@ def _walk_frames(file: BinaryIO, start: int, end: int, kind: str) -> tuple[Part,
             raise _cut(f"its header promises {promised} frames and {there} are there")
     note = f"{debris} bytes in it are no whole frames of sound" if debris else ""
     behind = position if _find_kind(file, position, end, frames=0) else end
-    return Part(kind, tuple(spans), 0.95 * seconds - TOLERANCE_S, note), behind
+    return Part(kind, tuple(spans), seconds, note), behind
 
 
 def _find_frame(file: BinaryIO, position: int, limit: int, end: int, count: int) -> int:

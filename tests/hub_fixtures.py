@@ -30,6 +30,7 @@ def take_for_the_hub(url: str, monkeypatch: pytest.MonkeyPatch, cache: Path) -> 
     monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", url + "/{repo_id}/resolve/{revision}/{filename}")
     monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", True)
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(cache))
+    monkeypatch.setattr(constants, "HF_ASSETS_CACHE", str(cache / "assets"))
     monkeypatch.setenv("HF_TOKEN", TOKEN)
     close_session()
 

@@ -172,7 +172,7 @@ def test_folder_gives_the_files_of_the_most_exact_ending(tmp_path):
         locate(tmp_path, [".parquet"])
 
 
-def test_url_is_fetched_and_keeps_its_suffix(tmp_path, monkeypatch):
+def test_url_is_fetched_and_keeps_its_suffix(tmp_path, monkeypatch, waits):
     (tmp_path / "caps.csv").write_text("a,b\n")
 
     class Files(SimpleHTTPRequestHandler):
@@ -181,14 +181,14 @@ def test_url_is_fetched_and_keeps_its_suffix(tmp_path, monkeypatch):
 
         def log_message(self, *_: object) -> None: ...
 
-    monkeypatch.setattr("datasets.config.DOWNLOADED_DATASETS_PATH", tmp_path / "downloads")
+    monkeypatch.setattr("huggingface_hub.constants.HF_ASSETS_CACHE", tmp_path / "assets")
     with ThreadingHTTPServer(("127.0.0.1", 0), Files) as server:
         threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
         address = f"http://127.0.0.1:{server.server_port}"
         (path,) = locate(f"{address}/caps.csv", [".csv"])
         assert path.suffix == ".csv" and path.read_text() == "a,b\n"
         assert locate(f"{address}/caps.csv", [".csv"]) == [path]
-        with pytest.raises(ValueError, match=r"none\.csv: cannot be fetched"):
+        with pytest.raises(ValueError, match=r"none\.csv cannot be fetched"):
             locate(f"{address}/none.csv", [".csv"])
         server.shutdown()
 

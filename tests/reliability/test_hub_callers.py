@@ -207,3 +207,27 @@ def test_faults_that_stay_are_one_sentence(
     assert len(said) == 1 and "Traceback" not in said[0]
     if kind == "401":
         assert "`hf auth login`" in said[0] and "not found" not in said[0]
+
+
+def fetch_address(hub: LocalHub) -> str:
+    (path,) = locate(f"{hub.url}/datasets/{DATA}/resolve/main/clips.csv?download=true", [".csv"])
+    assert path.suffix == ".csv"
+    return path.read_text()
+
+
+@pytest.mark.parametrize("kind", ["503", "429", "reset", "short", "silent", "stalled"])
+def test_an_address_is_fetched_patiently(hub: LocalHub, kind: str) -> None:
+    hub.fail(kind, times=2)
+    assert fetch_address(hub) == "a,b\n"
+
+
+@pytest.mark.parametrize("kind", ["503", "reset", "short", "silent", "loop", "404", "401"])
+def test_an_address_out_of_reach_is_one_sentence_or_the_copy_of_an_earlier_day(hub: LocalHub, kind: str) -> None:
+    hub.fail(kind, times=99)
+    with pytest.raises(ValueError, match="clips.csv.* cannot be fetched: ") as raised:
+        fetch_address(hub)
+    assert "\n" not in str(raised.value)
+    hub.faults.clear()
+    assert fetch_address(hub) == "a,b\n"
+    hub.fail(kind, times=99)
+    assert fetch_address(hub) == "a,b\n"

@@ -7,6 +7,7 @@ import csv
 import hashlib
 import io
 import json
+import logging
 import re
 from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
@@ -15,7 +16,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from descant.files import sha256_of
+from descant.files import replace_whole, sha256_of
+
+log = logging.getLogger(__name__)
 
 Record = dict[str, Any]
 Columns = Collection[frozenset[str]]  # alternatives: a record needs every column of one of them
@@ -379,14 +382,30 @@ def _pick(names: Sequence[str], endings: Sequence[str], source: str) -> list[str
 
 
 def _download(url: str) -> Path:
-    """Return the fetched file under a name with the suffix that says how to read it: `datasets` gives it none."""
-    from datasets import DownloadManager
+    """Fetch a URL and return the file in the cache, with the suffix that says how to read it.
+
+    Where it is out of reach, the copy of an earlier call is taken, with a log line. Raises ValueError.
+    """
+    from huggingface_hub import cached_assets_path, constants, get_session
+    from huggingface_hub.utils import build_hf_headers, hf_raise_for_status
+
+    from descant.hub_client import NetworkError, ask_hub
+
+    name = hashlib.sha256(url.encode()).hexdigest()[:32] + Path(url.split("?")[0]).suffix
+    target = cached_assets_path("descant", "annotations", assets_dir=constants.HF_ASSETS_CACHE) / name
+    headers = build_hf_headers() if url.startswith(f"{constants.ENDPOINT}/") else {}
+
+    def fetch() -> None:
+        with get_session().stream("GET", url, headers=headers) as response, replace_whole(target) as new:
+            hf_raise_for_status(response)
+            with new.open("wb") as file:
+                for block in response.iter_bytes():
+                    file.write(block)
 
     try:
-        fetched = Path(DownloadManager().download(url))
-    except (OSError, ValueError) as error:
-        raise ValueError(f"{url}: cannot be fetched: {error}") from error
-    named = fetched.with_name(fetched.name + Path(url.split("?")[0]).suffix)
-    if not named.exists():
-        named.symlink_to(fetched.name)
-    return named
+        ask_hub(fetch, url, hub=url.split("/", 3)[2])
+    except NetworkError as error:
+        if not target.exists():
+            raise ValueError(f"{url} cannot be fetched: {str(error).removeprefix(f'{url}: ')}") from error
+        log.warning("%s; going on with the copy on this machine", error)
+    return target

@@ -136,9 +136,9 @@ class JsonLines:
         """
         lines = b"".join(map(to_line, records))
         with naming(self.path), self.path.open("a+b", buffering=0) as file:
-            text = lines if _ends_whole(file.fileno()) else b"\n" + lines
-            if file.write(text) != len(text):
-                raise OSError(f"{self.path}: the disk took only a part of a line; is it full?")
+            left = lines if _ends_whole(file.fileno()) else b"\n" + lines
+            while left:  # a disk that takes only a part says why when it is given the rest
+                left = left[file.write(left) :]
             if sync:
                 os.fsync(file.fileno())
 

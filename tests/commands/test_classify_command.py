@@ -157,6 +157,7 @@ def test_what_cannot_be_asked_is_refused_in_a_sentence(
     narrow = save_tiny_subgenre(tmp_path / "narrow")
     captioner = f"{folder}/captioner"
     (tmp_path / "words.pdf").write_text(WORDS)
+    capsys.readouterr()
     for arguments, complaint in [
         ([captioner, song], "is a lp_music_caps model, which gives music no labels; descant classifies with subgenre"),
         ([tmp_path / "nowhere", song], "no such folder"),

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from descant.program import say, show, show_json, use_all_cores
+from descant.program import BrokeOff, say, show, show_json, use_all_cores
 
 if TYPE_CHECKING:
     from descant.subgenre.classify import Classification, Classifying
@@ -79,10 +79,12 @@ def _classify(args: argparse.Namespace) -> int:
         say(f"descant classify: {note}")
     recordings = [Recording(Path(audio), audio) for audio in args.audio]
     classifying = Classifying(classifier, recordings, listener, lyrics=args.lyrics, note=note)
-    skipped = 0
+    shown = skipped = 0
     for found in in_order(_show_progress(classifying)):
         _show(found, args.json, note)
-        skipped += found.error is not None
+        shown, skipped = shown + 1, skipped + (found.error is not None)
+    if shown < len(recordings):
+        raise BrokeOff(f"{len(recordings) - shown} files were not classified, {recordings[shown].audio} first")
     unheard = listener is None and classifier.model.config.captioner is not None
     return 1 if skipped or unheard else 0
 

@@ -5,7 +5,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from descant.program import escape, hear, say, show, show_json, use_all_cores
+from descant.program import escape, hear, name_error, say, show, show_json, use_all_cores
 
 if TYPE_CHECKING:
     from descant.answering.typed_answers import Decider
@@ -135,6 +135,9 @@ def _show(decider: "Decider", audio: str, args: argparse.Namespace) -> bool:
         decisions = decider.decide(audio)
     except AudioError as error:
         say(f"descant decide: {error}")
+        return False
+    except Exception as error:  # whatever one file raises is that file's problem
+        say(f"descant decide: {audio}: {name_error(error)}")
         return False
     if args.json:
         show_json(json.dumps(decisions.to_record(args.model), ensure_ascii=False))

@@ -15,6 +15,7 @@ from descant.answering.model_folder import CLASSIFYING, ModelFolderError, find_m
 from descant.answering.recordings import Recording
 from descant.data.audio import format_stamp
 from descant.models.subgenre.modeling_subgenre import name_labels
+from descant.program import escape, name_error
 from descant.subgenre.hearing import Said, TrackHearing, TrackListener, find_spans, hash_captioner, pool_windows
 from descant.subgenre.lyrics import Lyrics, find_lyrics, read_lyrics_file
 
@@ -162,7 +163,7 @@ class Classification:
 
     def to_text(self) -> str:
         """Return a line for the recording, one for each label, one for each piece below it."""
-        lines = [f"{self.audio}  (from {', '.join(self.read)})"]
+        lines = [f"{escape(self.audio)}  (from {', '.join(self.read)})"]
         for label in self.labels:
             lines.append(f"  {100 * label.score:.1f} %  {label.label}")
             lines += [f"      {evidence.describe()}" for evidence in label.evidence]
@@ -212,7 +213,7 @@ class TrackClassifier:
 
     @torch.no_grad()
     def score(self, tracks: Sequence[TrackParts]) -> np.ndarray:
-        """Predict probabilities (tracks, labels), genres first."""
+        """Predict probabilities (tracks, labels), genres first; raise ValueError where they are not finite."""
         found = []
         for start in range(0, len(tracks), self.batch_size):
             batch = tracks[start : start + self.batch_size]
@@ -221,7 +222,10 @@ class TrackClassifier:
                 audio_embeds=[one.audio_embeds for one in batch], return_tensors="pt",
             ).to(self.model.device)  # fmt: skip
             found.append(self.model(**inputs).logits.float().sigmoid().cpu())
-        return torch.cat(found).numpy()
+        probabilities = torch.cat(found).numpy()
+        if not np.isfinite(probabilities).all():
+            raise ValueError("the model's scores are no finite numbers: its weights, or what it heard, are damaged")
+        return probabilities
 
 
 class Classifying:
@@ -242,7 +246,12 @@ class Classifying:
     def __iter__(self) -> Iterator[tuple[int, Classification]]:
         for hearing in self._hear():
             number = int(hearing.track_id)
-            yield number, self._classify(self.recordings[number], hearing)
+            recording = self.recordings[number]
+            try:
+                found = self._classify(recording, hearing)
+            except Exception as error:  # whatever one recording raises is its problem
+                found = Classification(recording.audio, self.classifier.name, error=name_error(error))
+            yield number, found
 
     def _hear(self) -> Iterator[TrackHearing]:
         numbered = [(str(number), recording.path) for number, recording in enumerate(self.recordings)]
@@ -296,11 +305,16 @@ def load_captioner(
         return None, "the model names no captioner: nothing was heard"
     try:
         digest = hash_captioner(find_model(wanted))
-        listener = Listener.load(wanted, **config.captioner_generation)
+        captioner = Listener.load(wanted, **config.captioner_generation)
+        hears = TrackListener(captioner, config.questions or [None], batch_size)
+        width = hears.measure_width()
+        if width != config.audio_dim:
+            needed = f"the model needs ({config.audio_dim},)"
+            raise ModelFolderError(f"{wanted}: its embeddings have shape ({width},), {needed}")
     except ModelFolderError as error:
         if source:
             raise
         return None, f"the model's captioner is gone, nothing was heard: {error}"
     if config.captioner_hash not in (None, digest):
         log.warning("%s has other weights than the captioner that %s was trained with", wanted, classifier.name)
-    return TrackListener(listener, config.questions or [None], batch_size), None
+    return hears, None

@@ -133,6 +133,12 @@ class TrackListener:
             said = Said(window.start_s, window.end_s, question, "")
             yield Request((track, number, said), (track.track_id, window.start_s), question, features)
 
+    def measure_width(self) -> int:
+        """Return the width of the model's audio embeddings."""
+        rate = self.listener.processor.feature_extractor.sampling_rate
+        second = Window(0.0, 1.0, np.sin(np.arange(rate, dtype=np.float32)))
+        return len(self._embed(self.listener.extract_features(second)))
+
     @torch.no_grad()
     def _embed(self, features: torch.Tensor) -> torch.Tensor:
         """The mean over positions of one window's audio embedding, (width,) on the CPU."""

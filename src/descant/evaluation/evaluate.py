@@ -19,6 +19,7 @@ from descant.data.corpus import Corpus, limit_clips, load_corpus
 from descant.data.extraction import prepare_features, read_skipped
 from descant.data.features import FeatureStore
 from descant.data.splits import ClipHashes, find_leaks, refuse_leaks
+from descant.evaluation.calibration import measure_decisions
 from descant.evaluation.controls import Condition, explain_gaps, make_conditions, measure_gaps
 from descant.evaluation.exact import majority_measures
 from descant.evaluation.measures import Measure
@@ -201,8 +202,20 @@ def answer_and_score(
         return None
     result = score_answers(corpus, [condition.name for condition in conditions], settings)
     result["leak"] = {"checked": bool(trained), "clips": len(leaks)}
+    result["decisions"] = score_decisions(listener, corpus, heard, settings)
     write_results(settings.output_dir, result)
     return result
+
+
+def score_decisions(
+    listener: Listener, corpus: Corpus, heard: Heard, settings: EvaluationSettings
+) -> dict[str, Any]:
+    """Score typed answers to the split's closed questions; empty for a model without `decision.json`."""
+    config = listener.model.decision_config
+    if config is None:
+        return {}
+    rows = [row for row in corpus.rows(settings.config, settings.split) if row.clip_id in heard.store]
+    return measure_decisions(listener.model, listener.processor, config, rows, heard.store)
 
 
 def load_split(settings: EvaluationSettings) -> Corpus:

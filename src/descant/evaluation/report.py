@@ -29,6 +29,8 @@ def render_report(result: dict[str, Any]) -> str:
     ]  # fmt: skip
     if result["controls"]:
         parts += ["## Does it listen?", render_controls(result), "\n".join(f"- {text}" for text in result["verdicts"])]
+    if result.get("decisions"):
+        parts += ["## Typed answers", render_decisions(result["decisions"])]
     parts.append("Made with " + ", ".join(f"{name} {value}" for name, value in result["made_with"].items()) + ".")
     return "\n\n".join(part for part in parts if part) + "\n"
 
@@ -42,6 +44,27 @@ def render_scores(result: dict[str, Any], data: str) -> str:
     for system, scores in published.items():
         rows.append([system, PUBLISHED_DATA, *(f"{scores[name]:.4f}" if name in scores else "" for name in names)])
     return "\n".join(table_lines(["system", "data", *names], rows))
+
+
+DECISION_SCORES = ("accuracy", "ece", "brier", "risk_area", "accuracy_at_60", "sure", "precision_of_sure")
+
+
+def render_decisions(decisions: dict[str, Any]) -> str:
+    """Return a table of the scores of typed answers, over all question types and for each, and what they are."""
+    rows = []
+    for name, scores in (("all", decisions["all"]), *decisions["by_type"].items()):
+        cells = []
+        for score in DECISION_SCORES:
+            low, high = scores["intervals"].get(score, (None, None))
+            value = "–" if scores[score] is None else f"{scores[score]:.3f}"
+            cells.append(value if low is None or scores[score] is None else f"{value} ({low:.3f} – {high:.3f})")
+        rows.append([name, str(scores["n"]), *cells])
+    note = (
+        "One decision a clip and question type. ece: expected calibration error, 15 bins of equal mass; risk_area: "
+        "share of wrong answers, mean over all coverages; accuracy_at_60: of the surest 60 %; sure: share above the "
+        f"threshold that was fitted for a precision of {decisions['precision']:g}."
+    )
+    return "\n".join([*table_lines(["type", "n", *DECISION_SCORES], rows), "", note])
 
 
 def render_published_note(protocol: str) -> str:

@@ -6,6 +6,7 @@ from itertools import combinations
 
 import numpy as np
 
+from descant.evaluation.calibration import expected_calibration_error
 from descant.evaluation.measures import Difference, Interval
 from descant.evaluation.report import table_lines
 from descant.models.subgenre.configuration_subgenre import MODALITIES
@@ -13,7 +14,6 @@ from descant.subgenre.examples import SubgenreData
 from descant.subgenre.label_scores import (
     GoldLabels,
     LabelPredictions,
-    expected_calibration_error,
     paired_difference,
     reliability_table,
     render_differences,

@@ -247,13 +247,6 @@ def reliability_table(probabilities: np.ndarray, outcomes: np.ndarray, bins: int
     ]  # fmt: skip
 
 
-def expected_calibration_error(probabilities: np.ndarray, outcomes: np.ndarray, bins: int = 10) -> float:
-    """Average the distance between probability and share that came true over bins, weighed by their predictions."""
-    table = reliability_table(probabilities, outcomes, bins)
-    total = sum(row.count for row in table)
-    return sum(row.count * abs(row.probability - row.share_true) for row in table) / total
-
-
 def score_intervals(
     gold: GoldLabels, runs: Sequence[LabelPredictions], seed: int = 0, n: int = 1000
 ) -> dict[str, tuple[float, Interval]]:

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from tqdm import tqdm
 from transformers import PreTrainedModel, ProcessorMixin
 
 from descant.answering.model_folder import load_model
@@ -17,19 +16,18 @@ from descant.data.audio import AudioError
 from descant.data.clips import ClipAudio
 from descant.data.collator import FeatureReader
 from descant.data.terms import find_terms, surface_forms
+from descant.evaluation.calibration import ScoredType, decide_rows, join, log_probabilities, read_confidences
 from descant.evaluation.exact import is_closed
 from descant.models.lp_music_caps.decision_music import (
     PLACE,
     MusicDecisionConfig,
     QuestionType,
-    build_tree,
 )
 from descant.models.lp_music_caps.track_music import MusicReference, describe_sound
 
 log = logging.getLogger(__name__)
 
 MAX_QUESTIONS, MAX_SENTENCES, MAX_CARRIERS = 8, 12, 8
-CLIPS_AT_ONCE = 16
 CENTRES, WITHIN = 128, 0.98
 FITTED_CLIPS = 500  # of the validation rows, and of those whose sound says what music is like
 OWN_THRESHOLD = 100  # decisions of a type from which on it gets a threshold of its own
@@ -117,8 +115,8 @@ def fit_decisions(
     decisions = decide_rows(model, processor, types, config.wordings, validation_rows, features)
     for name, kind in types.items():
         if name in decisions:
-            kind.temperature = fit_temperature(*decisions[name])
-            kind.decisions = len(decisions[name][1])
+            kind.temperature = fit_temperature(decisions[name].scores, decisions[name].right)
+            kind.decisions = len(decisions[name].right)
     set_thresholds(types, decisions, precision)
     config.question_types = {name: asdict(kind) for name, kind in types.items()}
     return config
@@ -173,71 +171,22 @@ def find_carriers(answers: Mapping[str, Sequence[str]]) -> list[str]:
     return [carrier for carrier in common if len(carriers[carrier]) > 1][:MAX_CARRIERS]
 
 
-Decisions = tuple[np.ndarray, np.ndarray]  # log-probabilities (decisions, options), right options (decisions,)
-
-
-def decide_rows(
-    model: PreTrainedModel,
-    processor: ProcessorMixin,
-    types: Mapping[str, QuestionType],
-    wordings: int,
-    rows: Sequence[Row],
-    features: FeatureReader,
-) -> dict[str, Decisions]:
-    """Score every option of the rows' question types, before any temperature; one decision a clip and type."""
-    right: defaultdict[str, dict[str, int]] = defaultdict(dict)
-    for row in rows:
-        kind = row.question_type
-        if kind is None or kind not in types:
-            continue
-        options, terms = list(types[kind].answers), find_terms(row.answer, kind)
-        if len(terms) == 1 and (term := next(iter(terms))) in options:
-            right[row.clip_id][kind] = options.index(term)
-    prompts = {kind: [processor.prompt_ids(text) for text in one.questions[:wordings]] for kind, one in types.items()}
-    trees = {kind: build_tree([processor.answer_ids(texts) for texts in one.answers.values()])
-             for kind, one in types.items()}  # fmt: skip
-    scores: defaultdict[str, list[np.ndarray]] = defaultdict(list)
-    golds: defaultdict[str, list[int]] = defaultdict(list)
-    clips = sorted(right)
-    for start in tqdm(range(0, len(clips), CLIPS_AT_ONCE), desc="decisions", disable=None, leave=False):
-        part = clips[start : start + CLIPS_AT_ONCE]
-        batch = torch.stack([torch.from_numpy(features.read(clip)) for clip in part])
-        found = model.score_options(batch, list(prompts.values()), list(trees.values()))
-        for kind, options in zip(types, found, strict=True):
-            asked = [number for number, clip in enumerate(part) if kind in right[clip]]
-            scores[kind] += list(options[asked].cpu().numpy())
-            golds[kind] += [right[part[number]][kind] for number in asked]
-    return {kind: (np.stack(scores[kind]), np.array(golds[kind])) for kind in types if scores[kind]}
-
-
 def fit_temperature(scores: np.ndarray, right: np.ndarray) -> float:
     """Return the temperature at which the right options are likeliest."""
     losses = [-log_probabilities(scores, value)[np.arange(len(right)), right].mean() for value in TEMPERATURES]
     return float(TEMPERATURES[int(np.argmin(losses))])
 
 
-def log_probabilities(scores: np.ndarray, temperature: float) -> np.ndarray:
-    """Divide log-probabilities (decisions, options) by a temperature and normalise them again."""
-    scaled = scores / temperature
-    return scaled - np.logaddexp.reduce(scaled, axis=1, keepdims=True)
-
-
-def set_thresholds(types: Mapping[str, QuestionType], decisions: Mapping[str, Decisions], precision: float) -> None:
+def set_thresholds(types: Mapping[str, QuestionType], decisions: Mapping[str, ScoredType], precision: float) -> None:
     """Fit each type's threshold, on its own decisions where there are enough, else on those of all types."""
-    confident = {name: confidences(*found, types[name].temperature) for name, found in decisions.items()}
+    confident = {name: read_confidences(found, types[name].temperature) for name, found in decisions.items()}
     if not confident:
         return
-    probabilities, hits = (np.concatenate(arrays) for arrays in zip(*confident.values(), strict=True))
-    shared = find_threshold(probabilities, hits, precision)
-    for name, (probabilities, hits) in confident.items():
-        own = len(hits) >= OWN_THRESHOLD
-        types[name].threshold = find_threshold(probabilities, hits, precision) if own else shared
-
-
-def confidences(scores: np.ndarray, right: np.ndarray, temperature: float) -> tuple[np.ndarray, np.ndarray]:
-    """Return the likeliest options' probabilities and whether they are right, both (decisions,)."""
-    probabilities = np.exp(log_probabilities(scores, temperature))
-    return probabilities.max(axis=1), probabilities.argmax(axis=1) == right
+    pooled = join(list(confident.values()))
+    shared = find_threshold(pooled.probabilities, pooled.hits, precision)
+    for name, one in confident.items():
+        own = len(one.hits) >= OWN_THRESHOLD
+        types[name].threshold = find_threshold(one.probabilities, one.hits, precision) if own else shared
 
 
 def find_threshold(probabilities: np.ndarray, hits: np.ndarray, precision: float) -> float:

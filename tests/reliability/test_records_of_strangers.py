@@ -77,11 +77,16 @@ def secret(folder: Path) -> Path:
     return path
 
 
-@pytest.mark.parametrize("name", ["vocab.json", "merges.txt", "chat_template.jinja", "loss.png", "extra.model"])
+LINKED = ["vocab.json", "merges.txt", "chat_template.jinja", "loss.png", "extra.model", "README.md", "run.json",
+          "config.json", "training_facts.json"]  # fmt: skip
+
+
+@pytest.mark.parametrize("name", LINKED)
 def test_a_link_out_of_the_folder_is_refused_by_name(local_hub, folder: Path, capsys, name: str) -> None:  # H11
     (folder / name).unlink(missing_ok=True)
     (folder / name).symlink_to(secret(folder))
     assert f"{folder / name} is a link to a file outside of the folder" in push(folder, capsys)
+    assert ("model", REPO) not in local_hub.store.repos
     assert not any(SECRET in content for content in local_hub.store.blobs.values())
 
 

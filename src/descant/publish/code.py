@@ -15,6 +15,7 @@ from descant.publish.facts import (
     DATA_FILE,
     FACTS_FILE,
     LISTENING_FILE,
+    RUN_FILE,
     SCORES_FILE,
     Adapter,
     ModelFacts,
@@ -50,16 +51,26 @@ def collect_files(facts: ModelFacts, card: str, repo_id: str) -> dict[str, Conte
                 f"the model is joined from {part}, a folder of this machine: publish that first and write its id in "
                 "its place into config.json, for whoever loads the model needs it"
             )
-    found = sorted({path for pattern in PUBLISHED for path in facts.folder.glob(pattern) if not path.is_dir()})
-    for path in found:
-        _require_own(path, facts.folder)
-    files: dict[str, Content] = {path.name: path for path in found}
+    files: dict[str, Content] = {path.name: path for path in list_files(facts.folder)}
     if facts.datasets:
         files[DATA_FILE] = _training_data(facts)
     files.update(collect_code(facts))
     if facts.is_adapter:
         files["adapter_config.json"] = _adapter_config(facts, repo_id)
     return {**files, "README.md": card.encode()}
+
+
+def list_files(folder: Path) -> list[Path]:
+    """Return the files of a model folder that are published, but for code and card.
+
+    Raises:
+        PublishError: one of them, or one whose content the card states, is a link out of the folder or no file.
+    """
+    found = sorted({path for pattern in PUBLISHED for path in folder.glob(pattern) if not path.is_dir()})
+    stated = [path for path in (folder / "README.md", folder / RUN_FILE) if path.is_symlink() or path.exists()]
+    for path in [*found, *stated]:
+        _require_own(path, folder)
+    return found
 
 
 def _require_own(path: Path, folder: Path) -> None:

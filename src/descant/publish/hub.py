@@ -21,7 +21,7 @@ from descant.hub_client import (
     ask_hub,
 )
 from descant.publish.card import compose_card
-from descant.publish.code import PUBLISHED, Content, collect_files
+from descant.publish.code import PUBLISHED, Content, collect_files, list_files
 from descant.publish.facts import ModelFacts, read_facts
 from descant.publish.licence import complete_licences, is_on_hub
 
@@ -47,6 +47,7 @@ def publish_folder(
             stays out of reach.
     """
     api = api or HfApi()
+    list_files(Path(folder))  # refuses what is not of this folder before any of it is read
     facts = read_facts(folder, base_model)
     require_bases_on_hub(facts, api, repo_id)
     if facts.part_licences:

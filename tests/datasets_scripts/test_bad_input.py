@@ -42,8 +42,9 @@ def write_bad_sounds(folder: Path) -> None:
     path = folder / "[truncated]-[30-40].wav"
     path.write_bytes(path.read_bytes()[: 5 * RATE])
     with soundfile.SoundFile(folder / "[hour]-[30-40].wav", "w", RATE, 1, "PCM_U8") as file:
-        for minute in range(60):
-            file.write(0.1 * np.random.default_rng(minute).normal(size=60 * RATE))
+        minute = 0.1 * np.random.default_rng(1).normal(size=60 * RATE)
+        for _ in range(60):
+            file.write(minute)
 
 
 @pytest.fixture

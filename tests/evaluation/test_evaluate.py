@@ -168,10 +168,8 @@ def test_whatever_a_question_raises_is_its_own_error(listener, tmp_path, monkeyp
     monkeypatch.setattr(listener, "model", FailingModel(listener.model))
     found = answer(listener, tmp_path / "failing")
     errors = {one["clip_id"]: one["error"] for one in found.values() if one["error"]}
-    assert errors == {
-        "clip3": "the size of tensor a must match",
-        "clip1": "the model's scores are no finite numbers: its weights, or this sound, are damaged",
-    }
+    assert errors.keys() == {"clip1", "clip3"}
+    assert "the size of tensor a must match" in errors["clip3"] and "no finite numbers" in errors["clip1"]
     assert all(one["prediction"] is None for one in found.values() if one["error"])
     rest = {key: one["prediction"] for key, one in found.items() if not one["error"]}
     assert rest == {key: whole[key]["prediction"] for key in rest} and len(rest) == 9

@@ -218,6 +218,7 @@ class Spans:
         self.ends = [0, *accumulate(end - start for start, end in spans)]
 
     def read(self, count: int) -> bytes:
+        """Return at most `count` bytes, none at the end."""
         number = bisect_right(self.ends, self.position)
         if number == len(self.ends):
             return b""
@@ -227,10 +228,12 @@ class Spans:
         return piece
 
     def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        """Move within the stretches, and return the new position."""
         self.position = max(0, offset + (0, self.position, self.ends[-1])[whence])
         return self.position
 
     def tell(self) -> int:
+        """Return the position within the stretches."""
         return self.position
 
 

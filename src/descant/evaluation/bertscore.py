@@ -42,6 +42,7 @@ class BertScorer:
     """
 
     def __init__(self, encoder: str | Path, layer: int | None = None, idf: bool = False, batch_size: int = 64) -> None:
+        """Load the encoder; raise ValueError for a layer that it does not have."""
         config = load_patiently(partial(AutoConfig.from_pretrained, encoder), encoder)
         name = encoder_name(encoder)
         self.layer = PUBLISHED_LAYERS.get(name.split("/")[-1], config.num_hidden_layers) if layer is None else layer
@@ -54,25 +55,25 @@ class BertScorer:
         self.model = AutoModel.from_pretrained(encoder, dtype=torch.float32).to(self.device).eval()
 
     def score(self, predictions: Sequence[str], references: Sequence[Sequence[str]]) -> Similarity:
-        """Precision, recall and F1 of every prediction, each the best over its references."""
-        owner = [index for index, wanted in enumerate(references) for _ in wanted]
+        """Return precision, recall and F1 of every prediction, each the best over its references."""
+        owner = [index for index, texts in enumerate(references) for _ in texts]
         hypotheses = self.encode([predictions[index] for index in owner])
-        wanted = self.encode([text for texts in references for text in texts])
-        weights = self.weigh(wanted)
+        targets = self.encode([text for texts in references for text in texts])
+        weights = self.weigh(targets)
         best = np.full((len(predictions), 3), -1.0)
-        for batch in self.batches(hypotheses, wanted):
-            sides = [self.embed([texts[i] for i in batch], weights) for texts in (hypotheses, wanted)]
+        for batch in self.batches(hypotheses, targets):
+            sides = [self.embed([texts[i] for i in batch], weights) for texts in (hypotheses, targets)]
             np.maximum.at(best, [owner[i] for i in batch], match_tokens(*sides[0], *sides[1]).cpu().numpy())
         return Similarity(*best.T)
 
     def encode(self, texts: Sequence[str]) -> list[list[int]]:
-        """Token ids with the special tokens."""
+        """Return token ids with the special tokens."""
         longest = min(self.tokenizer.model_max_length, LONGEST)
         stripped = [self.prefix + text.strip() for text in texts]
         return self.tokenizer(stripped, truncation=True, max_length=longest)["input_ids"]
 
     def weigh(self, references: Sequence[Sequence[int]]) -> torch.Tensor:
-        """The weight of each token id → (vocabulary,): 1 but for special tokens, or log((N + 1) / (df + 1))."""
+        """Return the weight of each token id (vocabulary,): 1 but for special tokens, or log((N + 1) / (df + 1))."""
         size = len(self.tokenizer)
         if not self.idf:
             weights = torch.ones(size)
@@ -82,14 +83,14 @@ class BertScorer:
         return torch.tensor([math.log((len(references) + 1) / (holders[token] + 1)) for token in range(size)])
 
     def batches(self, hypotheses: list[list[int]], references: list[list[int]]) -> Iterator[list[int]]:
-        """Numbers of the pairs, those of like length together."""
+        """Give the indices of pairs by batches, those of like length together."""
         order = sorted(range(len(hypotheses)), key=lambda i: len(hypotheses[i]) + len(references[i]))
         for start in range(0, len(order), self.batch_size):
             yield order[start : start + self.batch_size]
 
     @torch.inference_mode()
     def embed(self, texts: list[list[int]], weights: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """Unit embeddings (batch, tokens, hidden), mask and weights (batch, tokens)."""
+        """Return unit embeddings (batch, tokens, hidden), mask and weights (batch, tokens)."""
         padded = self.tokenizer.pad({"input_ids": texts}, return_tensors="pt").to(self.device)
         ids, mask = padded["input_ids"], padded["attention_mask"]
         hidden = self.model(input_ids=ids, attention_mask=mask, output_hidden_states=True).hidden_states[self.layer]
@@ -97,7 +98,7 @@ class BertScorer:
 
 
 def encoder_name(encoder: str | Path) -> str:
-    """The Hub id, or a folder's own name: scores are published, and the folders around it are nobody's business."""
+    """Return the Hub id, or a folder's own name: scores are published, the folders around it are not."""
     return Path(encoder).resolve().name if Path(encoder).is_dir() else str(encoder)
 
 
@@ -105,7 +106,7 @@ def match_tokens(
     hypotheses: torch.Tensor, hypothesis_mask: torch.Tensor, hypothesis_weights: torch.Tensor,
     references: torch.Tensor, reference_mask: torch.Tensor, reference_weights: torch.Tensor,
 ) -> torch.Tensor:  # fmt: skip
-    """Precision, recall and F1 of a batch of pairs → (batch, 3).
+    """Return precision, recall and F1 of a batch of pairs (batch, 3).
 
     The embeddings (batch, tokens, hidden) are unit vectors. A text without words scores 0.
     """
@@ -120,5 +121,5 @@ def match_tokens(
 
 
 def weighted_mean(values: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
-    """(batch, tokens) → (batch,)."""
+    """Return the weighted means (batch,) of values (batch, tokens)."""
     return (values * weights).sum(1) / weights.sum(1)

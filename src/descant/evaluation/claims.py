@@ -52,7 +52,7 @@ def agreement(name: str, terms: Sequence[Claims], others: Sequence[Claims], cate
 
 def list_disagreements(predictions: Sequence[str], tags: Sequence[Sequence[str]]) -> dict[str, Counter[str]]:
     """Count how often each term was `invented` (claimed, not tagged) and `missed` (tagged, not claimed)."""
-    invented, missed = Counter(), Counter()
+    invented, missed = Counter[str](), Counter[str]()
     for text, words in zip(predictions, tags, strict=True):
         claimed, tagged = find_claims(text), find_claims(". ".join(words))
         for name in CATEGORIES:
@@ -81,7 +81,7 @@ def read_tags(path: str | Path) -> Tags:
 
 
 def _names_of(record: Record) -> list[str]:
-    """What a record may be looked up by: its clip id, its ytid, its caption."""
+    """Return what a record may be looked up by: its clip id, its ytid, its caption."""
     names = [text_of(record, "clip_id"), text_of(record, "ytid"), next(iter(texts_of(record, CAPTION)), None)]
     if "ytid" in record and "start_s" in record:
         names.append(make_clip_id(record["ytid"], float(record["start_s"]), float(record["end_s"])))

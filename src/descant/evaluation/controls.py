@@ -1,21 +1,28 @@
-"""What a model hears and is asked in each audio control: another clip, noise, silence, or no question.
+"""Audio controls, which tell whether a model's score depends on the audio.
 
-A score that a model keeps without the right audio comes from the question and from what answers usually say.
+Each control asks again with another clip's audio, noise, silence, or without the question. A score that a model keeps
+without the right audio comes from the question and from what answers usually say.
 """
 
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
-from transformers import FeatureExtractionMixin, PreTrainedModel, ProcessorMixin
+from transformers import PreTrainedModel, ProcessorMixin
 
 from descant.answering.listener import answer_rows
 from descant.data.annotations import Row
 from descant.data.collator import FeatureReader
 from descant.evaluation.exact import exact_measures, is_closed, majority_measures
 from descant.evaluation.measures import Difference, Measure, compare
+
+NOISE_RMS = 0.1  # -20 dBFS, as loud as music
+# Only these measure agreement with the references; lengths and vocabularies say nothing of the audio.
+QUALITY = ("bleu", "meteor", "rougeL", "bertscore", "exact")
+WITHOUT_AUDIO = ("shuffled", "noise", "silence", "majority")  # conditions under which only the text can be known
+SMALL_SHARE = 0.1
 
 
 def derangement(clip_ids: Iterable[str], seed: int) -> dict[str, str]:
@@ -26,21 +33,27 @@ def derangement(clip_ids: Iterable[str], seed: int) -> dict[str, str]:
     clips = sorted(set(clip_ids))
     if len(clips) < 2:
         raise ValueError(f"a derangement needs two clips or more, got {clips}: shuffle a larger split")
-    rng, heard = np.random.default_rng(seed), clips.copy()
+    rng, others = np.random.default_rng(seed), clips.copy()
     for last in range(len(clips) - 1, 0, -1):
         other = rng.integers(last)
-        heard[last], heard[other] = heard[other], heard[last]
-    return dict(zip(clips, heard, strict=True))
+        others[last], others[other] = others[other], others[last]
+    return dict(zip(clips, others, strict=True))
 
 
-CONTROLS = ("shuffled", "noise", "silence", "no_question")
-NOISE_RMS = 0.1  # -20 dBFS, as loud as music
+class ControlExtractor(Protocol):
+    """What computes a model's features out of a waveform."""
+
+    num_samples: int  # of a window
+
+    def extract(self, waveform: np.ndarray) -> Any:
+        """Return the features (bands, frames) of a mono float32 waveform (num_samples,)."""
 
 
 class HashedFeatures(FeatureReader, Protocol):
     """Features of which each clip's have a hash, as in a feature store."""
 
-    def feature_sha256(self, clip_id: str) -> str: ...
+    def feature_sha256(self, clip_id: str) -> str:
+        """Return the hash of a clip's features."""
 
 
 @dataclass(frozen=True)
@@ -52,12 +65,12 @@ class Condition:
     heard: Mapping[str, str] = field(default_factory=dict)  # clip → the clip heard in its place
     asks: bool = True
 
-    def read(self, clip_id: str) -> np.ndarray:
-        """The features (bands, frames) that stand for a clip."""
+    def read(self, clip_id: str, out: np.ndarray | None = None) -> np.ndarray:
+        """Return the features (bands, frames) that stand for a clip."""
         return self.features.read(self.heard.get(clip_id, clip_id))
 
     def heard_hash(self, clip_id: str) -> str:
-        """Hash of those features: an answer about others says nothing of these."""
+        """Return the hash of those features: an answer about others says nothing of these."""
         return self.features.feature_sha256(self.heard.get(clip_id, clip_id))
 
 
@@ -65,16 +78,16 @@ class Condition:
 class Noise:
     """White noise at −20 dBFS in the place of every clip, seeded by the clip's id."""
 
-    extractor: FeatureExtractionMixin
+    extractor: ControlExtractor
 
     def read(self, clip_id: str, out: np.ndarray | None = None) -> np.ndarray:
-        """Features (bands, frames)."""
+        """Return the noise's features (bands, frames)."""
         seed = int.from_bytes(hashlib.sha256(clip_id.encode()).digest()[:8], "big")
         noise = np.random.default_rng(seed).normal(scale=NOISE_RMS, size=self.extractor.num_samples)
         return np.asarray(self.extractor.extract(noise.astype(np.float32)))
 
     def feature_sha256(self, clip_id: str) -> str:
-        """A word for a hash: the clip's id and the model's extractor decide the noise."""
+        """Return a word for a hash: the clip's id and the model's extractor decide the noise."""
         return "noise"
 
 
@@ -82,21 +95,21 @@ class Noise:
 class Silence:
     """Digital silence in the place of every clip."""
 
-    extractor: FeatureExtractionMixin
+    extractor: ControlExtractor
 
     def read(self, clip_id: str, out: np.ndarray | None = None) -> np.ndarray:
-        """Features (bands, frames)."""
+        """Return silence's features (bands, frames)."""
         return np.asarray(self.extractor.extract(np.zeros(self.extractor.num_samples, dtype=np.float32)))
 
     def feature_sha256(self, clip_id: str) -> str:
-        """A word for a hash: the model's extractor decides the silence."""
+        """Return a word for a hash: the model's extractor decides the silence."""
         return "silence"
 
 
 def make_conditions(
-    features: HashedFeatures, extractor: FeatureExtractionMixin, clips: Iterable[str], asked: bool, seed: int = 0
+    features: HashedFeatures, extractor: ControlExtractor, clips: Iterable[str], asked: bool, seed: int = 0
 ) -> list[Condition]:
-    """Every control; the one without a question only where questions are `asked`."""
+    """Return every control; the one without a question only where questions are `asked`."""
     conditions = [
         Condition("shuffled", features, heard=derangement(clips, seed)),
         Condition("noise", Noise(extractor)),
@@ -105,31 +118,25 @@ def make_conditions(
     return [*conditions, Condition("no_question", features, asks=False)] if asked else conditions
 
 
-# Only these measure agreement with the references; lengths and vocabularies say nothing of listening.
-QUALITY = ("bleu", "meteor", "rougeL", "bertscore", "exact")
-DEAF = ("shuffled", "noise", "silence", "majority")  # conditions under which only the text can be known
-SMALL_SHARE = 0.1
-
-
 def measure_gaps(
     own: Sequence[Measure], controls: Mapping[str, Sequence[Measure]], clips: Sequence[str]
 ) -> dict[str, dict[str, Difference]]:
-    """For each control and score: control (first), own (second), and the gap own − control with its interval."""
+    """Return, for each control and score, the control's score (first), the model's own (second) and their gap."""
     gaps = {}
     for name, measures in controls.items():
         known = {measure.name: measure for measure in measures if measure.name.startswith(QUALITY)}
         ours = [measure for measure in own if measure.name in known]
-        found = compare([known[measure.name] for measure in ours], ours, clips)
-        gaps[name] = {difference.name: difference for difference in found}
+        differences = compare([known[measure.name] for measure in ours], ours, clips)
+        gaps[name] = {difference.name: difference for difference in differences}
     return gaps
 
 
 def explain_gaps(gaps: Mapping[str, Mapping[str, Difference]]) -> list[str]:
-    """A sentence for each score, on the control that comes closest to the model's own score."""
+    """Return a sentence for each score, on the control that comes closest to the model's own score."""
     scores = dict.fromkeys(score for control in gaps.values() for score in control if not score.startswith("exact_"))
     sentences = []
     for score in scores:
-        rivals = [(gaps[name][score], name) for name in DEAF if score in gaps.get(name, {})]
+        rivals = [(gaps[name][score], name) for name in WITHOUT_AUDIO if score in gaps.get(name, {})]
         if rivals:
             closest, name = max(rivals, key=lambda rival: rival[0].first)
             sentences.append(explain_gap(closest, name))
@@ -137,7 +144,7 @@ def explain_gaps(gaps: Mapping[str, Mapping[str, Difference]]) -> list[str]:
 
 
 def explain_gap(gap: Difference, control: str) -> str:
-    """Whether a score is explained by text alone."""
+    """Return a sentence that says whether a score is explained by text alone."""
     without = {
         "shuffled": "another clip's audio", "noise": "noise", "silence": "silence",
         "majority": "no audio at all (the commonest answer of each question type)",

@@ -1,7 +1,10 @@
-"""One evaluation from its settings: check for leaks, answer, score, compare with controls, report."""
+"""One evaluation from its settings: check for leaks, answer, score, compare with controls, report.
+
+The work is shared over processes by chunks of questions; each chunk's answers are on disk before the next one, so that
+a run goes on where an earlier one ended. Every question of the split ends as an answer or as a named problem.
+"""
 
 import json
-import logging
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass, replace
@@ -29,9 +32,8 @@ from descant.evaluation.scoring import describe_parts, intervals, item_measures
 from descant.files import JsonLines, hold_lock, write_whole
 from descant.publish.records import hash_clips, read_records
 
-log = logging.getLogger(__name__)
-
 BATCHES_A_CHUNK = 4
+LOCK_FILE = ".lock"
 
 
 @dataclass(frozen=True)
@@ -47,13 +49,13 @@ class Question:
 
 
 def gather_questions(rows: Iterable[Row]) -> list[Question]:
-    """Rows with the same clip and question become one question with several references; a clip's stand together."""
+    """Join rows with the same clip and question to one question with several references; a clip's stand together."""
     grouped: dict[str, dict[tuple[float, str | None], list[Row]]] = {}
     for row in rows:
         grouped.setdefault(row.clip_id, {}).setdefault((row.start_s, row.question), []).append(row)
     return [
-        Question(one.clip_id, one.start_s, one.end_s, one.question, one.question_type, tuple(r.answer for r in same))
-        for asked in grouped.values() for same in asked.values() for one in same[:1]
+        Question(row.clip_id, row.start_s, row.end_s, row.question, row.question_type, tuple(r.answer for r in same))
+        for questions in grouped.values() for same in questions.values() for row in same[:1]
     ]  # fmt: skip
 
 
@@ -66,13 +68,14 @@ class Share:
 
 
 def answer_questions(
-    listener: Listener, questions: Sequence[Question], condition: Condition, kept: AnswerLog,
+    listener: Listener, questions: Sequence[Question], condition: Condition, answered: AnswerLog,
     batch_size: int, share: Share,
 ) -> None:  # fmt: skip
-    """Answer this process's chunks and keep each when it is done.
+    """Answer this process's chunks and log each when it is done.
 
-    Chunks do not depend on the number of processes or on what is kept already (a torn chunk, or one with a question
-    that failed, is answered whole), so a batch holds the same questions in every run and gives the same answers.
+    Chunks do not depend on the number of processes or on what is answered already (a torn chunk, or one with a
+    question that failed, is answered whole), so a batch holds the same questions in every run and gives the same
+    answers.
     """
     size = BATCHES_A_CHUNK * batch_size
     chunks = [questions[start : start + size] for start in range(0, len(questions), size)]
@@ -80,35 +83,35 @@ def answer_questions(
     for chunk in tqdm(mine, desc=f"answering ({condition.name})", unit="chunk", disable=share.process > 0 or None):
         drafts = [draft_answer(listener, question, condition) for question in chunk]
         heard = [condition.heard_hash(question.clip_id) for question in chunk]
-        known = [kept.known.get((draft.id, sound)) for draft, sound in zip(drafts, heard, strict=True)]
+        known = [answered.known.get((draft.id, sound)) for draft, sound in zip(drafts, heard, strict=True)]
         if any(given is None or given["error"] for given in known):
-            kept.append(answer_chunk(listener, chunk, drafts, condition, batch_size), heard)
+            answered.append(answer_chunk(listener, chunk, drafts, condition, batch_size), heard)
 
 
 def draft_answer(listener: Listener, question: Question, condition: Condition) -> Answer:
-    """The record of an answer before it is given."""
+    """Return the record of an answer before it is given."""
     generation = listener.generation | ({} if condition.name == "own" else {"control": condition.name})
     fields = asdict(question) | {"references": list(question.references)}
     key = answer_id(question.clip_id, question.start_s, question.question, generation)
     return Answer(id=key, audio=question.clip_id, model=listener.name, generation=generation, **fields)
 
 
-def finish_answer(listener: Listener, question: Question, condition: Condition, kept: AnswerLog) -> Answer:
-    """The record of an answer that is kept: all but what the model gave is as the question stands today."""
+def finish_answer(listener: Listener, question: Question, condition: Condition, answered: AnswerLog) -> Answer:
+    """Return the record of a logged answer: all but what the model gave is as the question stands today."""
     draft = draft_answer(listener, question, condition)
-    return replace(draft, **kept.known[draft.id, condition.heard_hash(question.clip_id)])
+    return replace(draft, **answered.known[draft.id, condition.heard_hash(question.clip_id)])
 
 
-def require_kept(
-    listener: Listener, questions: Sequence[Question], condition: Condition, kept: AnswerLog
+def require_logged(
+    listener: Listener, questions: Sequence[Question], condition: Condition, answered: AnswerLog
 ) -> None:  # fmt: skip
-    """Raise ValueError where answers that were given are no longer kept."""
+    """Raise ValueError where answers that were given are no longer in the log."""
     keys = ((draft_answer(listener, question, condition).id, question.clip_id) for question in questions)
-    lost = sum((key, condition.heard_hash(clip_id)) not in kept.known for key, clip_id in keys)
+    lost = sum((key, condition.heard_hash(clip_id)) not in answered.known for key, clip_id in keys)
     if lost:
         raise ValueError(
-            f"{kept.folder}: {lost} of {len(questions)} answers are gone, as if the folder was removed meanwhile; run "
-            "the same command again"
+            f"{answered.folder}: {lost} of {len(questions)} answers are gone, as if the folder was removed meanwhile; "
+            "run the same command again"
         )
 
 
@@ -131,12 +134,9 @@ def answer_chunk(
     return answers
 
 
-LOCK_FILE = ".lock"
-
-
 @dataclass(frozen=True)
 class EvaluationSettings:
-    """What `descant evaluate` is told."""
+    """The settings of `descant evaluate`; `max_clips` 0 and `num_beams` None mean all, and the model's own."""
 
     model: str
     dataset: str
@@ -155,8 +155,8 @@ class EvaluationSettings:
 
 
 @dataclass(frozen=True)
-class Heard:
-    """The questions that can be asked, and the others with the reason why not."""
+class Prepared:
+    """The questions that can be asked, the others with the reason why not, and the features."""
 
     questions: list[Question]
     missing: list[tuple[Question, str]]
@@ -164,7 +164,7 @@ class Heard:
 
 
 def evaluate(settings: EvaluationSettings) -> dict[str, Any] | None:
-    """Answers and scores a split; the result on the main process, None on the others.
+    """Answer and score a split; return the result on the main process, None on the others.
 
     Raises:
         ValueError: no such data or split, another evaluation at work in the same folder, or (LeakError) the model was
@@ -185,19 +185,19 @@ def answer_and_score(
     accelerator: Accelerator, folder: Path, corpus: Corpus, trained: Mapping[str, ClipHashes],
     settings: EvaluationSettings,
 ) -> dict[str, Any] | None:  # fmt: skip
-    """What is left of an evaluation once its output folder is its own."""
-    generation = {"num_beams": settings.num_beams} if settings.num_beams else {}
-    listener = Listener.load(settings.model, device=str(accelerator.device), **generation)
-    heard = prepare_questions(accelerator, corpus, listener, settings)
-    leaks = find_trained_on(settings, trained, hash_clips(heard.store, [q.clip_id for q in heard.questions]))
-    conditions = [Condition("own", heard.store)]
+    """Evaluate in an output folder that no other run writes into."""
+    generation: dict[str, Any] = {"num_beams": settings.num_beams} if settings.num_beams else {}
+    listener = Listener.load(settings.model, device=accelerator.device, **generation)
+    prepared = prepare_questions(accelerator, corpus, listener, settings)
+    clips = [question.clip_id for question in prepared.questions]
+    leaks = find_trained_on(settings, trained, hash_clips(prepared.store, clips))
+    conditions = [Condition("own", prepared.store)]
     if settings.controls:
-        asked = any(question.question is not None for question in heard.questions)
-        clips = [question.clip_id for question in heard.questions]
-        conditions += make_conditions(heard.store, listener.features, clips, asked)
+        asked = any(question.question is not None for question in prepared.questions)
+        conditions += make_conditions(prepared.store, listener.features, clips, asked)
     fingerprint = fingerprint_model(folder)
     for condition in conditions:
-        answer_condition(accelerator, listener, heard, condition, fingerprint, settings)
+        answer_condition(accelerator, listener, prepared, condition, fingerprint, settings)
     if not accelerator.is_main_process:
         return None
     result = score_answers(corpus, [condition.name for condition in conditions], settings)
@@ -219,7 +219,7 @@ def score_decisions(
 
 
 def load_split(settings: EvaluationSettings) -> Corpus:
-    """The dataset, which must have rows in the split."""
+    """Return the dataset, which must have rows in the split."""
     corpus = load_corpus(settings.dataset, [settings.config], settings.audio_dir)
     log_problems(corpus.problems)
     if not corpus.rows(settings.config, settings.split):
@@ -229,7 +229,7 @@ def load_split(settings: EvaluationSettings) -> Corpus:
 
 
 def clips_of(corpus: Corpus, settings: EvaluationSettings) -> list[str]:
-    """The clips of the split."""
+    """Return the clips of the split."""
     return list(dict.fromkeys(row.clip_id for row in corpus.rows(settings.config, settings.split)))
 
 
@@ -248,8 +248,8 @@ def find_trained_on(
 
 def prepare_questions(
     accelerator: Accelerator, corpus: Corpus, listener: Listener, settings: EvaluationSettings
-) -> Heard:
-    """Gets the features of the split, and sets aside the clips that have none."""
+) -> Prepared:
+    """Return the questions whose clips have features, which are computed where there is sound, and the others."""
     rows = corpus.rows(settings.config, settings.split)
     audio = {row.clip_id: corpus.audio[row.clip_id] for row in rows if row.clip_id in corpus.audio}
     split = replace(corpus, configs={settings.config: {settings.split: rows}}, audio=audio)
@@ -257,36 +257,36 @@ def prepare_questions(
         store = prepare_features(split, listener.features, settings.features)
     questions = gather_questions(rows)
     reasons = read_skipped(store)
-    unheard = "has no audio and no features: pass --audio_dir or --features"
-    missing = [(q, reasons.get(q.clip_id, unheard)) for q in questions if q.clip_id not in store]
-    kept = [question for question in questions if question.clip_id in store]
-    if not kept:
+    no_sound = "has no audio and no features: pass --audio_dir or --features"
+    missing = [(q, reasons.get(q.clip_id, no_sound)) for q in questions if q.clip_id not in store]
+    askable = [question for question in questions if question.clip_id in store]
+    if not askable:
         raise ValueError(
             f"no clip of the {settings.split} split can be heard; {missing[0][0].clip_id}: {missing[0][1]}"
         )
-    return Heard(kept, missing, store)
+    return Prepared(askable, missing, store)
 
 
 def answer_condition(
-    accelerator: Accelerator, listener: Listener, heard: Heard, condition: Condition, fingerprint: str,
+    accelerator: Accelerator, listener: Listener, prepared: Prepared, condition: Condition, fingerprint: str,
     settings: EvaluationSettings,
 ) -> None:  # fmt: skip
-    """Answers all questions under one condition, over the processes, and writes them in the split's order."""
-    kept = AnswerLog(settings.output_dir, condition.name, fingerprint, accelerator.process_index)
+    """Answer all questions under one condition, over the processes, and write them in the split's order."""
+    answered = AnswerLog(settings.output_dir, condition.name, fingerprint, accelerator.process_index)
     share = Share(accelerator.process_index, accelerator.num_processes)
-    answer_questions(listener, heard.questions, condition, kept, settings.batch_size, share)
+    answer_questions(listener, prepared.questions, condition, answered, settings.batch_size, share)
     accelerator.wait_for_everyone()
     if accelerator.is_main_process:
-        kept.refresh()
-        require_kept(listener, heard.questions, condition, kept)
-        done = [finish_answer(listener, question, condition, kept) for question in heard.questions]
-        failed = [replace(draft_answer(listener, q, condition), error=reason) for q, reason in heard.missing]
+        answered.refresh()
+        require_logged(listener, prepared.questions, condition, answered)
+        done = [finish_answer(listener, question, condition, answered) for question in prepared.questions]
+        failed = [replace(draft_answer(listener, q, condition), error=reason) for q, reason in prepared.missing]
         JsonLines(answers_file(settings.output_dir, condition.name)).write(map(asdict, [*done, *failed]))
     accelerator.wait_for_everyone()
 
 
 def answers_file(folder: Path, condition: str) -> Path:
-    """Where a condition's answers stand."""
+    """Return where a condition's answers stand."""
     return folder / ("answers.jsonl" if condition == "own" else f"answers-{condition}.jsonl")
 
 
@@ -335,8 +335,8 @@ def summarise(
     ours = measured.pop("own")
     gaps = measure_gaps(ours, measured, clips)
     controls = {
-        name: {d.name: {"score": d.first, "gap": d.gap, "interval": d.interval, "p": d.p} for d in found}
-        for name, found in ((name, by_score.values()) for name, by_score in gaps.items())
+        name: {d.name: {"score": d.first, "gap": d.gap, "interval": d.interval, "p": d.p} for d in by_score.values()}
+        for name, by_score in gaps.items()
     }
     return {
         "model": settings.model, "dataset": corpus.id, "revision": corpus.revision, "config": settings.config,
@@ -349,6 +349,6 @@ def summarise(
 
 
 def write_results(folder: Path, result: dict[str, Any]) -> None:
-    """scores.json and results.md, each whole or not at all."""
+    """Write scores.json and results.md, each whole or not at all."""
     write_whole(folder / "scores.json", json.dumps(result, indent=2) + "\n")
     write_whole(folder / "results.md", render_report(result))

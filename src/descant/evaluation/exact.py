@@ -1,4 +1,4 @@
-"""The exact-answer score of closed questions: does the answer name what the reference names, and nothing else?"""
+"""The exact-answer score of closed questions: an answer names what the reference names, and nothing else."""
 
 from collections import Counter, defaultdict
 from collections.abc import Hashable, Iterable, Sequence
@@ -12,19 +12,21 @@ class AnsweredRow(Protocol):
     """A dataset row, as far as this module reads it."""
 
     @property
-    def question_type(self) -> str | None: ...
+    def question_type(self) -> str | None:
+        """The type of the question, where it is known."""
 
     @property
-    def answer(self) -> str: ...
+    def answer(self) -> str:
+        """The reference answer."""
 
 
 def canonical_answer(answer: str, question_type: str | None) -> Hashable:
-    """What an answer says: the set of terms that it names, or its normalised text where it names none."""
+    """Return what an answer says: the set of terms that it names, or its normalised text where it names none."""
     return (find_terms(answer, question_type) if question_type else None) or normalise(answer)
 
 
 def exact_answer(prediction: str, reference: str, question_type: str | None) -> bool:
-    """Whether both name the same terms of this question type (see `terms.py` and `synonyms.json`).
+    """Return whether both name the same terms of this question type (see `synonyms.json`).
 
     Whole sentences are read for their terms. So a list of instruments is compared as a set, and an answer that names
     two genres where the reference names one is wrong. Where the reference names no known term, or the type is unknown,
@@ -34,7 +36,7 @@ def exact_answer(prediction: str, reference: str, question_type: str | None) -> 
 
 
 def majority_answers(train_rows: Iterable[AnsweredRow]) -> dict[str, str]:
-    """The best answers that ignore the audio: for each question type, the commonest wording of its commonest answer.
+    """Return the best answers that ignore the audio: by question type, the commonest wording of its commonest answer.
 
     Ties go to the answer that comes first in `train_rows`.
     """
@@ -50,18 +52,20 @@ def majority_answers(train_rows: Iterable[AnsweredRow]) -> dict[str, str]:
 
 
 def is_closed(question_type: str | None) -> bool:
-    """Whether a question of this type has an answer to be met exactly: every known type but the long ones."""
+    """Return whether a question of this type has an answer to be met exactly: every known type but the long ones."""
     return question_type is not None and not question_type.startswith("long")
 
 
 def exact_measures(
     predictions: Sequence[str], references: Sequence[Sequence[str]], question_types: Sequence[str | None]
 ) -> list[Measure]:
-    """The share of closed questions answered exactly, over all (`exact`) and by type; nothing where none is closed."""
+    """Measure the share of closed questions answered exactly, over all (`exact`) and by type, where there are any."""
     rows = zip(predictions, references, question_types, strict=True)
-    hits = [is_closed(kind) and any(exact_answer(text, one, kind) for one in wanted) for text, wanted, kind in rows]
+    hits = [is_closed(kind) and any(exact_answer(text, one, kind) for one in texts) for text, texts, kind in rows]
     kinds = list(dict.fromkeys(kind for kind in question_types if is_closed(kind)))
-    measures = [ratio_of("exact", hits, [is_closed(kind) for kind in question_types])] if kinds else []
+    measures: list[Measure] = []
+    if kinds:
+        measures.append(ratio_of("exact", hits, [is_closed(kind) for kind in question_types]))
     for kind in kinds:
         asked = [other == kind for other in question_types]
         measures.append(ratio_of(f"exact_{kind}", [hit and was for hit, was in zip(hits, asked, strict=True)], asked))

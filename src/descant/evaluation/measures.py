@@ -1,4 +1,8 @@
-"""Scores that can be resampled: each keeps what every item adds, so intervals and tests need no second scoring."""
+"""Scores that can be resampled: each keeps what every item adds, so intervals and tests need no second scoring.
+
+Intervals are percentiles of a bootstrap over clips; two systems are compared by a paired bootstrap and, where scores
+are sums over items, by approximate randomisation.
+"""
 
 from collections import defaultdict
 from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
@@ -21,7 +25,7 @@ class Interval(NamedTuple):
 
 
 def sum_by_group(values: np.ndarray, groups: Sequence[Hashable]) -> np.ndarray:
-    """Sums the rows of `values` (items, k) that share a group → (groups, k), groups in order of appearance."""
+    """Sum the rows of `values` (items, k) that share a group to (groups, k), groups in order of appearance."""
     order = {group: index for index, group in enumerate(dict.fromkeys(groups))}
     sums = np.zeros((len(order), values.shape[1]))
     np.add.at(sums, [order[group] for group in groups], values)
@@ -29,7 +33,7 @@ def sum_by_group(values: np.ndarray, groups: Sequence[Hashable]) -> np.ndarray:
 
 
 def draws(groups: int, seed: int, n: int) -> Iterator[np.ndarray]:
-    """How often each group is drawn in each of `n` samples, in blocks (samples of the block, groups)."""
+    """Count how often each group is drawn in each of `n` samples, in blocks (samples of the block, groups)."""
     block = max(1, DRAWS_AT_ONCE // groups)
     for start in range(0, n, block):
         yield draw_block(groups, seed, start, min(block, n - start))
@@ -37,20 +41,20 @@ def draws(groups: int, seed: int, n: int) -> Iterator[np.ndarray]:
 
 @lru_cache(maxsize=1)  # the scores of one table share their draws
 def draw_block(groups: int, seed: int, start: int, n: int) -> np.ndarray:
-    """The samples from number `start` on."""
+    """Draw `n` samples, from number `start` on."""
     rng = np.random.default_rng([seed, start])
     return rng.multinomial(groups, np.full(groups, 1 / groups), size=n)
 
 
 def resample(sums: np.ndarray, seed: int, n: int) -> np.ndarray:
-    """Draws `n` bootstrap samples of the rows of `sums` (groups, k) and adds each sample up → (n, k)."""
+    """Draw `n` bootstrap samples of the rows of `sums` (groups, k) and add each sample up to (n, k)."""
     return np.concatenate([times_drawn @ sums for times_drawn in draws(len(sums), seed, n)])
 
 
 def bootstrap_interval(
     values: Sequence[float], groups: Sequence[Hashable], seed: int = 0, n: int = 1000, level: float = 0.95
 ) -> Interval:
-    """The interval of the mean of `values`, where items with the same group (the clip) are drawn together."""
+    """Return the interval of the mean of `values`, where items with the same group (the clip) are drawn together."""
     if len(values) != len(groups) or not len(values):
         raise ValueError(f"{len(values)} values and {len(groups)} groups: give one group a value, and at least one")
     counted = np.stack([np.asarray(values, dtype=float), np.ones(len(values))], axis=1)
@@ -59,7 +63,7 @@ def bootstrap_interval(
 
 
 def percentiles(scores: np.ndarray, level: float = 0.95) -> Interval:
-    """The middle `level` of resampled scores."""
+    """Return the middle `level` of resampled scores."""
     low, high = np.quantile(scores, [(1 - level) / 2, (1 + level) / 2])
     return Interval(float(low), float(high))
 
@@ -73,15 +77,15 @@ class Sums:
     combine: Callable[[np.ndarray], np.ndarray]  # sums (n, k) → scores (n,)
 
     def value(self) -> float:
-        """The score of all items."""
+        """Return the score of all items."""
         return float(self.combine(self.counts.sum(axis=0, keepdims=True))[0])
 
     def replicates(self, clips: Sequence[Hashable], seed: int = 0, n: int = 1000) -> np.ndarray:
-        """The score of `n` samples of the clips, drawn with replacement → (n,)."""
+        """Return the scores (n,) of `n` samples of the clips, drawn with replacement."""
         return self.combine(resample(sum_by_group(self.counts, clips), seed, n))
 
     def interval(self, clips: Sequence[Hashable], seed: int = 0, n: int = 1000, level: float = 0.95) -> Interval:
-        """The percentile interval."""
+        """Return the percentile interval."""
         return percentiles(self.replicates(clips, seed, n), level)
 
 
@@ -94,12 +98,12 @@ class Distinct:
     known: frozenset[str] | None = None  # given: the share of the words that are not in it; else: their number
 
     def value(self) -> float:
-        """The score of all items."""
+        """Return the score of all items."""
         used = set().union(*self.words)
         return float(len(used)) if self.known is None else len(used - self.known) / max(len(used), 1)
 
     def replicates(self, clips: Sequence[Hashable], seed: int = 0, n: int = 1000) -> np.ndarray:
-        """The score of `n` samples of the clips, drawn with replacement → (n,)."""
+        """Return the scores (n,) of `n` samples of the clips, drawn with replacement."""
         number = {word: index for index, word in enumerate(sorted(set().union(*self.words)))}
         order = {clip: index for index, clip in enumerate(dict.fromkeys(clips))}
         uses = {(order[clip], number[word]) for clip, words in zip(clips, self.words, strict=True) for word in words}
@@ -114,7 +118,7 @@ class Distinct:
         return np.array(scores)
 
     def interval(self, clips: Sequence[Hashable], seed: int = 0, n: int = 1000, level: float = 0.95) -> Interval:
-        """The percentile interval less the bootstrap's bias.
+        """Return the percentile interval less the bootstrap's bias.
 
         A sample misses about a third of the clips, so it uses fewer words than the whole; only the spread is sound.
         """
@@ -123,24 +127,24 @@ class Distinct:
 
 
 Measure = Sums | Distinct
+Values = Sequence[float] | np.ndarray  # one an item
 
 
-def mean_of(name: str, values: Sequence[float]) -> Sums:
-    """The mean over the items."""
-    values = np.asarray(values, dtype=float)
+def mean_of(name: str, values: Values) -> Sums:
+    """Measure the mean over the items."""
     return ratio_of(name, values, np.ones(len(values)))
 
 
-def ratio_of(name: str, part: Sequence[float], whole: Sequence[float]) -> Sums:
-    """The sum of `part` over the sum of `whole`, 0 where there is nothing to divide by."""
+def ratio_of(name: str, part: Values, whole: Values) -> Sums:
+    """Measure the sum of `part` over the sum of `whole`, 0 where there is nothing to divide by."""
     counts = np.stack([np.asarray(part, dtype=float), np.asarray(whole, dtype=float)], axis=1)
     return Sums(name, counts, lambda sums: sums[:, 0] / np.where(sums[:, 1] > 0, sums[:, 1], 1))
 
 
-def deviation_of(name: str, values: Sequence[float]) -> Sums:
-    """The standard deviation over the items (of the population, as `numpy.std`)."""
-    values = np.asarray(values, dtype=float)
-    counts = np.stack([np.ones_like(values), values, values**2], axis=1)
+def deviation_of(name: str, values: Values) -> Sums:
+    """Measure the standard deviation over the items (of the population, as `numpy.std`)."""
+    numbers = np.asarray(values, dtype=float)
+    counts = np.stack([np.ones_like(numbers), numbers, numbers**2], axis=1)
 
     def combine(sums: np.ndarray) -> np.ndarray:
         mean, square = sums[:, 1] / sums[:, 0], sums[:, 2] / sums[:, 0]
@@ -166,9 +170,10 @@ class Difference:
 
 
 def pair_items(first: Iterable[Item], second: Iterable[Item]) -> tuple[list[tuple[Item, Item]], list[Item]]:
-    """The items about the same clip, second and question, and those that one side lacks.
+    """Return pairs of items about the same clip, second and question, and the items that one side lacks.
 
-    ValueError: a pair's references differ, so the systems were not asked the same.
+    Raises:
+        ValueError: a pair's references differ, so the systems were not asked the same.
     """
     waiting: defaultdict[Hashable, list[Item]] = defaultdict(list)
     for item in second:
@@ -189,19 +194,21 @@ def pair_items(first: Iterable[Item], second: Iterable[Item]) -> tuple[list[tupl
 def compare(
     first: Sequence[Measure], second: Sequence[Measure], clips: Sequence[Hashable], seed: int = 0, n: int = 1000
 ) -> list[Difference]:
-    """Compares the same scores of two systems; item i of both belongs to `clips[i]`."""
+    """Compare the same scores of two systems; item i of both belongs to `clips[i]`."""
     differences = []
     for one, other in zip(first, second, strict=True):
         gaps = other.replicates(clips, seed, n) - one.replicates(clips, seed, n)
         if isinstance(one, Distinct):  # its replicates are biased, see Distinct.interval
             gaps = gaps - gaps.mean() + other.value() - one.value()
-        p = None if isinstance(one, Distinct) else randomisation_p(one, other, clips, seed, n)
+        p = None  # word sets cannot be split by clip
+        if isinstance(one, Sums) and isinstance(other, Sums):
+            p = randomisation_p(one, other, clips, seed, n)
         differences.append(Difference(one.name, one.value(), other.value(), percentiles(gaps), p))
     return differences
 
 
 def randomisation_p(first: Sums, second: Sums, clips: Sequence[Hashable], seed: int = 0, n: int = 1000) -> float:
-    """How likely a difference as large is where the systems are interchangeable (two-sided)."""
+    """Return how likely a gap as large is where the systems are interchangeable (two-sided)."""
     one, other = sum_by_group(first.counts, clips), sum_by_group(second.counts, clips)
     observed, rng, as_large = abs(second.value() - first.value()), np.random.default_rng(seed), 1
     block = max(1, DRAWS_AT_ONCE // len(one))

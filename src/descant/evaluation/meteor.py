@@ -11,6 +11,7 @@ import warnings
 from collections.abc import Callable, Sequence
 from functools import cache, lru_cache
 from pathlib import Path
+from typing import Any
 
 import nltk
 from nltk.corpus import wordnet as nltk_wordnet
@@ -35,15 +36,15 @@ CATEGORY = {"noun": 1, "verb": 2, "adj": 3, "adv": 4}
 class PlainWordNet(WordNetCorpusReader):
     """WordNet's own files without what NLTK's copy adds for other languages and sense keys."""
 
-    def open(self, file: str):
-        """Opens a file of the dictionary; `lexnames` is made here."""
+    def open(self, file: str) -> Any:
+        """Open a file of the dictionary; `lexnames` is made here."""
         if file != "lexnames":
             return super().open(file)
         names = enumerate(LEXICOGRAPHER_FILES.split())
         return io.StringIO("".join(f"{i:02d}\t{name}\t{CATEGORY[name.split('.')[0]]}\n" for i, name in names))
 
     def map_wn(self, version: str = "wordnet") -> None:
-        """No map to other languages: it would need index.sense."""
+        """Make no map to other languages: it would need index.sense."""
 
 
 class CachedSynsets:
@@ -60,13 +61,13 @@ class NoWordNet:
     source = "none"
 
     def synsets(self, word: str) -> list[Synset]:
-        """Nothing."""
+        """Return nothing."""
         return []
 
 
 @cache
 def load_wordnet() -> CachedSynsets | NoWordNet:
-    """WordNet where it is installed. Without it METEOR is another metric, which must be named so."""
+    """Load WordNet where it is installed. Without it METEOR is another metric, which must be named so."""
     with contextlib.suppress(LookupError, OSError):  # absent, or a hand-made copy without index.sense
         nltk_wordnet.ensure_loaded()
         return CachedSynsets(nltk_wordnet, "NLTK's copy")
@@ -78,7 +79,7 @@ def load_wordnet() -> CachedSynsets | NoWordNet:
 
 
 def read_plain_wordnet(folder: Path) -> PlainWordNet:
-    """Reads WordNet's own files."""
+    """Read WordNet's own files."""
     if str(folder) not in nltk.data.path:
         nltk.data.path.append(str(folder))  # NLTK opens nothing outside the folders of this list
     with warnings.catch_warnings():
@@ -109,18 +110,18 @@ def split_words(text: str) -> list[str]:
 
 
 def meteor_name() -> str:
-    """`meteor`, or another name where WordNet is missing: a caption pair's 0.43 is then 0.17."""
+    """Return `meteor`, or another name where WordNet is missing: a caption pair's 0.43 is then 0.17."""
     return "meteor_no_wordnet" if isinstance(load_wordnet(), NoWordNet) else "meteor"
 
 
 def meteor_scores(
     predictions: Sequence[str], references: Sequence[Sequence[str]], tokenize: Callable[[str], list[str]]
 ) -> list[float]:
-    """METEOR of every prediction against its references."""
+    """Return METEOR of every prediction against its references."""
     wordnet = load_wordnet()
     return [
         meteor_score(
-            [tokenize(reference) for reference in wanted], tokenize(prediction), stemmer=STEMS, wordnet=wordnet
+            [tokenize(reference) for reference in texts], tokenize(prediction), stemmer=STEMS, wordnet=wordnet
         )
-        for prediction, wanted in zip(predictions, references, strict=True)
+        for prediction, texts in zip(predictions, references, strict=True)
     ]

@@ -100,8 +100,9 @@ def first_value(record: Record, names: Iterable[str]) -> object:
 def texts_of(record: Record, names: tuple[str, ...]) -> list[str]:
     """Return the text, or the texts, under the first of these names that the record has."""
     value = first_value(record, names)
-    texts = value if isinstance(value, list) else [] if value is None else [value]
-    if not all(isinstance(text, str) for text in texts):
+    values = value if isinstance(value, list) else [] if value is None else [value]
+    texts = [text for text in values if isinstance(text, str)]
+    if len(texts) < len(values):
         raise ValueError(f"{' or '.join(names)} is not a text or a list of texts")
     if any("\ud800" <= character <= "\udfff" for text in texts for character in text):
         raise ValueError(f"{' or '.join(names)} is not UTF-8 text")

@@ -13,12 +13,11 @@ ROWS = {
 PUBLISHED = {"lp_musiccaps": {name: dict(zip(NAMES, values, strict=True)) for name, values in ROWS.items()}}
 PUBLISHED_DATA = "MusicCaps, captions, test"
 
-
 LEFT_OUT = ("vocab_size", "vocab_novelty", "caption_novelty")  # from the wide table; they stand in scores.json
 
 
 def render_report(result: dict[str, Any]) -> str:
-    """The whole report."""
+    """Return the whole report."""
     data = f"{result['dataset']}, {result['config']}, {result['split']}"
     count = f"{result['n']} answers, {result['skipped']} skipped"
     count += f", {result['bad_records']} bad records in the dataset" if result["bad_records"] else ""
@@ -36,7 +35,7 @@ def render_report(result: dict[str, Any]) -> str:
 
 
 def render_scores(result: dict[str, Any], data: str) -> str:
-    """A row for the model, one for its intervals, one for each published system."""
+    """Return a row for the model, one for its intervals, one for each published system."""
     names = [name for name in result["intervals"] if name not in LEFT_OUT]
     published = PUBLISHED.get(result["protocol"], {})
     rows = [["this model", data, *(f"{result[name]:.4f}" for name in names)]]
@@ -68,14 +67,14 @@ def render_decisions(decisions: dict[str, Any]) -> str:
 
 
 def render_published_note(protocol: str) -> str:
-    """What the published rows may be compared with."""
+    """Say what the published rows may be compared with."""
     if protocol not in PUBLISHED:
         return "No published system reports this protocol on these data with its predictions."
     return f"Published rows are of {PUBLISHED_DATA}: with other data they show the scale, they do not compare."
 
 
 def render_leak(leak: dict[str, Any]) -> str:
-    """What the leak check found."""
+    """Say what the leak check gave."""
     if not leak["checked"]:
         return "**Leak check: not possible**, the model does not say which clips it was trained on."
     if leak["clips"]:
@@ -84,7 +83,7 @@ def render_leak(leak: dict[str, Any]) -> str:
 
 
 def render_controls(result: dict[str, Any]) -> str:
-    """A row for each score, a column for each control: its score, and the gap to the model's own."""
+    """Return a row for each score, a column for each control: its score, and the gap to the model's own."""
     controls = result["controls"]
     names = dict.fromkeys(name for scores in controls.values() for name in scores)
     rows = [[name, f"{result[name]:.4f}", *(cell(scores.get(name)) for scores in controls.values())] for name in names]
@@ -92,7 +91,7 @@ def render_controls(result: dict[str, Any]) -> str:
 
 
 def cell(gap: dict[str, Any] | None) -> str:
-    """A control's score, and the gap with its interval."""
+    """Return a control's score, and the gap with its interval."""
     if gap is None:
         return ""
     low, high = gap["interval"]
@@ -100,6 +99,6 @@ def cell(gap: dict[str, Any] | None) -> str:
 
 
 def table_lines(header: list[str], rows: list[list[str]]) -> Iterator[str]:
-    """A Markdown table."""
+    """Give the lines of a Markdown table."""
     for row in (header, ["---"] * len(header), *rows):
         yield "| " + " | ".join(value.replace("|", "\\|") for value in row) + " |"

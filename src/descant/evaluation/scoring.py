@@ -1,7 +1,12 @@
-"""Scores predictions under a named protocol, with intervals by clip."""
+"""Two named protocols that score predictions against references, each with intervals by clip.
+
+`lp_musiccaps`: corpus BLEU of words, METEOR, ROUGE-L F1. `musilingo`: BLEU of characters, METEOR, ROUGE-L recall.
+Their scores do not compare with each other.
+"""
 
 import warnings
 from collections.abc import Hashable, Iterable, Sequence
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 
@@ -9,21 +14,25 @@ import numpy as np
 from nltk.tokenize import wordpunct_tokenize
 from nltk.translate.bleu_score import sentence_bleu
 from rouge_score.rouge_scorer import RougeScorer
-from sacrebleu.metrics import BLEU
+from sacrebleu.metrics.bleu import BLEU
 
 from descant.evaluation.exact import exact_measures
 from descant.evaluation.measures import Distinct, Interval, Measure, Sums, deviation_of, mean_of
 from descant.evaluation.meteor import load_wordnet, meteor_name, meteor_scores, split_words
 from descant.evaluation.predictions_file import Item
 
+ORDERS = 4  # of n-grams in BLEU of words
+BERTSCORE_PARTS = {"lp_musiccaps": ("precision", "recall", "f1"), "musilingo": ("recall",)}
+Intervals = dict[str, Interval]
+
 
 def words_of(text: str) -> set[str]:
-    """The different words of a text."""
+    """Return the different words of a text."""
     return set(text.lower().replace(",", "").replace(".", "").split())
 
 
 def vocabulary_measures(predictions: Sequence[str], train_references: Iterable[str] | None) -> list[Measure]:
-    """Vocabulary size and mean and deviation of the length in words; given training texts, also what is new.
+    """Measure the vocabulary and the length in words; given training texts, also what is new.
 
     `vocab_novelty` is the share of the different words, `caption_novelty` of the different predictions, that no
     training text has.
@@ -41,13 +50,10 @@ def vocabulary_measures(predictions: Sequence[str], train_references: Iterable[s
     ]  # fmt: skip
 
 
-ORDERS = 4
-
-
 def lp_musiccaps_measures(
     predictions: Sequence[str], references: Sequence[Sequence[str]], train_references: Iterable[str] | None = None
 ) -> list[Measure]:
-    """Every score of the protocol but BERTScore."""
+    """Measure every score of the protocol but BERTScore."""
     return [
         *bleu_measures(predictions, references),
         mean_of(meteor_name(), meteor_scores(predictions, references, split_words)),
@@ -57,15 +63,15 @@ def lp_musiccaps_measures(
 
 
 def bleu_measures(predictions: Sequence[str], references: Sequence[Sequence[str]]) -> list[Measure]:
-    """bleu1 … bleu4, each from the n-gram counts that sacrebleu finds in an item."""
+    """Measure bleu1 … bleu4, each from the n-gram counts of every item by sacrebleu."""
     bleu = BLEU(tokenize="13a", smooth_method="none", effective_order=True)  # the order does not touch the counts
-    scored = [bleu.sentence_score(text, list(wanted)) for text, wanted in zip(predictions, references, strict=True)]
+    scored = [bleu.sentence_score(text, list(texts)) for text, texts in zip(predictions, references, strict=True)]
     counts = np.array([[*s.counts, *s.totals, s.sys_len, s.ref_len] for s in scored], dtype=float)
-    return [Sums(f"bleu{order}", counts, lambda sums, n=order: corpus_bleu(sums, n)) for order in range(1, ORDERS + 1)]
+    return [Sums(f"bleu{order}", counts, partial(corpus_bleu, order=order)) for order in range(1, ORDERS + 1)]
 
 
 def corpus_bleu(sums: np.ndarray, order: int) -> np.ndarray:
-    """BLEU of summed counts (n, matches of orders 1..4, n-grams of orders 1..4, length, reference length) → (n,)."""
+    """Return BLEU (n,) of summed counts (n, 10): matches and n-grams of orders 1–4, length, target length."""
     matches, totals = sums[:, :order], sums[:, ORDERS : ORDERS + order]
     with np.errstate(divide="ignore", invalid="ignore"):
         precision = np.exp(np.log(matches / totals).mean(axis=1))
@@ -74,18 +80,18 @@ def corpus_bleu(sums: np.ndarray, order: int) -> np.ndarray:
 
 
 def rouge_l_scores(predictions: Sequence[str], references: Sequence[Sequence[str]]) -> list[float]:
-    """ROUGE-L F1 of every prediction."""
+    """Return ROUGE-L F1 of every prediction."""
     scorer = RougeScorer(["rougeL"])
     return [
-        scorer.score_multi(wanted, text)["rougeL"].fmeasure
-        for text, wanted in zip(predictions, references, strict=True)
+        scorer.score_multi(texts, text)["rougeL"].fmeasure
+        for text, texts in zip(predictions, references, strict=True)
     ]
 
 
 def musilingo_measures(
     predictions: Sequence[str], references: Sequence[Sequence[str]], train_references: Iterable[str] | None = None
 ) -> list[Measure]:
-    """Every score of the protocol but BERTScore."""
+    """Measure every score of the protocol but BERTScore."""
     return [
         mean_of("bleu", character_bleu_scores(predictions, references)),
         mean_of("rougeL_recall", rouge_l_recalls(predictions, references)),
@@ -95,24 +101,22 @@ def musilingo_measures(
 
 
 def character_bleu_scores(predictions: Sequence[str], references: Sequence[Sequence[str]]) -> list[float]:
-    """BLEU of the characters of every prediction."""
+    """Return BLEU of the characters of every prediction."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", module="nltk.translate.bleu_score")  # "0 counts of 4-gram overlaps"
-        return [sentence_bleu(wanted, text) for text, wanted in zip(predictions, references, strict=True)]
+        return [sentence_bleu(texts, text) for text, texts in zip(predictions, references, strict=True)]
 
 
 def rouge_l_recalls(predictions: Sequence[str], references: Sequence[Sequence[str]]) -> list[float]:
-    """ROUGE-L recall of every prediction, the best over its references."""
+    """Return ROUGE-L recall of every prediction, the best over its references."""
     scorer = RougeScorer(["rougeL"], use_stemmer=True)
     return [
-        max(scorer.score(reference, text)["rougeL"].recall for reference in wanted)
-        for text, wanted in zip(predictions, references, strict=True)
+        max(scorer.score(reference, text)["rougeL"].recall for reference in texts)
+        for text, texts in zip(predictions, references, strict=True)
     ]
 
 
 PROTOCOLS = {"lp_musiccaps": lp_musiccaps_measures, "musilingo": musilingo_measures}
-Intervals = dict[str, Interval]
-BERTSCORE_PARTS = {"lp_musiccaps": ("precision", "recall", "f1"), "musilingo": ("recall",)}
 
 
 def protocol_measures(
@@ -122,9 +126,17 @@ def protocol_measures(
     train_references: Iterable[str] | None = None,
     bertscore: str | Path | None = None,
 ) -> list[Measure]:
-    """The protocol's scores, each ready to be resampled. `references` holds one text or a list of texts an item.
+    """Measure the protocol's scores, each ready to be resampled.
 
-    `train_references` adds novelty; `bertscore`, an encoder's folder or Hub id, adds BERTScore.
+    Args:
+        predictions: one text an item.
+        references: one text or a list of texts an item.
+        protocol: one of PROTOCOLS.
+        train_references: texts that the model was trained on: adds novelty.
+        bertscore: an encoder's folder or Hub id: adds BERTScore.
+
+    Raises:
+        ValueError: no such protocol, no items, or another number of references.
     """
     if protocol not in PROTOCOLS:
         raise ValueError(f"protocol {protocol!r} is none of {', '.join(PROTOCOLS)}")
@@ -132,15 +144,15 @@ def protocol_measures(
         raise ValueError(
             f"{len(predictions)} predictions and {len(references)} references: give each prediction its reference"
         )
-    wanted = [[item] if isinstance(item, str) else list(item) for item in references]
-    measures = PROTOCOLS[protocol](predictions, wanted, train_references)
-    return measures + bertscore_measures(predictions, wanted, protocol, bertscore) if bertscore else measures
+    texts = [[item] if isinstance(item, str) else list(item) for item in references]
+    measures = PROTOCOLS[protocol](predictions, texts, train_references)
+    return measures + bertscore_measures(predictions, texts, protocol, bertscore) if bertscore else measures
 
 
 def bertscore_measures(
     predictions: Sequence[str], references: Sequence[Sequence[str]], protocol: str, encoder: str | Path
 ) -> list[Measure]:
-    """The parts of BERTScore that the protocol reports, named after the encoder."""
+    """Measure the parts of BERTScore that the protocol reports, named after the encoder."""
     from descant.evaluation.bertscore import BertScorer
 
     scorer = BertScorer(encoder)
@@ -158,24 +170,30 @@ def score(
     train_references: Iterable[str] | None = None,
     bertscore: str | Path | None = None,
 ) -> dict[str, float]:
-    """Scores predictions under `lp_musiccaps` or `musilingo` → {name: score}, with the number of items as `n`."""
+    """Return the scores of predictions under `lp_musiccaps` or `musilingo` by name, and the number of items as `n`.
+
+    The arguments are those of `protocol_measures`.
+    """
     measures = protocol_measures(predictions, references, protocol, train_references, bertscore)
     return {measure.name: measure.value() for measure in measures} | {"n": len(predictions)}
 
 
-def item_measures(items: Sequence[Item], protocol: str, **settings) -> list[Measure]:
-    """The protocol's scores of items, and the exact answers to the closed questions among them."""
+def item_measures(
+    items: Sequence[Item], protocol: str, train_references: Iterable[str] | None = None,
+    bertscore: str | Path | None = None,
+) -> list[Measure]:  # fmt: skip
+    """Measure the protocol's scores of items, and the exact answers to the closed questions among them."""
     predictions, references = [item.prediction for item in items], [list(item.references) for item in items]
     exact = exact_measures(predictions, references, [item.question_type for item in items])
-    return protocol_measures(predictions, references, protocol, **settings) + exact
+    return protocol_measures(predictions, references, protocol, train_references, bertscore) + exact
 
 
 def intervals(measures: Iterable[Measure], clips: Sequence[Hashable], seed: int = 0, n: int = 1000) -> Intervals:
-    """The 95 % interval of each score, resampled by clip."""
+    """Return the 95 % interval of each score, resampled by clip."""
     return {measure.name: measure.interval(clips, seed, n) for measure in measures}
 
 
 def describe_parts() -> dict[str, str]:
-    """What the scores were made with: two scores compare only where these agree."""
+    """Return what the scores were made with: two scores compare only where these agree."""
     versions = {name: version(name) for name in ("sacrebleu", "rouge_score", "nltk")}
     return versions | {"wordnet": load_wordnet().source, "bootstrap": "1000 samples of the clips, 95 %"}

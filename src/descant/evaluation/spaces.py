@@ -1,4 +1,4 @@
-"""Pushes a protocol to the Hub as a Space, where `evaluate.load("user/lp_musiccaps")` finds it."""
+"""A scoring protocol as a Space on the Hub, where `evaluate.load("user/lp_musiccaps")` finds it."""
 
 from functools import partial
 from importlib.resources import as_file, files
@@ -10,7 +10,7 @@ from descant.hub_client import PUSH_RETRIES, ask_hub
 
 
 def push_metric(protocol: str, repo_id: str, private: bool = False, api: HfApi | None = None) -> str:
-    """Creates or updates the Space in one commit; returns its address.
+    """Create or update the Space in one commit; return its address.
 
     The Space's name must be the protocol's: `evaluate` looks for `<name>.py` in it. The Space installs descant from
     PyPI (`requirements.txt`), and so must whoever loads the metric.

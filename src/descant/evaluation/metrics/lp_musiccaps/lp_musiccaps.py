@@ -1,5 +1,7 @@
 """The `lp_musiccaps` protocol as a metric of `evaluate`: `evaluate.load("<this folder>")`."""
 
+from typing import Any
+
 import datasets
 import evaluate
 
@@ -18,5 +20,5 @@ class LPMusicCaps(evaluate.Metric):
         features = [datasets.Features(FIELDS), datasets.Features(SEVERAL)]
         return evaluate.MetricInfo(description=DESCRIPTION, citation="", inputs_description=INPUTS, features=features)
 
-    def _compute(self, predictions: list[str], references: list, **settings) -> dict[str, float]:
+    def _compute(self, predictions: list[str], references: list, **settings: Any) -> dict[str, float]:
         return score(predictions, references, protocol="lp_musiccaps", **settings)

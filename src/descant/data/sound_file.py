@@ -219,8 +219,7 @@ class Spans:
 
     def read(self, count: int) -> bytes:
         """Return at most `count` bytes, none at the end."""
-        number = bisect_right(self.ends, self.position)
-        if number == len(self.ends):
+        if (number := bisect_right(self.ends, self.position)) == len(self.ends):
             return b""
         left = self.ends[number] - self.position
         piece = _at(self.file, self.spans[number - 1][1] - left, min(left, count))
@@ -233,7 +232,7 @@ class Spans:
         return self.position
 
     def tell(self) -> int:
-        """Return the position within the stretches."""
+        """Return the position."""
         return self.position
 
 

@@ -387,7 +387,7 @@ def _download(url: str) -> Path:
     Where it is out of reach, the copy of an earlier call is taken, with a log line. Raises ValueError.
     """
     from huggingface_hub import cached_assets_path, constants, get_session
-    from huggingface_hub.utils import build_hf_headers, hf_raise_for_status
+    from huggingface_hub.utils import build_hf_headers, hf_raise_for_status  # type: ignore[attr-defined]  # lazy
 
     from descant.hub_client import NetworkError, ask_hub
 

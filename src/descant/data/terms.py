@@ -30,18 +30,18 @@ def normalise(text: str) -> str:
 
 
 @cache
-def read_table(package: str, name: str) -> dict[str, dict[str, list[str]] | str]:
-    """Reads one synonym table from a package's data; an absent one is empty."""
+def read_synonyms(package: str, name: str) -> dict[str, dict[str, list[str]] | str]:
+    """Read one synonym table from a package's data; an absent one is empty."""
     file = files(package).joinpath(name)
     return json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
 
 
 @cache
 def surface_forms(question_type: str) -> dict[str, str]:
-    """Every normalised wording of a question type → its canonical answer."""
+    """Map every normalised wording of a question type to its canonical answer."""
     forms: dict[str, str] = {}
     for package, name in SOURCES:
-        terms = read_table(package, name).get(question_type, {})
+        terms = read_synonyms(package, name).get(question_type, {})
         if isinstance(terms, str):
             forms.update(surface_forms(terms))
             continue
@@ -52,14 +52,14 @@ def surface_forms(question_type: str) -> dict[str, str]:
 
 @cache
 def term_pattern(question_type: str) -> re.Pattern[str] | None:
-    """Matches a whole wording of the type, the longest one first, also in the plural."""
+    """Return what matches a whole wording of the type, the longest one first, also in the plural."""
     forms = sorted(surface_forms(question_type), key=len, reverse=True)
     wordings = "|".join(BARE_ANSWERS.get(form, re.escape(form)) for form in forms)
     return re.compile(rf"(?<![\w/])({wordings})(?:e?s)?(?![\w/])") if forms else None
 
 
 def denies(gap: str, previous_denied: bool) -> bool:
-    """Whether the words between the last term and this one deny it: "no drums", "without drums or bass"."""
+    """Return whether the words between the last term and this one deny it: "no drums", "without drums or bass"."""
     words = gap.split()
     if words in (["or"], ["nor"]):
         return previous_denied

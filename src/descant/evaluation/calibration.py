@@ -107,9 +107,13 @@ def read_confidences(scored: ScoredType, temperature: float, threshold: float = 
 
 def join(parts: Sequence[Confidences]) -> Confidences:
     """Return the decisions of several question types as one."""
-    names = ("probabilities", "hits", "squared", "sure")
-    arrays = [np.concatenate([vars(one)[name] for one in parts]) for name in names]
-    return Confidences(*arrays, clips=[clip for one in parts for clip in one.clips])
+    return Confidences(
+        probabilities=np.concatenate([one.probabilities for one in parts]),
+        hits=np.concatenate([one.hits for one in parts]),
+        squared=np.concatenate([one.squared for one in parts]),
+        sure=np.concatenate([one.sure for one in parts]),
+        clips=[clip for one in parts for clip in one.clips],
+    )
 
 
 # Scores

@@ -1,9 +1,9 @@
 """What captions claim against what tags say: instruments, genres, moods and tempi that are named, missed, invented.
 
-A claim is a term of `synonyms.json` (see `exact.py`) that a text names and does not deny. Claim and tag agree where
-they are equal or one is a kind of the other by name ("guitar" and "electric guitar"). Precision is the share of the
-claims that agree with a tag, recall the share of the tags that agree with a claim, over all clips. Tags are never
-complete: read an invented claim as "not among the tags".
+A claim is a term of `descant.data.terms` that a text names and does not deny. Claim and tag agree where they are equal
+or one is a kind of the other by name ("guitar" and "electric guitar"). Precision is the share of the claims that agree
+with a tag, recall the share of the tags that agree with a claim, over all clips. Tags are never complete: read an
+invented claim as "not among the tags".
 """
 
 from collections import Counter

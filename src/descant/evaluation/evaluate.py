@@ -15,8 +15,9 @@ from accelerate import Accelerator
 from tqdm.auto import tqdm
 
 from descant.answering.answer_log import AnswerLog
-from descant.answering.listener import Answer, Listener, Request, answer_id, read_features
+from descant.answering.listener import Answer, Listener, Request, read_features
 from descant.answering.model_folder import find_model, fingerprint_model
+from descant.answering.recordings import answer_id
 from descant.data.annotations import Row, log_problems
 from descant.data.corpus import Corpus, limit_clips, load_corpus
 from descant.data.extraction import prepare_features, read_skipped
@@ -202,20 +203,20 @@ def answer_and_score(
         return None
     result = score_answers(corpus, [condition.name for condition in conditions], settings)
     result["leak"] = {"checked": bool(trained), "clips": len(leaks)}
-    result["decisions"] = score_decisions(listener, corpus, heard, settings)
+    result["decisions"] = score_decisions(listener, corpus, prepared.store, settings)
     write_results(settings.output_dir, result)
     return result
 
 
 def score_decisions(
-    listener: Listener, corpus: Corpus, heard: Heard, settings: EvaluationSettings
+    listener: Listener, corpus: Corpus, store: FeatureStore, settings: EvaluationSettings
 ) -> dict[str, Any]:
     """Score typed answers to the split's closed questions; empty for a model without `decision.json`."""
     config = listener.model.decision_config
     if config is None:
         return {}
-    rows = [row for row in corpus.rows(settings.config, settings.split) if row.clip_id in heard.store]
-    return measure_decisions(listener.model, listener.processor, config, rows, heard.store)
+    rows = [row for row in corpus.rows(settings.config, settings.split) if row.clip_id in store]
+    return measure_decisions(listener.model, listener.processor, config, rows, store)
 
 
 def load_split(settings: EvaluationSettings) -> Corpus:

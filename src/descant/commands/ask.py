@@ -36,7 +36,7 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
     )
     parser.add_argument("model", metavar="MODEL", help="a model folder, or a model's id on the Hub")
     parser.add_argument(
-        "audio", metavar="AUDIO", nargs="+", help="sound files: wav, flac, ogg, mp3; with PyAV also m4a and webm"
+        "audio", metavar="AUDIO", nargs="+", help="sound files: wav, flac, ogg, opus, mp3, m4a, webm, aiff and others"
     )
     parser.add_argument(
         "-q", "--question", metavar="TEXT", action="append", dest="questions", type=question,

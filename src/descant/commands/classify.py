@@ -36,7 +36,7 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
     )
     parser.add_argument("model", metavar="MODEL", help="a classifier's folder, or its id on the Hub")
     parser.add_argument(
-        "audio", metavar="AUDIO", nargs="+", help="sound files: wav, flac, ogg, mp3; with PyAV also m4a and webm"
+        "audio", metavar="AUDIO", nargs="+", help="sound files: wav, flac, ogg, opus, mp3, m4a, webm, aiff and others"
     )
     parser.add_argument("--lyrics", metavar="FILE", type=Path, help="a .txt or .lrc with the lyrics of the one AUDIO")
     parser.add_argument("--captioner", metavar="MODEL", help="hears in place of the captioner that the model names")

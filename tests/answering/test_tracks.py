@@ -51,6 +51,12 @@ def test_claims_that_exclude_each_other_are_named_not_averaged() -> None:
     assert "Windows disagree about drums: 5 of 9 name it, 4 deny it." in caption
 
 
+def test_kinds_of_a_genre_do_not_exclude_it() -> None:
+    assert write_caption(["A country waltz.", "Country music: a country waltz.", "Country music."]) == (
+        "It is country waltz music."
+    )
+
+
 def test_where_nothing_recurs_the_surest_caption_stands() -> None:
     windows = [window(0, "A slow flute.", 0.3), window(1, "Loud techno.", 0.8)]
     answer = answer_track(None, windows)

@@ -109,6 +109,7 @@ def sentence_score(model, features: torch.Tensor, prompt: list[int], prefix: tup
         (choice("Which genre is this?", "jazz", "polka"), "genre"),  # the wording of a training question
         (choice("Pick the best", "Jazz", "RAP", "polka"), "genre"),  # most options
         (choice("What genre would you call it?", "polka", "tango"), "genre"),  # the type's name
+        (choice("Is it rock or acoustic?", "rock", "acoustic"), None),  # half of the options are no majority
         (choice("How old is the singer?", "young", "old"), None),
         ({"type": "noul", "instructions": "Is it a rock song?"}, "genre"),  # an option that is mentioned
         ({"type": "noul", "instructions": "Is there any percussion at all?"}, "drums"),

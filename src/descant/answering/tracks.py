@@ -142,9 +142,15 @@ def ranked(counts: Counter[str]) -> list[tuple[str, int]]:
 def state_genre(genres: Sequence[str], counts: Mapping[str, int], windows: int) -> Iterator[str]:
     """State the commonest genre with those that are kinds of it, and name the ones that are not."""
     if genres:
-        same = [genre for genre in genres if agrees(genre, genres[0])]
+        same = [genre for genre in genres if is_kind(genre, genres[0])]
         others = [genre for genre in genres if genre not in same]
         yield f"It is {max(same, key=len)} music{list_others(others, counts, windows)}."
+
+
+def is_kind(genre: str, other: str) -> bool:
+    """Return whether all words of one genre are among those of the other: "waltz", "country" and "country waltz"."""
+    words, others = set(genre.split()), set(other.split())
+    return words <= others or others <= words
 
 
 def state_tempo(tempi: Sequence[str], counts: Mapping[str, int], windows: int) -> Iterator[str]:

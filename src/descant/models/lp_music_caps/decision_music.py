@@ -292,12 +292,12 @@ def find_type(question: Question, types: Mapping[str, QuestionType]) -> str | No
 
 
 def share_of_options(question: Question, name: str, kind: QuestionType) -> float:
-    """Return the share of a question's options that a type has; 0 under a half."""
+    """Return the share of a question's options that a type has; 0 for a half or less."""
     if question.type == "noul":
         return 0.0
     texts = option_texts(question)
     share = sum(kind.find_option(text) is not None for text in texts) / len(texts)
-    return share if share >= 0.5 else 0.0
+    return share if share > 0.5 else 0.0
 
 
 def mentions_option(question: Question, name: str, kind: QuestionType) -> float:

@@ -52,7 +52,7 @@ def write_part(log: Path, process: int, answers: Iterable[tuple[int, Answer]], s
 
 
 def _free_parts(log: Path) -> list[Path]:
-    """The log's parts; raises ValueError where one is being written."""
+    """List the log's parts; raise ValueError where one is being written."""
     parts = sorted(path for path in log.parent.glob("*.part-*") if path.name.startswith(f"{log.name}.part-"))
     for part in parts:
         with hold_lock(part, _busy(part), shared=True):  # all processes of a run look at once
@@ -80,7 +80,7 @@ class AnswerLog:
         self.known = read_parts(self.folder)
 
     def append(self, answers: Iterable[Answer], heard: Iterable[str]) -> None:
-        """Keeps the answers of one chunk with the hash of what each is about, on disk before it returns."""
+        """Keep the answers of one chunk with the hash of what each is about, on disk before it returns."""
         self.folder.mkdir(parents=True, exist_ok=True)
         kept = [
             {"id": one.id, "heard": sound, "prediction": one.prediction, "score": one.score, "error": one.error}
@@ -89,7 +89,7 @@ class AnswerLog:
         self.part.append(*kept, sync=True)
 
     def refresh(self) -> None:
-        """Sees what other processes kept."""
+        """Take note of what other processes kept."""
         self.known = read_parts(self.folder)
 
 

@@ -70,7 +70,8 @@ class Answering(Protocol):
 
     def answer_windows(
         self, audio: str | Path, windows: Sequence[Window], questions: Sequence[str | None]
-    ) -> Sequence[Answer]: ...
+    ) -> Sequence[Answer]:
+        """Answer questions about windows that are at hand, in the order of windows and questions."""
 
 
 class Describer:

@@ -313,7 +313,9 @@ class Listener:
             end_s=max(ends), prediction=track.prediction, score=max(scores, default=None), error=None,
         )  # fmt: skip
 
-    def answer_windows(self, audio: str | Path, windows: Any, questions: Sequence[str | None]) -> list[Answer]:
+    def answer_windows(
+        self, audio: str | Path, windows: Collection[Window], questions: Sequence[str | None]
+    ) -> list[Answer]:
         """Answer questions about windows of a recording that are at hand, in the order of windows and questions."""
         recording = Recording(Path(audio), str(audio))
         return list(in_order(Asking(self, [recording], questions, read_windows=lambda *_: windows)))

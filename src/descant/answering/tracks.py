@@ -10,7 +10,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from itertools import combinations
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 from descant.data.audio import format_stamp
 from descant.data.terms import CATEGORIES, agrees, normalise, read_terms
@@ -23,13 +23,36 @@ SHOWN_TERMS = 5  # of a category, in a caption
 class Answer(Protocol):
     """A line of answers.jsonl about one window, as far as it is read here; `error` where there is no prediction."""
 
-    audio: str
-    start_s: float | None
-    end_s: float | None
-    question: str | None
-    prediction: str | None
-    score: float | None
-    error: str | None
+    @property
+    def audio(self) -> str:
+        """The name of the sound."""
+
+    @property
+    def start_s(self) -> float | None:
+        """Where the window begins, in seconds; None for a file that cannot be read."""
+
+    @property
+    def end_s(self) -> float | None:
+        """Where it ends, in seconds."""
+
+    @property
+    def question(self) -> str | None:
+        """The question; None for a caption."""
+
+    @property
+    def prediction(self) -> str | None:
+        """What was answered."""
+
+    @property
+    def score(self) -> float | None:
+        """The length-normalised log-probability of the prediction."""
+
+    @property
+    def error(self) -> str | None:
+        """Why there is no prediction."""
+
+
+Given = TypeVar("Given", bound=Answer)
 
 
 @dataclass(frozen=True)
@@ -180,7 +203,7 @@ def join_words(words: Sequence[str]) -> str:
     return " and ".join(filter(None, [", ".join(words[:-1]), words[-1]]))
 
 
-def pool_answers(answers: Iterable[Answer]) -> Iterator[tuple[Answer, TrackAnswer | None]]:
+def pool_answers(answers: Iterable[Given]) -> Iterator[tuple[Given, TrackAnswer | None]]:
     """Pool answers about windows, each recording's together, to one a question and track.
 
     Yields a window's answer and the track's; of a recording that cannot be read, its failed answer and None.
@@ -198,13 +221,14 @@ def read_window(answer: Answer) -> WindowAnswer:
     return WindowAnswer(answer.start_s or 0.0, answer.end_s or 0.0, answer.prediction or "", answer.score)
 
 
-def split_recordings(answers: Iterable[Answer]) -> Iterator[dict[str | None, list[Answer]]]:
+def split_recordings(answers: Iterable[Given]) -> Iterator[dict[str | None, list[Given]]]:
     """Yield the answers of one recording after another, by question; a failed one comes by itself.
 
     A recording may follow itself: it ends where a question is answered about the same window again.
     """
-    asked: dict[str | None, list[Answer]] = {}
-    last, seen = None, set()
+    asked: dict[str | None, list[Given]] = {}
+    last: str | None = None
+    seen: set[tuple[str, float | None, str | None]] = set()
     for answer in answers:
         key = answer.audio, answer.start_s, answer.question
         if answer.error is not None and answer.start_s is not None:  # of one window

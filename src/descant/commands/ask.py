@@ -10,6 +10,8 @@ from descant.answering.model_folder import PRECISIONS
 from descant.program import MOST_BEAMS, count, hear, question, say, show, show_json, use_all_cores
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from descant.answering.listener import Answer
     from descant.answering.tracks import TrackAnswer
 
@@ -26,7 +28,7 @@ examples:
 
 
 def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    """Adds the command to the parser of `descant`."""
+    """Add the command to the parser of `descant`."""
     parser = subparsers.add_parser(
         "ask",
         help="ask a model about sound files",
@@ -99,7 +101,7 @@ def _show(answer: "Answer", track: "TrackAnswer | None", as_json: bool) -> None:
     if as_json:
         show_json(json.dumps(track.to_record(answer.to_record()), ensure_ascii=False) if track else answer.to_json())
     elif track:
-        show("  ".join(filter(None, [answer.audio, answer.question, track.to_text()])))
+        show(_join([answer.audio, answer.question, track.to_text()]))
     elif answer.error is None:
         show(_format_line(answer))
 
@@ -108,5 +110,9 @@ def _format_line(answer: "Answer") -> str:
     from descant.data.audio import format_stamp
 
     stamp = format_stamp(answer.start_s or 0.0, answer.end_s or 0.0)
-    parts = [answer.audio, stamp, answer.question, answer.prediction]
+    return _join([answer.audio, stamp, answer.question, answer.prediction])
+
+
+def _join(parts: "Iterable[str | None]") -> str:
+    """Join parts to one line, two spaces between them and single ones in them."""
     return "  ".join(" ".join(part.split()) for part in parts if part is not None)

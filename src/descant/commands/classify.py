@@ -26,7 +26,7 @@ and the labels come from the rest. What was changed or is missing is named on st
 
 
 def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    """Adds the command to the parser of `descant`."""
+    """Add the command to the parser of `descant`."""
     parser = subparsers.add_parser(
         "classify",
         help="name the genre and subgenres of sound files",

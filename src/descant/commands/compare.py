@@ -43,7 +43,7 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
 
 
 def run(args: argparse.Namespace) -> int:
-    """Compares, and returns the exit status."""
+    """Compare, and return the exit status."""
     from descant.evaluation.measures import pair_items
     from descant.evaluation.predictions_file import read_items
 
@@ -64,16 +64,18 @@ def run(args: argparse.Namespace) -> int:
 
 
 def compare_pairs(pairs: "list[tuple[Item, Item]]", args: argparse.Namespace) -> "list[Difference]":
-    """Scores both sides and compares every score."""
+    """Score both sides and compare every score."""
     from descant.evaluation.measures import compare
     from descant.evaluation.scoring import item_measures
 
-    sides = [item_measures(items, args.protocol, bertscore=args.bertscore) for items in zip(*pairs, strict=True)]
-    return compare(*sides, [item.clip for item, _ in pairs])
+    first, second = (
+        item_measures(items, args.protocol, bertscore=args.bertscore) for items in zip(*pairs, strict=True)
+    )
+    return compare(first, second, [item.clip for item, _ in pairs])
 
 
 def as_json(differences: "list[Difference]", args: argparse.Namespace, n: int) -> str:
-    """One object with a record for each score."""
+    """Return one object with a record for each score."""
     rows = {
         d.name: {"a": d.first, "b": d.second, "difference": d.gap, "interval": d.interval, "p": d.p}
         for d in differences
@@ -82,7 +84,7 @@ def as_json(differences: "list[Difference]", args: argparse.Namespace, n: int) -
 
 
 def format_differences(differences: "list[Difference]", n: int) -> str:
-    """A line for each score."""
+    """Return a line for each score."""
     lines = [f"{n} answers in both", f"  {'':<22} {'A':>10} {'B':>10} {'B - A':>10}   95 % interval        p"]
     for d in differences:
         p = "" if d.p is None else f"{d.p:.3f}"

@@ -5,7 +5,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from descant.program import escape, hear, say, show, show_json, use_all_cores
+from descant.program import escape, hear, name_error, say, show, show_json, use_all_cores
 
 if TYPE_CHECKING:
     from descant.answering.description import Describer
@@ -76,6 +76,9 @@ def _show(describer: "Describer", path: str, args: argparse.Namespace) -> bool:
         description = describer.describe(path)
     except AudioError as error:
         say(f"descant describe: {error}")
+        return False
+    except Exception as error:  # whatever one file raises is that file's problem
+        say(f"descant describe: {path}: {name_error(error)}")
         return False
     if args.json:
         show_json(json.dumps(description, ensure_ascii=False))

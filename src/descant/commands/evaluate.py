@@ -96,7 +96,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def name_place(source: str) -> str:
-    """A Hub id as one word; of a file or folder its name, and a hash that tells it from others of that name."""
+    """Return a Hub id as one word; of a file or folder its name, with a hash of where it lies."""
     path = Path(source)
     if not path.exists():
         return re.sub(r"[^\w.-]+", "--", source)
@@ -105,7 +105,7 @@ def name_place(source: str) -> str:
 
 
 def read_settings(args: argparse.Namespace) -> "EvaluationSettings":
-    """The settings of the evaluation."""
+    """Read the settings of the evaluation."""
     from descant.evaluation.evaluate import EvaluationSettings
 
     config = args.dataset_config or CONFIGS[args.protocol]

@@ -102,7 +102,7 @@ def _report(skipped: "Iterable[Problem | str]") -> None:
 
 
 def _load_extractor(model: str | None) -> Any:
-    """What computes the features: a model's front end and, where it has one, the frozen encoder behind it."""
+    """Load what computes the features: a model's front end and, where it has one, the frozen encoder behind it."""
     from descant.answering.model_folder import find_model, load_model
     from descant.models.lp_music_caps import LPMusicCapsFeatureExtractor
 

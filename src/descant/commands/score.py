@@ -82,7 +82,7 @@ def read_beside(args: argparse.Namespace) -> "tuple[Texts | None, Tags | None]":
 
 
 def score_items(items: "list[Item]", args: argparse.Namespace, known: list[str] | None) -> dict[str, Any]:
-    """Every score by name, with `n`, `protocol`, `intervals` and what the scores were made with."""
+    """Return every score by name, with `n`, `protocol`, `intervals` and what the scores were made with."""
     from descant.evaluation.scoring import describe_parts, intervals, item_measures
 
     measures = item_measures(items, args.protocol, train_references=known, bertscore=args.bertscore)
@@ -92,22 +92,22 @@ def score_items(items: "list[Item]", args: argparse.Namespace, known: list[str] 
 
 
 def score_claims(items: "list[Item]", tags: "Tags", file: Path) -> dict[str, Any]:
-    """Precision and recall of the claims of the items whose tags are known, and the commonest disagreements."""
+    """Measure the claims of the items whose tags are known: precision, recall, the commonest disagreements."""
     from descant.evaluation.claims import claim_measures, list_disagreements, tags_of
     from descant.evaluation.scoring import intervals
 
-    tagged = [(item, words) for item in items if (words := tags_of(item, tags.by_name)) is not None]
+    tagged = [(item, known) for item in items if (known := tags_of(item, tags.by_name)) is not None]
     if not tagged:
         raise ValueError(f"{file}: has tags for none of the {len(items)} clips")
-    texts, words = [item.prediction for item, _ in tagged], [words for _, words in tagged]
+    texts, words = [item.prediction for item, _ in tagged], [known for _, known in tagged]
     measures, disagreements = claim_measures(texts, words), list_disagreements(texts, words)
-    claims = {measure.name: measure.value() for measure in measures} | {"n": len(tagged)}
+    claims: dict[str, Any] = {measure.name: measure.value() for measure in measures} | {"n": len(tagged)}
     claims["intervals"] = intervals(measures, [item.clip for item, _ in tagged])
     return {"claims": claims | {name: dict(count.most_common(10)) for name, count in disagreements.items()}}
 
 
 def format_scores(result: dict[str, Any]) -> str:
-    """The scores as lines of text."""
+    """Return the scores as lines of text."""
     lines = [f"{result['protocol']}, {result['n']} predictions, {result['skipped']} skipped"]
     for scores in (result, result.get("claims", {})):
         for name, (low, high) in scores.get("intervals", {}).items():

@@ -27,52 +27,11 @@ from descant.answering.listener import (
     Outcome,
     Request,
     answer_id,
-    answer_rows,
     show_progress,
 )
 from descant.answering.model_folder import ModelFolderError
 from descant.answering.recordings import Recording, in_order
-from descant.data.annotations import Row
 from descant.data.audio import AudioError, Window, load_audio, windows
-
-ROWS = [
-    Row(f"clip{clip}", question, "jazz", None, "own", 0, 10)
-    for clip in range(4)
-    for question in ("What is the genre?", None)
-]
-
-
-class Store:
-    """Random features by clip."""
-
-    def read(self, clip_id: str, out=None) -> np.ndarray:
-        rng = np.random.default_rng(int(clip_id.removeprefix("clip")))
-        return rng.normal(-40, 20, size=(128, 1001)).astype(np.float32)
-
-
-@pytest.fixture(scope="module")
-def tiny():
-    return build_tiny_model()
-
-
-def test_answers_come_in_the_order_of_the_rows(tiny) -> None:
-    together = answer_rows(*tiny, ROWS, Store(), batch_size=3)
-    alone = [answer_rows(*tiny, [row], Store())[0] for row in ROWS]
-    assert together == alone and len(set(together)) > 1
-
-
-def test_another_clip_is_heard_where_a_control_says_so(tiny) -> None:
-    own = answer_rows(*tiny, ROWS, Store())
-    others = {f"clip{clip}": f"clip{(clip + 1) % 4}" for clip in range(4)}
-    heard = answer_rows(*tiny, ROWS, Store(), heard=others)
-    assert heard == own[2:] + own[:2] != own
-
-
-def test_generation_settings_are_passed_on(tiny) -> None:
-    texts = answer_rows(*tiny, ROWS, Store(), num_beams=1, max_length=3)
-    longer = answer_rows(*tiny, ROWS, Store(), num_beams=1, max_length=8)
-    assert max(map(len, texts)) < max(map(len, longer))
-
 
 GENERATION = {"num_beams": 5, "max_length": 128}
 

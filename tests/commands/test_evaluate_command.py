@@ -13,7 +13,7 @@ import pytest
 import soundfile
 from tiny import save_tiny_model, write_song
 
-from descant.answering.listener import Listener, answer_rows
+from descant.answering.listener import Listener
 from descant.cli import main
 from descant.commands.evaluate import name_place
 from descant.data.annotations import read_own
@@ -21,7 +21,7 @@ from descant.data.extraction import extract_features
 from descant.data.features import FeatureStore
 from descant.data.splits import ClipHashes
 from descant.evaluation import controls
-from descant.evaluation.controls import as_record, measure_listening
+from descant.evaluation.controls import answer_rows, as_record, measure_listening
 from descant.evaluation.evaluate import LOCK_FILE
 from descant.files import hold_lock
 from descant.models.lp_music_caps import LPMusicCapsFeatureExtractor

@@ -1,7 +1,7 @@
 """A loaded model that answers questions about recordings of any length, all windows and questions in one stream.
 
-`Listener.ask` answers from Python, `Listener.answer` is the stream that all who ask go through: `Asking` about files,
-`answer_rows` about cached features. A question or a sound that fails, in whatever way, becomes that one's named
+`Listener.ask` answers from Python, `Listener.answer` is the stream that all who ask go through, `Asking` about files
+among them. A question or a sound that fails, in whatever way, becomes that one's named
 problem; nothing is answered where nothing can be heard.
 """
 
@@ -27,8 +27,7 @@ from descant.data.audio import AudioError, Window, format_stamp, stream_windows
 from descant.program import name_error, shorten
 
 if TYPE_CHECKING:
-    from descant.data.annotations import Row
-    from descant.data.collator import FeatureReader
+    pass
 
 log = logging.getLogger(__name__)
 
@@ -457,45 +456,3 @@ def show_progress(asking: Asking) -> Iterator[tuple[int, Answer]]:
             bar.total = asking.expected
             bar.update()
             yield numbered
-
-
-# Questions about cached features
-
-
-def answer_rows(
-    model: PreTrainedModel, processor: ProcessorMixin, rows: "Sequence[Row]", features: "FeatureReader", *,
-    heard: Mapping[str, str] | None = None, batch_size: int = 32, progress: str | None = None, **generation: Any,
-) -> list[str]:  # fmt: skip
-    """Answer the questions of rows, in their order; one that fails is logged, and its text is empty.
-
-    Args:
-        model: any model with `answer_many`.
-        processor: that of the model.
-        rows: clip and question each.
-        features: gives (bands, frames) for a clip id.
-        heard: clip id → the clip that is heard in its place (the shuffled-audio control).
-        batch_size: questions at a time.
-        progress: title of a progress bar on stderr.
-        generation: settings of `generate`.
-    """
-
-    def requests() -> Iterator[Request[int]]:
-        for index, row in enumerate(rows):
-            clip_id = heard[row.clip_id] if heard else row.clip_id
-            yield Request(index, clip_id, row.question, read_features(features, clip_id))
-
-    texts = [""] * len(rows)
-    stream = Listener(model, processor, "", **generation).answer(requests(), batch_size, refuses=True)
-    for index, outcome in tqdm(stream, total=len(rows), desc=progress, disable=progress is None):
-        texts[index] = outcome.text
-        if outcome.error is not None:
-            log.warning("%s, %r: not answered: %s", rows[index].clip_id, rows[index].question, outcome.error)
-    return texts
-
-
-def read_features(features: "FeatureReader", clip_id: str) -> torch.Tensor | str:
-    """Return a clip's cached features, or why they cannot be read."""
-    try:
-        return torch.from_numpy(features.read(clip_id))
-    except Exception as error:
-        return name_error(error)

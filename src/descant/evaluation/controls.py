@@ -1,28 +1,73 @@
-"""Audio controls, which tell whether a model's score depends on the audio.
+"""Answers about cached features, and audio controls, which tell whether a model's score depends on the audio.
 
 Each control asks again with another clip's audio, noise, silence, or without the question. A score that a model keeps
 without the right audio comes from the question and from what answers usually say.
 """
 
 import hashlib
-from collections.abc import Iterable, Mapping, Sequence
+import logging
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import numpy as np
+import torch
+from tqdm import tqdm
 from transformers import PreTrainedModel, ProcessorMixin
 
-from descant.answering.listener import answer_rows
+from descant.answering.listener import Listener, Request
 from descant.data.annotations import Row
 from descant.data.collator import FeatureReader
 from descant.evaluation.exact import exact_measures, is_closed, majority_measures
 from descant.evaluation.measures import Difference, Measure, compare
+from descant.program import name_error
+
+log = logging.getLogger(__name__)
 
 NOISE_RMS = 0.1  # -20 dBFS, as loud as music
 # Only these measure agreement with the references; lengths and vocabularies say nothing of the audio.
 QUALITY = ("bleu", "meteor", "rougeL", "bertscore", "exact")
 WITHOUT_AUDIO = ("shuffled", "noise", "silence", "majority")  # conditions under which only the text can be known
 SMALL_SHARE = 0.1
+
+
+def answer_rows(
+    model: PreTrainedModel, processor: ProcessorMixin, rows: Sequence[Row], features: FeatureReader, *,
+    heard: Mapping[str, str] | None = None, batch_size: int = 32, progress: str | None = None, **generation: Any,
+) -> list[str]:  # fmt: skip
+    """Answer the questions of rows, in their order; one that fails is logged, and its text is empty.
+
+    Args:
+        model: any model with `answer_many`.
+        processor: that of the model.
+        rows: clip and question each.
+        features: gives (bands, frames) for a clip id.
+        heard: clip id → the clip that is heard in its place (the shuffled-audio control).
+        batch_size: questions at a time.
+        progress: title of a progress bar on stderr.
+        generation: settings of `generate`.
+    """
+
+    def requests() -> Iterator[Request[int]]:
+        for index, row in enumerate(rows):
+            clip_id = heard[row.clip_id] if heard else row.clip_id
+            yield Request(index, clip_id, row.question, read_features(features, clip_id))
+
+    texts = [""] * len(rows)
+    stream = Listener(model, processor, "", **generation).answer(requests(), batch_size, refuses=True)
+    for index, outcome in tqdm(stream, total=len(rows), desc=progress, disable=progress is None):
+        texts[index] = outcome.text
+        if outcome.error is not None:
+            log.warning("%s, %r: not answered: %s", rows[index].clip_id, rows[index].question, outcome.error)
+    return texts
+
+
+def read_features(features: FeatureReader, clip_id: str) -> torch.Tensor | str:
+    """Return a clip's cached features, or why they cannot be read."""
+    try:
+        return torch.from_numpy(features.read(clip_id))
+    except Exception as error:
+        return name_error(error)
 
 
 def derangement(clip_ids: Iterable[str], seed: int) -> dict[str, str]:

@@ -15,7 +15,7 @@ from accelerate import Accelerator
 from tqdm.auto import tqdm
 
 from descant.answering.answer_log import AnswerLog
-from descant.answering.listener import Answer, Listener, Request, read_features
+from descant.answering.listener import Answer, Listener, Request
 from descant.answering.model_folder import find_model, fingerprint_model
 from descant.answering.recordings import answer_id
 from descant.data.annotations import Row, log_problems
@@ -24,7 +24,7 @@ from descant.data.extraction import prepare_features, read_skipped
 from descant.data.features import FeatureStore
 from descant.data.splits import ClipHashes, find_leaks, refuse_leaks
 from descant.evaluation.calibration import measure_decisions
-from descant.evaluation.controls import Condition, explain_gaps, make_conditions, measure_gaps
+from descant.evaluation.controls import Condition, explain_gaps, make_conditions, measure_gaps, read_features
 from descant.evaluation.exact import majority_measures
 from descant.evaluation.measures import Measure
 from descant.evaluation.predictions_file import Item, read_items

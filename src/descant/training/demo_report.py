@@ -6,13 +6,12 @@ from pathlib import Path
 
 from transformers import PreTrainedModel, ProcessorMixin
 
-from descant.answering.listener import answer_rows
 from descant.data.annotations import Row
 from descant.data.corpus import SplitRows, in_config
 from descant.data.demo import load_demo
 from descant.data.features import FeatureStore
 from descant.evaluation import exact_answer
-from descant.evaluation.controls import as_record, format_listening, measure_listening
+from descant.evaluation.controls import answer_rows, as_record, format_listening, measure_listening
 from descant.files import write_whole
 from descant.publish.facts import LISTENING_FILE
 

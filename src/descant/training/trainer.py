@@ -14,9 +14,9 @@ from torch import nn
 from torch.nn import functional
 from transformers import PreTrainedModel, ProcessorMixin, Seq2SeqTrainer
 
-from descant.answering.listener import answer_rows
 from descant.data.collator import IGNORED, FeatureReader
 from descant.evaluation import exact_answer
+from descant.evaluation.controls import answer_rows
 from descant.training.curriculum import CurriculumSampler, rows_per_step, validate_nothing
 from descant.training.finite_loss import FiniteLoss
 from descant.training.fsdp import FullySharded

@@ -21,7 +21,6 @@ import soundfile
 import torch
 from transformers import PreTrainedModel, ProcessorMixin
 
-from descant.answering.listener import answer_rows
 from descant.answering.model_folder import find_model, load_model
 from descant.data.annotations import Row
 from descant.data.audio import resample
@@ -36,6 +35,7 @@ from descant.evaluation.calibration import (
     join,
     read_confidences,
 )
+from descant.evaluation.controls import answer_rows
 from descant.evaluation.exact import exact_answer
 from descant.models.lp_music_caps.decision_music import MusicDecisionConfig, build_tree
 from descant.models.lp_music_caps.track_music import MusicReference, describe_sound

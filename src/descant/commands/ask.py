@@ -20,10 +20,9 @@ examples:
   descant ask outputs/mi_short_long song.mp3 -q "Which instruments play?"
   descant ask outputs/mi_short_long *.wav -q "What is the mood?" -q "How fast is it?" --json > answers.jsonl
 
-    from descant.answering.listener import Asking, Listener, show_progress
-    from descant.answering.recordings import Recording, in_order
-    from descant.answering.tracks import pool_answers
-    from descant.data.audio import read_some_windows, stream_windows
+A file is heard in windows of 10 seconds, of a long one in 12 spread evenly, and the answer is the one that most
+windows give; --windows gives one for each window of the whole file. A file that cannot be read is named on stderr, the
+others are answered. Exit status: 0 all answered, 1 some files skipped, 2 usage, 130 interrupted.
 """
 
 

@@ -2,6 +2,7 @@
 
 import functools
 import json
+import re
 import subprocess
 import sys
 import threading
@@ -17,7 +18,7 @@ import torch
 from tiny import save_tiny_model, write_song
 from transformers import Pipeline, pipeline
 
-from descant.data.audio import load_audio, windows
+from descant.data.audio import AudioError, load_audio, windows
 
 QUESTION = "What is the genre?"
 TASK = "music-question-answering"
@@ -225,6 +226,53 @@ def test_each_question_has_as_many_answers_as_are_asked_for(
 
 def test_a_dict_of_outputs_gives_the_answers(pipe: Pipeline, song: Path, expected: list[dict[str, object]]) -> None:
     assert pipe(song, question=QUESTION, return_dict_in_generate=True) == expected
+
+
+def test_a_recording_in_which_nothing_can_be_heard_is_named_among_others(pipe: Pipeline, song: Path) -> None:
+    short = song.parent / "short.wav"
+    soundfile.write(short, np.ones(1), 384_000)
+    with pytest.raises(ValueError, match="short.wav: lasts 2.6e-06 s"):
+        pipe([song, short, song], question=QUESTION)
+    rows = [{"audio": song, "question": QUESTION}, {"audio": song, "question": []}]
+    with pytest.raises(ValueError, match="empty list of questions"):
+        pipe(rows)
+
+
+@pytest.mark.parametrize("bad", ["cut.wav", "cut.flac", "playlist.m4a", "header.wav"])
+def test_files_are_judged_as_by_commands(pipe: Pipeline, song: Path, tmp_path: Path, bad: str) -> None:
+    path = tmp_path / bad
+    write_song(path if bad.startswith("cut") else tmp_path / "other.wav", 12.0, 44_100)
+    if bad.startswith("cut"):
+        path.write_bytes(path.read_bytes()[: path.stat().st_size // 3])
+    elif bad == "header.wav":
+        soundfile.write(path, np.zeros(0), 44_100)
+    else:
+        path.write_text(f"#EXTM3U\n{song}\n")
+    with pytest.raises(AudioError) as refused:
+        load_audio(path)
+    for given in (path, path.read_bytes(), {"path": str(path), "bytes": None}):
+        with pytest.raises(ValueError, match=re.escape(refused.value.reason)):
+            pipe(given, question=QUESTION)
+
+
+def test_silent_windows_and_a_last_one_of_no_length_are_left_out(
+    pipe: Pipeline, caplog: pytest.LogCaptureFixture
+) -> None:
+    waveform = np.sin(np.arange(303_000) / 9).astype(np.float32)
+    waveform[160_000:] = 0
+    assert [one["end_s"] for one in pipe(waveform, question=QUESTION)] == [10.0]
+    assert "is silent in 1 windows, which are left out: 10–18.9375 s" in caplog.text
+    waveform[160_000:320_000] = 0.5
+    assert [one["end_s"] for one in pipe(waveform[:167_000], question=QUESTION)] == [10.0]
+
+
+def test_channels_out_of_phase_are_heard_as_the_louder_one(
+    pipe: Pipeline, song: Path, tmp_path: Path, expected: list[dict[str, object]]
+) -> None:
+    mono, rate = soundfile.read(song, dtype="float32")
+    stereo = np.stack([0.9 * -mono, mono])
+    soundfile.write(tmp_path / "stereo.wav", stereo.T, rate, subtype="FLOAT")
+    assert pipe(stereo, question=QUESTION) == pipe(tmp_path / "stereo.wav", question=QUESTION) == expected
 
 
 def test_missing_packages_are_told(pipe: Pipeline, song: Path, monkeypatch: pytest.MonkeyPatch) -> None:

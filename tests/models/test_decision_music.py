@@ -150,6 +150,25 @@ def test_more_options_than_the_alphabet_has_letters_are_taken(config):
     assert len(config.plan({"genre": choice("What is the genre?", *options)})[0].sentences) == 40
 
 
+def test_shifts_are_added_to_the_sentences_of_their_option(built, config):
+    model, processor = built
+    texts = [["a slow piano"], ["jazz rock"]]
+    rate = processor.feature_extractor.sampling_rate
+    wave = 0.1 * np.random.default_rng(0).normal(size=rate // 2).astype(np.float32)
+    features = processor(audio=[wave], sampling_rate=rate, return_tensors="pt")["input_features"]
+    prompts = [[processor.prompt_ids("What is the genre?")]]
+    tokens = [processor.answer_ids(option) for option in texts]
+    plain, shifted = (model.score_options(features, prompts, [build_tree(tokens, shifts)])[0]
+                      for shifts in (None, [[0.0], [1.5]]))  # fmt: skip
+    expected = (plain + torch.tensor([0.0, 1.5])).log_softmax(dim=1)
+    torch.testing.assert_close(shifted, expected, atol=1e-4, rtol=1e-4)
+
+    config.question_types["drums"]["shifts"] = {"no drums": -1.0}
+    (planned,) = config.plan({"drums": {"type": "noul", "instructions": "Is there any percussion?"}})
+    yes = planned.question.options.index("true")
+    assert planned.shifts[yes] == [0.0] and planned.shifts[1 - yes] == [-1.0]
+
+
 def test_two_options_of_one_sentence_are_refused():
     with pytest.raises(ValueError, match="two options are stated by the same sentence"):
         build_tree([[[1, 2]], [[1, 2]]])

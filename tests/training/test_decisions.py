@@ -6,12 +6,15 @@ import torch
 from tiny import build_tiny_model
 
 from descant.data.demo import load_demo
+from descant.evaluation.calibration import ScoredType, decide_rows, log_probabilities
 from descant.training.decisions import (
     collect_types,
     find_threshold,
     fit_decisions,
     fit_reference,
+    fit_shifts,
     fit_temperature,
+    shift_scores,
 )
 
 
@@ -31,8 +34,24 @@ def test_a_model_that_knows_nothing_is_fitted_to_be_unsure():
     zeros = type("Zeros", (), {"read": lambda self, clip, out=None: np.full((128, 1001), -40, np.float32)})()
     validation = [row for row in rows["validation"] if row.clip_id in few]
     config = fit_decisions(model, processor, rows["train"], validation, zeros)
-    assert config.types()["genre"].temperature == pytest.approx(8.0)
-    assert config.types()["genre"].decisions == len(few)
+    genre = config.types()["genre"]
+    assert genre.decisions == len(few) and set(genre.shifts) == set(genre.answers)
+    found = decide_rows(model, processor, {"genre": genre}, config.wordings, validation, zeros)["genre"]
+    probabilities = np.exp(log_probabilities(found.scores, genre.temperature))
+    assert probabilities.max() < min(0.5, genre.threshold)  # so nothing is sure
+
+
+def test_shifts_bring_the_means_of_options_to_their_frequencies():
+    generator = np.random.default_rng(0)
+    scores = generator.normal(size=(500, 3)) + np.array([2.0, 0.0, 0.0])  # the first one is said too easily
+    right = generator.choice(3, size=500, p=[0.2, 0.3, 0.5])
+    scored = ScoredType(scores, right, [str(number) for number in range(500)])
+    shifts = fit_shifts(scored, ["a", "b", "c"])
+    assert shifts["a"] < shifts["b"] < shifts["c"]
+    shifted = shift_scores(scored, list(shifts.values()))
+    means = [np.exp(log_probabilities(one.scores, 1.0)).mean(axis=0) for one in (scored, shifted)]
+    before, after = (np.abs(mean - [0.2, 0.3, 0.5]).sum() for mean in means)
+    assert after < 0.5 * before
 
 
 def test_without_closed_questions_nothing_is_fitted():

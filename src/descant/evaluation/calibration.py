@@ -57,7 +57,10 @@ def decide_rows(
     rows: Sequence[Row],
     features: FeatureReader,
 ) -> dict[str, ScoredType]:
-    """Score every option of the rows' question types, before any temperature; one decision a clip and type."""
+    """Score every option of the rows' question types, with their shifts, without temperatures.
+
+    Gives one decision a clip and type.
+    """
     right: defaultdict[str, dict[str, int]] = defaultdict(dict)
     for row in rows:
         kind = row.question_type
@@ -67,7 +70,13 @@ def decide_rows(
         if len(terms) == 1 and (term := next(iter(terms))) in options:
             right[row.clip_id][kind] = options.index(term)
     prompts = [[processor.prompt_ids(text) for text in one.questions[:wordings]] for one in types.values()]
-    trees = [build_tree([processor.answer_ids(texts) for texts in one.answers.values()]) for one in types.values()]
+    trees = [
+        build_tree(
+            [processor.answer_ids(texts) for texts in one.answers.values()],
+            [[one.shift(option)] * len(texts) for option, texts in one.answers.items()],
+        )
+        for one in types.values()
+    ]
     scores: defaultdict[str, list[np.ndarray]] = defaultdict(list)
     clips: defaultdict[str, list[str]] = defaultdict(list)
     names = sorted(right)

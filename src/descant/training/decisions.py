@@ -3,7 +3,7 @@
 import logging
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
@@ -31,6 +31,7 @@ MAX_QUESTIONS, MAX_SENTENCES, MAX_CARRIERS = 8, 12, 8
 CENTRES, WITHIN = 128, 0.98
 FITTED_CLIPS = 500  # of the validation rows, and of those whose sound says what music is like
 OWN_THRESHOLD = 100  # decisions of a type from which on it gets a threshold of its own
+LEAST_LIKELY = 1e-3  # that an option's mean probability counts for
 TEMPERATURES = np.exp(np.linspace(np.log(0.3), np.log(8.0), 100))
 
 
@@ -115,6 +116,8 @@ def fit_decisions(
     decisions = decide_rows(model, processor, types, config.wordings, validation_rows, features)
     for name, kind in types.items():
         if name in decisions:
+            kind.shifts = fit_shifts(decisions[name], list(kind.answers))
+            decisions[name] = shift_scores(decisions[name], list(kind.shifts.values()))
             kind.temperature = fit_temperature(decisions[name].scores, decisions[name].right)
             kind.decisions = len(decisions[name].right)
     set_thresholds(types, decisions, precision)
@@ -169,6 +172,22 @@ def find_carriers(answers: Mapping[str, Sequence[str]]) -> list[str]:
                 carriers[text[:start].replace(" an ", " a ") + PLACE + text[start + len(option) :]].add(option)
     common = sorted(carriers, key=lambda carrier: -len(carriers[carrier]))
     return [carrier for carrier in common if len(carriers[carrier]) > 1][:MAX_CARRIERS]
+
+
+def fit_shifts(scored: ScoredType, options: Sequence[str]) -> dict[str, float]:
+    """Return what is added to the log-probability of each option: its log frequency less the log of its mean.
+
+    One step towards means that are the frequencies: further ones calibrate worse on other clips.
+    """
+    frequency = np.bincount(scored.right, minlength=len(options)) + 1.0
+    likelihood = np.exp(log_probabilities(scored.scores, 1.0)).mean(axis=0) + LEAST_LIKELY
+    shifts = np.log(frequency / frequency.sum()) - np.log(likelihood)
+    return {option: round(float(shift), 4) for option, shift in zip(options, shifts, strict=True)}
+
+
+def shift_scores(scored: ScoredType, shifts: Sequence[float]) -> ScoredType:
+    """Add to log-probabilities what `fit_shifts` gave."""
+    return replace(scored, scores=log_probabilities(scored.scores + np.array(shifts), 1.0))
 
 
 def fit_temperature(scores: np.ndarray, right: np.ndarray) -> float:

@@ -95,6 +95,8 @@ class QuestionType:
     questions: wordings that the model was trained on, the commonest first.
     answers: canonical option → sentences that state it. synonyms: canonical option → its other names.
     carriers: sentences with `{option}` in the place of an option, for options that have no sentences of their own.
+    shifts: canonical option → what is added to its log-probability: the logarithm of its share of the validation rows
+        less that of its mean probability there, since models prefer the sentences that they write most easily.
     temperature: what log-probabilities are divided by. threshold: the least probability of an answer that is sure.
     decisions: how many validation decisions both were fitted on.
     """
@@ -103,6 +105,7 @@ class QuestionType:
     answers: dict[str, list[str]]
     synonyms: dict[str, list[str]] = field(default_factory=dict)
     carriers: list[str] = field(default_factory=list)
+    shifts: dict[str, float] = field(default_factory=dict)
     temperature: float = 1.0
     threshold: float = 1.0
     decisions: int = 0
@@ -129,6 +132,10 @@ class QuestionType:
         """Return the sentences that state an option: its own ones, or the carriers filled with it."""
         canonical = self.find_option(option)
         return [fill_carrier(one, option) for one in self.carriers] if canonical is None else self.answers[canonical]
+
+    def shift(self, option: str) -> float:
+        """Return what is added to the log-probability of an option, 0 for one that is not of this type."""
+        return self.shifts.get(self.find_option(option) or "", 0.0)
 
     def denied(self) -> list[str]:
         """Return the options that say that something is absent, such as "no drums"."""
@@ -192,7 +199,10 @@ class MusicDecisionConfig(DecisionConfig):
         """Return the token ids of the wordings in which each question is asked, and the tree of its answers."""
         return {
             "prompts": [[processor.prompt_ids(text) for text in self.asked(one)] for one in planned],
-            "trees": [build_tree([processor.answer_ids(texts) for texts in one.sentences]) for one in planned],
+            "trees": [
+                build_tree([processor.answer_ids(list(texts)) for texts in one.sentences], [*map(list, one.shifts)])
+                for one in planned
+            ],
         }
 
     def asked(self, planned: "PlannedQuestion") -> list[str]:
@@ -225,6 +235,7 @@ class PlannedQuestion:
     type_name: str | None = None
     type: QuestionType | None = None
     sentences: list[list[str]] = field(default_factory=list)
+    shifts: list[list[float]] = field(default_factory=list)  # of each sentence
     known: bool = False
 
     @property
@@ -247,11 +258,12 @@ def plan_question(question: Question, types: Mapping[str, QuestionType]) -> Plan
     options = split_noul(question, kind) if question.type == "noul" else [[text] for text in option_texts(question)]
     if options is None:
         return PlannedQuestion(question)
-    sentences = [list(dict.fromkeys(text for option in group for text in kind.sentences(option))) for group in options]
-    if not all(sentences):
+    shifted = [{text: kind.shift(option) for option in group for text in kind.sentences(option)} for group in options]
+    if not all(shifted):
         return PlannedQuestion(question)
     known = all(kind.find_option(option) is not None for group in options for option in group)
-    return PlannedQuestion(question, name, kind, sentences, known)
+    sentences, shifts = [list(one) for one in shifted], [list(one.values()) for one in shifted]
+    return PlannedQuestion(question, name, kind, sentences, shifts, known)
 
 
 def option_texts(question: Question) -> list[str]:
@@ -329,7 +341,7 @@ class AnswerTree:
     tokens, depths: (nodes,), those with something behind them; node 0 is the decoder's start. visible: (nodes, nodes),
     whether a node is before another on its path, or is that node.
     nodes, nexts: (paths, longest), the node and the token behind it of each step; −1 behind a path's end.
-    options: (paths,), the option that each path decides for.
+    options, shifts: (paths,), the option that each path decides for, and what is added to its log-probability.
     """
 
     tokens: torch.Tensor
@@ -338,19 +350,22 @@ class AnswerTree:
     nodes: torch.Tensor
     nexts: torch.Tensor
     options: torch.Tensor
+    shifts: torch.Tensor
 
     def gather(self, log_probs: torch.Tensor) -> torch.Tensor:
         """Add up log-probabilities of tokens (rows, nodes, vocabulary) to those of options (rows, options)."""
         steps = log_probs[:, self.nodes.clamp(min=0), self.nexts.clamp(min=0)]  # (rows, paths, longest)
-        paths = (steps * (self.nodes >= 0)).sum(dim=2)
+        paths = (steps * (self.nodes >= 0)).sum(dim=2) + self.shifts.to(steps)
         count = int(self.options.max()) + 1
         return torch.stack([paths[:, self.options == option].logsumexp(dim=1) for option in range(count)], dim=1)
 
 
-def build_tree(sentences: Sequence[Sequence[Sequence[int]]], start: Sequence[int] = ()) -> AnswerTree:
+def build_tree(
+    sentences: Sequence[Sequence[Sequence[int]]], shifts: Sequence[Sequence[float]] | None = None
+) -> AnswerTree:
     """Build the tree of the sentences (option → sentences → tokens); raises ValueError where two options share one.
 
-    start: tokens that come before all sentences.
+    shifts: what is added to the log-probability of each sentence (option → sentences).
     """
     owners: defaultdict[tuple[int, ...], set[int]] = defaultdict(set)
     for option, texts in enumerate(sentences):
@@ -358,9 +373,12 @@ def build_tree(sentences: Sequence[Sequence[Sequence[int]]], start: Sequence[int
             for end in range(1, len(tokens) + 1):
                 owners[tuple(tokens[:end])].add(option)
     paths: dict[tuple[int, ...], int] = {}
+    added: dict[tuple[int, ...], float] = {}
     for option, texts in enumerate(sentences):
-        for tokens in texts:
-            paths[deciding_prefix(tokens, owners)] = option
+        for tokens, shift in zip(texts, shifts[option] if shifts else [0.0] * len(texts), strict=True):
+            path = deciding_prefix(tokens, owners)
+            paths[path] = option
+            added.setdefault(path, shift)
     inner: dict[tuple[int, ...], int] = {(): 0}
     for path in paths:
         for end in range(1, len(path)):
@@ -376,6 +394,7 @@ def build_tree(sentences: Sequence[Sequence[Sequence[int]]], start: Sequence[int
         nodes=torch.tensor([pad([inner[path[:end]] for end in range(len(path))], longest) for path in paths]),
         nexts=torch.tensor([pad(list(path), longest) for path in paths]),
         options=torch.tensor(list(paths.values())),
+        shifts=torch.tensor([added[path] for path in paths]),
     )
 
 

@@ -55,12 +55,12 @@ class MusicInstruct(ClipRowsBuilder):
         require_named(self.annotations, self.config.name)
         (captions,) = locate(self.musiccaps, ["musiccaps-public.csv", ".csv"])
         windows = clip_windows(read_musiccaps(captions).rows)
-        found = Annotations()
+        annotations = Annotations()
         for path in locate(self.annotations, FILES[self.config.name]):
             part = read_music_instruct(path, windows, source=path.stem)
-            found.rows.extend(part.rows)
-            found.problems.extend(part.problems)
-        return found
+            annotations.rows.extend(part.rows)
+            annotations.problems.extend(part.problems)
+        return annotations
 
 
 def require_named(annotations: str | Path, config: str) -> None:

@@ -46,13 +46,13 @@ class MusicCaps(ClipRowsBuilder):
     def read(self) -> Annotations:
         """Return the captions."""
         (path,) = locate(self.annotations, ["musiccaps-public.csv", ".csv"])
-        found = read_musiccaps(path)
+        annotations = read_musiccaps(path)
         if self.lp_musiccaps is None:
-            return found
-        splits = {row.clip_id: row.split for row in found.rows}
+            return annotations
+        splits = {row.clip_id: row.split for row in annotations.rows}
         files = locate(self.lp_musiccaps, [".parquet", ".jsonl", ".csv"])
-        extra = read_lp_musiccaps_mc(files, clip_windows(found.rows), splits)
-        return Annotations(found.rows + extra.rows, found.problems + extra.problems)
+        extra = read_lp_musiccaps_mc(files, clip_windows(annotations.rows), splits)
+        return Annotations(annotations.rows + extra.rows, annotations.problems + extra.problems)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -12,8 +12,8 @@ from descant.building import dataset_folder
 from descant.building.dataset_folder import (
     DatasetFacts,
     push_dataset,
-    write_card,
     write_config,
+    write_dataset_card,
     write_features,
     write_missing,
 )
@@ -42,7 +42,7 @@ def filled_store(root: Path, count: int) -> FeatureStore:
 def folder(tmp_path) -> Path:
     write_config(tmp_path / "out", "short", {"train": rows(10), "test": rows(4)})
     write_missing(tmp_path / "out", {"gone": "private", "bad": "unreadable: x.wav: is empty", "old": "private"})
-    write_card(tmp_path / "out", FACTS)
+    write_dataset_card(tmp_path / "out", FACTS)
     return tmp_path / "out"
 
 
@@ -54,7 +54,7 @@ def test_rows_come_back_by_configuration_and_split(folder):
 def test_large_split_is_cut_into_shards(tmp_path, monkeypatch):
     monkeypatch.setattr(dataset_folder, "SHARD_ROWS", 4)
     write_config(tmp_path / "out", "short", {"train": rows(10)})
-    write_card(tmp_path / "out", FACTS)
+    write_dataset_card(tmp_path / "out", FACTS)
     names = sorted(path.name for path in (tmp_path / "out/short").iterdir())
     assert names == [f"train-{number:05d}-of-00003.parquet" for number in range(3)]
     assert load_dataset(str(tmp_path / "out"), "short")["train"][:] == rows(10)[:]
@@ -70,7 +70,7 @@ def test_card_says_licence_counts_missing_clips_and_how_to_build(folder):
 
 def test_build_without_sound_says_that_none_was_looked_for(folder):
     write_missing(folder, None)
-    write_card(folder, FACTS)
+    write_dataset_card(folder, FACTS)
     assert "Sound was not looked for" in (folder / "README.md").read_text()
 
 
@@ -87,7 +87,7 @@ def test_failing_build_leaves_the_earlier_one_whole(folder):
     with pytest.raises(TypeError):
         write_config(folder, "short", {"train": rows(2), "test": None})
     assert sorted(path.name for path in (folder / "short").iterdir()) == before
-    write_card(folder, FACTS)
+    write_dataset_card(folder, FACTS)
     assert get_dataset_config_names(str(folder)) == ["short"]
 
 
@@ -113,7 +113,9 @@ def test_earlier_build_is_there_until_the_new_one_is_whole(folder, monkeypatch):
     assert seen == [2] and len(list((folder / "short").glob("*.parquet"))) == 1
 
 
-@pytest.mark.parametrize("write", [lambda folder: write_card(folder, FACTS), lambda folder: write_missing(folder, {})])
+@pytest.mark.parametrize(
+    "write", [lambda folder: write_dataset_card(folder, FACTS), lambda folder: write_missing(folder, {})]
+)
 def test_card_and_missing_clips_are_written_whole_or_not_at_all(folder, write, monkeypatch):
     before = {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()}
 
@@ -130,7 +132,7 @@ def test_features_travel_as_the_stored_bytes(folder, tmp_path, monkeypatch):
     monkeypatch.setattr(dataset_folder, "FEATURE_SHARD_CLIPS", 3)
     store = filled_store(tmp_path / "features", 7)
     write_features(folder, store, [f"clip{i}" for i in range(7)])
-    write_card(folder, FACTS)
+    write_dataset_card(folder, FACTS)
     assert len(list((folder / "features").glob("*.parquet"))) == 3
     shard = pyarrow.parquet.read_table(folder / "features/train-00000-of-00003.parquet")
     assert shard["record"][2].as_py() == store.read_record("clip2")

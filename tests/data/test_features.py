@@ -4,6 +4,7 @@ import json
 import multiprocessing
 import os
 import pickle
+import resource
 import signal
 import threading
 import time
@@ -270,6 +271,28 @@ def test_settings_are_written_whole_or_not_at_all(store, monkeypatch):
     with pytest.raises(OSError, match=r"No space left on device: '.*settings\.json'"):
         store.write("a", random_mel(0), "sha")
     assert list(store.folder.iterdir()) == []
+
+
+def test_a_full_disk_is_told_with_the_shard(store):
+    store.write("a", random_mel(0), "sha")
+    size, hard = store.record_bytes, resource.getrlimit(resource.RLIMIT_FSIZE)[1]
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))  # no file may grow beyond the first record
+    try:
+        with pytest.raises(OSError, match=r"'.*shard-.*\.bin'"):
+            store.write("b", random_mel(1), "sha")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (hard, hard))
+    store.refresh()
+    assert list(store.keys()) == ["a"] and store.verify() == []
+
+
+def test_a_full_disk_is_told_with_the_index(store, monkeypatch):
+    def fail(descriptor: int, data: bytes) -> int:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("descant.data.features.os.write", fail)
+    with pytest.raises(OSError, match=r"No space left on device: '.*index\.jsonl'"):
+        store.write("a", random_mel(0), "sha")
 
 
 @pytest.mark.parametrize("position", [4, 8])

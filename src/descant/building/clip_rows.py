@@ -17,8 +17,8 @@ import datasets
 from descant.building.dataset_folder import (
     DatasetFacts,
     push_dataset,
-    write_card,
     write_config,
+    write_dataset_card,
     write_features,
     write_missing,
 )
@@ -67,12 +67,12 @@ class ClipRowsBuilder(datasets.GeneratorBasedBuilder):
         feature_store: FeatureStore | str | Path | None = None,
         seed: int = 0,
         hash: str | None = None,
-        found: Annotations | None = None,
+        annotated: Annotations | None = None,
         **kwargs: Any,
     ) -> None:
         """Take the sources.
 
-        found: what `read` gave before; it is then not read again.
+        annotated: what `read` gave before; the sources are then not read again.
         """
         self.annotations = annotations or self.DEFAULT_ANNOTATIONS
         # Not by asking for a Path: datasets puts its own class of that name into the modules of builders.
@@ -80,7 +80,7 @@ class ClipRowsBuilder(datasets.GeneratorBasedBuilder):
             self.store = feature_store
         else:
             self.store = FeatureStore.open(feature_store)
-        self.seed, self.found = seed, found
+        self.seed, self.annotated = seed, annotated
         super().__init__(hash=self._hash_sources(hash or ""), **kwargs)
 
     def sources(self) -> list[str | Path]:
@@ -93,11 +93,11 @@ class ClipRowsBuilder(datasets.GeneratorBasedBuilder):
 
     def split_rows(self) -> dict[str, list[Row]]:
         """Return the rows by split, without those whose clip has no feature; raise LeakError."""
-        found = self.found
-        if found is None:
-            found = self.read()
-            log_problems(found.problems)
-        rows = found.rows
+        annotated = self.annotated
+        if annotated is None:
+            annotated = self.read()
+            log_problems(annotated.problems)
+        rows = annotated.rows
         if self.store is not None:
             rows = [row for row in rows if row.clip_id in self.store]
             if not rows:
@@ -174,27 +174,27 @@ def run_build(build: Build, args: argparse.Namespace, options: dict[str, Any]) -
 
 
 def _run(build: Build, args: argparse.Namespace, options: dict[str, Any]) -> int:
-    def make(config: str, store: FeatureStore | None = None, found: Annotations | None = None) -> ClipRowsBuilder:
-        shared = {"annotations": args.annotations, "feature_store": store, "seed": args.seed, "found": found}
+    def make(config: str, store: FeatureStore | None = None, annotated: Annotations | None = None) -> ClipRowsBuilder:
+        shared = {"annotations": args.annotations, "feature_store": store, "seed": args.seed, "annotated": annotated}
         return build.builder(config_name=config, **shared, **options)
 
-    found = {config: make(config).read() for config in args.config}
-    problems = [problem for part in found.values() for problem in part.problems]
+    readings = {config: make(config).read() for config in args.config}
+    problems = [problem for part in readings.values() for problem in part.problems]
     log_problems(problems)
-    clips = {row.clip_id: row for part in found.values() for row in part.rows}
+    clips = {row.clip_id: row for part in readings.values() for row in part.rows}
     if not clips:
         raise ValueError(f"{make(args.config[0]).annotations}: holds no record that can be used")
     require_writable(args.output)
     store = _prepare_store(args, list(clips.values()))
     missing = _find_missing(args, store, clips) if store is not None else {}
-    builders = {config: make(config, store, part) for config, part in found.items()}
+    builders = {config: make(config, store, part) for config, part in readings.items()}
     _write_configs(args.output, builders)
     revision = "".join(str(builder.hash) for builder in builders.values())[:16]
     write_missing(args.output, missing if store is not None else None)
     if args.include_features:
         write_features(args.output, _require_sound(store), clips.keys() - missing.keys())
-    write_card(args.output, _describe(build, args, revision))
-    _report(found, clips, store, missing)
+    write_dataset_card(args.output, _describe(build, args, revision))
+    _report(readings, clips, store, missing)
     if args.push_to_hub:
         show(push_dataset(args.output, args.push_to_hub, args.private))
     return 1 if problems or missing else 0
@@ -247,9 +247,9 @@ def _describe(build: Build, args: argparse.Namespace, revision: str) -> DatasetF
 
 
 def _report(
-    found: dict[str, Annotations], clips: dict[str, Row], store: FeatureStore | None, missing: dict[str, str]
+    readings: dict[str, Annotations], clips: dict[str, Row], store: FeatureStore | None, missing: dict[str, str]
 ) -> None:
-    for config, part in found.items():
+    for config, part in readings.items():
         show(f"{config}: {len(part.rows)} rows read, {len(part.problems)} bad records skipped")
     if store is None:
         show(f"{len(clips)} clips, without sound: a recipe joins the rows with a local feature store")

@@ -79,7 +79,7 @@ def write_missing(folder: Path, reasons: Mapping[str, str] | None) -> None:
     JsonLines(folder / MISSING_FILE).write({"clip_id": clip, "reason": reasons[clip]} for clip in sorted(reasons))
 
 
-def write_card(folder: Path, facts: DatasetFacts) -> None:
+def write_dataset_card(folder: Path, facts: DatasetFacts) -> None:
     """Write README.md for all configs in the folder."""
     # A folder with a dot is a build that was stopped.
     configs = sorted({path.parent.name for path in folder.glob("[!.]*/*.parquet")})
@@ -146,8 +146,8 @@ def _replace_config(folder: Path, config: str) -> Iterator[Path]:
 
 
 def _splits(config: Path) -> list[str]:
-    found = {path.name.split("-")[0] for path in config.glob("*.parquet")}
-    return [split for split in ("train", "validation", "test") if split in found]
+    names = {path.name.split("-")[0] for path in config.glob("*.parquet")}
+    return [split for split in ("train", "validation", "test") if split in names]
 
 
 def _info_of(config: Path) -> DatasetInfo:

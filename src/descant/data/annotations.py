@@ -141,14 +141,14 @@ def read_lp_musiccaps_mc(
         clips: ytid → (start_s, end_s), see `clip_windows`.
         splits: clip id → split, from MusicCaps.
     """
-    found = Annotations()
+    annotations = Annotations()
     for path in paths:
         for number, record in read_table(path).select([frozenset({"ytid", *CAPTIONS})]):
             if isinstance(record, Problem):
-                found.problems.append(record)
+                annotations.problems.append(record)
             else:
-                _add_pseudo_captions(found, path, number, record, clips, splits)
-    return found
+                _add_pseudo_captions(annotations, path, number, record, clips, splits)
+    return annotations
 
 
 def _read_musiccaps(table: Table) -> Annotations:
@@ -192,16 +192,16 @@ def _sound_of(row: Row) -> str:
 
 
 def _read_rows(table: Table, columns: Columns, make_row: Callable[[int, Record], Row]) -> Annotations:
-    found = Annotations()
+    annotations = Annotations()
     for number, record in table.select(columns):
         if isinstance(record, Problem):
-            found.problems.append(record)
+            annotations.problems.append(record)
             continue
         try:
-            found.rows.append(make_row(number, record))
+            annotations.rows.append(make_row(number, record))
         except Exception as error:  # whatever one record does, the others are read
-            found.problems.append(name_problem(table.path, number, _name_of(record), error))
-    return found
+            annotations.problems.append(name_problem(table.path, number, _name_of(record), error))
+    return annotations
 
 
 def _name_of(record: Record) -> object:
@@ -246,7 +246,7 @@ def _own_row(record: Record, folder: Path) -> Row:
 
 
 def _add_pseudo_captions(
-    found: Annotations, path: str | Path, number: int, record: Record, clips: Mapping[str, tuple[float, float]],
+    annotations: Annotations, path: str | Path, number: int, record: Record, clips: Mapping[str, tuple[float, float]],
     splits: Mapping[str, str | None],
 ) -> None:  # fmt: skip
     """Add the four captions of one record; an empty one is a problem of its own."""
@@ -255,16 +255,16 @@ def _add_pseudo_captions(
         if ytid not in clips:
             raise ValueError("has no clip of this ytid in the MusicCaps annotations")
     except Exception as error:
-        found.problems.append(name_problem(path, number, record["ytid"], error))
+        annotations.problems.append(name_problem(path, number, record["ytid"], error))
         return
     clip_id = make_clip_id(ytid, *clips[ytid])
     for name in CAPTIONS if splits[clip_id] != "test" else ():
         source = f"lp_musiccaps_mc_{name.removeprefix('caption_')}"
         try:
             caption = _text(record, name)
-            found.rows.append(Row(clip_id, None, caption, None, source, *clips[ytid], splits[clip_id]))
+            annotations.rows.append(Row(clip_id, None, caption, None, source, *clips[ytid], splits[clip_id]))
         except Exception as error:
-            found.problems.append(name_problem(path, number, clip_id, error))
+            annotations.problems.append(name_problem(path, number, clip_id, error))
 
 
 def _tags(record: Record) -> tuple[str, ...]:
@@ -341,8 +341,8 @@ def _window(record: Record) -> tuple[float, float]:
     try:
         start_s, end_s = float(record["start_s"]), float(record["end_s"])
     except (KeyError, TypeError, ValueError, OverflowError):
-        found = f"start_s {record.get('start_s')!r:.50}, end_s {record.get('end_s')!r:.50}"
-        raise ValueError(f"{found} are not seconds") from None
+        given = f"start_s {record.get('start_s')!r:.50}, end_s {record.get('end_s')!r:.50}"
+        raise ValueError(f"{given} are not seconds") from None
     if not 0 <= start_s < end_s < 1e6:
         raise ValueError(f"end_s {end_s:g} does not come after start_s {start_s:g} (both from 0 on, under 1e6)")
     return start_s, end_s

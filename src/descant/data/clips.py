@@ -289,14 +289,14 @@ def _read_demo() -> Annotations:
 
 
 def _read_folder(folder: Path) -> Annotations:
-    found = Annotations()
+    annotations = Annotations()
     files: dict[str, Path] = {}
     listed = list_sound_files(folder, also=(".npy",))
     listed.warn()
     for path in listed.files:
         if files.setdefault(path.stem, path) is not path:
             reason = f"has the name of {files[path.stem]}; a table with a clip_id column tells them apart"
-            found.problems.append(Problem(str(path), None, path.stem, reason))
+            annotations.problems.append(Problem(str(path), None, path.stem, reason))
             continue
-        found.rows.append(Row(path.stem, None, "", None, "folder", 0.0, 10.0, None, str(path)))
-    return found
+        annotations.rows.append(Row(path.stem, None, "", None, "folder", 0.0, 10.0, None, str(path)))
+    return annotations

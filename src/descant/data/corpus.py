@@ -94,18 +94,18 @@ def _load_demo(configs: Sequence[str]) -> Corpus:
 
 
 def _load_table(path: Path, configs: Sequence[str]) -> Corpus:
-    found = read_annotations(path)
+    annotations = read_annotations(path)
     try:
-        share = 0.0 if any(row.split == "validation" for row in found.rows) else VALIDATION_SHARE
-        splits = cut_validation(found.rows, share=share, folder=path.resolve().parent)
+        share = 0.0 if any(row.split == "validation" for row in annotations.rows) else VALIDATION_SHARE
+        splits = cut_validation(annotations.rows, share=share, folder=path.resolve().parent)
         check_leaks(splits)
         revision = sha256_of(path)[:12]
         by_config = _by_config(splits, configs)
         _require_rows(by_config, str(path))
     except ValueError:
-        log_problems(found.problems, SHOWN_PROBLEMS)
+        log_problems(annotations.problems, SHOWN_PROBLEMS)
         raise
-    return Corpus(path.stem, revision, "unknown", by_config, gather_clips(found.rows), found.problems)
+    return Corpus(path.stem, revision, "unknown", by_config, gather_clips(annotations.rows), annotations.problems)
 
 
 def _load_published(dataset: str, configs: Sequence[str]) -> Corpus:

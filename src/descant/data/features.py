@@ -22,7 +22,7 @@ from typing import Any
 
 import numpy as np
 
-from descant.files import write_whole
+from descant.files import naming, write_whole
 
 FEATURES_CONFIG = "features"  # of a published dataset
 SETTINGS_FILE = f"{FEATURES_CONFIG}/settings.json"
@@ -70,7 +70,9 @@ class FeatureIndex:
         # One write on O_APPEND never mixes with another writer's; the leading newline parts it from a torn line.
         line = b"\n" + _to_line(entry) + b"\n"
         with self._locked(fcntl.LOCK_SH) as descriptor:
-            if os.write(descriptor, line) != len(line):
+            with naming(self.path):
+                written = os.write(descriptor, line)
+            if written != len(line):
                 raise OSError(f"{self.path}: the disk took only a part of an index line; is it full?")
         self._take(entry)
 
@@ -314,7 +316,9 @@ class FeatureStore:
             raise FeatureError(f"{clip_id}: {len(record)} bytes that are no record of this store")
         shard = self._writable_shard()
         offset = shard.tell()
-        if shard.write(record) != len(record):
+        with naming(Path(shard.name)):
+            written = shard.write(record)
+        if written != len(record):
             raise OSError(f"{shard.name}: the disk took only a part of a record; is it full?")
         name, digest = Path(shard.name).name, hashlib.sha256(record).hexdigest()
         self._opened_index().append(IndexEntry(clip_id, name, offset, audio_sha256, digest))
@@ -326,8 +330,9 @@ class FeatureStore:
     def close(self) -> None:
         """Bring what was written to the disk and let go of the files; the store can still be used."""
         if self._shard and self._shard[0] == os.getpid():
-            os.fsync(self._shard[1].fileno())
-            self._shard[1].close()
+            with naming(Path(self._shard[1].name)):
+                os.fsync(self._shard[1].fileno())
+                self._shard[1].close()
         self._begin()
 
     def verify(self) -> list[Damage]:

@@ -67,17 +67,17 @@ def read_tags(path: str | Path) -> Tags:
     Raises:
         AnnotationError: the file cannot be read, or has no such column.
     """
-    found = Tags()
+    tags = Tags()
     for row, record in read_table(path).select([frozenset({"aspect_list"})]):
         if isinstance(record, Problem):
-            found.problems.append(record)
+            tags.problems.append(record)
             continue
         try:
             words = parse_tags(record["aspect_list"])
-            found.by_name.update(dict.fromkeys(_names_of(record), words))
+            tags.by_name.update(dict.fromkeys(_names_of(record), words))
         except Exception as error:  # whatever one record does, the others are read
-            found.problems.append(name_problem(path, row, first_value(record, CLIP), error))
-    return found
+            tags.problems.append(name_problem(path, row, first_value(record, CLIP), error))
+    return tags
 
 
 def _names_of(record: Record) -> list[str]:

@@ -62,17 +62,17 @@ def read_items(path: str | Path) -> Items:
     Raises:
         AnnotationError: the file cannot be read, or holds no records.
     """
-    found, path = Items(), Path(path)
+    result, path = Items(), Path(path)
     for row, record in read_json_lines(path) if path.suffix.lower() == ".jsonl" else read_json_records(path):
         if isinstance(record, Problem):
-            found.problems.append(record)
+            result.problems.append(record)
             continue
         try:
-            found.items.append(read_item(record, row))
+            result.items.append(read_item(record, row))
         except Exception as error:  # whatever one record does, the others are read
             name = first_value(record, CLIP) if isinstance(record, dict) else None
-            found.problems.append(name_problem(path, row, name, error))
-    return found
+            result.problems.append(name_problem(path, row, name, error))
+    return result
 
 
 def read_item(record: Any, row: int) -> Item:
@@ -145,19 +145,19 @@ def read_train_references(path: str | Path) -> Texts:
     """
     if Path(path).suffix.lower() == ".txt":
         return Texts([line for line in _read_lines(path) if line.strip()])
-    found = Texts()
+    result = Texts()
     for row, record in read_table(path).select([frozenset({name}) for name in CAPTION]):
         try:
             if isinstance(record, Problem):
-                found.problems.append(record)
+                result.problems.append(record)
             elif not is_held_out(record):
-                found.texts.extend(texts_of(record, CAPTION))
+                result.texts.extend(texts_of(record, CAPTION))
         except Exception as error:  # whatever one record does, the others are read
-            found.problems.append(name_problem(path, row, None, error))
-    if not found.texts:
-        reason = f": {found.problems[0]}" if found.problems else f"; give them as {', '.join(CAPTION)}"
+            result.problems.append(name_problem(path, row, None, error))
+    if not result.texts:
+        reason = f": {result.problems[0]}" if result.problems else f"; give them as {', '.join(CAPTION)}"
         raise AnnotationError(f"{path}: holds no training texts{reason}")
-    return found
+    return result
 
 
 def _read_lines(path: str | Path) -> list[str]:

@@ -14,7 +14,7 @@ from hub_fixtures import take_for_the_hub
 from tiny import build_tiny_model, save_tiny_model, write_song
 
 from descant import cli
-from descant.building.dataset_folder import DatasetFacts, write_card, write_features
+from descant.building.dataset_folder import DatasetFacts, write_dataset_card, write_features
 from descant.data.annotations import Row
 from descant.data.clips import find_hub_clips
 from descant.data.corpus import load_corpus
@@ -175,7 +175,7 @@ def test_published_features_are_those_that_were_stored(hub: LocalHub, tmp_path: 
     store = FeatureStore(tmp_path / "store", {"feature_shape": [4, 5]})
     store.write("clip", np.arange(20, dtype=np.float32).reshape(4, 5), "sound")
     write_features(tmp_path / "built", store, ["clip"])
-    write_card(tmp_path / "built", DatasetFacts("Songs", "Some songs.", "cc0-1.0", [], "python make.py", "1"))
+    write_dataset_card(tmp_path / "built", DatasetFacts("Songs", "Some songs.", "cc0-1.0", [], "python make.py", "1"))
     _push(hub, "tester/features", tmp_path / "built", "dataset")
     hub.fail("corrupt", BODIES)
     fetched = import_features("tester/features", tmp_path / "fetched", store.settings)

@@ -9,12 +9,10 @@ from descant.evaluation.measures import (
     compare,
     deviation_of,
     mean_of,
-    pair_items,
     randomisation_p,
     ratio_of,
     resample,
 )
-from descant.evaluation.predictions_file import Item
 
 
 def test_a_mean_resamples_by_clip() -> None:
@@ -119,16 +117,3 @@ def test_word_sets_have_an_interval_and_no_p() -> None:
     few, many = Distinct("v", [{i % 5} for i in range(200)]), Distinct("v", [{i} for i in range(200)])
     (difference,) = compare([few], [many], CLIPS)
     assert difference.p is None and difference.interval.low > 0
-
-
-def test_items_are_paired_by_clip_second_and_question() -> None:
-    first = [Item("a", ("r",), "x", 0.0, "q"), Item("b", ("r",), "x", 0.0, None), Item("c", ("r",), "y", 0.0, "q")]
-    second = [Item("d", ("r",), "x", 0.0, None), Item("e", ("r",), "x", 0.0, "q"), Item("f", ("r",), "z", 0.0, "q")]
-    pairs, single = pair_items(first, second)
-    assert [(one.prediction, other.prediction) for one, other in pairs] == [("a", "e"), ("b", "d")]
-    assert [item.clip for item in single] == ["y", "z"]
-
-
-def test_other_references_are_refused() -> None:
-    with pytest.raises(ValueError, match="x: the two files give different references"):
-        pair_items([Item("a", ("r",), "x")], [Item("a", ("s",), "x")])

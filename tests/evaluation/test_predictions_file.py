@@ -5,7 +5,7 @@ import json
 import pytest
 
 from descant.data.tables import AnnotationError
-from descant.evaluation.predictions_file import Item, Items, read_items, read_train_references
+from descant.evaluation.predictions_file import Item, Items, pair_items, read_items, read_train_references
 
 LIST = [{"prediction": "a", "ground_truth": "b"}]
 KEYED = {"0": {"predictions": "a", "true_captions": ["b", "c"], "audio_id": "x.npy"}}
@@ -101,3 +101,16 @@ def test_a_file_without_training_texts_is_refused(tmp_path) -> None:
     (tmp_path / "test_only.csv").write_text("caption,split\nx,test\n")
     with pytest.raises(AnnotationError, match="holds no training texts"):
         read_train_references(tmp_path / "test_only.csv")
+
+
+def test_items_are_paired_by_clip_second_and_question() -> None:
+    first = [Item("a", ("r",), "x", 0.0, "q"), Item("b", ("r",), "x", 0.0, None), Item("c", ("r",), "y", 0.0, "q")]
+    second = [Item("d", ("r",), "x", 0.0, None), Item("e", ("r",), "x", 0.0, "q"), Item("f", ("r",), "z", 0.0, "q")]
+    pairs, single = pair_items(first, second)
+    assert [(one.prediction, other.prediction) for one, other in pairs] == [("a", "e"), ("b", "d")]
+    assert [item.clip for item in single] == ["y", "z"]
+
+
+def test_other_references_are_refused() -> None:
+    with pytest.raises(ValueError, match="x: the two files give different references"):
+        pair_items([Item("a", ("r",), "x")], [Item("a", ("s",), "x")])

@@ -44,8 +44,7 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
 
 def run(args: argparse.Namespace) -> int:
     """Compare, and return the exit status."""
-    from descant.evaluation.measures import pair_items
-    from descant.evaluation.predictions_file import read_items
+    from descant.evaluation.predictions_file import pair_items, read_items
 
     first, second = read_items(args.first), read_items(args.second)
     pairs, single = pair_items(first.items, second.items)

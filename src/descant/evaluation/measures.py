@@ -4,15 +4,12 @@ Intervals are percentiles of a bootstrap over clips; two systems are compared by
 are sums over items, by approximate randomisation.
 """
 
-from collections import defaultdict
-from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
-
-from descant.evaluation.predictions_file import Item
 
 DRAWS_AT_ONCE = 4_000_000  # weights held in memory: 32 MB
 
@@ -167,28 +164,6 @@ class Difference:
     def gap(self) -> float:
         """How far the second system's score is above the first's."""
         return self.second - self.first
-
-
-def pair_items(first: Iterable[Item], second: Iterable[Item]) -> tuple[list[tuple[Item, Item]], list[Item]]:
-    """Return pairs of items about the same clip, second and question, and the items that one side lacks.
-
-    Raises:
-        ValueError: a pair's references differ, so the systems were not asked the same.
-    """
-    waiting: defaultdict[Hashable, list[Item]] = defaultdict(list)
-    for item in second:
-        waiting[item.clip, item.start_s, item.question].append(item)
-    pairs, single = [], []
-    for item in first:
-        matches = waiting[item.clip, item.start_s, item.question]
-        if not matches:
-            single.append(item)
-            continue
-        other = matches.pop(0)
-        if item.references != other.references:
-            raise ValueError(f"{item.clip}: the two files give different references, so they cannot be compared")
-        pairs.append((item, other))
-    return pairs, single + [item for items in waiting.values() for item in items]
 
 
 def compare(

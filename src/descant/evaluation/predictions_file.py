@@ -1,7 +1,8 @@
 """Predictions with their references, read from answers.jsonl or from the JSON files that papers publish."""
 
 import math
-from collections.abc import Iterable
+from collections import defaultdict
+from collections.abc import Hashable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -170,3 +171,25 @@ def _read_lines(path: str | Path) -> list[str]:
 def is_held_out(record: Record) -> bool:
     """Return whether the record belongs to a test or validation split."""
     return any(str(record.get(column)).lower() in marks for column, marks in HELD_OUT.items())
+
+
+def pair_items(first: Iterable[Item], second: Iterable[Item]) -> tuple[list[tuple[Item, Item]], list[Item]]:
+    """Return pairs of items about the same clip, second and question, and the items that one side lacks.
+
+    Raises:
+        ValueError: a pair's references differ, so the systems were not asked the same.
+    """
+    waiting: defaultdict[Hashable, list[Item]] = defaultdict(list)
+    for item in second:
+        waiting[item.clip, item.start_s, item.question].append(item)
+    pairs, single = [], []
+    for item in first:
+        matches = waiting[item.clip, item.start_s, item.question]
+        if not matches:
+            single.append(item)
+            continue
+        other = matches.pop(0)
+        if item.references != other.references:
+            raise ValueError(f"{item.clip}: the two files give different references, so they cannot be compared")
+        pairs.append((item, other))
+    return pairs, single + [item for items in waiting.values() for item in items]

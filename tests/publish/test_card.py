@@ -6,7 +6,7 @@ import threading
 
 import pytest
 from huggingface_hub import ModelCard
-from tiny import save_tiny_model
+from tiny import save_tiny_decider, save_tiny_model
 
 from descant.hub_client import PublishError
 from descant.publish.card import compose_card, describe_hardware, update_card, write_card
@@ -226,3 +226,18 @@ def test_results_of_two_evaluations_that_end_together_both_stay(model) -> None:
     for thread in threads:
         thread.join()
     assert sorted(one["split"] for one in json.loads((model / "scores.json").read_text())) == splits
+
+
+def test_typed_answers_are_stated_with_their_thresholds_and_scores(tmp_path):
+    folder = save_tiny_decider(tmp_path / "decider", threshold=0.62)
+    (folder / "training_data.json").write_text(json.dumps([{"id": "tester/music", "licence": "cc0-1.0", "clips": 1}]))
+    scores = {"n": 120, "accuracy": 0.64, "ece": 0.032, "brier": 0.45, "accuracy_at_60": 0.807, "risk_area": 0.2}
+    (folder / "scores.json").write_text(json.dumps([{
+        "protocol": "musilingo", "dataset": "tester/music", "split": "test", "n": 120, "intervals": {},
+        "decisions": {"all": scores, "by_type": {}},
+    }]))  # fmt: skip
+    text = write_card(folder).read_text()
+    assert "| genre | 3 | 0.62 | 1.00 | 10 decisions |" in text
+    assert "0.640 of 120 decisions right, expected calibration error 0.032" in text
+    (folder / "decision.json").unlink()
+    assert "## Typed answers" not in write_card(folder).read_text()

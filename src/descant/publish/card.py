@@ -23,6 +23,7 @@ from descant.publish.facts import (
     Run,
     TrainingFacts,
     read_facts,
+    read_json,
     read_list,
     read_object,
     write_json,
@@ -117,9 +118,19 @@ def render_card(facts: ModelFacts, repo_id: str, licence: str) -> str:
     environment.filters["cell"] = lambda value: str(public_name(value)).replace("|", "\\|").replace("\n", " ")
     body = environment.from_string(text).render(
         facts=facts, repo_id=repo_id, licence=licence, mark=MARK, non_commercial=is_non_commercial(licence),
-        base_model=facts.base_model and public_name(facts.base_model),
+        base_model=facts.base_model and public_name(facts.base_model), decision_types=read_types(facts.folder),
     )  # fmt: skip
     return f"---\n{build_metadata(facts, repo_id, licence).to_yaml()}\n---\n{body}\n"
+
+
+def read_types(folder: Path) -> dict[str, dict[str, Any]]:
+    """Return what `decision.json` says of each type of typed questions; empty where nothing was fitted."""
+    path = folder / "decision.json"
+    value = read_json(path) if path.is_file() else {}
+    types = value.get("question_types") if isinstance(value, dict) else None
+    if types is not None and not (isinstance(types, dict) and all(isinstance(one, dict) for one in types.values())):
+        raise PublishError(f"{path}: its question_types are no objects by name: fit it again")
+    return types or {}
 
 
 def _require_facts(facts: ModelFacts) -> None:

@@ -149,11 +149,11 @@ def time_answers(system: OneByOne | Batches | Descant, load: Load, rows: list[in
 def counted_work(model: LPMusicCapsForConditionalGeneration) -> Iterator[list[float]]:
     """Gives a list whose entry is, at the end, the GFLOP of the matrix products that descant has done meanwhile."""
     work = [0.0]
-    tell, encode = AnswerEngine._tell_newest, FastEncoder.__call__
+    report, encode = AnswerEngine._report_newest, FastEncoder.__call__
 
     def counting_step(engine: AnswerEngine, active: int) -> None:
         work[0] += active * engine.search.beams * decoder_work(model) / 1e9
-        return tell(engine, active)
+        return report(engine, active)
 
     def counting_encode(encoder: FastEncoder, inputs_embeds: torch.Tensor, **kwargs) -> BaseModelOutput:
         work[0] += inputs_embeds.shape[0] * inputs_embeds.shape[1] * encoder_work(model) / 1e9
@@ -163,11 +163,11 @@ def counted_work(model: LPMusicCapsForConditionalGeneration) -> Iterator[list[fl
         work[0] += len(args[0]) * conv_work(model) / 1e9
 
     hook = model.audio_encoder.register_forward_hook(count_convolutions)
-    AnswerEngine._tell_newest, FastEncoder.__call__ = counting_step, counting_encode
+    AnswerEngine._report_newest, FastEncoder.__call__ = counting_step, counting_encode
     try:
         yield work
     finally:
-        AnswerEngine._tell_newest, FastEncoder.__call__ = tell, encode
+        AnswerEngine._report_newest, FastEncoder.__call__ = report, encode
         hook.remove()
 
 

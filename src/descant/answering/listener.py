@@ -17,7 +17,6 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 import numpy as np
 import torch
 from tqdm import tqdm
-from transformers import PreTrainedModel, ProcessorMixin
 
 from descant.answering.model_folder import ModelFolderError, find_model, load_model
 from descant.answering.recordings import Audio, ReadWindows, Recording, answer_id, as_recording, as_track, in_order
@@ -27,7 +26,7 @@ from descant.data.audio import AudioError, Window, format_stamp, stream_windows
 from descant.program import name_error, shorten
 
 if TYPE_CHECKING:
-    pass
+    from descant.models.contract import FrontEnd, QuestionAnsweringModel, QuestionProcessor
 
 log = logging.getLogger(__name__)
 
@@ -160,7 +159,9 @@ class _Flight(Generic[Label]):
 class Listener:
     """A model, its processor and the settings with which it answers."""
 
-    def __init__(self, model: PreTrainedModel, processor: ProcessorMixin, name: str, **generation: Any) -> None:
+    def __init__(
+        self, model: "QuestionAnsweringModel", processor: "QuestionProcessor", name: str, **generation: Any
+    ) -> None:
         """Join a model with its processor.
 
         Args:
@@ -196,7 +197,7 @@ class Listener:
         return cls(model, processor, str(source), **generation)
 
     @property
-    def features(self) -> Any:
+    def features(self) -> "FrontEnd":
         """What computes the features that a feature store keeps for this model."""
         return self.model.cached_features(self.processor.feature_extractor)
 

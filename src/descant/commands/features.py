@@ -3,7 +3,7 @@
 import argparse
 from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from descant.program import count, require_writable, say, show
 
@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from descant.data.annotations import Annotations, Problem
     from descant.data.extraction import Extraction
     from descant.data.features import FeatureStore
+    from descant.models.contract import FrontEnd
 
 EXAMPLES = """\
 examples:
@@ -101,7 +102,7 @@ def _report(skipped: "Iterable[Problem | str]") -> None:
         say(f"descant features: skipped {line}")
 
 
-def _load_extractor(model: str | None) -> Any:
+def _load_extractor(model: str | None) -> "FrontEnd":
     """Load what computes the features: a model's front end and, where it has one, the frozen encoder behind it."""
     from descant.answering.model_folder import find_model, load_model
     from descant.models.lp_music_caps import LPMusicCapsFeatureExtractor

@@ -1,4 +1,4 @@
-"""Makes transformers' Auto classes know the models, without importing transformers before somebody needs it."""
+"""Registers the models with transformers' Auto classes, without importing transformers before it is needed."""
 
 import importlib.util
 import sys
@@ -74,10 +74,13 @@ class AutoNames(MetaPathFinder):
     def find_spec(
         self, name: str, path: Sequence[str] | None = None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
+        """Find a module of transformers that is waited for, so that executing it adds our names."""
         if name not in self.waiting:
             return None
         self.waiting.remove(name)  # before the search below, which comes through here again
         spec = importlib.util.find_spec(name)
+        if spec is None or spec.loader is None:
+            return None
         execute = spec.loader.exec_module
 
         def execute_and_add_names(module: ModuleType) -> None:
@@ -86,7 +89,7 @@ class AutoNames(MetaPathFinder):
                 register_pipelines()
             add_names(module)
 
-        spec.loader.exec_module = execute_and_add_names
+        spec.loader.exec_module = execute_and_add_names  # type: ignore[method-assign]  # of this one spec
         return spec
 
 

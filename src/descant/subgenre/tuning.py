@@ -118,7 +118,7 @@ def read_words(
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Return each modality's logits (modalities, examples, labels), and which there are (examples, modalities)."""
     heard: list[torch.Tensor] = []
-    hook = model.fusion.register_forward_hook(lambda _, __, fused: heard.append(fused.words.float().cpu()))
+    hook = model.fusion.register_forward_hook(lambda _, __, fused: heard.append(fused.parts.float().cpu()))
     predict_probabilities(model, examples, pad_token_id)
     hook.remove()
     return torch.cat(heard, dim=1), examples.there.bool()

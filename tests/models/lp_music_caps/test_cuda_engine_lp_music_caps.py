@@ -138,9 +138,9 @@ def test_an_engine_whose_answers_are_no_longer_wanted_is_free_again(taught: Answ
     expected = sorted(engine.run(iter(rows)))
     stream = engine.run(iter(rows))
     next(stream)
-    assert engine.taken.locked()
+    assert engine.in_use.locked()
     stream.close()
-    assert not engine.taken.locked()
+    assert not engine.in_use.locked()
     assert sorted(engine.run(iter(rows))) == expected
 
 

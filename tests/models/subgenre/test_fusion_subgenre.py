@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from descant.models.subgenre import SubgenreConfig
-from descant.models.subgenre.fusion_subgenre import SubgenreCrossAttention, SubgenreLateFusion, mean_by_place, to_rows
+from descant.models.subgenre.fusion_subgenre import SubgenreCrossAttention, SubgenreLateFusion, mean_by_group, to_rows
 
 CONFIG = SubgenreConfig(label_tree={"rock": ["punk"], "jazz": []}, hidden_size=4, num_attention_heads=2)
 
@@ -28,9 +28,9 @@ def build(kind: type[nn.Module]) -> nn.Module:
 
 def test_the_mean_of_a_place_without_vectors_is_zero() -> None:
     vectors = torch.tensor([[2.0, 0.0], [4.0, 2.0], [1.0, 1.0]])
-    found = mean_by_place(vectors, torch.tensor([2, 2, 0]), 4)
+    found = mean_by_group(vectors, torch.tensor([2, 2, 0]), 4)
     assert found.tolist() == [[1, 1], [0, 0], [3, 1], [0, 0]]
-    assert mean_by_place(vectors[:0], torch.zeros(0, dtype=torch.long), 2).tolist() == [[0, 0], [0, 0]]
+    assert mean_by_group(vectors[:0], torch.zeros(0, dtype=torch.long), 2).tolist() == [[0, 0], [0, 0]]
 
 
 def test_windows_are_laid_out_by_row() -> None:

@@ -31,18 +31,18 @@ class LPMusicCapsConfig(BartConfig):
 
     model_type = "lp_music_caps"
 
-    d_model: int | None = 768
-    encoder_layers: int | None = 6
-    encoder_ffn_dim: int | None = 3072
-    encoder_attention_heads: int | None = 12
-    decoder_layers: int | None = 6
-    decoder_ffn_dim: int | None = 3072
-    decoder_attention_heads: int | None = 12
+    d_model: int = 768
+    encoder_layers: int = 6
+    encoder_ffn_dim: int = 3072
+    encoder_attention_heads: int = 12
+    decoder_layers: int = 6
+    decoder_ffn_dim: int = 3072
+    decoder_attention_heads: int = 12
     num_mel_bins: int = 128
     audio_frames: int = 1001
     num_strided_convs: int = 5
 
-    def __post_init__(self, **kwargs) -> None:
+    def __post_init__(self, **kwargs: Any) -> None:
         # register_for_auto_class names one Auto class for a model; this one publishes under two.
         model = "modeling_lp_music_caps.LPMusicCapsForConditionalGeneration"
         kwargs["auto_map"] = {"AutoModelForMultimodalLM": model, **kwargs.get("auto_map", {})}
@@ -54,7 +54,7 @@ class LPMusicCapsConfig(BartConfig):
         super().__post_init__(**kwargs)
 
     def to_dict(self) -> dict[str, Any]:
-        """The saved form, which names the pipeline for those who load the checkpoint with its code."""
+        """Return the saved form, which names the pipeline for those who load the checkpoint with its code."""
         return {**super().to_dict(), "custom_pipelines": name_pipelines()}
 
     @property
@@ -67,7 +67,7 @@ class LPMusicCapsConfig(BartConfig):
 
     @classmethod
     def small(
-        cls, vocab_size: int, d_model: int = 64, layers: int = 2, heads: int = 4, **overrides
+        cls, vocab_size: int, d_model: int = 64, layers: int = 2, heads: int = 4, **overrides: Any
     ) -> "LPMusicCapsConfig":
         """Build a fresh configuration for demos and tests; `overrides` are any fields of the class."""
         sizes = {

@@ -17,7 +17,7 @@ StateDict = dict[str, torch.Tensor]
 
 
 class ConversionError(ValueError):
-    """Says in one sentence why a checkpoint cannot be converted."""
+    """A checkpoint cannot be converted; the message says why in one sentence."""
 
 
 def convert_checkpoint(checkpoint: Path, bart: str, output: Path) -> LPMusicCapsForConditionalGeneration:
@@ -152,5 +152,5 @@ def save(model: LPMusicCapsForConditionalGeneration, processor: LPMusicCapsProce
 
 
 def first_line(error: Exception) -> str:
-    """The first line of an error's message: libraries add paragraphs of advice."""
+    """Return the first line of an error's message: libraries add paragraphs of advice."""
     return str(error).strip().split("\n")[0].rstrip(".")

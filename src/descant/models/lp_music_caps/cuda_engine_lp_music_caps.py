@@ -1,8 +1,9 @@
-"""Runs the search in steps that are always the same, so that a GPU plays them from a recording."""
+"""Answers on a GPU: decoding steps over a cache of fixed shapes, recorded as CUDA graphs and replayed."""
 
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import torch
 from transformers.utils import logging
@@ -14,13 +15,17 @@ from .packed_bart_lp_music_caps import FastDecoder
 
 logger = logging.get_logger(__name__)
 
+FEWEST_PLACES = 32  # tokens of an answer that a recorded step looks at, at least
+REPLAYS_BEFORE_RECORDING = 3  # recording takes as long as many steps, and the end of a stream needs many shapes
+CACHE_BYTES = 4e9  # of keys and values of self-attention
+
 
 class RecordedStep:
-    """A CUDA graph of a function that changes only tensors which stay in their places.
+    """A CUDA graph of a function that changes only tensors which stay at their addresses.
 
     Building it takes the step once. `faithful` says whether the graph changes `states` as the function itself does;
-    where not, a log line says so. stream and pool: of all recordings that are never played at the same time, since
-    nothing that a step makes outlives it.
+    where not, a log line says so.
+    stream, pool: may be shared by recordings that never run concurrently; a step's intermediates do not outlive it.
     """
 
     def __init__(
@@ -28,7 +33,7 @@ class RecordedStep:
         step: Callable[[], None],
         states: list[torch.Tensor],
         stream: torch.cuda.Stream,
-        pool: tuple[int, int] | None = None,
+        pool: Any = None,  # what torch.cuda.graph_pool_handle returns
     ) -> None:
         before = copies(states)
         take_aside(step, stream)
@@ -44,11 +49,11 @@ class RecordedStep:
             logger.warning_once("a step cannot be recorded as it is on this GPU: answers take longer")
             restore(states, expected)
 
-    def _record(self, step: Callable[[], None], stream: torch.cuda.Stream, pool: tuple[int, int] | None) -> bool:
-        how = {"pool": pool, "stream": stream, "capture_error_mode": "thread_local"}
+    def _record(self, step: Callable[[], None], stream: torch.cuda.Stream, pool: Any) -> bool:
         try:
+            graph = torch.cuda.graph(self.graph, pool=pool, stream=stream, capture_error_mode="thread_local")
             # The outer context leaves the stream again where the inner one fails to.
-            with torch.cuda.stream(torch.cuda.current_stream()), torch.cuda.graph(self.graph, **how):
+            with torch.cuda.stream(torch.cuda.current_stream()), graph:
                 step()
         except RuntimeError as error:
             logger.warning_once(f"recording a step failed: {error}")
@@ -57,7 +62,7 @@ class RecordedStep:
 
 
 def take_aside(step: Callable[[], None], stream: torch.cuda.Stream) -> None:
-    """Take a step on the stream that will record it, as recording asks of the first time that libraries are used."""
+    """Take a step on the stream that will record it: what libraries do at first use cannot be recorded."""
     stream.wait_stream(torch.cuda.current_stream())
     with torch.cuda.stream(stream):
         step()
@@ -65,33 +70,32 @@ def take_aside(step: Callable[[], None], stream: torch.cuda.Stream) -> None:
 
 
 def copies(states: list[torch.Tensor]) -> list[torch.Tensor]:
+    """Copy tensors."""
     return [state.clone() for state in states]
 
 
 def restore(states: list[torch.Tensor], values: list[torch.Tensor]) -> None:
+    """Write values back into tensors, at their addresses."""
     for state, value in zip(states, values, strict=True):
         state.copy_(value)
 
 
 def agree(actual: torch.Tensor, expected: torch.Tensor) -> bool:
-    """Whether two states are the same, scores to rounding."""
+    """Return whether two states are the same, scores up to rounding."""
     if not actual.is_floating_point():
         return torch.equal(actual, expected)
     return torch.allclose(actual, expected, rtol=1e-4, atol=1e-4, equal_nan=True)
 
 
-FEWEST_PLACES = 32
-PLAYS_BEFORE_RECORDING = 3  # to record takes as long as many plays, and the end of a stream needs many shapes
-CACHE_BYTES = 4e9  # that self-attention may take
-
-
 class StaticEngine(AnswerEngine):
-    """AnswerEngine for a GPU: to start a kernel takes longer than to run it, so a whole step is started at once.
+    """AnswerEngine for a GPU: launching a kernel takes longer than running it, so a whole step is launched as a graph.
 
-    A step is recorded for each number of questions, rounded up to a power of two, and each number of places that the
-    longest answer needs, likewise. The host waits once a step, to see which questions are done. Slots without a
+    A step is recorded for each number of questions, rounded up to a power of two, and each number of tokens that the
+    longest answer has, likewise. The host waits once a step, to see which questions are done. Slots without a
     question are computed along; what comes out there is never read.
     """
+
+    cache: StaticCache  # type: ignore[assignment]  # of fixed shapes, with the methods that this class uses
 
     def __init__(
         self,
@@ -101,29 +105,29 @@ class StaticEngine(AnswerEngine):
         on_token: Callable[[torch.Tensor], None] | None = None,
     ) -> None:
         super().__init__(decoder, settings, slots, on_token)
-        self.taken = threading.Lock()  # while it runs
+        self.in_use = threading.Lock()
         self.done = torch.zeros(slots, dtype=torch.bool, device=decoder.device)
         self.steps = [0] * slots  # tokens chosen so far
         # A recording would give the same random numbers each time.
         self.records = decoder.device.type == "cuda" and not settings.do_sample
-        # Of this engine alone: to end a graph frees what others that were recorded on its stream work with.
+        # One stream an engine: destroying a graph frees memory that others recorded on its stream still use.
         self.stream = torch.cuda.Stream(decoder.device) if self.records else None
         self.pool = torch.cuda.graph_pool_handle() if self.records else None
         self.recorded: dict[tuple[int, int, int], RecordedStep] = {}
-        self.plays: Counter[tuple[int, int, int]] = Counter()
+        self.steps_taken: Counter[tuple[int, int, int]] = Counter()  # steps without a recording, by shape
 
     def run(self, waiting: Iterator[Encoded]) -> Iterator[Answer]:
-        """Answer all questions of an iterator; the engine may be used again when that is over, or is given up."""
-        self.taken.acquire(blocking=False)
+        """Answer all questions of an iterator; the engine is free again when that is over, or is given up."""
+        self.in_use.acquire(blocking=False)
         try:
             yield from super().run(waiting)
         finally:
             self.questions.clear()
             self.fresh.clear()
             self.on_token = None
-            self.taken.release()
+            self.in_use.release()
 
-    def _new_state(self) -> tuple[Search, StaticCache]:
+    def _new_state(self) -> tuple[Search, StaticCache]:  # type: ignore[override]
         # Beams begin with the start token alone: a step of its own for a forced one is cheaper than another recording.
         search = new_search(self.settings, self.slots, self.settings.first_tokens[:1], self.decoder)
         return search, self.decoder.new_static_cache(self.slots, search.beams, self.settings.max_length)
@@ -144,30 +148,30 @@ class StaticEngine(AnswerEngine):
         active = min(round_up(count, 1), self.slots)
         places = min(round_up(max(self.steps[:count]), FEWEST_PLACES), self.settings.max_length)
         self.cache.columns = places * self.search.beams
-        self._play(active)
-        self._tell_newest(count)
+        self._run(active)
+        self._report_newest(count)
         return [slot for slot, done in enumerate(self.done[:count].tolist()) if done]
 
-    def _play(self, active: int) -> None:
-        """Take a step from its recording, if there is one; a shape that comes often is recorded."""
+    def _run(self, active: int) -> None:
+        """Replay a step's recording, if there is one; a shape that comes often is recorded."""
         shape = active, self.cache.columns, self.cache.cross_mask.shape[2]
         if self.records and shape in self.recorded:
             self.recorded[shape].graph.replay()
-        elif self.records and self.plays[shape] >= PLAYS_BEFORE_RECORDING:
-            self._record(active, shape)
+        elif self.stream is not None and self.records and self.steps_taken[shape] >= REPLAYS_BEFORE_RECORDING:
+            self._record(active, shape, self.stream)
         else:
-            self.plays[shape] += 1
+            self.steps_taken[shape] += 1
             self._advance(active)
 
-    def _record(self, active: int, shape: tuple[int, int, int]) -> None:
+    def _record(self, active: int, shape: tuple[int, int, int], stream: torch.cuda.Stream) -> None:
         states = [*self.search.states, self.cache.mask, self.done]
         with torch.cuda.device(self.decoder.device):
-            recorded = RecordedStep(lambda: self._advance(active), states, self.stream, self.pool)
+            recorded = RecordedStep(lambda: self._advance(active), states, stream, self.pool)
         self.recorded[shape] = recorded
         self.records = recorded.faithful
 
     def _advance(self, active: int) -> None:
-        """One step of the first `active` slots, without waiting for the device and without new places of memory."""
+        """Take a step of the first `active` slots, without waiting for the device or allocating lasting memory."""
         lengths = self.search.lengths.clamp_(max=self.settings.max_length - 1)  # of slots without a question
         places = (lengths[:active, None] - 1).expand(-1, self.search.beams)
         tokens = self.search.sequences[:active].gather(2, places[:, :, None])[:, :, 0]
@@ -180,14 +184,14 @@ class StaticEngine(AnswerEngine):
 
 
 def round_up(number: int, least: int) -> int:
-    """The next of least, 2 · least, 4 · least …"""
+    """Round a number up to the next of least, 2 · least, 4 · least and so on."""
     while least < number:
         least *= 2
     return least
 
 
 def slots_that_fit(decoder: FastDecoder, settings: AnswerSettings) -> int:
-    """How many questions' keys and values may be kept at a time."""
+    """Return how many questions' keys and values fit into CACHE_BYTES."""
     width = decoder.heads * decoder.head_dim
     numbers = 2 * len(decoder.layers) * width * settings.num_beams * settings.max_length
     return max(1, int(CACHE_BYTES / (numbers * decoder.tokens.weight.element_size())))

@@ -1,23 +1,28 @@
 """How the model scores the options of typed questions: one pass of its decoder over a tree of answers."""
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch.nn.utils.rnn import pad_sequence
 
 from .decision_music import AnswerTree, MusicDecisionMixin
 
+if TYPE_CHECKING:  # the class that the methods are mixed into
+    from transformers import PreTrainedModel as Base
+else:
+    Base = object
+
 ROWS_AT_ONCE = 64  # of the decoder, each a window and a wording of a question
 
 
-class LPMusicCapsDecisionMixin(MusicDecisionMixin):
+class LPMusicCapsDecisionMixin(MusicDecisionMixin, Base):
     """The methods of `LPMusicCapsForConditionalGeneration` for typed questions."""
 
     @classmethod
     def from_pretrained(cls, pretrained_model_name_or_path: str | Path | None, *args: Any, **kwargs: Any) -> Any:
         """Load as transformers does, and the model's `decision.json`."""
-        loaded = super().from_pretrained(pretrained_model_name_or_path, *args, **kwargs)  # type: ignore[misc]
+        loaded = super().from_pretrained(pretrained_model_name_or_path, *args, **kwargs)
         model = loaded[0] if isinstance(loaded, tuple) else loaded
         if pretrained_model_name_or_path is not None:
             model.load_decisions(pretrained_model_name_or_path, kwargs)

@@ -1,8 +1,9 @@
-"""What the decoder remembers of the questions in flight: keys and values, stored once a question, not once a beam."""
+"""Key-value caches of the decoder, stored once a question, not once a beam: a growing one, and one of fixed shapes."""
 
 import torch
 
 MINUS_INFINITY = float("-inf")
+GRAIN = 64  # encoder positions for which a StaticCache reserves memory at a time
 
 
 class SharedHistory:
@@ -17,7 +18,7 @@ class SharedHistory:
     columns: int  # that a step looks at
 
     def history(self, active: int) -> torch.Tensor:
-        """The mask of the active questions' columns, (active, beams, columns)."""
+        """Return the mask of the active questions' columns, (active, beams, columns)."""
         return self.mask[:active, :, : self.columns]
 
     def reorder(self, parents: torch.Tensor) -> None:
@@ -59,6 +60,7 @@ class DecoderCache(SharedHistory):
 
     @property
     def slots(self) -> int:
+        """Questions that fit at a time."""
         return self.mask.shape[0]
 
     def open(self, slot: int, length: int) -> None:
@@ -121,9 +123,6 @@ def widen(tensor: torch.Tensor, dim: int, size: int, fill: float = 0.0) -> torch
     shape = list(tensor.shape)
     shape[dim] = size - shape[dim]
     return torch.cat([tensor, tensor.new_full(shape, fill)], dim=dim)
-
-
-GRAIN = 64  # encoder positions are reserved in these steps
 
 
 class StaticCache(SharedHistory):

@@ -1,4 +1,7 @@
-"""Runs a search over a stream of encoded questions: where one is finished, a waiting one takes its place."""
+"""Continuous batching: a search over a stream of questions, in which a finished one gives its slot to the next.
+
+Also the stream itself: pairs of clip and question, encoded in groups of like length.
+"""
 
 from collections import OrderedDict
 from collections.abc import Callable, Hashable, Iterable, Iterator
@@ -9,15 +12,18 @@ import torch
 from torch.nn.utils.rnn import pad_sequence
 from transformers import PreTrainedModel
 
-from .decoder_cache_lp_music_caps import DecoderCache, StaticCache
+from .decoder_cache_lp_music_caps import DecoderCache
 from .generation_settings_lp_music_caps import AnswerSettings
 from .packed_bart_lp_music_caps import FastDecoder, FastEncoder, lower_precision
 from .search_lp_music_caps import BeamSearch, GreedySearch, SamplingSearch
 
 Encoded = tuple[int, torch.Tensor]  # a question's position in its stream, its encoder states (length, d_model)
 Search = BeamSearch | GreedySearch | SamplingSearch
-Cache = DecoderCache | StaticCache
 Answer = tuple[int, list[int], float]  # position in the stream, tokens, length-normalised log probability
+Pair = tuple[Hashable, torch.Tensor | np.ndarray, list[int] | None]  # clip key, input_features, prompt ids
+
+GROUP = 16  # questions encoded together: enough rows for the processor's full speed
+CLIPS_KEPT = 256  # embedded clips remembered, at 100 KB each
 
 
 class AnswerEngine:
@@ -25,6 +31,8 @@ class AnswerEngine:
 
     full: a decoder that is faster while all slots are in use; without it, `decoder` takes those steps too.
     """
+
+    cache: DecoderCache
 
     def __init__(
         self,
@@ -45,7 +53,7 @@ class AnswerEngine:
         self.questions: list[int] = []  # slot → position in the stream; the slots in use are the first ones
         self.fresh: list[int] = []  # slots that have not decoded their prefix yet
 
-    def _new_state(self) -> tuple[Search, Cache]:
+    def _new_state(self) -> tuple[Search, DecoderCache]:
         """Build what a step changes, for `slots` questions."""
         search = new_search(self.settings, self.slots, self.settings.first_tokens, self.decoder)
         return search, self.decoder.new_cache(self.slots, search.beams)
@@ -63,9 +71,10 @@ class AnswerEngine:
 
     def _open(self, slot: int, waiting: Iterator[Encoded]) -> bool:
         """Give a slot to the next question, if there is one."""
-        question, states = next(waiting, (None, None))
-        if question is None:
+        encoded = next(waiting, None)
+        if encoded is None:
             return False
+        question, states = encoded
         self.questions[slot : slot + 1] = [question]
         self.fresh.append(slot)
         self.decoder.open_slot(self.cache, slot, states)
@@ -93,20 +102,20 @@ class AnswerEngine:
         parents, done = self.search.advance(decoder.head(hidden), active)
         if parents is not None:
             self.cache.reorder(parents)
-        self._tell_newest(active)
+        self._report_newest(active)
         return done.nonzero()[:, 0].tolist()
 
-    def _tell_newest(self, active: int) -> None:
+    def _report_newest(self, active: int) -> None:
         if self.on_token is not None:
             newest = self.search.sequences[:active, 0].gather(1, self.search.lengths[:active, None] - 1)[:, 0]
             self.on_token(torch.tensor(self._ids(newest.tolist())))
 
     def _ids(self, tokens: list[int]) -> list[int]:
-        """The tokenizer's ids of tokens, which a smaller vocabulary numbers anew."""
+        """Return the tokenizer's ids of tokens, which a smaller vocabulary numbers anew."""
         return tokens if self.decoder.vocabulary is None else self.decoder.vocabulary[tokens].tolist()
 
     def _inputs(self, active: int, first_column: int) -> tuple[torch.Tensor, torch.Tensor]:
-        """The newest token of each hypothesis and its position, (active, beams) each.
+        """Return the newest token of each hypothesis and its position, (active, beams) each.
 
         A fresh question has only one hypothesis yet, the prefix: its beams decode one token of the prefix each.
         """
@@ -137,12 +146,6 @@ def new_search(settings: AnswerSettings, slots: int, prefix: list[int], decoder:
     if settings.num_beams > 1:
         return BeamSearch(settings, slots, prefix, decoder.device)
     return GreedySearch(settings, slots, decoder.device)
-
-
-Pair = tuple[Hashable, torch.Tensor | np.ndarray, list[int] | None]  # clip key, input_features, prompt ids
-
-GROUP = 16  # questions encoded together: enough rows for the processor's full speed
-CLIPS_KEPT = 256  # embedded clips remembered, at 100 KB each
 
 
 class QuestionStream:
@@ -186,7 +189,7 @@ class QuestionStream:
             yield position, states[:length]
 
     def _embed(self, pairs: list[Pair]) -> torch.Tensor:
-        """The clips' embeddings (pairs, positions, d_model), from memory where they were asked about before."""
+        """Return the clips' embeddings (pairs, positions, d_model), from memory where they were computed before."""
         new = {key: torch.as_tensor(features) for key, features, _ in pairs if key not in self.clips}
         if new:
             embeds = self.model.get_audio_features(torch.stack(list(new.values())).to(self.model.device))

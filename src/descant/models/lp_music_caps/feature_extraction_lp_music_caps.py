@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 import torch
@@ -35,7 +36,7 @@ class LPMusicCapsFeatureExtractor(FeatureExtractionMixin):
         num_mel_bins: int = 128,
         f_min: float = 0.0,
         f_max: float = 8000.0,
-        **kwargs,
+        **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
         self.sampling_rate = sampling_rate
@@ -81,7 +82,7 @@ class LPMusicCapsFeatureExtractor(FeatureExtractionMixin):
         if isinstance(audio, np.ndarray | torch.Tensor) and audio.ndim == 2:
             waveforms = list(audio)
         checked = [self._checked(waveform, i).to(device or "cpu") for i, waveform in enumerate(waveforms)]
-        mels = [self.extract(waveform[: self.num_samples] if truncation else waveform) for waveform in checked]
+        mels = [self._log_mel(waveform[: self.num_samples] if truncation else waveform) for waveform in checked]
         features = torch.stack(mels).cpu().numpy() if mels else np.zeros((0, *self.feature_shape), np.float32)
         return BatchFeature({"input_features": features}, tensor_type=return_tensors)
 
@@ -93,7 +94,10 @@ class LPMusicCapsFeatureExtractor(FeatureExtractionMixin):
         on it. Returns what it was given: an array for an array, a tensor (on the same device) for a tensor.
         """
         if isinstance(waveform, np.ndarray):
-            return self.extract(torch.from_numpy(np.ascontiguousarray(waveform, dtype=np.float32))).numpy()
+            return self._log_mel(torch.from_numpy(np.ascontiguousarray(waveform, dtype=np.float32))).numpy()
+        return self._log_mel(waveform)
+
+    def _log_mel(self, waveform: torch.Tensor) -> torch.Tensor:
         waveform = self._padded(waveform.float())
         window = torch.hann_window(self.n_fft, device=waveform.device)
         stft = torch.stft(
@@ -124,18 +128,18 @@ class LPMusicCapsFeatureExtractor(FeatureExtractionMixin):
             )
 
     def _checked(self, waveform: Waveform, position: int) -> torch.Tensor:
-        waveform = torch.as_tensor(np.asarray(waveform))
-        if waveform.ndim != 1 or waveform.numel() == 0:
-            raise ValueError(f"audio {position} has shape {tuple(waveform.shape)}: give one mono waveform, (samples,)")
-        if not waveform.is_floating_point():
-            raise ValueError(f"audio {position} holds {waveform.dtype}: give floats in [-1, 1]")
-        if not torch.isfinite(waveform).all():
+        samples = torch.as_tensor(np.asarray(waveform))
+        if samples.ndim != 1 or samples.numel() == 0:
+            raise ValueError(f"audio {position} has shape {tuple(samples.shape)}: give one mono waveform, (samples,)")
+        if not samples.is_floating_point():
+            raise ValueError(f"audio {position} holds {samples.dtype}: give floats in [-1, 1]")
+        if not torch.isfinite(samples).all():
             raise ValueError(f"audio {position} holds NaN or infinite samples: decode it again or leave it out")
-        return waveform
+        return samples
 
 
 def is_number(items: Sequence) -> bool:
-    """Tell a waveform given as a list of numbers from a list of waveforms by its first item."""
+    """Return whether the first item of a list is a number, so that the list is one waveform."""
     return len(items) == 1 and np.ndim(items[0]) == 0
 
 

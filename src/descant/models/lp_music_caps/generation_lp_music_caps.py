@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain, islice
+from typing import TYPE_CHECKING, Any, Self
 
 import torch
 from torch.nn.utils.rnn import pad_sequence
@@ -15,21 +16,24 @@ from .generation_settings_lp_music_caps import AnswerSettings, NotCovered, read_
 from .packed_bart_lp_music_caps import TIERS, check_tier, lower_precision
 from .packed_models_lp_music_caps import PackedModel, check_packable, forget_packed, packed_model
 
+if TYPE_CHECKING:  # the class that the methods are mixed into
+    from transformers import PreTrainedModel as Base
+else:
+    Base = object
+
 logger = logging.get_logger(__name__)
 
-# Rows of one step at which a CPU is at its full speed, times the model's width; narrow models need more rows for the
-# same work. A GPU takes several times as many.
-FULL_SPEED = 160 * 768
-GPU_ROWS = 4
+FULL_SPEED = 160 * 768  # work per decoding step (rows × d_model) at which a CPU reaches full throughput
+GPU_ROWS = 4  # times as many rows a GPU takes
 
 
-class LPMusicCapsGenerationMixin:
+class LPMusicCapsGenerationMixin(Base):
     """The answering methods of `LPMusicCapsForConditionalGeneration`."""
 
     tiers = tuple(TIERS)  # that `generate` and `answer_many` take
 
-    def train(self, mode: bool = True) -> "LPMusicCapsGenerationMixin":
-        """As of any module; the packed weights, which training would outdate, are let go."""
+    def train(self, mode: bool = True) -> Self:
+        """Switch between training and evaluation, and drop the packed weights, which training would outdate."""
         if mode:
             forget_packed(self)
         return super().train(mode)
@@ -52,9 +56,11 @@ class LPMusicCapsGenerationMixin:
         fast: bool = True,
         tier: str = "fp32",
         vocabulary: Sequence[int] | None = None,
-        **kwargs,
-    ) -> torch.Tensor:
-        """Answer each row of a batch: inputs are those of `forward`, settings those of transformers' `generate`.
+        **kwargs: Any,
+    ) -> Any:
+        """Answer each row of a batch: tokens (batch, longest answer), or what `return_dict_in_generate` asks for.
+
+        Inputs are those of `forward`, settings those of transformers' `generate`.
 
         inputs: another name for input_features. labels: ignored, so that a training batch can be passed on.
         fast: by this folder's search, with the tokens of transformers' own in less time; False: by transformers' own.
@@ -70,8 +76,8 @@ class LPMusicCapsGenerationMixin:
         settings, packed = self._prepare_search(*choice, generation_config, kwargs)
         if encoder_outputs is None:
             clips = input_features if inputs is None else inputs
-            outputs = {} if packed else self._wanted_outputs(generation_config, kwargs)
-            encoder = packed and packed.encoder
+            outputs = {} if packed else self._list_outputs(generation_config, kwargs)
+            encoder = packed.encoder if packed else None
             with lower_precision(tier, self.device):
                 encoder_outputs, attention_mask = self.encode(
                     clips, prompt_input_ids, prompt_attention_mask, clip_index, audio_embeds, encoder, **outputs
@@ -79,7 +85,7 @@ class LPMusicCapsGenerationMixin:
         elif isinstance(encoder_outputs, tuple):
             encoder_outputs = BaseModelOutput(*encoder_outputs)
         states = encoder_outputs[0].to(self.dtype)
-        if settings is not None and can_stream(streamer, settings, len(states), *choice):
+        if settings and packed and can_stream(streamer, settings, len(states), *choice):
             return answer_batch(packed, settings, states, attention_mask, streamer)
         # A new one: its tensors are expanded in place.
         encoded = BaseModelOutput(**{**encoder_outputs, "last_hidden_state": states})
@@ -95,7 +101,7 @@ class LPMusicCapsGenerationMixin:
         fast: bool = True,
         tier: str = "fp32",
         vocabulary: Sequence[int] | None = None,
-        **settings,
+        **settings: Any,
     ) -> Iterator[Answer]:
         """Answer a stream of (clip key, input_features (128, 1001), prompt ids or None) with bounded memory.
 
@@ -105,10 +111,10 @@ class LPMusicCapsGenerationMixin:
         """
         check_one_answer(generation_config or self.generation_config, settings)
         search, packed = self._prepare_search(fast, tier, vocabulary, generation_config, settings)
-        stream = iter(QuestionStream(self, pairs, 2 * batch_size, tier, packed and packed.encoder))
-        if search is None:
+        stream = iter(QuestionStream(self, pairs, 2 * batch_size, tier, packed.encoder if packed else None))
+        if search is None or packed is None:
             yield from self._answer_plainly(stream, batch_size, generation_config, settings)
-        elif search.do_sample:  # a draw takes its numbers for a whole batch, so nobody joins or leaves in between
+        elif search.do_sample:  # a draw takes its numbers for a whole batch, so no question joins or leaves it
             while batch := list(islice(stream, batch_size)):
                 yield from packed.engine(search, len(batch)).run(iter(batch))
         elif first := list(islice(stream, batch_size)):  # few questions need only a small cache
@@ -123,7 +129,7 @@ class LPMusicCapsGenerationMixin:
         generation_config: GenerationConfig | None,
         arguments: dict,
     ) -> tuple[AnswerSettings, PackedModel] | tuple[None, None]:
-        """Read the settings and pack the weights, or say why transformers' loop is to run, and return nothing."""
+        """Read the settings and pack the weights, or log why transformers' loop is to run, and return nothing."""
         check_tier(tier, self.device)
         try:
             if not fast:
@@ -138,7 +144,7 @@ class LPMusicCapsGenerationMixin:
             return None, None
         return settings, packed
 
-    def _wanted_outputs(self, generation_config: GenerationConfig | None, arguments: dict) -> dict[str, bool]:
+    def _list_outputs(self, generation_config: GenerationConfig | None, arguments: dict) -> dict[str, bool]:
         """Return which states of the encoder the caller asks for, besides the last ones."""
         config = generation_config or self.generation_config
         names = ("output_attentions", "output_hidden_states")
@@ -151,7 +157,7 @@ class LPMusicCapsGenerationMixin:
         streamer: BaseStreamer | None,
         generation_config: GenerationConfig | None,
         settings: dict,
-    ) -> torch.Tensor:
+    ) -> Any:
         """Answer a batch of encoded questions through transformers' own loop."""
         shape, device = encoded.last_hidden_state.shape[:2], encoded.last_hidden_state.device
         if attention_mask is None:
@@ -230,7 +236,7 @@ def can_stream(
     tier: str,
     vocabulary: Sequence[int] | None,
 ) -> bool:
-    """Tell whether the fast search can feed the streamer, if there is one: with one hypothesis at a time."""
+    """Return whether the fast search can feed the streamer, if there is one: with one hypothesis at a time."""
     if streamer is None or (rows == 1 and settings.num_beams == 1):
         return True
     explain(NotCovered("streaming more than one hypothesis"), fast, tier, vocabulary)
@@ -245,8 +251,8 @@ def explain(reason: NotCovered, fast: bool, tier: str, vocabulary: Sequence[int]
         logger.warning_once(f"{reason} is not covered by the fast search: transformers' own loop runs")
 
 
-def normalised_scores(result, pad_token_id: int) -> torch.Tensor:
-    """The length-normalised log probability of each answer of a result of `generate`, (batch,)."""
+def normalised_scores(result: Any, pad_token_id: int) -> torch.Tensor:
+    """Return the length-normalised log probability of each answer of a result of `generate`, (batch,)."""
     if "sequences_scores" in result:
         return result.sequences_scores
     tokens = result.sequences[:, 1:]

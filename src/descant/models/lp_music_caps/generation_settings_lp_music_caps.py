@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import torch
 import transformers
@@ -24,6 +25,7 @@ from transformers.generation import (
 )
 from transformers.modeling_outputs import BaseModelOutput
 
+BLOCK = 64  # the head's rows are padded to whole blocks, so that the best tokens are found from the blocks' maxima
 RULES = (
     ForcedBOSTokenLogitsProcessor,
     ForcedEOSTokenLogitsProcessor,
@@ -43,7 +45,7 @@ OTHER_WAYS = (
 
 
 class NotCovered(Exception):
-    """Says which setting only transformers' own loop can follow."""
+    """The fast search cannot do what is asked; the message names the setting that it does not cover."""
 
 
 @dataclass(frozen=True)
@@ -77,21 +79,21 @@ class AnswerSettings:
         return [self.decoder_start_token_id, *forced]
 
     def numbered(self, vocabulary: Sequence[int]) -> "AnswerSettings":
-        """The same settings for tokens that are numbered by their places in a vocabulary."""
-        places = {token: place for place, token in enumerate(vocabulary)}
+        """Return the same settings for tokens that are numbered by their indices in a vocabulary."""
+        indices = {token: index for index, token in enumerate(vocabulary)}
         bos, eos = self.forced_bos_token_id, self.forced_eos_token_id
         return replace(
             self,
-            decoder_start_token_id=places[self.decoder_start_token_id],
-            pad_token_id=places[self.pad_token_id],
-            eos_token_ids=[places[token] for token in self.eos_token_ids],
-            forced_bos_token_id=None if bos is None else places[bos],
-            forced_eos_token_id=None if eos is None else [places[token] for token in eos],
+            decoder_start_token_id=indices[self.decoder_start_token_id],
+            pad_token_id=indices[self.pad_token_id],
+            eos_token_ids=[indices[token] for token in self.eos_token_ids],
+            forced_bos_token_id=None if bos is None else indices[bos],
+            forced_eos_token_id=None if eos is None else [indices[token] for token in eos],
         )
 
 
 class Capture:
-    """A decoding method that decodes nothing: it keeps what `generate` has prepared for one."""
+    """A decoding method that decodes nothing, and stores what `generate` has prepared for one."""
 
     def __call__(
         self,
@@ -100,8 +102,9 @@ class Capture:
         logits_processor: LogitsProcessorList,
         stopping_criteria: StoppingCriteriaList,
         generation_config: GenerationConfig,
-        **inputs,
+        **inputs: Any,
     ) -> torch.Tensor:
+        """Store the prepared arguments; returns the tokens unchanged."""
         self.input_ids = input_ids
         self.processors = logits_processor
         self.criteria = stopping_criteria
@@ -141,7 +144,7 @@ def read_settings(
 
 
 def is_idle(value: object) -> bool:
-    """Whether an argument asks for nothing."""
+    """Return whether an argument asks for nothing."""
     return value is None or value is False or (isinstance(value, list) and not value)
 
 
@@ -164,8 +167,8 @@ def check_covered(capture: Capture) -> None:
     reasons |= {type(rule).__name__: type(rule) not in RULES + WARPERS for rule in capture.processors}
     criteria = (EosTokenCriteria, MaxLengthCriteria)
     reasons |= {type(criterion).__name__: type(criterion) not in criteria for criterion in capture.criteria}
-    for reason, found in reasons.items():
-        if found:
+    for reason, holds in reasons.items():
+        if holds:
             raise NotCovered(reason)
 
 
@@ -196,6 +199,3 @@ def as_list(ids: int | list[int] | None) -> list[int]:
         return []
     return [ids] if isinstance(ids, int) else list(ids)
 
-
-# The head's rows are padded to whole blocks, so that the best tokens are found from the blocks' maxima.
-BLOCK = 64

@@ -1,8 +1,11 @@
-"""BART that hears: convolutions over a log-mel, an instruction prompt before them, BART around both."""
+"""BART with audio: convolutions over a log-mel, an instruction prompt before them, BART around both.
+
+Also its loss, which makes no logits, and the mixin by which it loads and saves adapters.
+"""
 
 import math
 from pathlib import Path
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import torch
 from torch import nn
@@ -17,6 +20,11 @@ from .configuration_lp_music_caps import LPMusicCapsConfig, default_generation_c
 from .decision_lp_music_caps import LPMusicCapsDecisionMixin
 from .generation_lp_music_caps import LPMusicCapsGenerationMixin
 from .packed_bart_lp_music_caps import FastEncoder
+
+if TYPE_CHECKING:  # the class that the methods are mixed into
+    from transformers import PreTrainedModel as Base
+else:
+    Base = object
 
 IGNORED = -100
 ROWS_AT_ONCE = 512
@@ -178,7 +186,7 @@ class LoadingInfo(dict):
         return dict(self)
 
 
-class AdapterMixin:
+class AdapterMixin(Base):
     """Loads, saves and switches adapters through peft's own PeftModel.
 
     The methods of transformers (5.24) for this refuse every version of peft that has been released.
@@ -204,8 +212,7 @@ class AdapterMixin:
         adapter_kwargs: how to fetch files. Raises ValueError for an adapter of prompts, which changes no layers.
         """
         if peft_model_id is None:  # weights that are at hand already
-            own = super().load_adapter  # type: ignore[misc]  # of the class that this is mixed into
-            return own(None, adapter_name, is_trainable=is_trainable, **kwargs)
+            return super().load_adapter(None, adapter_name, is_trainable=is_trainable, **kwargs)
         try:  # guarded, or transformers would ask for peft wherever a published model is loaded
             from peft import PeftConfig, PeftModel
         except ImportError as error:
@@ -276,7 +283,7 @@ class LPMusicCapsForConditionalGeneration(
         """Save nothing: an adapter is loaded onto the model folder that it names."""
 
     def cached_features(self, feature_extractor: FeatureExtractionMixin) -> FeatureExtractionMixin:
-        """What computes the features that are kept for every clip: the log-mel, since the convolutions train."""
+        """Return what computes the features that are kept of every clip: the log-mel, since the convolutions train."""
         return feature_extractor
 
     def get_audio_features(self, input_features: torch.Tensor) -> torch.Tensor:
@@ -331,17 +338,17 @@ class LPMusicCapsForConditionalGeneration(
         clip_index: torch.Tensor | None = None,
         audio_embeds: torch.Tensor | None = None,
         encoder: FastEncoder | None = None,
-        **kwargs,
+        **kwargs: Any,
     ) -> tuple[BaseModelOutput, torch.Tensor]:
         """Encode questions and clips; returns the encoder's output and the mask (batch, length) of its positions.
 
         encoder: the model's own without it.
         """
-        if (input_features is None) == (audio_embeds is None):
+        clips = [audio_embeds] if audio_embeds is not None else []
+        clips += [self.get_audio_features(input_features)] if input_features is not None else []
+        if len(clips) != 1:
             raise ValueError("pass either input_features or audio_embeds (from get_audio_features)")
-        if audio_embeds is None:
-            audio_embeds = self.get_audio_features(input_features)
-        embeds, mask = self.pack_inputs(audio_embeds, prompt_input_ids, prompt_attention_mask, clip_index)
+        embeds, mask = self.pack_inputs(clips[0], prompt_input_ids, prompt_attention_mask, clip_index)
         limit = self.config.max_position_embeddings
         if embeds.shape[1] > limit:
             raise ValueError(
@@ -353,22 +360,22 @@ class LPMusicCapsForConditionalGeneration(
     @can_return_tuple
     def forward(
         self,
-        input_features: torch.FloatTensor | None = None,
-        prompt_input_ids: torch.LongTensor | None = None,
-        prompt_attention_mask: torch.LongTensor | None = None,
-        labels: torch.LongTensor | None = None,
-        decoder_input_ids: torch.LongTensor | None = None,
-        decoder_attention_mask: torch.LongTensor | None = None,
-        clip_index: torch.LongTensor | None = None,
-        audio_embeds: torch.FloatTensor | None = None,
+        input_features: torch.Tensor | None = None,
+        prompt_input_ids: torch.Tensor | None = None,
+        prompt_attention_mask: torch.Tensor | None = None,
+        labels: torch.Tensor | None = None,
+        decoder_input_ids: torch.Tensor | None = None,
+        decoder_attention_mask: torch.Tensor | None = None,
+        clip_index: torch.Tensor | None = None,
+        audio_embeds: torch.Tensor | None = None,
         encoder_outputs: BaseModelOutput | tuple | None = None,
-        attention_mask: torch.LongTensor | None = None,
+        attention_mask: torch.Tensor | None = None,
         cache: Cache | None = None,
         past_key_values: Cache | None = None,
         use_cache: bool | None = None,
         num_items_in_batch: torch.Tensor | int | None = None,
         label_smoothing: float | None = None,
-        **kwargs,
+        **kwargs: Any,
     ) -> Seq2SeqLMOutput:
         """Predict the next token at every position of the answer.
 
@@ -400,7 +407,7 @@ class LPMusicCapsForConditionalGeneration(
             "return_dict": True,
             **kwargs,
         }
-        if label_smoothing is not None:
+        if label_smoothing is not None and labels is not None:
             hidden_states = self.model(**decoding).last_hidden_state
             return Seq2SeqLMOutput(self.smoothed_loss(hidden_states, labels, label_smoothing, num_items_in_batch))
         outputs = super().forward(**decoding)

@@ -1,4 +1,7 @@
-"""Linear layers for a few rows at a time: on a CPU their weights are laid out once as oneDNN's kernels want them."""
+"""BART for a few rows at a time: linear layers in three precisions, and the encoder and decoder built of them.
+
+On a CPU, weights are laid out once as oneDNN's kernels need them; `computes_correctly` tests those kernels.
+"""
 
 import math
 from collections.abc import Callable, Sequence
@@ -10,15 +13,22 @@ from torch import nn
 from torch.nn.functional import embedding, gelu, linear, scaled_dot_product_attention
 from transformers import BartForConditionalGeneration
 from transformers.modeling_outputs import BaseModelOutput
+from transformers.models.bart.modeling_bart import BartDecoderLayer, BartEncoderLayer
 
 from .decoder_cache_lp_music_caps import DecoderCache, StaticCache
 from .generation_settings_lp_music_caps import BLOCK
+
+# Padding, stride, dilation and groups of a 1 × 1 convolution.
+PIXELS = [0, 0], [1, 1], [1, 1], 1
+# Of layers whose results are about 1: how far each tier's may lie from F.linear's.
+SELF_TEST_TOLERANCES = {"fp32": 1e-4, "bf16": 0.05, "int8": 0.15}
+SELF_TEST_ROWS, SELF_TEST_WIDTH = 5, 64
 
 
 class PackedLinear:
     """Computes x · Wᵀ + b on a CPU, without gradients, from a packed copy of one or several stacked weights.
 
-    A product of few rows spends most of its time in bringing the weight into the kernel's layout: packed once, 5 rows
+    A product of few rows takes most of its time to reorder the weight into the kernel's layout: packed once, 5 rows
     of BART's vocabulary head take a third of the time, 160 rows two thirds. A row's result does not depend on the
     other rows.
     """
@@ -37,50 +47,45 @@ class PackedLinear:
         return torch.ops.mkldnn._linear_pointwise.binary(rows, residual, self.weight, self.bias, "add")
 
 
-# Padding, stride, dilation and groups of a 1 × 1 convolution.
-PLACES = [0, 0], [1, 1], [1, 1], 1
-
-
 class FixedRowsLinear:
-    """PackedLinear for rows whose number is always the same: a 1 × 1 convolution over as many places.
+    """PackedLinear for a fixed number of rows: a 1 × 1 convolution over an image with one pixel a row.
 
     oneDNN's convolutions take five sixths of the time of its products, with 5 rows of BART's decoder as with 160. The
-    weight's layout depends on the number of rows, and another number would lay it out anew each time: hence the fixed
-    one.
+    weight's layout depends on the number of rows, and another number would reorder it at each call.
     """
 
     def __init__(self, weights: Sequence[torch.Tensor], biases: Sequence[torch.Tensor], rows: int) -> None:
         weight = torch.cat([weight.detach() for weight in weights])
         shape = [1, weight.shape[1], 1, rows]
         self.bias = torch.cat([bias.detach() for bias in biases])
-        self.weight = torch.ops.mkldnn._reorder_convolution_weight(weight[:, :, None, None], *PLACES, shape)
+        self.weight = torch.ops.mkldnn._reorder_convolution_weight(weight[:, :, None, None], *PIXELS, shape)
 
     def __call__(self, rows: torch.Tensor, activation: str = "none") -> torch.Tensor:
         """Map rows (count, in) to (count, out); activation "gelu" is the exact one."""
-        packed = self.weight, self.bias, *PLACES
-        return as_rows(torch.ops.mkldnn._convolution_pointwise(as_places(rows), *packed, activation, [], "none"))
+        packed = self.weight, self.bias, *PIXELS
+        return as_rows(torch.ops.mkldnn._convolution_pointwise(as_image(rows), *packed, activation, [], "none"))
 
     def add_to(self, residual: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
         """Map rows and add the result to residual (count, out), in one pass."""
-        packed = self.weight, self.bias, *PLACES
-        both = as_places(rows), as_places(residual)
+        packed = self.weight, self.bias, *PIXELS
+        both = as_image(rows), as_image(residual)
         return as_rows(torch.ops.mkldnn._convolution_pointwise.binary(*both, *packed, "add", None, None, [], None))
 
 
-def as_places(rows: torch.Tensor) -> torch.Tensor:
+def as_image(rows: torch.Tensor) -> torch.Tensor:
     """View contiguous rows (count, width) as a channels-last image (1, width, 1, count)."""
     count, width = rows.shape
     return rows.as_strided((1, width, 1, count), (count * width, 1, count * width, width))
 
 
 def as_rows(image: torch.Tensor) -> torch.Tensor:
-    """The inverse of `as_places`."""
+    """View an image (1, width, 1, count) as rows (count, width): the inverse of `as_image`."""
     _, width, _, count = image.shape
     return image.as_strided((count, width), (width, 1))
 
 
 class StackedLinear:
-    """The same on a GPU, which takes weights as they are; they and the products may have a lower precision."""
+    """PackedLinear's counterpart on a GPU, which takes weights as they are, in the precision that is asked for."""
 
     def __init__(
         self, weights: Sequence[torch.Tensor], biases: Sequence[torch.Tensor], dtype: torch.dtype = torch.float32
@@ -99,15 +104,17 @@ class StackedLinear:
 
 
 class Bfloat16Linear:
-    """PackedLinear with weights, products and results in bfloat16; twice as fast where the processor has it."""
+    """PackedLinear with weights, products and results in bfloat16; twice as fast where the processor supports it."""
 
     def __init__(self, weights: Sequence[torch.Tensor], biases: Sequence[torch.Tensor]) -> None:
         self.packed = PackedLinear([weight.bfloat16() for weight in weights], [bias.bfloat16() for bias in biases])
 
     def __call__(self, rows: torch.Tensor, activation: str = "none") -> torch.Tensor:
+        """Map rows (count, in) to (count, out); activation "gelu" is the exact one."""
         return self.packed(rows.bfloat16(), activation).float()
 
     def add_to(self, residual: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
+        """Map rows and add the result to residual (count, out)."""
         return residual + self(rows)
 
 
@@ -115,11 +122,11 @@ class Int8Linear:
     """Weights in 8 bits, with a scale for each output; rows are rounded as they come, each with a scale of its own,
     so that a row's result does not depend on the other rows.
 
-    Rows take 7 bits on a processor without VNNI: its products are added in pairs of 16 bits, and of 8 they overflow.
+    Without VNNI, products are accumulated pairwise in int16, so 8-bit rows could overflow: rows then take 7 bits.
     """
 
     def __init__(self, weights: Sequence[torch.Tensor], biases: Sequence[torch.Tensor]) -> None:
-        self.zero = 128 if torch.cpu._is_vnni_supported() else 64  # the kernels want unsigned rows: this stands for 0
+        self.zero = 128 if torch.cpu._is_vnni_supported() else 64  # stands for 0: the kernels take unsigned rows
         weight = torch.cat([part.detach() for part in weights])
         self.bias = torch.cat([part.detach() for part in biases])
         self.scales = (weight.abs().amax(dim=1) / 127).clamp(min=1e-12)
@@ -128,6 +135,7 @@ class Int8Linear:
         self.weight = torch.ops.onednn.qlinear_prepack(rounded, None)
 
     def __call__(self, rows: torch.Tensor, activation: str = "none") -> torch.Tensor:
+        """Map rows (count, in) to (count, out); activation "gelu" is the exact one."""
         scales = (rows.abs().amax(dim=1, keepdim=True) / (self.zero - 1)).clamp_(min=1e-12)
         rounded = (rows / scales).round_().add_(self.zero).to(torch.uint8)
         weight = (self.weight, self.scales, self.zeros, None)
@@ -138,6 +146,7 @@ class Int8Linear:
         return gelu(result) if activation == "gelu" else result
 
     def add_to(self, residual: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
+        """Map rows and add the result to residual (count, out)."""
         return residual + self(rows)
 
 
@@ -151,7 +160,7 @@ TIERS: dict[str, type[PackedLinear] | type[Bfloat16Linear] | type[Int8Linear]] =
 
 
 def has_bfloat16(device: torch.device | str = "cpu") -> bool:
-    """Whether a GPU, or this processor, multiplies bfloat16 numbers."""
+    """Return whether a GPU, or this processor, multiplies bfloat16 numbers."""
     if torch.device(device).type == "cuda":
         with torch.cuda.device(device):
             return torch.cuda.is_bf16_supported(including_emulation=False)
@@ -159,11 +168,6 @@ def has_bfloat16(device: torch.device | str = "cpu") -> bool:
         return torch.ops.mkldnn._is_mkldnn_bf16_supported()
     except (AttributeError, RuntimeError):  # a torch without this operator
         return False
-
-
-# Of layers whose results are about 1: how far each tier's may lie from F.linear's.
-SELF_TEST_TOLERANCES = {"fp32": 1e-4, "bf16": 0.05, "int8": 0.15}
-SELF_TEST_ROWS, SELF_TEST_WIDTH = 5, 64
 
 
 @cache
@@ -204,12 +208,12 @@ def check_tier(tier: str, device: torch.device | str = "cpu") -> None:
 
 
 def encoding_tier(tier: str, device: torch.device | str = "cpu") -> str:
-    """The precision in which a tier encodes: bfloat16 below fp32, where the device has it."""
+    """Return the precision in which a tier encodes: bfloat16 below fp32, where the device supports it."""
     return "bf16" if tier != "fp32" and has_bfloat16(device) else "fp32"
 
 
 def lower_precision(tier: str, device: torch.device | str = "cpu") -> AbstractContextManager:
-    """The context in which a tier encodes: for fp32 the one that is there."""
+    """Return the context in which a tier encodes: autocast to bfloat16, or none that changes anything."""
     if encoding_tier(tier, device) == "fp32":
         return nullcontext()
     return torch.autocast(torch.device(device).type, torch.bfloat16)
@@ -234,7 +238,7 @@ def pack(tier: str, *layers: nn.Linear, rows: int | None = None) -> Linear:
 class FastLayer:
     """One decoder layer's packed weights."""
 
-    def __init__(self, layer: nn.Module, tier: str, rows: int | None) -> None:
+    def __init__(self, layer: BartDecoderLayer, tier: str, rows: int | None) -> None:
         own, cross = layer.self_attn, layer.encoder_attn
         self.qkv = pack(tier, own.q_proj, own.k_proj, own.v_proj, rows=rows)
         self.out = pack(tier, own.out_proj, rows=rows)
@@ -250,7 +254,7 @@ class FastLayer:
 class FastDecoder:
     """The decoder and the vocabulary head of a model, packed.
 
-    vocabulary: the token ids that answers may have; all of them without it. Inside, a token is its place in this list.
+    vocabulary: the token ids that answers may have; all of them without it. Inside, a token is its index in this list.
     rows: how many hypotheses each step has, if that never changes: then steps are faster.
     """
 
@@ -269,8 +273,8 @@ class FastDecoder:
         self.tokens, self.positions = decoder.embed_tokens, decoder.embed_positions
         self.norm = Norm(decoder.layernorm_embedding)
         self.layers = [FastLayer(layer, tier, rows) for layer in decoder.layers]
-        heard = (layer.encoder_attn for layer in decoder.layers)
-        self.cross_kv = pack(tier, *(part for attention in heard for part in (attention.k_proj, attention.v_proj)))
+        crosses = (layer.encoder_attn for layer in decoder.layers)
+        self.cross_kv = pack(tier, *(part for attention in crosses for part in (attention.k_proj, attention.v_proj)))
         self.head = pack_head(model, tier, vocabulary, rows)
 
     def new_cache(self, slots: int, beams: int) -> DecoderCache:
@@ -284,6 +288,7 @@ class FastDecoder:
 
     @property
     def device(self) -> torch.device:
+        """The device of the weights."""
         return self.tokens.weight.device
 
     def open_slot(self, cache: DecoderCache | StaticCache, slot: int, states: torch.Tensor) -> None:
@@ -308,12 +313,12 @@ class FastDecoder:
         cross_mask = cache.cross_mask[:active, None]
         for index, layer in enumerate(self.layers):
             queries, keys, values = layer.qkv(hidden).view(active, cache.beams, 3, self.heads, self.head_dim).unbind(2)
-            heard = self.attend(queries, *cache.extend(index, keys, values), mask)
-            hidden = layer.norm(layer.out.add_to(hidden, heard))
+            attended = self.attend(queries, *cache.extend(index, keys, values), mask)
+            hidden = layer.norm(layer.out.add_to(hidden, attended))
             queries = layer.cross_q(hidden).view(active, cache.beams, self.heads, self.head_dim)
             keys, values = cache.cross_keys[index, :active], cache.cross_values[index, :active]
-            heard = self.attend(queries, keys, values, cross_mask)
-            hidden = layer.cross_norm(layer.cross_out.add_to(hidden, heard))
+            attended = self.attend(queries, keys, values, cross_mask)
+            hidden = layer.cross_norm(layer.cross_out.add_to(hidden, attended))
             hidden = layer.final_norm(layer.fc2.add_to(hidden, layer.fc1(hidden, "gelu")))
         return hidden
 
@@ -331,19 +336,20 @@ class FastDecoder:
 
 
 class Norm:
-    """A layer norm whose parts are at hand: to find them in a module takes longer than to normalise a few rows."""
+    """A layer norm without a module: attribute look-ups of one take longer than to normalise a few rows."""
 
     def __init__(self, layer: nn.LayerNorm) -> None:
         self.parts = layer.normalized_shape, layer.weight.detach(), layer.bias.detach(), layer.eps
 
     def __call__(self, hidden: torch.Tensor) -> torch.Tensor:
+        """Normalise hidden states (…, d_model)."""
         return torch.layer_norm(hidden, *self.parts)
 
 
 def pack_head(
     model: BartForConditionalGeneration, tier: str, vocabulary: torch.Tensor | None, rows: int | None
 ) -> Linear:
-    """Pack the vocabulary head with `final_logits_bias`, padded to whole blocks of logits out of the race."""
+    """Pack the vocabulary head with `final_logits_bias`, padded to whole blocks by tokens of logit -inf."""
     weight, bias = model.lm_head.weight.detach(), model.final_logits_bias.detach()[0]
     if vocabulary is not None:
         weight, bias = weight[vocabulary], bias[vocabulary]
@@ -355,7 +361,7 @@ def pack_head(
 class FastEncoderLayer:
     """One encoder layer's packed weights."""
 
-    def __init__(self, layer: nn.Module, tier: str) -> None:
+    def __init__(self, layer: BartEncoderLayer, tier: str) -> None:
         own = layer.self_attn
         self.qkv = pack(tier, own.q_proj, own.k_proj, own.v_proj)
         self.out = pack(tier, own.out_proj)
@@ -366,8 +372,10 @@ class FastEncoderLayer:
 
 
 class FastEncoder:
-    """The encoder of a model, packed; it is called as the model's own is. The lower tiers encode in bfloat16
-    where the device has it."""
+    """The encoder of a model, packed; it is called as the model's own is.
+
+    The lower tiers encode in bfloat16 where the device supports it.
+    """
 
     def __init__(self, model: BartForConditionalGeneration, tier: str = "fp32") -> None:
         encoder = model.model.encoder
@@ -381,12 +389,13 @@ class FastEncoder:
     ) -> BaseModelOutput:
         """Encode embeddings (batch, length, d_model) at the positions that the mask (batch, length) leaves in."""
         batch, length, width = inputs_embeds.shape
-        places = torch.arange(length, device=inputs_embeds.device) + self.positions.offset
-        hidden = self.norm(inputs_embeds + embedding(places, self.positions.weight)).flatten(0, 1)
+        positions = torch.arange(length, device=inputs_embeds.device) + self.positions.offset
+        hidden = self.norm(inputs_embeds + embedding(positions, self.positions.weight)).flatten(0, 1)
         mask = None if attention_mask.all() else attention_mask.bool()[:, None, None]
         for layer in self.layers:
             heads = layer.qkv(hidden).view(batch, length, 3, self.heads, width // self.heads).permute(2, 0, 3, 1, 4)
-            heard = scaled_dot_product_attention(*heads, attn_mask=mask).transpose(1, 2).reshape(-1, width)
-            hidden = layer.norm(layer.out.add_to(hidden, heard))
+            queries, keys, values = heads.unbind(0)
+            attended = scaled_dot_product_attention(queries, keys, values, attn_mask=mask)
+            hidden = layer.norm(layer.out.add_to(hidden, attended.transpose(1, 2).reshape(-1, width)))
             hidden = layer.final_norm(layer.fc2.add_to(hidden, layer.fc1(hidden, "gelu")))
         return BaseModelOutput(last_hidden_state=hidden.view(batch, length, width))

@@ -1,4 +1,4 @@
-"""Keeps each model's packed weights, and packs anew when its own have changed."""
+"""Decides which models can be packed, caches their packed weights, and packs again when their own have changed."""
 
 import weakref
 from collections.abc import Callable, Sequence
@@ -52,7 +52,7 @@ def check_packable(model: BartForConditionalGeneration, tier: str = "fp32") -> N
 
 
 def is_hooked(part: nn.Module) -> bool:
-    """Whether something else than the part's own `forward` has a say in what comes out of it."""
+    """Return whether anything but the part's own `forward` changes what comes out of it."""
     hooks = [*part._forward_hooks.values(), *part._forward_pre_hooks.values()]
     # transformers' own, once it was asked for hidden states, stay where they are and do nothing.
     theirs = "transformers.utils.output_capturing"
@@ -70,10 +70,10 @@ def is_replaced(model: nn.Module) -> bool:
 
 
 class PackedModel:
-    """What answers questions fast: an encoder, and decoders that are packed when they are first wanted."""
+    """A model's packed encoder, and its decoders, which are packed at their first use."""
 
     def __init__(self, model: BartForConditionalGeneration, tier: str, vocabulary: Sequence[int] | None) -> None:
-        self.model = weakref.ref(model)
+        self.reference = weakref.ref(model)
         self.on_cpu = model.device.type == "cpu"
         self.tier = tier
         self.vocabulary = None if vocabulary is None else torch.tensor(vocabulary, device=model.device)
@@ -88,8 +88,9 @@ class PackedModel:
         on_token: Callable[[torch.Tensor], None] | None = None,
         refilled: bool = False,
     ) -> AnswerEngine:
-        """What answers up to `slots` questions at a time: of the tokens of one without beams, `on_token` is told.
+        """Return an engine that answers up to `slots` questions at once.
 
+        on_token: with one question and one beam, receives each new token.
         refilled: whether there are more questions than slots, so that mostly all slots are in use.
         """
         if not self.on_cpu:
@@ -101,71 +102,75 @@ class PackedModel:
         return AnswerEngine(full if slots == 1 else self.decoder(), settings, slots, on_token, full)
 
     def decoder(self, rows: int | None = None) -> FastDecoder:
-        """The decoder for any number of hypotheses a step, or the faster one for always `rows` of them.
+        """Return the decoder for any number of hypotheses a step, or the faster one for always `rows` of them.
 
         Two are kept: those for any number, and for the number that was asked for last.
         """
         if rows not in self.decoders:
-            self.decoders = {kept: decoder for kept, decoder in self.decoders.items() if kept is None}
-            self.decoders[rows] = FastDecoder(self.model(), self.tier, self.vocabulary, rows)
+            model = self.reference()
+            if model is None:
+                raise RuntimeError("the model was deleted while its packed weights were in use")
+            self.decoders = {count: decoder for count, decoder in self.decoders.items() if count is None}
+            self.decoders[rows] = FastDecoder(model, self.tier, self.vocabulary, rows)
         return self.decoders[rows]
 
     @torch.inference_mode(False)  # or the engine could not be used outside of that mode
     def _static_engine(
         self, settings: AnswerSettings, slots: int, on_token: Callable[[torch.Tensor], None] | None
     ) -> StaticEngine:
-        """An engine for a GPU: the last one again, with what it has recorded, if it suits and is free."""
-        if settings.do_sample:  # a draw takes its numbers for so many questions, and remembers who is done
+        """Return an engine for a GPU: the last one, with what it has recorded, if it fits and is free."""
+        if settings.do_sample:  # a draw takes its numbers for so many questions, and stores which are done
             return StaticEngine(self.decoder(), settings, slots, on_token)
         slots = min(round_up(slots, 1), slots_that_fit(self.decoder(), settings))
         known, engine = self.idle or (None, None)
-        if known != settings or engine.slots < slots or not engine.taken.acquire(blocking=False):
-            self.idle = engine = None  # gone before the next one is built
+        fits = engine is not None and known == settings and engine.slots >= slots
+        if engine is None or not (fits and engine.in_use.acquire(blocking=False)):
+            self.idle = engine = None  # freed before the next one is built
             engine = StaticEngine(self.decoder(), settings, slots)
-            engine.taken.acquire()
+            engine.in_use.acquire()
             self.idle = settings, engine
         engine.on_token = on_token
         return engine
 
 
 # Beside the models, not in them: packed weights can neither be copied nor saved.
-_packed: "weakref.WeakKeyDictionary[nn.Module, tuple[tuple, PackedModel]]" = weakref.WeakKeyDictionary()
+_packed: "weakref.WeakKeyDictionary[nn.Module, tuple[tuple, PackedModel | None]]" = weakref.WeakKeyDictionary()
 
 
 def packed_model(
     model: BartForConditionalGeneration, tier: str = "fp32", vocabulary: Sequence[int] | None = None
 ) -> PackedModel:
-    """The packed weights of a model, from memory if they are the last ones packed and the model's are the same still.
+    """Return the packed weights of a model: the last ones if the model's have not changed since, else new ones.
 
     vocabulary: the token ids, in order, that answers may have. Raises NotCovered where the model is not one that can
     be packed.
     """
     check_packable(model, tier)
-    marks = tier, None if vocabulary is None else tuple(vocabulary), fingerprint(model)
+    key = tier, None if vocabulary is None else tuple(vocabulary), mark_weights(model)
     known, packed = _packed.get(model, (None, None))
-    if known != marks:
+    if packed is None or known != key:
         packed = None
         forget_packed(model)  # before the next ones take their memory
         packed = PackedModel(model, tier, vocabulary)
-        _packed[model] = marks, packed
+        _packed[model] = key, packed
     return packed
 
 
 def forget_packed(model: BartForConditionalGeneration) -> None:
-    """Let go of a model's packed weights."""
+    """Drop a model's packed weights."""
     _packed.pop(model, None)
 
 
-def fingerprint(model: BartForConditionalGeneration) -> tuple:
-    """Marks that change with the packed weights.
+def mark_weights(model: BartForConditionalGeneration) -> tuple:
+    """Return values that change with the packed weights: addresses, versions and samples of the weights themselves.
 
-    An optimizer raises a tensor's version, but code that writes through `.data` does not: hence some values as well. A
-    change of few entries through `.data` goes unseen: `forget_packed` is for those who make such.
+    An optimizer raises a tensor's version, but code that writes through `.data` does not: hence the samples. A change
+    of few entries through `.data` is not detected: call `forget_packed` after it.
     """
     coders = model.model.encoder, model.model.decoder
     parts = [(coder.layers, coder.layernorm_embedding, coder.embed_positions) for coder in coders]
     weights = [weight for group in parts for part in group for weight in part.parameters()]
     weights += [model.model.decoder.embed_tokens.weight, model.lm_head.weight, model.final_logits_bias]
     values = [weight.detach().flatten()[:: max(1, weight.numel() // 16)] for weight in weights]
-    places = tuple((weight.data_ptr(), 0 if weight.is_inference() else weight._version) for weight in weights)
-    return places, torch.cat(values).cpu().numpy().tobytes()
+    versions = tuple((weight.data_ptr(), 0 if weight.is_inference() else weight._version) for weight in weights)
+    return versions, torch.cat(values).cpu().numpy().tobytes()

@@ -7,7 +7,7 @@ from io import BytesIO
 from itertools import groupby
 from operator import itemgetter
 from types import GeneratorType
-from typing import Any
+from typing import Any, TypeGuard
 from urllib.request import urlopen
 
 import numpy as np
@@ -35,7 +35,7 @@ DOWNLOAD_TIMEOUT_S = 60
 
 
 class MusicQuestionAnsweringPipeline(ChunkPipeline):
-    """Hears a recording in windows of 10 s, the last partial one included, and answers each question about each."""
+    """Answers each question about each window of a recording, the last partial one included."""
 
     _load_processor = True
     _load_tokenizer = False
@@ -84,36 +84,36 @@ class MusicQuestionAnsweringPipeline(ChunkPipeline):
         extractor = self.processor.feature_extractor
         windows = split_windows(load_waveform(audio, extractor.sampling_rate), extractor, describe(audio))
         for number, (start_s, end_s, samples) in enumerate(windows):
-            mel = self.processor(audio=[samples], sampling_rate=extractor.sampling_rate, return_tensors="pt")
-            for order, asked in enumerate(questions):
-                prompt = self.processor.prompt_ids(asked) or []
+            inputs = self.processor(audio=[samples], sampling_rate=extractor.sampling_rate, return_tensors="pt")
+            for order, text in enumerate(questions):
+                prompt = self.processor.prompt_ids(text) or []
                 yield {
                     # Under the name input_features the collator would ask the extractor for a padding value.
-                    "mel": mel["input_features"],
+                    "features": inputs["input_features"],
                     "prompt_input_ids": torch.tensor([prompt], dtype=torch.long),
                     "prompt_attention_mask": torch.ones((1, len(prompt)), dtype=torch.long),
-                    "place": {"start_s": start_s, "end_s": end_s, "question": asked},
+                    "window": {"start_s": start_s, "end_s": end_s, "question": text},
                     "is_last": number == len(windows) - 1 and order == len(questions) - 1,
                 }
 
     def _forward(self, model_inputs: dict[str, Any], **generate_kwargs: Any) -> dict[str, Any]:
-        mels = model_inputs["mel"]
-        new = torch.tensor([i == 0 or not torch.equal(mels[i], mels[i - 1]) for i in range(len(mels))])
+        clips = model_inputs["features"]
+        new = torch.tensor([i == 0 or not torch.equal(clips[i], clips[i - 1]) for i in range(len(clips))])
         result = self.model.generate(
-            input_features=mels[new.to(mels.device)],
-            clip_index=(new.cumsum(0) - 1).to(mels.device),  # the questions about a window share its convolutions
+            input_features=clips[new.to(clips.device)],
+            clip_index=(new.cumsum(0) - 1).to(clips.device),  # the questions about a window share its convolutions
             prompt_input_ids=model_inputs["prompt_input_ids"],
             prompt_attention_mask=model_inputs["prompt_attention_mask"],
             **generate_kwargs,
         )
         tokens = result if isinstance(result, torch.Tensor) else result.sequences
-        token_ids = tokens.unflatten(0, (len(mels), -1))  # (questions, answers to each, tokens)
-        return {"token_ids": token_ids, "place": model_inputs["place"], "is_last": model_inputs["is_last"]}
+        token_ids = tokens.unflatten(0, (len(clips), -1))  # (questions, answers to each, tokens)
+        return {"token_ids": token_ids, "window": model_inputs["window"], "is_last": model_inputs["is_last"]}
 
     def postprocess(self, model_outputs: list[dict[str, Any]]) -> list[dict[str, Any]]:
         """Turn the tokens of a recording into its answers, in the order of windows and questions."""
         return [
-            {**output["place"], "answer": text.strip()}
+            {**output["window"], "answer": text.strip()}
             for output in model_outputs
             for text in self.processor.batch_decode(output["token_ids"][0], skip_special_tokens=True)
         ]
@@ -158,8 +158,8 @@ def describe(audio: Audio) -> str:
     return str(audio) if isinstance(audio, str | os.PathLike) else f"audio given as {type(audio).__name__}"
 
 
-def is_decoder(audio: Any) -> bool:
-    """Whether this is a decoder of torchcodec, as `datasets` makes of the files in an Audio column."""
+def is_decoder(audio: Any) -> TypeGuard[Any]:
+    """Return whether this is a decoder of torchcodec, as `datasets` makes of the files in an Audio column."""
     return hasattr(audio, "get_all_samples")
 
 
@@ -185,7 +185,7 @@ def split_windows(waveform: np.ndarray, extractor: Any, name: str) -> list[tuple
 
 
 def _read(audio: Audio, name: str, sampling_rate: int) -> tuple[np.ndarray, int]:
-    """A waveform with one or two axes, and its rate."""
+    """Return a waveform with one or two axes, and its rate in Hz."""
     if isinstance(audio, Mapping):
         return _read_mapping(audio, name, sampling_rate)
     if is_decoder(audio):

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from transformers import BatchFeature
+from transformers import BatchFeature, FeatureExtractionMixin, PreTrainedTokenizerBase
 from transformers.processing_utils import ProcessorMixin
 
 from .feature_extraction_lp_music_caps import Waveform
@@ -68,7 +68,9 @@ def limit_of(truncation: bool | str | None, max_length: int | None, longest: int
 class LPMusicCapsProcessor(ProcessorMixin):
     """Joins `LPMusicCapsFeatureExtractor` and a BART tokenizer; decoding is the tokenizer's."""
 
-    def __init__(self, feature_extractor, tokenizer, **kwargs) -> None:
+    def __init__(
+        self, feature_extractor: FeatureExtractionMixin, tokenizer: PreTrainedTokenizerBase, **kwargs: Any
+    ) -> None:
         super().__init__(feature_extractor, tokenizer, **kwargs)
 
     def __call__(

@@ -1,19 +1,21 @@
-"""Beam search as transformers does it, for questions that are at different lengths."""
+"""Beam search, greedy search and sampling with transformers' arithmetic, for questions at different lengths."""
 
 import torch
 
 from .generation_settings_lp_music_caps import BLOCK, AnswerSettings
 
 MINUS_INFINITY = float("-inf")
+OUT = -1.0e9  # what transformers adds to a score to rule a hypothesis out
+ROWS = 16  # whose log probabilities a CPU computes and reads at a time: those of all rows do not fit its cache
 
 
 def apply_rules(
     settings: AnswerSettings, scores: torch.Tensor, sequences: torch.Tensor, lengths: torch.Tensor
 ) -> torch.Tensor:
-    """Apply transformers' logits processors, in its order, to scores (rows, vocab), in place and without waiting
-    for a GPU.
+    """Apply transformers' logits processors, in its order, to scores (rows, vocab), in place.
 
-    sequences: (rows, max_length), each row's tokens so far in its first `lengths` (rows,) places.
+    sequences: (rows, max_length), of which each row's first `lengths` (rows,) are its tokens so far. A GPU is not
+    waited for.
     """
     if settings.repetition_penalty != 1.0:
         penalise_repetition(scores, sequences, lengths, settings.repetition_penalty)
@@ -30,8 +32,8 @@ def apply_rules(
 def penalise_repetition(scores: torch.Tensor, sequences: torch.Tensor, lengths: torch.Tensor, penalty: float) -> None:
     """Make every token that a row holds less likely (https://arxiv.org/abs/1909.05858)."""
     tokens = written(sequences, lengths)
-    places = torch.arange(tokens.shape[1], device=tokens.device)
-    tokens = torch.where(places < lengths[:, None], tokens, tokens[:, :1])  # a token twice is penalised once
+    columns = torch.arange(tokens.shape[1], device=tokens.device)
+    tokens = torch.where(columns < lengths[:, None], tokens, tokens[:, :1])  # a token twice is penalised once
     values = scores.gather(1, tokens)
     scores.scatter_(1, tokens, torch.where(values < 0, values * penalty, values / penalty))
 
@@ -39,7 +41,7 @@ def penalise_repetition(scores: torch.Tensor, sequences: torch.Tensor, lengths: 
 def ban_repeated_ngrams(scores: torch.Tensor, sequences: torch.Tensor, lengths: torch.Tensor, size: int) -> None:
     """Forbid tokens that would complete an n-gram which the row holds already."""
     sequences = written(sequences, lengths)
-    starts = sequences.shape[1] - size + 1  # places at which a whole n-gram may begin
+    starts = sequences.shape[1] - size + 1  # columns at which a whole n-gram may begin
     if starts <= 0:
         return
     repeats = torch.arange(starts, device=lengths.device) <= (lengths - size)[:, None]  # (rows, starts)
@@ -67,20 +69,13 @@ def force(scores: torch.Tensor, where: torch.Tensor, tokens: list[int]) -> None:
 
 
 def written(sequences: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
-    """The columns in which some row has a token; on a GPU all of them, for to ask it how many is to wait for it."""
+    """Return the columns in which some row has a token; on a GPU all, since counting would wait for it."""
     return sequences[:, : int(lengths.max())] if lengths.device.type == "cpu" else sequences
 
 
 def is_one_of(tokens: torch.Tensor, ends: torch.Tensor) -> torch.Tensor:
-    """Tell for each token whether it is among a few."""
+    """Return for each token whether it is among a few."""
     return (tokens[..., None] == ends).any(dim=-1)
-
-
-# What transformers adds to a score to put a hypothesis out of the race.
-OUT = -1.0e9
-
-# Rows whose log probabilities a CPU computes and reads at a time: those of all rows do not fit its cache.
-ROWS = 16
 
 
 class BeamSearch:
@@ -117,8 +112,8 @@ class BeamSearch:
 
     def open(self, slot: int) -> None:
         """Begin a question: only its first hypothesis counts, or all would take the same tokens."""
-        for place, token in enumerate(self.prefix):
-            self.sequences[slot, :, place] = token
+        for column, token in enumerate(self.prefix):
+            self.sequences[slot, :, column] = token
         self.sequences[slot, :, len(self.prefix) :] = self.settings.pad_token_id
         self.scores[slot] = OUT
         self.scores[slot, :1] = 0
@@ -126,7 +121,7 @@ class BeamSearch:
         self.ended_scores[slot] = OUT
         self.ended[slot] = False
         self.ended_lengths[slot] = len(self.prefix)
-        # fill_, since a GPU is waited for where a number is assigned to a single place
+        # fill_, since assigning a number to a single element waits for a GPU
         self.lengths[slot].fill_(len(self.prefix))
         self.can_improve[slot].fill_(True)
 
@@ -154,20 +149,20 @@ class BeamSearch:
         return beams.gather(1, chosen), self._done(hits, active)
 
     def answer(self, slot: int) -> tuple[list[int], float]:
-        """The best ended hypothesis of a question, from the start token to the end token, and its score."""
+        """Return the best ended hypothesis of a question, from the start token to the end token, and its score."""
         length = int(self.ended_lengths[slot, 0])
         return self.ended_sequences[slot, 0, :length].tolist(), float(self.ended_scores[slot, 0])
 
     def _best_candidates(
         self, logits: torch.Tensor, active: int
     ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """The best continuations over all beams: scores, beams and tokens, (active, kept) each, best first."""
-        told = self.sequences[:active].flatten(0, 1)
+        """Return the best continuations over all beams: scores, beams and tokens, (active, kept) each, best first."""
+        sequences = self.sequences[:active].flatten(0, 1)
         lengths = self.lengths[:active].repeat_interleave(self.beams)
         best = []
         for start in range(0, len(logits), self.rows_at_once):
             rows = slice(start, start + self.rows_at_once)
-            log_probs = apply_rules(self.settings, logits[rows].log_softmax(-1), told[rows], lengths[rows])
+            log_probs = apply_rules(self.settings, logits[rows].log_softmax(-1), sequences[rows], lengths[rows])
             best.append(best_tokens(log_probs, self.kept))
         values, tokens = map(torch.cat, zip(*best, strict=True))  # (active · beams, kept) each
         values = values.view(active, self.beams, self.kept) + self.scores[:active, :, None]
@@ -191,7 +186,7 @@ class BeamSearch:
         self.ended[:active] = torch.cat([self.ended[:active], now], dim=1).gather(1, best)
 
     def _done(self, hits: torch.Tensor, active: int) -> torch.Tensor:
-        """Tell which questions cannot, or need not, get a better answer any more."""
+        """Return which questions cannot, or need not, get a better answer any more."""
         settings, ended = self.settings, self.ended[:active]
         generated = self.lengths[:active] - 1
         if settings.early_stopping == "never" and settings.length_penalty > 0:
@@ -209,7 +204,7 @@ def take(states: torch.Tensor, beams: torch.Tensor) -> torch.Tensor:
 
 
 def best_tokens(scores: torch.Tensor, count: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """The `count` best entries of each row of scores (rows, vocab), values and indices, best first.
+    """Find the `count` best entries of each row of scores (rows, vocab): values and indices, best first.
 
     The best entries lie in the blocks with the best maxima, and finding those reads the scores once, in order.
     """
@@ -217,8 +212,8 @@ def best_tokens(scores: torch.Tensor, count: int) -> tuple[torch.Tensor, torch.T
     if blocks.shape[1] <= count:
         return scores.topk(count)
     chosen = blocks.amax(dim=2).topk(count).indices  # (rows, count)
-    values, places = blocks.gather(1, chosen[:, :, None].expand(-1, -1, BLOCK)).flatten(1).topk(count)
-    return values, chosen.gather(1, places // BLOCK) * BLOCK + places % BLOCK
+    values, indices = blocks.gather(1, chosen[:, :, None].expand(-1, -1, BLOCK)).flatten(1).topk(count)
+    return values, chosen.gather(1, indices // BLOCK) * BLOCK + indices % BLOCK
 
 
 class GreedySearch:
@@ -244,7 +239,7 @@ class GreedySearch:
         """Begin a question."""
         self.sequences[slot] = self.settings.pad_token_id
         self.sequences[slot, :, 0] = self.prefix[0]
-        # fill_, since a GPU is waited for where a number is assigned to a single place
+        # fill_, since assigning a number to a single element waits for a GPU
         self.lengths[slot].fill_(1)
         self.scores[slot].fill_(0)
 
@@ -271,7 +266,7 @@ class GreedySearch:
         return scores.argmax(dim=-1)
 
     def answer(self, slot: int) -> tuple[list[int], float]:
-        """The answer to a question, from the start token to the end token, and its mean log probability."""
+        """Return the answer to a question, from the start token to the end token, and its mean log probability."""
         length = int(self.lengths[slot])
         return self.sequences[slot, 0, :length].tolist(), float(self.scores[slot]) / (length - 1)
 

@@ -32,7 +32,7 @@ class MertLMConfig(PreTrainedConfig):
     audio_model_id, text_model_id: where the frozen parts come from (a Hub id or folder). With them a saved model holds
         only what was trained, and is loaded onto the parts; without them it holds everything.
     audio_frames: frames that the encoder gives for one window of audio.
-    layer_mix: which of the encoder's hidden states are heard: the "last", the "mean" of all, or a "learned" weighting.
+    layer_mix: which of the encoder's hidden states are used: the "last", the "mean" of all, or a "learned" weighting.
     pooling: over frames: "none", means over "stride" `pool_stride` frames, or one "mean" (MusiLingo).
     projector: one "linear" layer, or a normed "mlp" with one hidden layer.
     tokens_per_state: embeddings in the prompt that each pooled state becomes (ClipCap, arXiv 2111.09734, has ten).
@@ -43,8 +43,8 @@ class MertLMConfig(PreTrainedConfig):
     model_type = "mert_lm"
     sub_configs = {"audio_config": AutoConfig, "text_config": AutoConfig}
 
-    audio_config: dict | PreTrainedConfig | None = None
-    text_config: dict | PreTrainedConfig | None = None
+    audio_config: Any = None  # a PreTrainedConfig once it is read; given as such, as its dict or not at all
+    text_config: Any = None
     audio_model_id: str | None = None
     text_model_id: str | None = None
     audio_frames: int = 749
@@ -58,7 +58,7 @@ class MertLMConfig(PreTrainedConfig):
     eos_token_id: int | list[int] | None = None
     pad_token_id: int | None = None
 
-    def __post_init__(self, **kwargs) -> None:
+    def __post_init__(self, **kwargs: Any) -> None:
         self.audio_config = _as_config(self.audio_config, "hubert")
         self.text_config = _as_config(self.text_config, "llama")
         for name, allowed in (("layer_mix", LAYER_MIXES), ("pooling", POOLINGS), ("projector", PROJECTORS)):
@@ -72,7 +72,7 @@ class MertLMConfig(PreTrainedConfig):
         super().__post_init__(**kwargs)
 
     def to_dict(self) -> dict[str, Any]:
-        """The saved form, which names the pipeline for those who load the checkpoint with its code."""
+        """Return the saved form, which names the pipeline for those who load the checkpoint with its code."""
         return {**super().to_dict(), "custom_pipelines": name_pipelines()}
 
     @property
@@ -82,7 +82,7 @@ class MertLMConfig(PreTrainedConfig):
 
     @property
     def pooled_frames(self) -> int:
-        """What pooling leaves of the frames of one window."""
+        """Frames of one window after pooling."""
         strides = -(-self.audio_frames // self.pool_stride)
         return {"none": self.audio_frames, "stride": strides, "mean": 1}[self.pooling]
 

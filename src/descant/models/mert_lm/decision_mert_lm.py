@@ -1,11 +1,18 @@
 """How the model scores the options of typed questions: a tree of answers behind the audio and the question."""
 
+from typing import TYPE_CHECKING
+
 import torch
 
 from .decision_music import AnswerTree, MusicDecisionMixin
 
+if TYPE_CHECKING:  # the class that the methods are mixed into
+    from transformers import PreTrainedModel as Base
+else:
+    Base = object
 
-class MertLMDecisionMixin(MusicDecisionMixin):
+
+class MertLMDecisionMixin(MusicDecisionMixin, Base):
     """The methods of `MertLMForConditionalGeneration` for typed questions."""
 
     @torch.no_grad()

@@ -1,6 +1,7 @@
 """The audio front end of MERT: one window of mono waveform at 24 kHz, of mean 0 and variance 1."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -15,7 +16,7 @@ class MertLMFeatureExtractor(Wav2Vec2FeatureExtractor):
     model_input_names = ["input_features"]
 
     def __init__(
-        self, sampling_rate: int = 24000, window_s: float = 10.0, do_normalize: bool = True, **kwargs
+        self, sampling_rate: int = 24000, window_s: float = 10.0, do_normalize: bool = True, **kwargs: Any
     ) -> None:
         super().__init__(sampling_rate=sampling_rate, do_normalize=do_normalize, **kwargs)
         self.window_s = window_s
@@ -50,7 +51,7 @@ class MertLMFeatureExtractor(Wav2Vec2FeatureExtractor):
         if padding in (False, "do_not_pad") or max_length not in (None, self.num_samples):
             raise ValueError(f"a clip always fills {self.num_samples} samples: leave padding and max_length out")
         is_one = isinstance(audio, np.ndarray | torch.Tensor) or (len(audio) > 0 and np.ndim(audio[0]) == 0)
-        waveforms = list(audio) if np.ndim(audio[0]) > 0 or not is_one else [audio]
+        waveforms: list[Any] = list(audio) if np.ndim(audio[0]) > 0 or not is_one else [audio]
         if sampling_rate not in (None, self.sampling_rate):
             raise ValueError(
                 f"the audio has a sampling rate of {sampling_rate} Hz, the model needs {self.sampling_rate} Hz: "

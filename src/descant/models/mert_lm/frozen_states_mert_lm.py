@@ -1,4 +1,4 @@
-"""The states of a frozen audio encoder, computed once a clip in place of what the encoder hears."""
+"""The states of a frozen audio encoder, computed once a clip, so that training never runs the encoder."""
 
 import hashlib
 from typing import Any
@@ -12,7 +12,7 @@ from .configuration_mert_lm import MertLMConfig
 
 
 class FrozenStates:
-    """Computes what a feature store keeps of a clip: (states, positions, heard), mixed and pooled."""
+    """The front end of a feature store: computes a clip's mixed and pooled states, (states, frames, width)."""
 
     def __init__(
         self, audio_encoder: PreTrainedModel, config: MertLMConfig, feature_extractor: FeatureExtractionMixin
@@ -29,7 +29,7 @@ class FrozenStates:
         return _restore, (*encoder, self.config, self.feature_extractor)
 
     def to_dict(self) -> dict[str, Any]:
-        """Everything that decides the states: the front end, the encoder's weights, layer mix and pooling."""
+        """Return all that decides the states: the front end, the encoder's weights, layer mix and pooling."""
         config = self.config
         return {
             **self.feature_extractor.to_dict(),
@@ -42,7 +42,7 @@ class FrozenStates:
         }
 
     def extract(self, waveform: np.ndarray) -> np.ndarray:
-        """Compute the states (states, positions, heard) of one waveform, (samples,) of at most one window."""
+        """Compute the states (states, frames, width) of one waveform, (samples,) of at most one window."""
         features = torch.as_tensor(np.asarray(self.feature_extractor.extract(waveform)))[None]
         states = encode_states(self.audio_encoder, self.config, features)
         return states[0].float().cpu().numpy()
@@ -59,7 +59,7 @@ def _restore(
 
 @torch.no_grad()
 def encode_states(audio_encoder: PreTrainedModel, config: MertLMConfig, input_features: torch.Tensor) -> torch.Tensor:
-    """An encoder's mixed and pooled states (clips, states, positions, heard) for what its feature extractor gives."""
+    """Compute an encoder's mixed and pooled states (clips, states, frames, width) from what its extractor gives."""
     mix = config.layer_mix
     inputs = bring_to(input_features, audio_encoder.device, audio_encoder.dtype)
     outputs = audio_encoder(inputs, output_hidden_states=mix != "last")
@@ -74,19 +74,19 @@ def bring_to(values: torch.Tensor, device: torch.device, dtype: torch.dtype) -> 
 
 
 def pool(states: torch.Tensor, config: MertLMConfig) -> torch.Tensor:
-    """Means over frames (clips, states, frames, heard); the last ones of a window may be fewer."""
+    """Average over frames (clips, states, frames, width); the last average of a window may be over fewer."""
     if config.pooling == "none":
         return states
     if config.pooling == "mean":
         return states.mean(dim=2, keepdim=True)
-    clips, layers, _, heard = states.shape
+    clips, layers, _, width = states.shape
     by_channel = states.flatten(0, 1).transpose(1, 2)
     pooled = avg_pool1d(by_channel, config.pool_stride, ceil_mode=True)
-    return pooled.transpose(1, 2).reshape(clips, layers, -1, heard)
+    return pooled.transpose(1, 2).reshape(clips, layers, -1, width)
 
 
 def hash_weights(module: torch.nn.Module) -> str:
-    """sha256 of a module's weights and their names."""
+    """Return the sha256 of a module's weights and their names."""
     digest = hashlib.sha256()
     for name, weight in sorted(module.state_dict().items()):
         digest.update(f"{name}{tuple(weight.shape)}".encode())

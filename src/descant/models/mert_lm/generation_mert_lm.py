@@ -1,11 +1,14 @@
-"""How the model answers: one batch through `generate`, or a stream of (clip, question) pairs through `answer_many`."""
+"""How the model answers: one batch through `generate`, or a stream of (clip, question) pairs through `answer_many`.
+
+A stream shares prefixes: the tokens before the audio are read once, and each clip once, behind them.
+"""
 
 from collections import OrderedDict
 from collections.abc import Hashable, Iterable, Iterator, Sequence
 from copy import deepcopy
 from functools import partial
 from itertools import islice
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
@@ -13,70 +16,12 @@ from torch.nn.utils.rnn import pad_sequence
 from transformers import DynamicCache, GenerationConfig, PreTrainedModel
 from transformers.generation import BaseStreamer, LogitsProcessorList, RepetitionPenaltyLogitsProcessor
 
+if TYPE_CHECKING:  # the class that the methods are mixed into
+    from transformers import PreTrainedModel as Base
+else:
+    Base = object
+
 CLIPS_KEPT = 64  # a clip of 50 positions takes 2 MB in SmolLM2-135M
-
-
-class PrefixCache:
-    """Keys and values of the prompt up to the end of the audio, for the clips asked about last."""
-
-    def __init__(self, model: PreTrainedModel) -> None:
-        self.model = model
-        self.openings: dict[tuple[int, ...], torch.Tensor] = {}
-        self.clips: OrderedDict[Hashable, torch.Tensor] = OrderedDict()
-
-    def read(
-        self, keys: Sequence[Hashable], features: Sequence[torch.Tensor], opening: tuple[int, ...]
-    ) -> tuple[DynamicCache, int]:
-        """A cache whose rows have read the tokens of `opening` and their clip's audio, and its length."""
-        opened = self._read_opening(opening)
-        wanted = [(opening, key) for key in keys]
-        new = {name: clip for name, clip in zip(wanted, features, strict=True) if name not in self.clips}
-        if new:
-            clips = self._read_clips(opened, torch.stack(list(new.values())))
-            # Copies: a view would keep all clips of its batch in memory.
-            self.clips.update((name, clip.clone()) for name, clip in zip(new, clips, strict=True))
-        for name in wanted:
-            self.clips.move_to_end(name)
-        heard = torch.stack([self.clips[name] for name in wanted], dim=2)
-        while len(self.clips) > CLIPS_KEPT:
-            self.clips.popitem(last=False)
-        whole = torch.cat([repeat(opened, len(wanted)), heard], dim=4)
-        return as_cache(whole), whole.shape[4]
-
-    def _read_opening(self, opening: tuple[int, ...]) -> torch.Tensor:
-        """States (layers, 2, 1, heads, length, head size) of the tokens before the audio."""
-        if opening not in self.openings:
-            ids = torch.tensor([opening], device=self.model.device)
-            cache = DynamicCache()
-            self.model.read_on(self.model.get_input_embeddings()(ids), cache)
-            self.openings[opening] = as_tensor(cache)
-        return self.openings[opening]
-
-    def _read_clips(self, opened: torch.Tensor, features: torch.Tensor) -> list[torch.Tensor]:
-        """States (layers, 2, heads, positions, head size) of each clip's audio behind an opening."""
-        embeds = self.model.get_audio_features(features.to(self.model.device))
-        cache = as_cache(repeat(opened, len(embeds)))
-        self.model.read_on(embeds, cache)
-        return list(as_tensor(cache)[..., opened.shape[4] :, :].unbind(dim=2))
-
-
-def as_tensor(cache: DynamicCache) -> torch.Tensor:
-    """Keys and values of all layers, (layers, 2, rows, heads, length, head size)."""
-    return torch.stack([torch.stack([layer.keys, layer.values]) for layer in cache.layers])
-
-
-def as_cache(states: torch.Tensor) -> DynamicCache:
-    """The inverse of `as_tensor`."""
-    cache = DynamicCache()
-    for number, (keys, values) in enumerate(states):
-        cache.update(keys, values, number)
-    return cache
-
-
-def repeat(states: torch.Tensor, rows: int) -> torch.Tensor:
-    """One row's states for many rows."""
-    return states.expand(-1, -1, rows, -1, -1, -1)
-
 
 Pair = tuple[Hashable, torch.Tensor, list[int] | None]  # clip key, features, prompt ids
 Answer = tuple[int, list[int], float]  # position in the stream, tokens, length-normalised log probability
@@ -90,14 +35,75 @@ PASSED_ON = (
 # Arguments that another model or prompt would have to follow, which has not the embeddings that answers begin from.
 REFUSED = ("assistant_model", "negative_prompt_ids", "negative_prompt_attention_mask")
 
-# The settings that the loop of `answer_many` knows, with the values that it follows (None: any).
-KNOWN = {
-    "max_new_tokens": None, "max_length": None, "eos_token_id": None, "pad_token_id": None, "bos_token_id": None,
-    "num_beams": (1,), "do_sample": (False,), "transformers_version": None, "_from_model_config": None,
+# The settings that the loop of `answer_many` knows, with the values that it follows (none listed: any).
+KNOWN: dict[str, tuple[int, ...]] = {
+    "max_new_tokens": (), "max_length": (), "eos_token_id": (), "pad_token_id": (), "bos_token_id": (),
+    "num_beams": (1,), "do_sample": (False,), "transformers_version": (), "_from_model_config": (),
 }  # fmt: skip
 
+class PrefixCache:
+    """A prefix cache: keys and values of the prompt up to the end of the audio, for the clips used last."""
 
-class MertLMGenerationMixin:
+    def __init__(self, model: PreTrainedModel) -> None:
+        self.model = model
+        self.openings: dict[tuple[int, ...], torch.Tensor] = {}
+        self.clips: OrderedDict[Hashable, torch.Tensor] = OrderedDict()
+
+    def read(
+        self, keys: Sequence[Hashable], features: Sequence[torch.Tensor], opening: tuple[int, ...]
+    ) -> tuple[DynamicCache, int]:
+        """Return a cache whose rows hold the tokens of `opening` and their clip's audio, and its length."""
+        opened = self._read_opening(opening)
+        names = [(opening, key) for key in keys]
+        new = {name: clip for name, clip in zip(names, features, strict=True) if name not in self.clips}
+        if new:
+            states = self._read_clips(opened, torch.stack(list(new.values())))
+            # Copies: a view would keep all clips of its batch in memory.
+            self.clips.update((name, clip.clone()) for name, clip in zip(new, states, strict=True))
+        for name in names:
+            self.clips.move_to_end(name)
+        clips = torch.stack([self.clips[name] for name in names], dim=2)
+        while len(self.clips) > CLIPS_KEPT:
+            self.clips.popitem(last=False)
+        whole = torch.cat([repeat(opened, len(names)), clips], dim=4)
+        return as_cache(whole), whole.shape[4]
+
+    def _read_opening(self, opening: tuple[int, ...]) -> torch.Tensor:
+        """Return the states (layers, 2, 1, heads, length, head size) of the tokens before the audio."""
+        if opening not in self.openings:
+            ids = torch.tensor([opening], device=self.model.device)
+            cache = DynamicCache()
+            self.model.read_on(self.model.get_input_embeddings()(ids), cache)
+            self.openings[opening] = as_tensor(cache)
+        return self.openings[opening]
+
+    def _read_clips(self, opened: torch.Tensor, features: torch.Tensor) -> list[torch.Tensor]:
+        """Compute the states (layers, 2, heads, positions, head size) of each clip's audio behind an opening."""
+        embeds = self.model.get_audio_features(features.to(self.model.device))
+        cache = as_cache(repeat(opened, len(embeds)))
+        self.model.read_on(embeds, cache)
+        return list(as_tensor(cache)[..., opened.shape[4] :, :].unbind(dim=2))
+
+
+def as_tensor(cache: DynamicCache) -> torch.Tensor:
+    """Stack keys and values of all layers, (layers, 2, rows, heads, length, head size)."""
+    return torch.stack([torch.stack([layer.keys, layer.values]) for layer in cache.layers])
+
+
+def as_cache(states: torch.Tensor) -> DynamicCache:
+    """Build a cache from stacked keys and values: the inverse of `as_tensor`."""
+    cache = DynamicCache()
+    for number, (keys, values) in enumerate(states):
+        cache.update(keys, values, number)
+    return cache
+
+
+def repeat(states: torch.Tensor, rows: int) -> torch.Tensor:
+    """Expand one row's states to many rows."""
+    return states.expand(-1, -1, rows, -1, -1, -1)
+
+
+class MertLMGenerationMixin(Base):
     """The answering methods of `MertLMForConditionalGeneration`."""
 
     tiers = ()  # a lower precision is that of the weights
@@ -116,13 +122,14 @@ class MertLMGenerationMixin:
         labels: torch.Tensor | None = None,
         decoder_input_ids: torch.Tensor | None = None,
         streamer: BaseStreamer | None = None,
-        **kwargs,
-    ) -> torch.Tensor:
-        """Answer each row of a batch: inputs are those of `forward`, settings those of transformers' `generate`.
+        **kwargs: Any,
+    ) -> Any:
+        """Answer each row of a batch: tokens (batch, longest answer), or what `return_dict_in_generate` asks for.
+
+        Inputs are those of `forward`, settings those of transformers' `generate`; the prompts are not repeated.
 
         inputs: another name for input_features. labels, decoder_input_ids: ignored, so that a training batch can be
             passed on. max_length: counts the answer's tokens alone, as max_new_tokens does.
-        Returns the answers' tokens (batch, longest answer), without the prompts.
         Raises ValueError for arguments that `generate` does not know, and for assistant_model and negative prompts,
         which cannot hear the clip.
         """
@@ -146,7 +153,7 @@ class MertLMGenerationMixin:
         )
 
     def _open_answers(self, ids: torch.Tensor, mask: torch.Tensor | None) -> tuple[torch.Tensor, torch.Tensor]:
-        """Prompts with all padding at their start and the token after which the answer begins at their end."""
+        """Move all padding of prompts to their start, and append the token after which the answer begins."""
         mask = torch.ones_like(ids) if mask is None else mask
         order = mask.argsort(dim=1, stable=True)
         ids = nn.functional.pad(ids.gather(1, order), (0, 1), value=self.config.decoder_start_token_id)
@@ -180,7 +187,7 @@ class MertLMGenerationMixin:
         *,
         batch_size: int = 32,
         generation_config: GenerationConfig | None = None,
-        **settings,
+        **settings: Any,
     ) -> Iterator[Answer]:
         """Answer a stream of (clip key, features of the clip, prompt ids) with bounded memory.
 
@@ -203,11 +210,11 @@ class MertLMGenerationMixin:
                 yield from answer(window[start : start + batch_size], config, prefixes)
 
     def _answer_greedily(self, batch: list[Numbered], config: GenerationConfig, prefixes: PrefixCache) -> list[Answer]:
-        """The likeliest token each time, behind what the cache of prefixes has read already."""
+        """Answer with the likeliest token each time, behind what the prefix cache holds."""
         prompts = [self._split(pair[2]) for _, pair in batch]
         openings = {opening for opening, _ in prompts}
         if len(openings) > 1:
-            return [one for item in batch for one in self._answer_greedily([item], config, prefixes)]
+            return [answer for item in batch for answer in self._answer_greedily([item], config, prefixes)]
         keys, features = [pair[0] for _, pair in batch], [torch.as_tensor(pair[1]) for _, pair in batch]
         cache, length = prefixes.read(keys, features, openings.pop())
         start = self.config.decoder_start_token_id
@@ -215,11 +222,11 @@ class MertLMGenerationMixin:
         ids = pad_sequence(tails, batch_first=True, padding_side="left").to(self.device)
         own = pad_sequence([torch.ones_like(tail) for tail in tails], batch_first=True, padding_side="left")
         mask = torch.cat([own.new_ones(len(batch), length), own], dim=1).to(self.device)
-        found = self._decode(ids, mask, cache, config)
-        return [(position, *found[row]) for row, (position, _) in enumerate(batch)]
+        answers = self._decode(ids, mask, cache, config)
+        return [(position, *answers[row]) for row, (position, _) in enumerate(batch)]
 
     def _split(self, ids: list[int] | None) -> tuple[tuple[int, ...], list[int]]:
-        """The tokens before the audio, and those after it."""
+        """Split a prompt into the tokens before the audio and those after it."""
         if not ids or self.config.audio_token_id not in ids:
             raise ValueError("a prompt has no place for the audio: build it with MertLMProcessor.prompt_ids")
         first = ids.index(self.config.audio_token_id)
@@ -228,8 +235,9 @@ class MertLMGenerationMixin:
     def _decode(
         self, ids: torch.Tensor, mask: torch.Tensor, cache: DynamicCache, config: GenerationConfig
     ) -> dict[int, tuple[list[int], float]]:
-        """Row → answer and score. ids: (rows, tokens) behind the cache, mask: (rows, cached and new); rows that have
-        ended leave the batch.
+        """Decode greedily; returns each row's answer and score.
+
+        ids: (rows, tokens) behind the cache. mask: (rows, cached and new). Rows that have ended leave the batch.
         """
         ends = torch.tensor(end_tokens(config), device=ids.device)
         rows = list(range(len(ids)))
@@ -247,12 +255,12 @@ class MertLMGenerationMixin:
                 if not len(keep):
                     break
                 cache.batch_select_indices(keep)
-                rows, chosen, mask = [rows[place] for place in keep.tolist()], chosen[keep], mask[keep]
+                rows, chosen, mask = [rows[index] for index in keep.tolist()], chosen[keep], mask[keep]
             ids, mask = chosen[:, None], torch.cat([mask, torch.ones_like(mask[:, :1])], dim=1)
         return {row: (tokens[row], totals[row] / len(tokens[row])) for row in range(len(tokens))}
 
     def read_on(self, embeds: torch.Tensor, cache: DynamicCache, mask: torch.Tensor | None = None) -> torch.Tensor:
-        """Read embeddings (rows, new, width) behind a cache, which grows by them; the last one's logits (rows, vocab).
+        """Read embeddings (rows, new, width) behind a cache, which grows by them; returns the last logits.
 
         mask: (rows, cached and new); all ones where it is not given.
         """
@@ -260,23 +268,23 @@ class MertLMGenerationMixin:
             mask = torch.ones(len(embeds), cache.get_seq_length() + embeds.shape[1], dtype=torch.long)
             mask = mask.to(embeds.device)
         positions = (mask.cumsum(dim=1) - 1).clamp(min=0)[:, -embeds.shape[1] :]
-        # By place: the cache's argument has another name in newer versions of transformers.
+        # By position: the cache's argument has another name in newer versions of transformers.
         hidden = self.language_model.model(None, mask, positions, cache, embeds.to(self.dtype), use_cache=True)
         return self.get_output_embeddings()(hidden.last_hidden_state[:, -1])
 
     def _answer_by_generate(
         self, batch: list[Numbered], config: GenerationConfig, prefixes: PrefixCache, objects: dict[str, Any]
     ) -> list[Answer]:
-        """Beams, sampling and all else, through transformers' own loop; a clip's audio is encoded once a batch."""
+        """Answer with beams, sampling and all else, by transformers' own loop; a clip is encoded once a batch."""
         clips = {pair[0]: torch.as_tensor(pair[1]) for _, pair in batch}
-        place = {key: number for number, key in enumerate(clips)}
+        index = {key: number for number, key in enumerate(clips)}
         prompts = [torch.tensor(pair[2]) for _, pair in batch]
         masks = [torch.ones_like(prompt) for prompt in prompts]
-        outputs = {"return_dict_in_generate": True, "output_logits": True, "output_scores": True}
+        outputs: dict[str, Any] = {"return_dict_in_generate": True, "output_logits": True, "output_scores": True}
         result = self.generate(
             generation_config=config,
             input_features=torch.stack(list(clips.values())).to(self.device),
-            clip_index=torch.tensor([place[pair[0]] for _, pair in batch], device=self.device),
+            clip_index=torch.tensor([index[pair[0]] for _, pair in batch], device=self.device),
             prompt_input_ids=pad_sequence(prompts, batch_first=True, padding_side="left").to(self.device),
             prompt_attention_mask=pad_sequence(masks, batch_first=True, padding_side="left").to(self.device),
             **outputs,
@@ -289,34 +297,36 @@ class MertLMGenerationMixin:
 
 
 def take_repetition_penalty(config: GenerationConfig) -> LogitsProcessorList:
-    """The penalty as a processor of our own, taken out of `config`: transformers (5.24) leaves out as many of the
-    first written tokens as a row's prompt has padding, as if the prompt's tokens came before them.
+    """Move the repetition penalty out of `config` into a processor of our own.
+
+    Works around transformers 5.24, which skips the first N generated tokens in repetition_penalty, N being the row's
+    left padding.
     """
     penalty, config.repetition_penalty = config.repetition_penalty, 1.0
     return LogitsProcessorList([] if penalty in (None, 1.0) else [RepetitionPenaltyLogitsProcessor(penalty)])
 
 
 def is_greedy(config: GenerationConfig) -> bool:
-    """Whether nothing but the likeliest token counts."""
+    """Return whether the settings ask for nothing but the likeliest token each time."""
     values = config.to_diff_dict()
-    return all(name in KNOWN and (KNOWN[name] is None or value in KNOWN[name]) for name, value in values.items())
+    return all(name in KNOWN and (not KNOWN[name] or value in KNOWN[name]) for name, value in values.items())
 
 
 def end_tokens(config: GenerationConfig) -> list[int]:
-    """The tokens that end an answer."""
+    """Return the tokens that end an answer."""
     return config.eos_token_id if isinstance(config.eos_token_id, list) else [config.eos_token_id]
 
 
 def normalised_scores(result: Any, answers: list[list[int]]) -> list[float]:
-    """The length-normalised log probability of each answer of a result of `generate`."""
+    """Compute the length-normalised log probability of each answer of a result of `generate`."""
     if "sequences_scores" in result:
         return result.sequences_scores.tolist()
     log_probs = torch.stack(result.logits, dim=1).float().log_softmax(dim=-1)
-    gained = log_probs.gather(2, result.sequences[:, :, None])[:, :, 0]
-    return [float(row[: len(answer)].mean()) for row, answer in zip(gained, answers, strict=True)]
+    chosen = log_probs.gather(2, result.sequences[:, :, None])[:, :, 0]
+    return [float(row[: len(answer)].mean()) for row, answer in zip(chosen, answers, strict=True)]
 
 
 def cut(tokens: list[int], ends: list[int]) -> list[int]:
-    """The tokens up to the first that ends the answer, which stays."""
-    stops = [place for place, token in enumerate(tokens) if token in ends]
+    """Cut tokens behind the first that ends the answer."""
+    stops = [index for index, token in enumerate(tokens) if token in ends]
     return tokens[: stops[0] + 1] if stops else tokens

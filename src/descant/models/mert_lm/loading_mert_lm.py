@@ -3,7 +3,7 @@
 from copy import deepcopy
 from importlib import import_module
 from pathlib import Path
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import torch
 from safetensors.torch import load_file
@@ -19,6 +19,11 @@ from transformers import (
 from transformers.utils import ADAPTER_CONFIG_NAME, GENERATION_CONFIG_NAME, SAFE_WEIGHTS_NAME, cached_file, logging
 
 from .configuration_mert_lm import MertLMConfig
+
+if TYPE_CHECKING:  # the class that the methods are mixed into
+    from transformers import PreTrainedModel as Base
+else:
+    Base = object
 
 logger = logging.get_logger(__name__)
 
@@ -114,7 +119,7 @@ def load_onto_parts(
     dtype = read_dtype(dtype or torch_dtype or "auto", config)
     arguments = {"dtype": dtype, "device_map": device_map, **pick(others, OF_EVERY_REPOSITORY)}
     encoder = load_audio_encoder(
-        config.audio_model_id, attn_implementation=config.audio_config._attn_implementation, **arguments
+        str(config.audio_model_id), attn_implementation=config.audio_config._attn_implementation, **arguments
     )
     language_model = AutoModelForCausalLM.from_pretrained(
         config.text_model_id, attn_implementation=config.text_config._attn_implementation,
@@ -214,7 +219,7 @@ class LoadingInfo(dict):
         return dict(self)
 
 
-class AdapterMixin:
+class AdapterMixin(Base):
     """Loads, saves and switches adapters through peft's own PeftModel.
 
     The methods of transformers (5.24) for this refuse every version of peft that has been released.
@@ -240,8 +245,7 @@ class AdapterMixin:
         adapter_kwargs: how to fetch files. Raises ValueError for an adapter of prompts, which changes no layers.
         """
         if peft_model_id is None:  # weights that are at hand already
-            own = super().load_adapter  # type: ignore[misc]  # of the class that this is mixed into
-            return own(None, adapter_name, is_trainable=is_trainable, **kwargs)
+            return super().load_adapter(None, adapter_name, is_trainable=is_trainable, **kwargs)
         try:  # guarded, or transformers would ask for peft wherever a published model is loaded
             from peft import PeftConfig, PeftModel
         except ImportError as error:

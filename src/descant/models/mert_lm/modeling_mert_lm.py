@@ -1,7 +1,7 @@
-"""A language model that hears: a frozen audio encoder's states, projected into the placeholders of its prompt."""
+"""A language model with audio: a frozen encoder's states, projected into the placeholders of its prompt."""
 
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import torch
 from torch import nn
@@ -32,34 +32,35 @@ class MertLMProjector(nn.Module):
 
     def __init__(self, config: MertLMConfig) -> None:
         super().__init__()
-        heard, width = config.audio_config.hidden_size, config.text_config.hidden_size
-        # What `standardise` finds; with these first values the states pass as they are.
-        self.register_buffer("mean", torch.zeros(heard))
-        self.register_buffer("spread", torch.ones(heard))
+        inputs, width = config.audio_config.hidden_size, config.text_config.hidden_size
+        # Fitted by `standardise`; with these first values the states pass unchanged.
+        self.mean = nn.Buffer(torch.zeros(inputs))
+        self.spread = nn.Buffer(torch.ones(inputs))
         # Equal shares at first: softmax of zeros.
         self.layer_logits = nn.Parameter(torch.zeros(config.audio_states)) if config.layer_mix == "learned" else None
-        self.tokens_per_state, given = config.tokens_per_state, config.tokens_per_state * width
+        self.tokens_per_state, outputs = config.tokens_per_state, config.tokens_per_state * width
         if config.projector == "linear":
-            self.projection = nn.Linear(heard, given)
+            self.projection: nn.Module = nn.Linear(inputs, outputs)
         else:
-            layers = (nn.LayerNorm(heard), nn.Linear(heard, width), nn.GELU(), nn.Linear(width, given))
+            layers = (nn.LayerNorm(inputs), nn.Linear(inputs, width), nn.GELU(), nn.Linear(width, outputs))
             self.projection = nn.Sequential(*layers)
 
     def forward(self, states: torch.Tensor) -> torch.Tensor:
-        """Hidden states (clips, states, pooled, heard) to embeddings (clips, positions, width)."""
+        """Map hidden states (clips, states, frames, inputs) to embeddings (clips, positions, width)."""
         embeds = self.projection((self.mix(states) - self.mean) / self.spread)
         return embeds.unflatten(2, (self.tokens_per_state, -1)).flatten(1, 2)
 
     def mix(self, states: torch.Tensor) -> torch.Tensor:
-        """One state of each position (clips, positions, heard)."""
+        """Mix the layers' states into one of each frame (clips, frames, inputs)."""
         if self.layer_logits is None:
             return states[:, 0]
         return torch.einsum("s,cspw->cpw", self.layer_logits.softmax(dim=0).to(states.dtype), states)
 
     @torch.no_grad()
     def standardise(self, states: torch.Tensor) -> None:
-        """Let every channel have mean 0 and variance 1 over the states of some clips: what clips have in common is
-        most of an encoder's states, and the language model would have to find their differences beside it.
+        """Give every channel mean 0 and variance 1 over the states of some clips (clips, states, frames, inputs).
+
+        Most of an encoder's states is the same for all clips, and would drown what tells them apart.
         """
         mixed = self.mix(states).flatten(0, 1)
         self.mean.copy_(mixed.mean(dim=0))
@@ -124,7 +125,7 @@ class MertLMForConditionalGeneration(
         if known.text_model_id is None:
             loaded = super().from_pretrained(source, *model_args, config=config, **kwargs)
         else:
-            loaded = load_onto_parts(cls, source, known, **kwargs)
+            loaded = load_onto_parts(cls, str(source), known, **kwargs)
         # The parameters that loading puts in place of the constructor's are made to train.
         model = loaded[0] if isinstance(loaded, tuple) else loaded
         model.freeze_parts()
@@ -137,10 +138,10 @@ class MertLMForConditionalGeneration(
         self.audio_encoder.requires_grad_(False)
         self.language_model.requires_grad_(False)
 
-    def save_pretrained(self, save_directory: str | Path, **kwargs: Any) -> None:
+    def save_pretrained(self, save_directory: str | Path, is_main_process: bool = True, **kwargs: Any) -> None:
         """Save as transformers does, without the frozen parts where the configuration says where they come from."""
         self._keys_to_ignore_on_save = self.frozen_keys() if self.config.text_model_id else set()
-        super().save_pretrained(save_directory, **kwargs)
+        super().save_pretrained(save_directory, is_main_process=is_main_process, **kwargs)
 
     def save_beside_adapter(self, folder: str) -> None:
         """Put what an adapter folder needs to be loaded by itself beside the adapter: the names of the parts."""
@@ -152,8 +153,8 @@ class MertLMForConditionalGeneration(
         """Names of the weights that are the parts' own."""
         return {name for name in self.state_dict() if not name.startswith("projector.") and "lora_" not in name}
 
-    def train(self, mode: bool = True) -> "MertLMForConditionalGeneration":
-        """The encoder stays as it was trained: without dropout and layer drop."""
+    def train(self, mode: bool = True) -> Self:
+        """Switch between training and evaluation; the encoder is always evaluated: no dropout, no layer drop."""
         super().train(mode)
         self.audio_encoder.eval()
         return self
@@ -199,19 +200,21 @@ class MertLMForConditionalGeneration(
         return embeddings
 
     def cached_features(self, feature_extractor: FeatureExtractionMixin) -> FrozenStates:
-        """What computes the features that are kept for every clip: the states of the encoder, which never trains."""
+        """Return what computes the features that are kept of every clip: states of the encoder, which never trains."""
         return FrozenStates(self.audio_encoder, self.config, feature_extractor)
 
     def encode_audio(self, input_features: torch.Tensor) -> torch.Tensor:
-        """The encoder's pooled states (clips, states, positions, heard) for what its feature extractor gives."""
+        """Compute the encoder's pooled states (clips, states, frames, width) from what its extractor gives."""
         return encode_states(self.audio_encoder, self.config, input_features)
 
     def get_audio_features(self, input_features: torch.Tensor) -> torch.Tensor:
-        """Embeddings (clips, positions, width) of what the feature extractor gives, or of states from `encode_audio`
-        (four axes), which a feature store keeps.
+        """Encode what the feature extractor gives as embeddings (clips, positions, width).
+
+        Also takes states from `encode_audio` (four axes), which a feature store keeps.
         """
         states = input_features if input_features.ndim == 4 else self.encode_audio(input_features)
-        return self.projector(bring_to(states, self.get_input_embeddings().weight.device, self.dtype))
+        weight: Any = self.get_input_embeddings().weight
+        return self.projector(bring_to(states, weight.device, weight.dtype))
 
     def embed_prompts(
         self,
@@ -219,26 +222,27 @@ class MertLMForConditionalGeneration(
         prompt_attention_mask: torch.Tensor,
         audio_embeds: torch.Tensor,
     ) -> torch.Tensor:
-        """Embeddings of prompts (batch, length, width), each row's audio (batch, positions, width) in its place."""
+        """Embed prompts (batch, length, width), each row's audio (batch, positions, width) at its placeholders."""
         placeholders = prompt_attention_mask.bool() & (prompt_input_ids == self.config.audio_token_id)
         words = prompt_input_ids.masked_fill(placeholders | ~prompt_attention_mask.bool(), self.config.pad_token_id)
         embeds = self.get_input_embeddings()(words)
         return embeds.masked_scatter(placeholders[..., None], audio_embeds.to(embeds))
 
     @property
-    def dtype(self) -> torch.dtype:
+    def dtype(self) -> Any:
+        """The dtype of the language model's weights."""
         return self.get_input_embeddings().weight.dtype
 
     @can_return_tuple
     def forward(
         self,
-        input_features: torch.FloatTensor | None = None,
-        prompt_input_ids: torch.LongTensor | None = None,
-        prompt_attention_mask: torch.LongTensor | None = None,
-        labels: torch.LongTensor | None = None,
-        decoder_input_ids: torch.LongTensor | None = None,
-        clip_index: torch.LongTensor | None = None,
-        audio_embeds: torch.FloatTensor | None = None,
+        input_features: torch.Tensor | None = None,
+        prompt_input_ids: torch.Tensor | None = None,
+        prompt_attention_mask: torch.Tensor | None = None,
+        labels: torch.Tensor | None = None,
+        decoder_input_ids: torch.Tensor | None = None,
+        clip_index: torch.Tensor | None = None,
+        audio_embeds: torch.Tensor | None = None,
         num_items_in_batch: torch.Tensor | int | None = None,
         label_smoothing: float | None = None,
         logits_to_keep: int | torch.Tensor = 0,
@@ -265,22 +269,24 @@ class MertLMForConditionalGeneration(
         """
         if given := [name for name, value in kwargs.items() if value is not None and value is not False]:
             raise ValueError(f"forward of {type(self).__name__} cannot follow {given[0]}={kwargs[given[0]]!r}")
-        if audio_embeds is None:
+        if input_features is not None:
             audio_embeds = self.get_audio_features(input_features)
+        if audio_embeds is None or prompt_input_ids is None:
+            raise ValueError("pass input_features or audio_embeds, and prompt_input_ids: MertLMProcessor builds them")
         if clip_index is None:
             clip_index = torch.arange(len(audio_embeds), device=audio_embeds.device)
         states = self.read_answers(
             audio_embeds, clip_index, prompt_input_ids, prompt_attention_mask, decoder_input_ids, labels,
             bool(output_hidden_states),
         )  # fmt: skip
-        if label_smoothing is not None:
+        if label_smoothing is not None and labels is not None:
             loss = self.smoothed_loss(states[-1], labels, label_smoothing, num_items_in_batch)
             return CausalLMOutputWithPast(loss=loss)
         kept = slice(-logits_to_keep, None) if isinstance(logits_to_keep, int) else logits_to_keep
         logits = self.get_output_embeddings()(states[-1] if labels is not None else states[-1][:, kept])
-        loss = None if labels is None else self.compute_loss(logits, labels, num_items_in_batch)
+        of_labels = None if labels is None else self.compute_loss(logits, labels, num_items_in_batch)
         return CausalLMOutputWithPast(
-            loss=loss, logits=logits, hidden_states=states if output_hidden_states else None
+            loss=of_labels, logits=logits, hidden_states=states if output_hidden_states else None
         )
 
     def read_answers(
@@ -324,7 +330,7 @@ class MertLMForConditionalGeneration(
         return loss / (len(logits) if num_items is None else num_items)
 
     def prepare_decoder_input_ids_from_labels(self, labels: torch.Tensor) -> torch.Tensor:
-        """The token before each label: the prompt's last one, then the answer."""
+        """Return the token before each label: the prompt's last one, then the answer."""
         shifted = labels.new_full(labels.shape, self.config.decoder_start_token_id)
         shifted[:, 1:] = labels[:, :-1]
         return shifted.masked_fill(shifted == -100, self.config.pad_token_id)

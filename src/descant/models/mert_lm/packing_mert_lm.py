@@ -1,11 +1,11 @@
-"""Rows about one clip in one sequence: what they share once, what each adds beside it, unseen by the others."""
+"""Rows about one clip packed into one sequence: the shared prompt once, then each row's own tokens, masked apart."""
 
 from dataclasses import dataclass
 
 import torch
 from torch import nn
 
-HEAD, NOBODY = -1, -2  # owners of positions that are no row's
+HEAD, PADDING = -1, -2  # owners of positions that belong to no row
 
 
 @dataclass(frozen=True)
@@ -48,11 +48,11 @@ class PackedRows:
     mask: torch.Tensor  # (clips, 1, length, length), 0 where a position may look, else the dtype's minimum
     positions: torch.Tensor  # (clips, length)
     clip_index: torch.Tensor  # (rows,)
-    places: torch.Tensor  # (rows, tail), where the tokens of each row's tail lie in its clip's sequence
+    columns: torch.Tensor  # (rows, tail), the column of each token of a row's tail in its clip's sequence
 
     def rows(self, hidden: torch.Tensor) -> torch.Tensor:
-        """The states of each row's tail (rows, tail, width); anything where it is padding."""
-        return hidden[self.clip_index[:, None], self.places]
+        """Return the states of each row's tail (rows, tail, width); anything where it is padding."""
+        return hidden[self.clip_index[:, None], self.columns]
 
 
 def pack_rows(
@@ -66,27 +66,28 @@ def pack_rows(
     head, is_token = heads.shape[1], tail_mask.bool()
     lengths, inside = is_token.sum(dim=1), is_token.cumsum(dim=1) - 1
     earlier = (clip_index[:, None] == clip_index[None, :]).tril(-1)
-    first = ~earlier.any(dim=1)  # the head of one row alone, lest each of its rows teach it the gradient of all
+    # The shared head is taken from one row only; otherwise its gradient is counted once per row.
+    first = ~earlier.any(dim=1)
     starts = head + (earlier * lengths).sum(dim=1)
-    places = starts[:, None] + inside.clamp(min=0)
+    columns = starts[:, None] + inside.clamp(min=0)
     length = int((starts + lengths).max())
-    taken = (clip_index[:, None].expand_as(places)[is_token], places[is_token])
+    taken = (clip_index[:, None].expand_as(columns)[is_token], columns[is_token])
     shared = heads.new_zeros(clips, head, heads.shape[2]).index_put((clip_index[first],), heads[first])
     embeds = nn.functional.pad(shared, (0, 0, 0, length - head)).index_put(taken, tails[is_token])
     positions = torch.arange(length, device=heads.device).repeat(clips, 1)
-    owners = torch.where(positions < head, HEAD, NOBODY)
-    owners[taken] = torch.arange(len(tails), device=heads.device)[:, None].expand_as(places)[is_token]
+    owners = torch.where(positions < head, HEAD, PADDING)
+    owners[taken] = torch.arange(len(tails), device=heads.device)[:, None].expand_as(columns)[is_token]
     positions[taken] = (head + inside)[is_token]
-    return PackedRows(embeds, block_mask(owners, heads.dtype), positions, clip_index, places.clamp(max=length - 1))
+    return PackedRows(embeds, block_mask(owners, heads.dtype), positions, clip_index, columns.clamp(max=length - 1))
 
 
 def block_mask(owners: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
-    """Positions look back at the head and at their own row, never at another's; owners: (clips, length)."""
+    """Build the mask by which positions attend to the head and to their own row; owners: (clips, length)."""
     seen = (owners[:, None, :] == HEAD) | (owners[:, None, :] == owners[:, :, None])
     blocked = torch.zeros(seen.shape, dtype=dtype, device=owners.device)
     return blocked.masked_fill(~seen.tril(), torch.finfo(dtype).min)[:, None]
 
 
 def up_to_last(counted: torch.Tensor) -> torch.Tensor:
-    """1 up to the last true place of each row (rows, tokens), 0 behind it."""
+    """Return 1 up to the last true element of each row (rows, tokens), 0 behind it."""
     return (counted.flip(1).cumsum(dim=1).flip(1) > 0).long()

@@ -1,4 +1,4 @@
-"""Builds a model from an audio encoder and a language model by their ids, and loads what was trained onto them."""
+"""Joins an audio encoder and a language model by their ids, and converts the original fork's projectors."""
 
 import pickle
 from pathlib import Path
@@ -21,6 +21,8 @@ from .loading_mert_lm import find_encoder, load_audio_encoder
 from .modeling_mert_lm import MertLMForConditionalGeneration
 from .processing_mert_lm import AUDIO_TOKEN, SYSTEM_PROMPT, MertLMProcessor, chat_ids
 
+LAYER = "inp_layer"  # the projector's name in the fork's checkpoints
+
 
 def join_parts(
     audio_encoder: str,
@@ -30,7 +32,7 @@ def join_parts(
     system_prompt: str = SYSTEM_PROMPT,
     dtype: torch.dtype = torch.float32,
     **settings: Any,
-) -> tuple[PreTrainedModel, MertLMProcessor]:
+) -> tuple[MertLMForConditionalGeneration, MertLMProcessor]:
     """Build a model, with a fresh projector, and its processor from two parts by Hub id or folder.
 
     audio_encoder: MERT, or anything of HuBERT's layout; any other encoder that AutoModel loads and that gives
@@ -60,15 +62,15 @@ def join_parts(
 
 
 def load_feature_extractor(source: str, window_s: float) -> FeatureExtractionMixin:
-    """The encoder's own front end; that of waveforms gets a window."""
-    found = AutoFeatureExtractor.from_pretrained(find_encoder(source))
-    if isinstance(found, Wav2Vec2FeatureExtractor):
-        return MertLMFeatureExtractor(found.sampling_rate, window_s, found.do_normalize)
-    return found
+    """Load the encoder's own front end; one of waveforms gets a window."""
+    extractor = AutoFeatureExtractor.from_pretrained(find_encoder(source))
+    if isinstance(extractor, Wav2Vec2FeatureExtractor):
+        return MertLMFeatureExtractor(extractor.sampling_rate, window_s, extractor.do_normalize)
+    return extractor
 
 
 def load_tokenizer(source: str) -> PreTrainedTokenizerBase:
-    """The language model's tokenizer with the placeholder of the audio added, which the model itself need not know."""
+    """Load the language model's tokenizer, and add the placeholder of the audio, which the model need not know."""
     tokenizer = AutoTokenizer.from_pretrained(source)
     if tokenizer.chat_template is None:
         raise ValueError(f"{source}: its tokenizer has no chat template: give a model that was trained to chat")
@@ -82,25 +84,22 @@ def load_tokenizer(source: str) -> PreTrainedTokenizerBase:
 
 @torch.no_grad()
 def count_frames(encoder: PreTrainedModel, extractor: FeatureExtractionMixin) -> int:
-    """Frames that the encoder gives for one window."""
+    """Count the frames that the encoder gives for one window."""
     silence = torch.zeros(extractor.num_samples)
     features = torch.as_tensor(extractor.extract(silence.numpy()))[None]
     return encoder.eval()(features.to(encoder.dtype)).last_hidden_state.shape[1]
 
 
-LAYER = "inp_layer"
-
-
 class ConversionError(ValueError):
-    """Says in one sentence why a checkpoint cannot be converted."""
+    """A checkpoint cannot be converted; the message says why in one sentence."""
 
 
 def convert_checkpoint(
-    checkpoint: Path, audio_encoder: str, text_model: str, output: Path, **settings: object
+    checkpoint: Path, audio_encoder: str, text_model: str, output: Path, **settings: Any
 ) -> MertLMForConditionalGeneration:
     """Write configuration, projector and processor to `output`, which names the parts; returns the model.
 
-    settings: those of `join_parts`; without them the encoder's last state is heard, each frame of it, as in the fork.
+    settings: those of `join_parts`; without them each frame of the encoder's last state is used, as in the fork.
     Raises ConversionError where something cannot be read, and for weights that are unknown, missing or misshapen.
     """
     if output.exists() and not output.is_dir():
@@ -112,7 +111,7 @@ def convert_checkpoint(
         )
     except (OSError, ValueError) as error:
         raise ConversionError(f"{audio_encoder} and {text_model} cannot be joined: {first_line(error)}") from error
-    projection = model.projector.projection
+    projection: Any = model.projector.projection
     for name, own in (("weight", projection.weight), ("bias", projection.bias)):
         if weights[name].shape != own.shape:
             raise ConversionError(
@@ -126,7 +125,7 @@ def convert_checkpoint(
 
 
 def read_projector(checkpoint: Path) -> dict[str, torch.Tensor]:
-    """`weight` and `bias` of the projector, whatever stands before their names; no code in the file is run."""
+    """Read `weight` and `bias` of the projector, whatever prefix their names have; no code in the file is run."""
     try:
         content = torch.load(checkpoint, map_location="cpu", weights_only=True)
     except FileNotFoundError as error:
@@ -136,19 +135,19 @@ def read_projector(checkpoint: Path) -> dict[str, torch.Tensor]:
     except (OSError, RuntimeError, EOFError, ValueError) as error:
         raise ConversionError(f"{checkpoint} cannot be read as a checkpoint: {first_line(error)}") from error
     weights = content.get("state_dict", content) if isinstance(content, dict) else {}
-    found = {}
+    parts: dict[str, torch.Tensor] = {}
     for name, weight in weights.items():
         layer, _, kind = name.rpartition(".")
         if layer.split(".")[-1] != LAYER or kind not in ("weight", "bias") or not torch.is_tensor(weight):
             raise ConversionError(f"{checkpoint} holds {name}, which is no part of a projector")
-        if kind in found:
+        if kind in parts:
             raise ConversionError(f"{checkpoint} holds two weights named {LAYER}.{kind}, {name} among them")
-        found[kind] = weight
-    if missing := {"weight", "bias"} - found.keys():
+        parts[kind] = weight
+    if missing := {"weight", "bias"} - parts.keys():
         raise ConversionError(f"{checkpoint} lacks {LAYER}.{sorted(missing)[0]}")
-    return found
+    return parts
 
 
 def first_line(error: Exception) -> str:
-    """The first line of an error's message: libraries add paragraphs of advice."""
+    """Return the first line of an error's message: libraries add paragraphs of advice."""
     return str(error).strip().split("\n")[0].rstrip(".")

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from transformers import BatchFeature, PreTrainedTokenizerBase
+from transformers import BatchFeature, FeatureExtractionMixin, PreTrainedTokenizerBase
 from transformers.processing_utils import ProcessorMixin
 
 from .feature_extraction_mert_lm import Waveform
@@ -75,18 +75,19 @@ class MertLMProcessor(ProcessorMixin):
 
     def __init__(
         self,
-        feature_extractor,
-        tokenizer,
+        feature_extractor: FeatureExtractionMixin,
+        tokenizer: PreTrainedTokenizerBase,
         audio_positions: int = 1,
         system_prompt: str = SYSTEM_PROMPT,
         caption_request: str = CAPTION_REQUEST,
         chat_template: str | None = None,
-        **kwargs,
+        **kwargs: Any,
     ) -> None:
-        """
+        """Join both parts.
+
         audio_positions: placeholders that the audio takes in a prompt (`MertLMConfig.audio_positions`).
-        system_prompt: what the language model is told before each question.
-        caption_request: what is asked where there is no question.
+        system_prompt: the language model's instructions before each question.
+        caption_request: the question that asks for a caption.
         """
         super().__init__(feature_extractor, tokenizer, chat_template=chat_template)
         self.audio_positions = audio_positions
@@ -117,9 +118,9 @@ class MertLMProcessor(ProcessorMixin):
         if audio is None and text is None:
             raise ValueError("neither audio nor text was given: pass audio=[waveform, …], text=[question, …] or both")
         features = {} if audio is None else dict(self.feature_extractor(audio, **of_audio))
-        clips = len(features["input_features"]) if features else None
+        clips = len(features["input_features"]) if features else 0
         questions = [text] if isinstance(text, str) else [None] * clips if text is None else list(text)
-        if clips is not None and clips != len(questions):
+        if features and clips != len(questions):
             raise ValueError(
                 f"{clips} waveforms and {len(questions)} questions were given: give one question a waveform "
                 "(repeat the waveform to ask several)"

@@ -30,8 +30,8 @@ class SubgenreConfig(PreTrainedConfig):
         is `genre---subgenre`.
     audio_dim: width of the captioner's audio embedding.
     hidden_size: width in which the modalities meet.
-    fusion: `late` trains each modality by itself and adds up what they say; `cross_attention` lets each label look at
-        all windows and audio.
+    fusion: `late` trains each modality by itself and adds up their logits; `cross_attention` lets each label attend
+        to all windows and the audio.
     modality_dropout: chance that training hides a modality of a track from cross attention, so that any subset works
         later.
     token_dropout: chance that training hides a token of a text.
@@ -45,8 +45,8 @@ class SubgenreConfig(PreTrainedConfig):
     model_type = "subgenre"
     sub_configs = {"text_config": AutoConfig}
 
-    text_config: dict | PreTrainedConfig | None = None
-    label_tree: dict | list | None = None
+    text_config: Any = None  # a PreTrainedConfig once it is read
+    label_tree: Any = None  # a list of pairs once it is read
     audio_dim: int = 768
     hidden_size: int = 128
     fusion: str = "late"
@@ -55,14 +55,14 @@ class SubgenreConfig(PreTrainedConfig):
     modality_dropout: float = 0.3
     token_dropout: float = 0.0
     initializer_range: float = 0.02
-    thresholds: dict | None = None
-    threshold_scales: dict | None = None
+    thresholds: Any = None
+    threshold_scales: Any = None
     captioner: str | None = None
     captioner_hash: str | None = None
     questions: list | None = None
     captioner_generation: dict | None = None
 
-    def __post_init__(self, **kwargs) -> None:
+    def __post_init__(self, **kwargs: Any) -> None:
         if self.fusion not in FUSIONS:
             raise ValueError(f"fusion {self.fusion!r} is none of {', '.join(FUSIONS)}")
         if self.text_config is None:
@@ -75,7 +75,7 @@ class SubgenreConfig(PreTrainedConfig):
         check_names(self.label_tree)
         labels = [*self.genres, *self.subgenres]
         kwargs.pop("num_labels", None)
-        self.id2label, self.label2id = dict(enumerate(labels)), {label: place for place, label in enumerate(labels)}
+        self.id2label, self.label2id = dict(enumerate(labels)), {label: index for index, label in enumerate(labels)}
         self.problem_type = "multi_label_classification"
         self.thresholds, self.questions = dict(self.thresholds or {}), list(self.questions or [])
         self.captioner_generation = dict(self.captioner_generation or {})
@@ -89,37 +89,37 @@ class SubgenreConfig(PreTrainedConfig):
         super().__post_init__(**kwargs)
 
     def to_dict(self) -> dict[str, Any]:
-        """The saved form, which names the pipeline for those who load the checkpoint with its code."""
+        """Return the saved form, which names the pipeline for those who load the checkpoint with its code."""
         return {**super().to_dict(), "custom_pipelines": name_pipelines()}
 
     @property
     def genres(self) -> list[str]:
-        """In the tree's order: the first labels."""
+        """The first labels, in the tree's order."""
         return [genre for genre, _ in self.label_tree]
 
     @property
     def subgenres(self) -> list[str]:
-        """Full names in the tree's order: the labels after the genres."""
+        """The labels after the genres: full names, in the tree's order."""
         return [f"{genre}{SEPARATOR}{name}" for genre, names in self.label_tree for name in names]
 
     @property
     def parents(self) -> list[int]:
-        """The number of the genre of each subgenre."""
-        return [place for place, (_, names) in enumerate(self.label_tree) for _ in names]
+        """The index of the genre of each subgenre."""
+        return [index for index, (_, names) in enumerate(self.label_tree) for _ in names]
 
     def find_captioner(self) -> str | None:
-        """The captioner's folder inside the classifier's, wherever that was moved to, else what `captioner` names."""
+        """Return the captioner's folder inside the classifier's, wherever that was moved to, else `captioner`."""
         beside = Path(self.name_or_path or ".") / "captioner"
         return str(beside) if self.name_or_path and beside.is_dir() else self.captioner
 
     def list_thresholds(self, modalities: Collection[str] = MODALITIES) -> list[float]:
-        """The probability from which each label is named where these modalities are there (see `thresholds`)."""
+        """Return the probability from which each label is named, given these modalities (see `thresholds`)."""
         scale = self.threshold_scales.get(join_modalities(modalities), 1.0)
-        return [scale * self.thresholds.get(self.id2label[place], 0.5) for place in range(self.num_labels)]
+        return [scale * self.thresholds.get(self.id2label[index], 0.5) for index in range(self.num_labels)]
 
 
 def build_text_config(values: dict[str, Any]) -> PreTrainedConfig:
-    """The text encoder's configuration out of its dict; ValueError where transformers knows no such model."""
+    """Build the text encoder's configuration from its dict; raises ValueError for an unknown model type."""
     values = dict(values)
     model_type = values.pop("model_type", None)
     if model_type not in CONFIG_MAPPING:
@@ -128,22 +128,22 @@ def build_text_config(values: dict[str, Any]) -> PreTrainedConfig:
 
 
 def join_modalities(modalities: Collection[str]) -> str:
-    """The name of a subset of the modalities, such as `lyrics+audio`."""
-    return "+".join(one for one in MODALITIES if one in modalities)
+    """Return the name of a subset of the modalities, such as `lyrics+audio`."""
+    return "+".join(name for name in MODALITIES if name in modalities)
 
 
 def check_thresholds(thresholds: dict[str, float], scales: dict[str, float], labels: list[str]) -> None:
-    """ValueError where a threshold is for no label, or a scale for no subset of the modalities."""
-    strange = sorted(thresholds.keys() - set(labels))
-    if strange:
-        raise ValueError(f"there is a threshold for {strange[0]!r}, which is not in the label tree")
+    """Raise ValueError where a threshold is for no label, or a scale for no subset of the modalities."""
+    unknown = sorted(thresholds.keys() - set(labels))
+    if unknown:
+        raise ValueError(f"there is a threshold for {unknown[0]!r}, which is not in the label tree")
     for name in scales:
         if join_modalities(name.split("+")) != name:
             raise ValueError(f"threshold_scales has {name!r}: name modalities as in {'+'.join(MODALITIES)}")
 
 
 def check_names(tree: list[list]) -> None:
-    """ValueError where two labels of the tree would be one, or a name could not be told from a full name."""
+    """Raise ValueError where two labels of the tree are equal, or a name is like a full name."""
     names = [genre for genre, _ in tree] + [name for _, below in tree for name in below]
     wrong = next((name for name in names if not name.strip() or SEPARATOR in name), None)
     if wrong is not None:
@@ -151,7 +151,7 @@ def check_names(tree: list[list]) -> None:
     for group in ([genre for genre, _ in tree], *(below for _, below in tree)):
         twice = next((name for name in group if group.count(name) > 1), None)
         if twice is not None:
-            raise ValueError(f"label {twice!r} stands twice in one place of the label tree")
+            raise ValueError(f"label {twice!r} stands twice in one branch of the label tree")
 
 
 SubgenreConfig.register_for_auto_class()

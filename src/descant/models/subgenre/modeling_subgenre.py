@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import torch
 from torch import nn
@@ -15,6 +15,11 @@ from transformers.utils import can_return_tuple
 from .configuration_subgenre import MODALITIES, SubgenreConfig
 from .fusion_subgenre import Fused, SubgenreCrossAttention, SubgenreLateFusion, equal_weights
 
+if TYPE_CHECKING:  # the class that the methods are mixed into
+    from transformers import PreTrainedModel as Base
+else:
+    Base = object
+
 FUSIONS = {"late": SubgenreLateFusion, "cross_attention": SubgenreCrossAttention}
 WINDOWS_AT_ONCE = 128  # encoded in one go outside of training, so that a text of any length fits into memory
 
@@ -23,16 +28,16 @@ WINDOWS_AT_ONCE = 128  # encoded in one go outside of training, so that a text o
 class SubgenreOutput(ModelOutput):
     """`logits` (tracks, labels): their sigmoids are probabilities, genres first, no subgenre's above its genre's."""
 
-    loss: torch.FloatTensor | None = None
-    logits: torch.FloatTensor | None = None
-    hidden_states: tuple[torch.FloatTensor, ...] | None = None  # the text encoder's, (windows, tokens, width) each
-    attentions: tuple[torch.FloatTensor, ...] | None = None
+    loss: torch.Tensor | None = None
+    logits: torch.Tensor | None = None
+    hidden_states: tuple[torch.Tensor, ...] | None = None  # the text encoder's, (windows, tokens, width) each
+    attentions: tuple[torch.Tensor, ...] | None = None
 
 
 class SubgenreAudioProjection(nn.Module):
-    """The captioner's embedding, in the scale of the training tracks' embeddings, to the width of the others.
+    """Maps the captioner's embedding, scaled as the training tracks' embeddings are, to the width of the others.
 
-    The scale lies in here, for this module is trained and saved whole beside LoRA's matrices.
+    The scale is part of this module, because it is trained and saved whole beside LoRA's matrices.
     """
 
     def __init__(self, config: SubgenreConfig) -> None:
@@ -43,12 +48,13 @@ class SubgenreAudioProjection(nn.Module):
 
     @torch.no_grad()
     def fit_scale(self, embeds: torch.Tensor) -> None:
-        """Take mean and spread of embeddings (tracks, audio_dim); what is the same in all of them is not blown up."""
+        """Fit mean and deviation to embeddings (tracks, audio_dim); channels that do not vary are left as they are."""
         self.mean.copy_(embeds.mean(dim=0))
         std = embeds.std(dim=0, correction=0)
         self.std.copy_(torch.where(std > 1e-6, std, 1.0))
 
     def forward(self, embeds: torch.Tensor) -> torch.Tensor:
+        """Map embeddings (tracks, audio_dim) to (tracks, hidden)."""
         return self.output((embeds.to(self.mean.dtype) - self.mean) / self.std)
 
 
@@ -64,7 +70,7 @@ class LoadingInfo(dict):
         return dict(self)
 
 
-class AdapterMixin:
+class AdapterMixin(Base):
     """Loads, saves and switches adapters through peft's own PeftModel.
 
     The methods of transformers (5.24) for this refuse every version of peft that has been released.
@@ -90,8 +96,7 @@ class AdapterMixin:
         adapter_kwargs: how to fetch files. Raises ValueError for an adapter of prompts, which changes no layers.
         """
         if peft_model_id is None:  # weights that are at hand already
-            own = super().load_adapter  # type: ignore[misc]  # of the class that this is mixed into
-            return own(None, adapter_name, is_trainable=is_trainable, **kwargs)
+            return super().load_adapter(None, adapter_name, is_trainable=is_trainable, **kwargs)
         try:  # guarded, or transformers would ask for peft wherever a published model is loaded
             from peft import PeftConfig, PeftModel
         except ImportError as error:
@@ -136,7 +141,7 @@ class AdapterMixin:
 
 
 class SubgenreForSequenceClassification(AdapterMixin, PreTrainedModel):
-    """Genres and subgenres of tracks of which lyrics, captions and audio embedding are known, or some of them.
+    """Classifies tracks by genres and subgenres from lyrics, captions and audio embedding, or some of them.
 
     A subgenre has the probability P(genre) · P(subgenre | genre).
     """
@@ -211,7 +216,7 @@ class SubgenreForSequenceClassification(AdapterMixin, PreTrainedModel):
         return embeddings
 
     def fit_audio_scale(self, audio_embeds: torch.Tensor) -> None:
-        """Take mean and spread of the training tracks' embeddings (tracks, audio_dim) as the scale of all others.
+        """Fit the scale of audio embeddings to the training tracks' (tracks, audio_dim).
 
         Called before training, and before LoRA is added.
         """
@@ -220,20 +225,20 @@ class SubgenreForSequenceClassification(AdapterMixin, PreTrainedModel):
     @can_return_tuple
     def forward(
         self,
-        modality_mask: torch.LongTensor,
-        audio_embeds: torch.FloatTensor | None = None,
-        text_input_ids: torch.LongTensor | None = None,
-        text_attention_mask: torch.LongTensor | None = None,
-        text_row: torch.LongTensor | None = None,
-        text_kind: torch.LongTensor | None = None,
-        labels: torch.FloatTensor | None = None,
+        modality_mask: torch.Tensor,
+        audio_embeds: torch.Tensor | None = None,
+        text_input_ids: torch.Tensor | None = None,
+        text_attention_mask: torch.Tensor | None = None,
+        text_row: torch.Tensor | None = None,
+        text_kind: torch.Tensor | None = None,
+        labels: torch.Tensor | None = None,
         output_hidden_states: bool | None = None,
         output_attentions: bool | None = None,
         **kwargs: Any,
     ) -> SubgenreOutput:
         """Score all labels of a batch of tracks; `SubgenreProcessor` makes the inputs.
 
-        modality_mask: (tracks, 3), whether a track's lyrics, captions and audio are there.
+        modality_mask: (tracks, 3), whether a track has lyrics, captions and audio.
         audio_embeds: (tracks, audio_dim).
         text_input_ids, text_attention_mask: (windows, longest); text_row, text_kind: (windows,), in the order of rows.
         labels: (tracks, labels), 1 for each genre and subgenre of a track, 0 for the others.
@@ -242,8 +247,8 @@ class SubgenreForSequenceClassification(AdapterMixin, PreTrainedModel):
         """
         if given := [name for name, value in kwargs.items() if value is not None]:
             raise ValueError(f"forward of {type(self).__name__} cannot follow {given[0]}={kwargs[given[0]]!r}")
-        outputs = {"output_hidden_states": output_hidden_states, "output_attentions": output_attentions}
-        outputs = {name: True for name, wanted in outputs.items() if wanted}
+        flags = {"output_hidden_states": output_hidden_states, "output_attentions": output_attentions}
+        outputs = {name: True for name, value in flags.items() if value}
         texts = BaseModelOutput()
         mask = modality_mask.long()
         if self.training and self.config.fusion == "cross_attention":
@@ -251,7 +256,7 @@ class SubgenreForSequenceClassification(AdapterMixin, PreTrainedModel):
         if audio_embeds is None:
             audio_embeds = torch.zeros(len(mask), self.config.audio_dim, device=mask.device)
         audio = self.audio_projection(audio_embeds)
-        if text_input_ids is None:
+        if text_input_ids is None or text_attention_mask is None or text_row is None or text_kind is None:
             windows, text_row = audio.new_zeros(0, audio.shape[1]), mask.new_zeros(0)
             text_kind = text_row
         else:
@@ -259,19 +264,19 @@ class SubgenreForSequenceClassification(AdapterMixin, PreTrainedModel):
         fused = self.fusion(windows, text_row, text_kind, audio, mask.to(audio.dtype))
         genre, given_genre = self.split(fused.logits.float())
         logits = torch.cat([genre, join_logits(genre[:, self.parents], given_genre)], dim=1)
-        loss = None if labels is None else self.judge(fused, labels)
+        loss = None if labels is None else self.compute_loss(fused, labels)
         states = texts.get("hidden_states"), texts.get("attentions")
         return SubgenreOutput(loss, logits, *states)
 
     def split(self, raw: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Logits of the labels (…, labels) as those of genres, and those of subgenres given their genre."""
+        """Split logits of the labels (…, labels) into those of genres, and those of subgenres given their genre."""
         return raw.split([len(self.config.genres), len(self.config.subgenres)], dim=-1)
 
-    def judge(self, fused: Fused, labels: torch.Tensor) -> torch.Tensor:
-        """Nats a track, summed over what is judged: late fusion is, modality by modality, cross attention as one."""
+    def compute_loss(self, fused: Fused, labels: torch.Tensor) -> torch.Tensor:
+        """Compute nats a track, summed over the parts: late fusion has one a modality, cross attention one in all."""
         labels = labels.float()
-        losses = [hierarchical_loss(*self.split(word), labels, self.parents) for word in fused.words.float()]
-        return (torch.stack(losses) * fused.there).sum(dim=0).mean()
+        losses = [hierarchical_loss(*self.split(part), labels, self.parents) for part in fused.parts.float()]
+        return (torch.stack(losses) * fused.given).sum(dim=0).mean()
 
     def encode_windows(
         self, ids: torch.Tensor, mask: torch.Tensor, kind: torch.Tensor, **outputs: bool
@@ -291,13 +296,13 @@ class SubgenreForSequenceClassification(AdapterMixin, PreTrainedModel):
         return self.text_projection((weights * states).sum(dim=1)), encoded
 
     def hide_tokens(self, mask: torch.Tensor) -> torch.Tensor:
-        """Token dropout: hides some tokens of each window, never its first one."""
+        """Hide some tokens of each window, never its first one (token dropout)."""
         kept = torch.rand(mask.shape, device=mask.device) >= self.config.token_dropout
         kept[:, 0] = True
         return mask * kept
 
     def hide_modalities(self, mask: torch.Tensor) -> torch.Tensor:
-        """Modality dropout: hides some of what a track has, never all of it."""
+        """Hide some of the modalities that a track has, never all of them (modality dropout)."""
         draws = torch.rand(mask.shape, device=mask.device).masked_fill(mask == 0, -1.0)
         kept = draws >= self.config.modality_dropout
         best = functional.one_hot(draws.argmax(dim=1), mask.shape[1]).bool()
@@ -305,14 +310,14 @@ class SubgenreForSequenceClassification(AdapterMixin, PreTrainedModel):
 
 
 def join_logits(genre: torch.Tensor, given_genre: torch.Tensor) -> torch.Tensor:
-    """The logit of σ(genre) · σ(given_genre): exact, and never above either."""
+    """Compute the logit of σ(genre) · σ(given_genre), exactly; it is never above either."""
     return -torch.logsumexp(torch.stack([-genre, -given_genre, -genre - given_genre]), dim=0)
 
 
 def hierarchical_loss(
     genre: torch.Tensor, given_genre: torch.Tensor, labels: torch.Tensor, parents: torch.Tensor
 ) -> torch.Tensor:
-    """Nats of each track: binary cross entropy of every genre, and of the subgenres below the track's own genres.
+    """Compute nats of each track: binary cross entropy of every genre, and of the subgenres below its own genres.
 
     By the chain rule this is the negative log likelihood of all labels, for no subgenre is without its genre.
     """
@@ -323,18 +328,18 @@ def hierarchical_loss(
 
 
 def list_thresholds(config: SubgenreConfig, modality_mask: torch.Tensor) -> torch.Tensor:
-    """The thresholds of each track (tracks, labels), by what is there (tracks, modalities)."""
-    rows = [tuple(name for name, one in zip(MODALITIES, row, strict=True) if one) for row in modality_mask.tolist()]
+    """Return the thresholds of each track (tracks, labels), by the modalities that it has (tracks, modalities)."""
+    rows = [tuple(name for name, has in zip(MODALITIES, row, strict=True) if has) for row in modality_mask.tolist()]
     of_subset = {subset: config.list_thresholds(subset) for subset in set(rows)}
     return torch.tensor([of_subset[subset] for subset in rows])
 
 
 def name_labels(probabilities: torch.Tensor, thresholds: torch.Tensor, parents: torch.Tensor) -> torch.Tensor:
-    """Which labels are named (tracks, labels): genres from their threshold on, the likeliest one always, and of the
-    subgenres of named genres those whose probability given the genre reaches their threshold.
+    """Choose the labels of tracks (tracks, labels).
 
+    These are the genres that reach their threshold, the likeliest one always, and of their subgenres those whose
+    probability given the genre reaches theirs: so an unsure genre does not hide its subgenres.
     thresholds: (labels,), or (tracks, labels) where they differ by what is known of a track.
-    So a track of which little is known, and whose genre is unsure, gets its subgenres by the same measure.
     """
     genre, subgenre = probabilities.split([probabilities.shape[1] - len(parents), len(parents)], dim=1)
     likeliest = functional.one_hot(genre.argmax(dim=1), genre.shape[1]).bool()

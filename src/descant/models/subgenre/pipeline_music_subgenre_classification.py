@@ -18,7 +18,7 @@ WINDOWS_AT_ONCE = 32  # of sound, embedded in one go
 
 
 class MusicSubgenreClassificationPipeline(Pipeline):
-    """Names the genres and subgenres of tracks; where a track comes with its sound, the captioner listens first."""
+    """Names the genres and subgenres of tracks; the sound of a track is captioned and embedded first."""
 
     _load_processor = True
     _load_tokenizer = False
@@ -36,8 +36,8 @@ class MusicSubgenreClassificationPipeline(Pipeline):
         """Name the labels of one track or of many.
 
         inputs: a dict with `lyrics` (a text), `captions` (a text or sentences), `audio_embeds` (audio_dim,) and
-            `audio` (anything that the captioner's pipeline hears), or some of them. Sound gives the captions and
-            embeddings that are not given. A list is answered as a list; a generator or dataset, lazily.
+            `audio` (anything that the captioner's pipeline reads), or some of them. Captions and embeddings that are
+            missing are made from the sound. A list is answered as a list; a generator or dataset, lazily.
         kwargs: `captioner` (a folder, a Hub id or a loaded pipeline; by default the one that the model was trained
             with), batch_size, num_workers.
 
@@ -65,8 +65,8 @@ class MusicSubgenreClassificationPipeline(Pipeline):
     def _forward(self, model_inputs: dict[str, Any], captioner: Any = None) -> dict[str, Any]:
         tracks = model_inputs["track"]
         alone = isinstance(tracks, Mapping)  # then it was not collated, and what it becomes is not taken apart
-        heard = [self._listen(track, captioner) for track in ([tracks] if alone else tracks)]
-        columns = {name: [track[name] for track in heard] for name in ("lyrics", "captions", "audio_embeds")}
+        complete = [self._listen(track, captioner) for track in ([tracks] if alone else tracks)]
+        columns = {name: [track[name] for track in complete] for name in ("lyrics", "captions", "audio_embeds")}
         inputs = self.processor(**columns, return_tensors="pt")
         logits = self.model(**self._ensure_tensor_on_device(dict(inputs), self.device)).logits
         captions = columns["captions"]
@@ -82,11 +82,13 @@ class MusicSubgenreClassificationPipeline(Pipeline):
         probabilities, thresholds = model_outputs["probabilities"], model_outputs["thresholds"]  # (1, labels)
         named = name_labels(probabilities, thresholds, torch.tensor(config.parents, dtype=torch.long))[0]
         order = probabilities[0].argsort(descending=True, stable=True).tolist()
-        found = [(place, float(probabilities[0, place])) for place in order if named[place]]
+        labels = [(index, float(probabilities[0, index])) for index in order if named[index]]
         genres = len(config.genres)
         return {
-            "genres": [{"label": config.id2label[one], "score": score} for one, score in found if one < genres],
-            "subgenres": [{"label": config.id2label[one], "score": score} for one, score in found if one >= genres],
+            "genres": [{"label": config.id2label[index], "score": score} for index, score in labels if index < genres],
+            "subgenres": [
+                {"label": config.id2label[index], "score": score} for index, score in labels if index >= genres
+            ],
             "captions": model_outputs["captions"] or [],
         }
 
@@ -96,7 +98,7 @@ class MusicSubgenreClassificationPipeline(Pipeline):
         self.processor.save_pretrained(save_directory)
 
     def _listen(self, track: Track, captioner: Any) -> Track:
-        """The track with the captions and the embedding that its sound gives where it lacks them."""
+        """Return the track, with captions and embedding made from its sound where it lacks them."""
         captions = [track["captions"]] if isinstance(track["captions"], str) else track["captions"]
         track = {**track, "captions": None if captions is None else list(captions)}
         if track["audio"] is None or None not in (track["captions"], track["audio_embeds"]):
@@ -105,31 +107,31 @@ class MusicSubgenreClassificationPipeline(Pipeline):
         if track["captions"] is None:
             config = self.model.config
             questions = config.questions or [None]
-            said = listener(
+            answers = listener(
                 track["audio"], question=questions, batch_size=WINDOWS_AT_ONCE, **config.captioner_generation
             )
-            track["captions"] = [one["answer"] for one in said if one["answer"].strip()]
+            track["captions"] = [answer["answer"] for answer in answers if answer["answer"].strip()]
         if track["audio_embeds"] is None:
             track["audio_embeds"] = embed_audio(listener, track["audio"])
         return track
 
     def _load_captioner(self, captioner: Any) -> Any:
-        """The pipeline that listens; one given by its name is loaded once."""
-        wanted = self.model.config.find_captioner() if captioner is None else captioner
-        if wanted is None:
+        """Return the captioner's pipeline; one given by its name is loaded once."""
+        source = self.model.config.find_captioner() if captioner is None else captioner
+        if source is None:
             raise ValueError(
-                "a track has audio, and the model names no captioner to hear it with: give captioner=, or captions "
-                "and audio_embeds in place of the audio"
+                "a track has audio, and the model names no captioner for it: give captioner=, or captions and "
+                "audio_embeds in place of the audio"
             )
-        if not isinstance(wanted, str | os.PathLike):
-            return wanted
-        if self._captioner[0] != str(wanted):
-            self._captioner = str(wanted), load_listener(str(wanted), self.device)
+        if not isinstance(source, str | os.PathLike):
+            return source
+        if self._captioner[0] != str(source):
+            self._captioner = str(source), load_listener(str(source), self.device)
         return self._captioner[1]
 
 
 def load_listener(source: str, device: torch.device) -> Any:
-    """The pipeline of a captioner's folder or Hub id; ValueError where it is gone or is no captioner.
+    """Load the pipeline of a captioner's folder or Hub id; raises ValueError where that is missing or no captioner.
 
     Who trusts the code of the classifier's repository trusts that of the captioner which it names, too.
     """
@@ -145,19 +147,19 @@ def load_listener(source: str, device: torch.device) -> Any:
 
 @torch.no_grad()
 def embed_audio(listener: Any, audio: Any) -> torch.Tensor:
-    """The mean over positions and windows, by their length, of the captioner's audio embedding, (width,)."""
+    """Average the captioner's audio embeddings over positions and windows, weighted by length: (width,)."""
     windows = list(listener.preprocess(audio))
-    features = [one["mel"] for one in windows]
+    features = [window["features"] for window in windows]
     means = []
     for start in range(0, len(features), WINDOWS_AT_ONCE):
         batch = torch.cat(features[start : start + WINDOWS_AT_ONCE]).to(listener.model.device)
         means.append(listener.model.get_audio_features(batch).mean(dim=1).float().cpu())
-    seconds = torch.tensor([one["place"]["end_s"] - one["place"]["start_s"] for one in windows])
+    seconds = torch.tensor([one["window"]["end_s"] - one["window"]["start_s"] for one in windows])
     return seconds @ torch.cat(means) / seconds.sum()
 
 
 def describe(track: Any) -> str:
-    """What was given in place of a track, in an error message."""
+    """Name what was given in place of a track, in an error message."""
     return f"a dict with {sorted(track)}" if isinstance(track, Mapping) else f"a {type(track).__name__}"
 
 

@@ -1,9 +1,10 @@
-"""Lyrics, captions and audio embeddings to what the classifier takes."""
+"""Turns lyrics, captions and audio embeddings into what the classifier takes."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
-from transformers import BatchFeature
+from transformers import BatchFeature, PreTrainedTokenizerBase
 from transformers.processing_utils import ProcessorMixin
 
 LYRICS, CAPTIONS = 0, 1  # the values of `text_kind`
@@ -20,7 +21,12 @@ class SubgenreProcessor(ProcessorMixin):
     """
 
     def __init__(
-        self, tokenizer, window_tokens: int = 128, overlap_tokens: int = 16, audio_dim: int = 768, **kwargs
+        self,
+        tokenizer: PreTrainedTokenizerBase,
+        window_tokens: int = 128,
+        overlap_tokens: int = 16,
+        audio_dim: int = 768,
+        **kwargs: Any,
     ) -> None:
         if not 0 <= overlap_tokens < window_tokens - 2:
             raise ValueError(f"overlap_tokens {overlap_tokens} must be less than window_tokens {window_tokens} - 2")
@@ -43,7 +49,7 @@ class SubgenreProcessor(ProcessorMixin):
 
         Returns `text_input_ids` and `text_attention_mask` (windows, longest window), `text_row` (windows,) the track
         and `text_kind` (windows,) 0 lyrics, 1 captions of each window; `audio_embeds` (tracks, audio_dim) and
-        `modality_mask` (tracks, 3): whether lyrics, captions and audio are there. Without any text, the four text
+        `modality_mask` (tracks, 3): whether a track has lyrics, captions and audio. Without any text, the four text
         inputs are left out.
         padding, truncation: as other processors have them, though there is no choice: windows are padded to the
         longest, and a text is never cut off.
@@ -54,24 +60,24 @@ class SubgenreProcessor(ProcessorMixin):
             raise ValueError("texts are read in windows, padded to the longest: leave padding and truncation out")
         columns = [self._as_column(lyrics), self._as_column(captions), self._as_embeddings(audio_embeds)]
         tracks = count_tracks(columns)
-        lyrics, captions, audio = (column or [None] * tracks for column in columns)
+        texts_of_kinds, audio = columns[:2], columns[2] or [None] * tracks
         windows = [
             (row, kind, ids)
-            for row, texts in enumerate(zip(lyrics, captions, strict=True))
-            for kind, text in zip((LYRICS, CAPTIONS), texts, strict=True)
-            for ids, _ in self.cut(text)
+            for row in range(tracks)
+            for kind, texts in zip((LYRICS, CAPTIONS), texts_of_kinds, strict=True)
+            for ids, _ in self.cut(texts[row] if texts else None)
         ]
-        there = {(row, kind) for row, kind, _ in windows}
-        silence = [0.0] * self.audio_dim
-        mask = [[(row, LYRICS) in there, (row, CAPTIONS) in there, audio[row] is not None] for row in range(tracks)]
+        given = {(row, kind) for row, kind, _ in windows}
+        missing = [0.0] * self.audio_dim
+        mask = [[(row, LYRICS) in given, (row, CAPTIONS) in given, audio[row] is not None] for row in range(tracks)]
         inputs = {
-            "audio_embeds": [silence if one is None else one for one in audio],
-            "modality_mask": [[int(one) for one in row] for row in mask],
+            "audio_embeds": [missing if embed is None else embed for embed in audio],
+            "modality_mask": [list(map(int, row)) for row in mask],
         }
         return BatchFeature(inputs | self._pad(windows), tensor_type=return_tensors)
 
     def cut(self, text: Text | None) -> list[tuple[list[int], tuple[int, int]]]:
-        """The windows of one text: their tokens, and where they begin and end in it (characters).
+        """Cut one text into windows: their tokens, and where they begin and end in it (characters).
 
         A list of sentences is read as joined by `join_sentences`.
         """
@@ -89,21 +95,21 @@ class SubgenreProcessor(ProcessorMixin):
 
     @staticmethod
     def join_sentences(text: Text | None) -> str:
-        """One text out of sentences."""
+        """Join sentences into one text."""
         return text or "" if text is None or isinstance(text, str) else " ".join(text)
 
     @staticmethod
-    def _as_column(texts: Text | Sequence[Text | None] | None) -> list[Text | None] | None:
+    def _as_column(texts: Text | Sequence[Text | None] | None) -> list[Any] | None:
         if texts is None:
             return None
-        texts = [texts] if isinstance(texts, str) else list(texts)
-        for text in texts:
+        column: list[Any] = [texts] if isinstance(texts, str) else list(texts)
+        for text in column:
             parts = text if isinstance(text, Sequence) else [text]
             if text is not None and not all(isinstance(part, str) for part in parts):
                 raise ValueError(f"{text!r} is neither a text nor a list of texts; give None where there is none")
-        return texts
+        return column
 
-    def _as_embeddings(self, embeds: Sequence | torch.Tensor | None) -> list[list[float] | None] | None:
+    def _as_embeddings(self, embeds: Sequence | torch.Tensor | None) -> list[Any] | None:
         if embeds is None:
             return None
         return [None if row is None else self._as_embedding(row) for row in embeds]
@@ -120,7 +126,7 @@ class SubgenreProcessor(ProcessorMixin):
         return vector.tolist()
 
     def _pad(self, windows: list[tuple[int, int, list[int]]]) -> dict[str, list]:
-        """The text inputs of windows (row, kind, tokens); none where there is no text at all."""
+        """Build the text inputs of windows (row, kind, tokens); none where there is no text at all."""
         if not windows:
             return {}
         rows, kinds, ids = zip(*windows, strict=True)
@@ -134,12 +140,12 @@ class SubgenreProcessor(ProcessorMixin):
 
     @property
     def model_input_names(self) -> list[str]:
-        names = ["text_input_ids", "text_attention_mask", "text_row", "text_kind", "audio_embeds", "modality_mask"]
-        return names
+        """The inputs that the processor builds."""
+        return ["text_input_ids", "text_attention_mask", "text_row", "text_kind", "audio_embeds", "modality_mask"]
 
 
 def count_tracks(columns: Sequence[Sequence | None]) -> int:
-    """The number of tracks that all columns which are there have; ValueError where they differ or none is there."""
+    """Count the tracks of all given columns; raises ValueError where they differ or none is given."""
     sizes = {len(column) for column in columns if column is not None}
     if not sizes:
         raise ValueError("neither lyrics, captions nor audio_embeds were given")

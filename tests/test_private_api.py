@@ -70,7 +70,6 @@ NAMES = [
     ("huggingface_hub._CACHED_NO_EXIST", "hub_client.py"),
     ("datasets.info.DatasetInfosDict", "building/dataset_folder.py"),
     ("datasets.DownloadManager", "building/clip_rows.py"),
-    ("datasets.DownloadManager", "data/tables.py"),
 ]  # fmt: skip
 
 # Functions, the arguments that are passed to them, and the file that does so.

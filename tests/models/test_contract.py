@@ -328,7 +328,7 @@ def test_an_adapter_changes_the_answers(place: Place) -> None:
 @pytest.mark.parametrize("folder", FOLDERS)
 def test_a_folder_is_asked_about_every_window(place: Place, folder: str, capsys: pytest.CaptureFixture[str]) -> None:
     song = str(place.song("a"))
-    assert main(["ask", str(place.folder(folder)), song, "-q", QUESTION, "--json"]) == 0
+    assert main(["ask", str(place.folder(folder)), song, "-q", QUESTION, "--json", "--windows"]) == 0
     answers = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     starts = [0.0, place.window_s, 2 * place.window_s]
     assert [(one["start_s"], one["end_s"]) for one in answers] == list(

@@ -304,7 +304,7 @@ def answer_without_descant(tmp_path: Path, *arguments: Path, task: str = "") -> 
 def test_a_checkpoint_carries_its_pipeline_and_passes_it_on(
     folder: Path, song: Path, tmp_path: Path, expected: list[dict[str, object]]
 ) -> None:
-    assert answer_without_descant(tmp_path, folder, song, tmp_path / "saved") == expected
+    assert answer_without_descant(tmp_path, folder, song, tmp_path / "saved", task=f"{TASK!r}, ") == expected
     assert answer_without_descant(tmp_path, tmp_path / "saved", song, task=f"{TASK!r}, ") == expected
 
 

@@ -1,6 +1,6 @@
 """MusicInstruct as a dataset of questions and answers about MusicCaps' ten-second clips.
 
-    python datasets_scripts/music_instruct.py --config short long all --annotations MusicInstruct/ \\
+    python datasets_scripts/music_instruct.py --dataset_config short long all --annotations MusicInstruct/ \\
         --musiccaps musiccaps-public.csv --audio_dir clips --output outputs/music_instruct
 
 or `MusicInstruct(config_name="short", …).download_and_prepare()` with the folder of this file on the path.
@@ -70,7 +70,7 @@ def require_named(annotations: str | Path, config: str) -> None:
     if named != config:
         raise ValueError(
             f"{annotations}: by its name it holds the questions of {named!r}, not of {config!r}; name the file of "
-            f"{config!r} or the folder of all, or give --config {named}"
+            f"{config!r} or the folder of all, or give --dataset_config {named}"
         )
 
 
@@ -79,8 +79,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = build_parser(__doc__, list(FILES), MusicInstruct.DEFAULT_ANNOTATIONS)
     parser.add_argument("--musiccaps", metavar="SOURCE", help="MusicCaps' file, Hub id or URL, for the clips' windows")
     args = parser.parse_args(argv)
-    if len(args.config) > 1 and args.annotations and is_one_file(args.annotations):
-        parser.error(f"--annotations {args.annotations} is one file for {len(args.config)} configs; give their folder")
+    if len(args.dataset_config) > 1 and args.annotations and is_one_file(args.annotations):
+        parser.error(
+            f"--annotations {args.annotations} is one file for {len(args.dataset_config)} configs; give their folder"
+        )
     sources = [MusicInstruct.DEFAULT_ANNOTATIONS, "google/MusicCaps"]
     build = Build("MusicInstruct", "music_instruct.py", MusicInstruct, sources)
     return run_build(build, args, {"musiccaps": args.musiccaps})

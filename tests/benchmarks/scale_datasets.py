@@ -179,7 +179,7 @@ def measure_questions(work: Path, table: Path, rows: list[dict[str, str]]) -> di
     asked = rows[:CLIPS_WITH_QUESTIONS]
     for kind, (pairs, words) in QUESTIONS.items():
         (folder / f"music_instruct_{kind}.json").write_text(json.dumps({"QA": make_pairs(kind, pairs, words, asked)}))
-    options = ["--config", "all", "--annotations", str(folder), "--musiccaps", str(table)]
+    options = ["--dataset_config", "all", "--annotations", str(folder), "--musiccaps", str(table)]
     arguments = command(work, "whole", "music_instruct.py", table, *options)
     arguments[arguments.index("--output") + 1] = str(work / "questions_out")
     began = time.monotonic()

@@ -24,14 +24,14 @@ def parse(*arguments: str):
 
 
 def test_first_configuration_is_the_default_and_several_can_be_built():
-    assert parse().config == ["short"]
-    assert parse("--config", "short", "long").config == ["short", "long"]
+    assert parse().dataset_config == ["short"]
+    assert parse("--dataset_config", "short", "long").dataset_config == ["short", "long"]
 
 
 def test_card_names_the_command_without_the_folders_of_this_machine():
     args = parse("--annotations", "/home/me/songs.csv", "--audio_dir", "/data/secret/clips")
     facts = _describe(Build("Songs", "songs.py", Songs, ["tester/songs"]), args, "rev")
-    options = "--config short --annotations songs.csv --audio_dir clips --seed 0 --output out"
+    options = "--dataset_config short --annotations songs.csv --audio_dir clips --seed 0 --output out"
     assert facts.command == f"python datasets_scripts/songs.py {options}"
     assert facts.description == "Songs of all kinds." and facts.licence == "mit"
 

@@ -1,5 +1,6 @@
 """`descant features` computes what is missing, says what it skipped, and finds damage."""
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -8,6 +9,7 @@ import soundfile
 from tiny import build_tiny_model
 
 from descant.cli import main
+from descant.data.extraction import extract_features
 from descant.data.features import FeatureStore
 from descant.models.lp_music_caps import LPMusicCapsFeatureExtractor
 
@@ -128,3 +130,19 @@ def test_extractor_of_a_saved_model_has_a_store_of_its_own(tmp_path):
     assert features(tmp_path, str(tmp_path / "songs"), "--model", str(tmp_path / "model")) == 0
     store = FeatureStore(tmp_path / "features", LPMusicCapsFeatureExtractor(window_s=2.0).to_dict())
     assert store.read("a").shape == (128, 201) and "a" not in open_store(tmp_path)
+
+
+def test_a_store_that_is_taken_away_meanwhile_is_missed(tmp_path, monkeypatch, capsys) -> None:
+    for name in ("a", "b"):
+        sound(tmp_path / "songs" / f"{name}.wav")
+
+    def extract_and_lose(clips, extractor, store, *options):
+        done = extract_features(clips, extractor, store, *options)
+        shutil.rmtree(store.folder)
+        return done
+
+    monkeypatch.setattr("descant.data.extraction.extract_features", extract_and_lose)
+    assert features(tmp_path, str(tmp_path / "songs")) == 1
+    assert "2 clips have neither a feature nor a reason, a first" in capsys.readouterr().err
+    monkeypatch.undo()
+    assert features(tmp_path, str(tmp_path / "songs")) == 0

@@ -48,16 +48,16 @@ def test_file_that_is_named_as_another_configurations_is_refused(
 ):
     path = (sources["annotations"] / "music_instruct_long.json").rename(tmp_path / name)
     given = sources | {"annotations": path}
-    assert run(music_instruct, tmp_path, given, "--config", config, "--output", tmp_path / "out") == 2
+    assert run(music_instruct, tmp_path, given, "--dataset_config", config, "--output", tmp_path / "out") == 2
     assert f"not of {config!r}" in capsys.readouterr().err and not (tmp_path / "out").exists()
 
 
 def test_file_of_any_other_name_is_taken_for_one_configuration_only(music_instruct, tmp_path, sources, capsys):
     path = (sources["annotations"] / "music_instruct_short.json").rename(tmp_path / "questions.json")
     given = sources | {"annotations": path}
-    assert run(music_instruct, tmp_path, given, "--config", "short", "--output", tmp_path / "out") == 0
+    assert run(music_instruct, tmp_path, given, "--dataset_config", "short", "--output", tmp_path / "out") == 0
     with pytest.raises(SystemExit, match="2"):
-        run(music_instruct, tmp_path, given, "--config", "short", "long", "--output", tmp_path / "both")
+        run(music_instruct, tmp_path, given, "--dataset_config", "short", "long", "--output", tmp_path / "both")
     assert "is one file for 2 configs" in capsys.readouterr().err
 
 
@@ -70,7 +70,7 @@ def test_combined_file_comes_before_the_two(music_instruct, tmp_path, sources):
 
 def test_feature_is_stored_once_however_many_questions(music_instruct, tmp_path, sources):
     clips = write_clips(tmp_path / "clips", range(12))
-    options = ["--config", "short", "long", "--audio_dir", clips, "--output", tmp_path / "out"]
+    options = ["--dataset_config", "short", "long", "--audio_dir", clips, "--output", tmp_path / "out"]
     assert run(music_instruct, tmp_path, sources, *options) == 0
     store = FeatureStore.open(next((tmp_path / "features").glob("*")))
     stored = sum(shard.stat().st_size for shard in store.folder.glob("shard-*.bin"))
@@ -79,7 +79,7 @@ def test_feature_is_stored_once_however_many_questions(music_instruct, tmp_path,
 
 def test_later_configuration_joins_the_card_of_the_folder(music_instruct, tmp_path, sources):
     for config in ("short", "long"):
-        run(music_instruct, tmp_path, sources, "--config", config, "--output", tmp_path / "out")
+        run(music_instruct, tmp_path, sources, "--dataset_config", config, "--output", tmp_path / "out")
     card = (tmp_path / "out/README.md").read_text()
     assert "config_name: short" in card and "config_name: long" in card and "cc-by-nc-4.0" in card
 
@@ -87,7 +87,7 @@ def test_later_configuration_joins_the_card_of_the_folder(music_instruct, tmp_pa
 def test_question_about_an_unknown_clip_is_named(music_instruct, tmp_path, sources, capsys):
     one = {"QA": [{"ytid": "nobody", "question": "?", "answer": "yes", "is_audioset_eval": True}]}
     (sources["annotations"] / "music_instruct.json").write_text(json.dumps(one))
-    run(music_instruct, tmp_path, sources, "--config", "all", "--output", tmp_path / "out")
+    run(music_instruct, tmp_path, sources, "--dataset_config", "all", "--output", tmp_path / "out")
     assert "music_instruct.json:1: nobody" in capsys.readouterr().err
 
 
@@ -122,7 +122,7 @@ print(json.dumps([read("tester/bare"), read("tester/mi")]))
 
 def test_pushed_dataset_comes_back_whole_and_in_a_stream(music_instruct, tmp_path, sources, local_hub):
     clips = write_clips(tmp_path / "clips", range(12))
-    options = ["--config", "short", "--audio_dir", clips, "--output", tmp_path / "out"]
+    options = ["--dataset_config", "short", "--audio_dir", clips, "--output", tmp_path / "out"]
     assert run(music_instruct, tmp_path, sources, *options, "--push_to_hub", "tester/bare") == 0
     assert run(music_instruct, tmp_path, sources, *options, "--push_to_hub", "tester/mi", "--include_features") == 0
     done = local_hub.run(tmp_path / "home", "-c", READ_BACK, str(tmp_path / "imported"))
@@ -140,7 +140,7 @@ def test_pushed_dataset_comes_back_whole_and_in_a_stream(music_instruct, tmp_pat
 
 def test_second_push_takes_away_what_is_no_longer_built(music_instruct, tmp_path, sources, local_hub):
     clips = write_clips(tmp_path / "clips", range(12))
-    options = ["--config", "short", "--audio_dir", clips, "--push_to_hub", "tester/mi"]
+    options = ["--dataset_config", "short", "--audio_dir", clips, "--push_to_hub", "tester/mi"]
     run(music_instruct, tmp_path, sources, *options, "--include_features", "--output", tmp_path / "one")
     run(music_instruct, tmp_path, sources, *options, "--output", tmp_path / "two")
     files = local_hub.files("tester/mi", "dataset")
@@ -149,7 +149,7 @@ def test_second_push_takes_away_what_is_no_longer_built(music_instruct, tmp_path
 
 def test_features_of_a_local_folder_are_imported_and_go_on_after_a_stop(music_instruct, tmp_path, sources):
     clips = write_clips(tmp_path / "clips", range(12))
-    options = ["--config", "short", "--audio_dir", clips, "--output", tmp_path / "out", "--include_features"]
+    options = ["--dataset_config", "short", "--audio_dir", clips, "--output", tmp_path / "out", "--include_features"]
     run(music_instruct, tmp_path, sources, *options)
     original = FeatureStore.open(next((tmp_path / "features").glob("*")))
     begun = FeatureStore(tmp_path / "imported", original.settings)
@@ -162,7 +162,7 @@ def test_features_of_a_local_folder_are_imported_and_go_on_after_a_stop(music_in
 
 def test_hub_that_refuses_leaves_the_dataset_on_disk(music_instruct, tmp_path, sources, local_hub, capsys):
     local_hub.fail(403, "POST .*/commit")
-    options = ["--config", "short", "--output", tmp_path / "out", "--push_to_hub", "tester/mi"]
+    options = ["--dataset_config", "short", "--output", tmp_path / "out", "--push_to_hub", "tester/mi"]
     assert run(music_instruct, tmp_path, sources, *options) == 2
     assert "tester/mi was not published, the dataset lies in" in capsys.readouterr().err
     assert (tmp_path / "out/short/test-00000-of-00001.parquet").exists()
@@ -189,7 +189,7 @@ def test_recipe_fetches_the_published_features_that_neither_store_nor_sound_give
     from descant.models.lp_music_caps import LPMusicCapsFeatureExtractor
 
     clips, some = write_clips(tmp_path / "clips", range(12)), write_clips(tmp_path / "some", range(2))
-    options = ["--config", "short", "--audio_dir", clips, "--output", tmp_path / "out", "--include_features"]
+    options = ["--dataset_config", "short", "--audio_dir", clips, "--output", tmp_path / "out", "--include_features"]
     run(music_instruct, tmp_path, sources, *options)
     original = FeatureStore.open(next((tmp_path / "features").glob("*")))
     stopped = FeatureStore(tmp_path / "fetched", original.settings)

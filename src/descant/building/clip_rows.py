@@ -147,14 +147,18 @@ class Build:
 def build_parser(text: str | None, configs: list[str], annotations: str) -> argparse.ArgumentParser:
     """Return the parser of what all scripts take; `text` is the script's own description."""
     parser = ArgumentParser(description=text, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--config", nargs="+", choices=configs, default=configs[:1], help="default: %(default)s")
+    parser.add_argument(
+        "--dataset_config", nargs="+", choices=configs, default=configs[:1], help="which rows (default: %(default)s)"
+    )
     parser.add_argument("--annotations", metavar="SOURCE", help=f"file, folder, Hub id or URL (default {annotations})")
     parser.add_argument(
         "--audio_dir", metavar="FOLDER", action="append", default=[], help="sound or .npy files; may be given again"
     )
     parser.add_argument("--hub_audio", metavar="ID", action="append", default=[], help="a dataset with audio in it")
     parser.add_argument("--download_dir", metavar="FOLDER", help="fetch what is still missing into this folder")
-    parser.add_argument("--features", metavar="FOLDER", default="features", help="the store (default: %(default)s)")
+    parser.add_argument(
+        "--features", metavar="FOLDER", default="features", help="feature store (default: %(default)s)"
+    )
     parser.add_argument("--output", metavar="FOLDER", type=Path, required=True, help="where the dataset goes")
     parser.add_argument("--seed", type=int, default=0, help="of the choice of validation clips")
     parser.add_argument("--processes", metavar="N", type=count(1), help="for features; default: as the cores justify")
@@ -178,12 +182,12 @@ def _run(build: Build, args: argparse.Namespace, options: dict[str, Any]) -> int
         shared = {"annotations": args.annotations, "feature_store": store, "seed": args.seed, "annotated": annotated}
         return build.builder(config_name=config, **shared, **options)
 
-    readings = {config: make(config).read() for config in args.config}
+    readings = {config: make(config).read() for config in args.dataset_config}
     problems = [problem for part in readings.values() for problem in part.problems]
     log_problems(problems)
     clips = {row.clip_id: row for part in readings.values() for row in part.rows}
     if not clips:
-        raise ValueError(f"{make(args.config[0]).annotations}: holds no record that can be used")
+        raise ValueError(f"{make(args.dataset_config[0]).annotations}: holds no record that can be used")
     require_writable(args.output)
     store = _prepare_store(args, list(clips.values()))
     missing = _find_missing(args, store, clips) if store is not None else {}
@@ -238,7 +242,7 @@ def _require_sound(store: FeatureStore | None) -> FeatureStore:
 
 def _describe(build: Build, args: argparse.Namespace, revision: str) -> DatasetFacts:
     # Names without their folders: where things lie on this machine is nobody's business.
-    command = ["python", f"datasets_scripts/{build.script}", "--config", *args.config]
+    command = ["python", f"datasets_scripts/{build.script}", "--dataset_config", *args.dataset_config]
     command += ["--annotations", Path(args.annotations).name] if args.annotations else []
     command += [part for folder in args.audio_dir for part in ("--audio_dir", Path(folder).name)]
     command += ["--seed", str(args.seed), "--output", args.output.name]

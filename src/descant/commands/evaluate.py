@@ -47,7 +47,7 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
         help="which rows (default: captions for lp_musiccaps, all for musilingo)",
     )  # fmt: skip
     parser.add_argument(
-        "--features", metavar="DIR", default="features", help="folder of cached features (default: %(default)s)"
+        "--features", metavar="FOLDER", default="features", help="feature store (default: %(default)s)"
     )
     parser.add_argument("--audio_dir", metavar="DIR", help="folder of the clips' audio files")
     parser.add_argument(

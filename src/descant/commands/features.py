@@ -37,7 +37,9 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("clips", metavar="CLIPS", nargs="?", help="a table, a folder of sound files, or demo")
-    parser.add_argument("--features", metavar="FOLDER", type=Path, required=True, help="the feature store")
+    parser.add_argument(
+        "--features", metavar="FOLDER", type=Path, default=Path("features"), help="feature store (default: features)"
+    )
     parser.add_argument(
         "--audio_dir", metavar="FOLDER", action="append", default=[], help="sound files; may be given several times"
     )
@@ -114,7 +116,7 @@ def _load_extractor(model: str | None) -> "FrontEnd":
 
 
 def format_result(done: "Extraction", found: "Annotations", silent: int, store: "FeatureStore") -> str:
-    """One line a kind of clip, then where the features lie."""
+    """Return one line a kind of clip, then where the features lie."""
     counts = {"computed": done.written, "there before": done.present, "unreadable": len(done.problems)}
     counts |= {"without sound": silent, "bad records": len(found.problems)}
     lines = [f"{name:<14}{count:>7}" for name, count in counts.items() if count or name == "computed"]

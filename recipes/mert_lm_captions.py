@@ -11,7 +11,15 @@ the same. The demo without parts joins tiny random ones: it shows the way and st
 """
 
 from descant.training import Recipe, Stage, train
-from descant.training.start_mert_lm import fit_projector, new_mert_lm
+from descant.training.recipe import ModelStart
+
+
+def import_start() -> ModelStart:
+    """Import what builds a new MertLM."""
+    from descant.training import start_mert_lm
+
+    return start_mert_lm
+
 
 RECIPE = Recipe(
     name="mert_lm_captions",
@@ -37,18 +45,13 @@ RECIPE = Recipe(
         "lr_scheduler_kwargs": {"min_lr": 1e-5},
         "warmup_steps": 0.1,
         "adam_beta2": 0.999,
-        "audio_warm_up_epochs": 0,
-        "audio_lr_scale": 1.0,
-        "first_conv_lr_scale": 1.0,
         "rows_per_clip": 1,
-        "augment": False,
         "save_epochs": 1,
         "eval_epochs": 1,
         "eval_rows": 32,
         "eval_answers": 4,
     },
-    new_model=new_mert_lm,
-    prepare=fit_projector,
+    start=import_start,
 )
 
 if __name__ == "__main__":

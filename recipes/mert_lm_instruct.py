@@ -8,7 +8,15 @@ is saved is an adapter folder of a few MB, which is loaded onto the two parts.
 """
 
 from descant.training import Recipe, Stage, train
-from descant.training.start_mert_lm import fit_projector, new_mert_lm
+from descant.training.recipe import ModelStart
+
+
+def import_start() -> ModelStart:
+    """Import what builds a new MertLM."""
+    from descant.training import start_mert_lm
+
+    return start_mert_lm
+
 
 RECIPE = Recipe(
     name="mert_lm_instruct",
@@ -38,18 +46,13 @@ RECIPE = Recipe(
         "lr_scheduler_kwargs": {"min_lr": 1e-5},
         "warmup_steps": 0.05,
         "adam_beta2": 0.999,
-        "audio_warm_up_epochs": 0,
-        "audio_lr_scale": 1.0,
-        "first_conv_lr_scale": 1.0,
         "rows_per_clip": 9,
-        "augment": False,
         "save_epochs": 1,
         "eval_epochs": 1,
         "eval_rows": 72,
         "eval_answers": 36,
     },
-    new_model=new_mert_lm,
-    prepare=fit_projector,
+    start=import_start,
 )
 
 if __name__ == "__main__":

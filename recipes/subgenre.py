@@ -8,8 +8,7 @@ says is cached under `--features`. The table at the end sets fusion beside singl
 test split. Without `--captioner`, the demo first trains a small one on its own training clips.
 """
 
-from descant.subgenre.run import train_subgenres
-from descant.subgenre.settings import SubgenreRecipe
+from descant.subgenre import SubgenreRecipe, train_subgenres
 
 RECIPE = SubgenreRecipe(
     name="subgenre",

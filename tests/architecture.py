@@ -119,13 +119,20 @@ class Source:
                 yield from filter(None, [self.exports.get(base, {}).get(alias.name)])
 
     def _find_exports(self, name: str) -> dict[str, str]:
-        """Map names that a package exports lazily to their modules, by its table or its imports for type checkers."""
+        """Map names that a package exports lazily to their modules.
+
+        By its table, by its imports for type checkers, or by what a function of its own imports when it is called.
+        """
         homes: dict[str, str] = {}
         for node in ast.walk(self.trees[name]):
             if isinstance(node, ast.Dict):
                 for key, value in zip(node.keys, node.values, strict=True):
                     if isinstance(key, ast.Constant) and isinstance(value, ast.Constant):
                         homes.update({str(key.value): home for home in self._near(name, str(value.value))})
+        for function in filter(lambda node: isinstance(node, Function), self.trees[name].body):
+            for node, _ in _import_nodes(function, into_functions=True):
+                if isinstance(node, ast.ImportFrom) and node.module in self.paths:
+                    homes[function.name] = node.module
         for node, checking in _import_nodes(self.trees[name], into_functions=False):
             if checking and isinstance(node, ast.ImportFrom):
                 base = _absolute(node, name, package=True)

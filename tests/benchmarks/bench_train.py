@@ -35,10 +35,9 @@ from descant.models.lp_music_caps import (
     LPMusicCapsForConditionalGeneration,
     LPMusicCapsProcessor,
 )
-from descant.training.curriculum import CurriculumSampler, StagePlan
 from descant.training.recipe import REFERENCE_SETTINGS
 from descant.training.start import BASE_SIZES
-from descant.training.training_data import TokenizedRows
+from descant.training.training_data import CurriculumSampler, StagePlan, TokenizedRows
 
 SHORT, LONG = (16, 0.45), (165, 0.2)  # median and spread of the logarithm
 ANSWERS = {"short": [SHORT] * 5, "long": [LONG] * 6, "all": [SHORT] * 5 + [LONG] * 6}  # of one clip

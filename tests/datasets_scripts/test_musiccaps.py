@@ -87,7 +87,7 @@ def test_captioning_recipe_trains_on_the_built_folder(musiccaps, tmp_path):
     from tiny import save_tiny_model
 
     from descant.training import Recipe, Stage
-    from descant.training.recipe import parse_settings
+    from descant.training.run import read_job
     from descant.training.run import run as run_training
 
     table, clips = write_musiccaps(tmp_path / "caps.csv", 60), write_clips(tmp_path / "clips", range(60))
@@ -96,7 +96,7 @@ def test_captioning_recipe_trains_on_the_built_folder(musiccaps, tmp_path):
     options = {"dataset": tmp_path / "out", "init_from": save_tiny_model(tmp_path / "tiny"), "eval_steps": 1}
     options |= {"features": tmp_path / "features", "output_dir": tmp_path / "model", "max_steps": 1}
     options |= {"per_device_train_batch_size": 4, "eval_answers": 1, "draws_per_epoch": 8, "use_cpu": True}
-    run_training(recipe, parse_settings(recipe, [f"--{name}={value}" for name, value in options.items()]))
+    run_training(read_job(recipe, [f"--{name}={value}" for name, value in options.items()]))
     assert "eval_loss" in (tmp_path / "model/training_log.jsonl").read_text()
 
 

@@ -14,8 +14,7 @@ from transformers import AutoModelForMultimodalLM, AutoModelForSeq2SeqLM, AutoPr
 
 from descant.publish.records import read_records
 from descant.training import Recipe
-from descant.training.recipe import parse_settings
-from descant.training.run import run
+from descant.training.run import read_job, run
 
 ROOT = Path(__file__).resolve().parents[2]
 RECIPES = sorted((ROOT / "recipes").glob("*.py"))
@@ -40,13 +39,13 @@ def workplace(tmp_path_factory) -> Path:
 @pytest.mark.parametrize("path", TRAINING_RECIPES, ids=lambda path: path.stem)
 def test_recipe_trains_saves_and_records_what_it_trained_on(path, workplace):
     output = workplace / path.stem
-    settings = parse_settings(
+    job = read_job(
         load_recipe(path),
         ["--demo", "--init_from", str(workplace / "tiny"), "--features", str(workplace / "features"),
          "--max_clips", "6", "--max_steps", "2", "--per_device_train_batch_size", "8", "--eval_steps", "2",
          "--eval_answers", "2", "--no_report", "--output_dir", str(output), "--disable_tqdm", "True"],
     )  # fmt: skip
-    run(load_recipe(path), settings)
+    run(job)
     AutoModelForSeq2SeqLM.from_pretrained(output)
     AutoProcessor.from_pretrained(output)
     datasets, clips = read_records(str(output))
@@ -61,17 +60,19 @@ def test_the_two_stages_of_mert_lm_follow_each_other(tmp_path, encoder):
     parts = save_parts(tmp_path / "parts")
     heard = parts[0] if encoder == "a folder" else encoder
     joined = ["--audio_encoder", heard, "--text_model", parts[1], "--pooling", "mean"]
-    starts = {"mert_lm_captions": joined, "mert_lm_instruct": ["--init_from", str(tmp_path / "mert_lm_captions")]}
+    lora = ["--lora_rank", "2", "--lora_targets", r"language_model\..*\.(q_proj|v_proj)"]
+    starts = {
+        "mert_lm_captions": joined, "mert_lm_instruct": ["--init_from", str(tmp_path / "mert_lm_captions"), *lora],
+    }  # fmt: skip
     for name, start in starts.items():
         recipe = load_recipe(ROOT / "recipes" / f"{name}.py")
-        settings = parse_settings(
+        job = read_job(
             recipe,
             ["--demo", *start, "--features", str(tmp_path / "features"), "--max_clips", "4", "--max_steps", "2",
              "--per_device_train_batch_size", "4", "--eval_rows", "4", "--eval_answers", "2", "--no_report",
-             "--output_dir", str(tmp_path / name), "--disable_tqdm", "True", "--lora_rank", "2",
-             "--lora_targets", r"language_model\..*\.(q_proj|v_proj)"],
+             "--output_dir", str(tmp_path / name), "--disable_tqdm", "True"],
         )  # fmt: skip
-        run(recipe, settings)
+        run(job)
     assert len(list((tmp_path / "features").iterdir())) == 1  # both stages heard the same cached states
     first, second = tmp_path / "mert_lm_captions", tmp_path / "mert_lm_instruct"
     assert {path.name for path in first.glob("*.safetensors")} == {"model.safetensors"}
@@ -106,13 +107,13 @@ def test_the_configs_of_the_readme_are_there():
 
 def test_lora_leaves_an_adapter_that_loads_onto_its_base(workplace):
     path, output = ROOT / "recipes" / "mi_short.py", workplace / "lora"
-    settings = parse_settings(
+    job = read_job(
         load_recipe(path),
         ["--demo", "--init_from", str(workplace / "tiny"), "--features", str(workplace / "features"),
          "--max_clips", "6", "--max_steps", "2", "--per_device_train_batch_size", "8", "--eval_rows", "0",
          "--lora", "--lora_rank", "2", "--no_report", "--output_dir", str(output), "--disable_tqdm", "True"],
     )  # fmt: skip
-    run(load_recipe(path), settings)
+    run(job)
     assert (output / "adapter_config.json").is_file()
     loaded = AutoModelForSeq2SeqLM.from_pretrained(output)
     assert any("lora_A" in name for name, _ in loaded.named_parameters())

@@ -8,30 +8,32 @@ import pytest
 import torch
 from safetensors.torch import load_file
 from tiny import save_tiny_model
-from tiny_tracks import RECIPE, SMALL, read_settings, write_tracks
+from tiny_tracks import RECIPE, SMALL, make_job, write_tracks
 
 from descant.models.subgenre import SubgenreForSequenceClassification
 from descant.publish.records import read_records
 from descant.subgenre import run as subgenre_run
+from descant.subgenre import train_subgenres
 from descant.subgenre.comparison import FUSION
-from descant.subgenre.run import run, train_demo_captioner, train_subgenres
+from descant.subgenre.run import run, train_demo_captioner
 
 
 def test_it_is_trained_once_with_the_runs_seed_and_features(tmp_path, monkeypatch):
     trained = []
 
-    def train(recipe, settings) -> None:
-        trained.append(settings)
+    def train(job) -> None:
+        trained.append(job.settings)
+        settings = job.settings
         Path(settings.output_dir).mkdir(parents=True)
         (Path(settings.output_dir) / "README.md").touch()
 
-    monkeypatch.setattr(subgenre_run, "run_recipe", train)
-    settings = read_settings(tmp_path, "--demo", "--seed", "7")
+    monkeypatch.setattr(subgenre_run, "run_question_job", train)
+    settings = make_job(tmp_path, "--demo", "--seed", "7").settings
     folder = train_demo_captioner(settings)
     assert train_demo_captioner(settings) == folder == str(tmp_path / "run" / "captioner")
     (one,) = trained
     assert (one.dataset, one.seed, one.features, one.report) == ("demo", 7, settings.features, False)
-    assert one.num_train_epochs == subgenre_run.RECIPE.demo["num_train_epochs"]
+    assert one.num_train_epochs == subgenre_run.CAPTIONER.demo["num_train_epochs"]
 
 
 @pytest.fixture(scope="module")
@@ -41,7 +43,7 @@ def finished(tmp_path_factory):
     table, captioner = write_tracks(folder), save_tiny_model(folder / "captioner")
     (folder / "swing-0.wav").write_bytes(b"no sound")
     wanted = ["--dataset", str(table), "--captioner", str(captioner)]
-    run(RECIPE, read_settings(folder, *wanted))
+    run(make_job(folder, *wanted))
     return folder / "run", wanted
 
 
@@ -82,19 +84,19 @@ def test_a_second_run_trains_nothing_again(finished, monkeypatch):
         raise AssertionError("trained again")
 
     monkeypatch.setattr("descant.subgenre.training.build_trainer", refuse)
-    run(RECIPE, read_settings(folder.parent, *wanted))
+    run(make_job(folder.parent, *wanted))
     assert (folder / "scores.json").read_text() == before
 
 
 def test_after_a_kill_a_run_ends_with_the_same_weights(tmp_path):
     wanted = ["--dataset", str(write_tracks(tmp_path, audio=False)), "--no_compare", "--eval_epochs", "2"]
-    folder = run(RECIPE, read_settings(tmp_path, *wanted))
+    folder = run(make_job(tmp_path, *wanted))
     expected = load_file(folder / "model.safetensors")
     last = sorted(folder.glob("checkpoint-*"), key=lambda path: int(path.name.split("-")[1]))[-1]
     shutil.rmtree(last)
     (folder / ".finished").unlink()
     (folder / "model.safetensors").unlink()
-    run(RECIPE, read_settings(tmp_path, *wanted))
+    run(make_job(tmp_path, *wanted))
     again = load_file(folder / "model.safetensors")
     assert expected.keys() == again.keys() and all(torch.equal(expected[name], again[name]) for name in expected)
 
@@ -102,7 +104,7 @@ def test_after_a_kill_a_run_ends_with_the_same_weights(tmp_path):
 @pytest.mark.parametrize("fusion", ["late", "cross_attention"])
 def test_lora_is_merged_into_the_saved_model(tmp_path, fusion):
     wanted = ["--dataset", str(write_tracks(tmp_path, audio=False)), "--no_compare", "--lora", "--fusion", fusion]
-    folder = run(RECIPE, read_settings(tmp_path, *wanted))
+    folder = run(make_job(tmp_path, *wanted))
     model = SubgenreForSequenceClassification.from_pretrained(folder)
     assert model.config.thresholds and not (folder / "adapter_config.json").exists()
 
@@ -163,19 +165,19 @@ def test_a_classifier_is_pushed_with_the_records_of_its_captioner(tmp_path, loca
 def test_a_folder_that_holds_another_run_is_refused(finished, caplog):
     folder, wanted = finished
     with pytest.raises(ValueError, match="holds a run with learning_rate"):
-        run(RECIPE, read_settings(folder.parent, *wanted, "--learning_rate", "0.5"))
+        run(make_job(folder.parent, *wanted, "--learning_rate", "0.5"))
 
 
 def test_other_lyrics_are_refused_where_a_run_has_begun(tmp_path):
     table = write_tracks(tmp_path, audio=False)
     wanted = ["--dataset", str(table), "--no_compare"]
-    run(RECIPE, read_settings(tmp_path, *wanted))
+    run(make_job(tmp_path, *wanted))
     table.write_text(table.read_text().replace("smoky midnight taxi swing 0", "sunny morning train swing 0"))
     with pytest.raises(ValueError, match="training_data = '16 tracks, hash .*choose another --output_dir"):
-        run(RECIPE, read_settings(tmp_path, *wanted))
+        run(make_job(tmp_path, *wanted))
 
 
 def test_less_than_an_epoch_is_refused(tmp_path):
     table = write_tracks(tmp_path, audio=False)
     with pytest.raises(ValueError, match=r"--num_train_epochs 0.4 is too few to train subgenre: give at least 1"):
-        run(RECIPE, read_settings(tmp_path, "--dataset", str(table), "--num_train_epochs", "0.4"))
+        run(make_job(tmp_path, "--dataset", str(table), "--num_train_epochs", "0.4"))

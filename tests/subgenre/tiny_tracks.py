@@ -5,8 +5,9 @@ from pathlib import Path
 
 from tiny import write_song
 
-from descant.subgenre.settings import SubgenreRecipe, SubgenreSettings
-from descant.training.recipe import parse_settings
+from descant.subgenre.recipe import SubgenreRecipe
+from descant.subgenre.run import read_job
+from descant.subgenre.training import SubgenreJob
 
 LYRICS = {"jazz": "smoky midnight taxi", "pop": "dance all night baby"}
 SUBGENRES = {"jazz": ("swing", "bebop"), "pop": ("disco", "ballad")}
@@ -41,6 +42,6 @@ def write_tracks(folder: Path, audio: bool = True) -> Path:
     return path
 
 
-def read_settings(folder: Path, *more: str) -> SubgenreSettings:
+def make_job(folder: Path, *more: str) -> SubgenreJob:
     where = ["--output_dir", str(folder / "run"), "--features", str(folder / "features")]
-    return parse_settings(RECIPE, [*SMALL, *where, *more], SubgenreSettings)
+    return read_job(RECIPE, [*SMALL, *where, *more])

@@ -15,7 +15,7 @@ from tiny_run import EvalRows, RandomTokens, TinyTrainer, build_arguments
 from transformers import set_seed
 
 from descant.models.lp_music_caps import LPMusicCapsConfig, LPMusicCapsForConditionalGeneration
-from descant.training.fsdp import FullySharded
+from descant.training.trainer import FullySharded
 
 STEPS = 4
 

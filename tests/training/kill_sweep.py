@@ -26,7 +26,7 @@ from tiny_recipe import run_recipe, save_tiny_model, write_corpus
 from tiny_run import build_trainer
 from transformers import Trainer, TrainerCallback
 
-from descant.training import progress
+from descant.training import run_folder
 from descant.training.saving import find_problem, list_checkpoints
 
 AUDITED = ("open", "os.rename", "os.remove", "os.mkdir", "os.rmdir", "os.truncate", "shutil.rmtree")
@@ -76,7 +76,7 @@ def train(output_dir: Path, order: Path, corpus: Path | None, fatal: int | None 
     corpus: of the recipe, with `settings` beside its own; None trains the bare trainer.
     """
     torch.set_num_threads(1)
-    progress.draw_curve = lambda _, path, __: path.write_bytes(b"drawn")  # half of the run's time otherwise
+    run_folder.draw_curve = lambda _, path, __: path.write_bytes(b"drawn")  # half of the run's time otherwise
     points = KillPoints(output_dir, fatal)
     with order.open("a") as file:
 

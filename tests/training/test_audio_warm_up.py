@@ -6,7 +6,7 @@ import torch
 from tiny import build_tiny_model
 
 from descant.data.annotations import Row
-from descant.training.audio_warm_up import MAX_GAIN_DB, MAX_TILT_DB, UNKNOWN, augment_mel, class_targets, warm_up_audio
+from descant.training.start import MAX_GAIN_DB, MAX_TILT_DB, UNKNOWN, augment_mel, class_targets, warm_up_audio
 
 
 def row(clip: str, kind: str | None, answer: str) -> Row:

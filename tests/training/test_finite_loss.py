@@ -5,8 +5,8 @@ import torch
 from tiny_run import build_trainer
 from transformers import TrainerCallback
 
-from descant.training.finite_loss import NonFiniteLossError
 from descant.training.saving import find_problem, list_checkpoints
+from descant.training.trainer import NonFiniteLossError
 
 
 class Spoil(TrainerCallback):

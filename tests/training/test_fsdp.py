@@ -14,7 +14,7 @@ from fsdp_run import STEPS, build_sharded_trainer
 from safetensors.torch import load_file
 
 from descant.models.lp_music_caps import LPMusicCapsForConditionalGeneration
-from descant.training.fsdp import embeddings_in_the_root, keep_class_name, require_fsdp2
+from descant.training.trainer import embeddings_in_the_root, keep_class_name, require_fsdp2
 
 HERE = Path(__file__).parent
 LAST = f"checkpoint-{STEPS}"

@@ -4,6 +4,7 @@ import errno
 import fcntl
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -12,50 +13,133 @@ from pathlib import Path
 
 import pytest
 
-from descant.training.recipe import Recipe, Stage, TrainingSettings, parse_settings
-from descant.training.run_folder import check_run_folder, claim_run_folder, hold_run_folder, require_same_run
+from descant.program import BrokeOff
+from descant.training.recipe import Recipe, Stage
+from descant.training.run import QuestionRun, read_job
+from descant.training.run_folder import RunFolder, hold_run_folder
 
 RECIPE = Recipe("some_recipe", (Stage("short", 100),))
 
 
-def settings(folder: Path, *more: str) -> TrainingSettings:
-    return parse_settings(RECIPE, ["--demo", "--output_dir", str(folder), *more])
+def identify(folder: Path, *more: str, recipe: Recipe = RECIPE) -> dict:
+    return QuestionRun(read_job(recipe, ["--demo", "--output_dir", str(folder), *more])).identify()
 
 
 def claim(folder: Path) -> None:
-    claim_run_folder(str(folder), check_run_folder(RECIPE, settings(folder)))
+    RunFolder(folder).claim(identify(folder))
 
 
 def test_the_same_run_goes_on(tmp_path):
     claim(tmp_path)
-    check_run_folder(RECIPE, settings(tmp_path, "--logging_steps", "3"))
+    RunFolder(tmp_path).check(identify(tmp_path, "--logging_steps", "3"))
 
 
 def test_another_run_is_refused_by_the_setting_that_differs(tmp_path):
     claim(tmp_path)
-    with pytest.raises(ValueError, match="learning_rate = 0.002, this one has 0.1: choose another --output_dir"):
-        check_run_folder(RECIPE, settings(tmp_path, "--learning_rate", "0.1"))
+    for argv, message in (
+        (("--learning_rate", "0.1"), "learning_rate = 0.002, this one has 0.1: choose another --output_dir"),
+        (("--augment", "False"), "augment = True, this one has False"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            RunFolder(tmp_path).check(identify(tmp_path, *argv))
     with pytest.raises(ValueError, match="recipe = 'some_recipe', this one has 'another'"):
-        check_run_folder(Recipe("another", RECIPE.stages), settings(tmp_path))
+        RunFolder(tmp_path).check(identify(tmp_path, recipe=Recipe("another", RECIPE.stages)))
 
 
 def test_a_precision_that_accelerate_chooses_is_that_of_the_run(tmp_path, monkeypatch):
     claim(tmp_path)
     monkeypatch.setenv("ACCELERATE_MIXED_PRECISION", "bf16")
     with pytest.raises(ValueError, match="mixed_precision = 'no', this one has 'bf16'"):
-        check_run_folder(RECIPE, settings(tmp_path))
+        RunFolder(tmp_path).check(identify(tmp_path))
 
 
 def test_what_an_earlier_version_did_not_write_down_is_told_and_counts_as_unchanged(tmp_path, caplog):
     claim(tmp_path)
     earlier = json.loads((tmp_path / "run.json").read_text())
     del earlier["mixed_precision"]
-    (tmp_path / "run.json").write_text(json.dumps(earlier))
-    check_run_folder(RECIPE, settings(tmp_path))
-    require_same_run(str(tmp_path), {"training_data": "3 rows"})
+    (tmp_path / "run.json").write_text(json.dumps(earlier | {"an_option_of_old": 3}))
+    RunFolder(tmp_path).check(identify(tmp_path))
+    RunFolder(tmp_path).check({"training_data": "3 rows"})
     assert "does not tell its mixed_precision" in caplog.text and "does not tell its training_data" in caplog.text
     with pytest.raises(ValueError, match="holds a run with seed = 42"):
-        check_run_folder(RECIPE, settings(tmp_path, "--seed", "1"))
+        RunFolder(tmp_path).check(identify(tmp_path, "--seed", "1"))
+
+
+@pytest.mark.parametrize("text", ["[1]", '{"half', "null", "[" * 100_000, "\xff"])
+def test_a_damaged_run_file_is_named(tmp_path, text):
+    (tmp_path / "run.json").write_bytes(text.encode("latin-1"))
+    with pytest.raises(ValueError, match=rf"{tmp_path}/run.json .*choose another --output_dir"):
+        RunFolder(tmp_path).check({})
+
+
+@pytest.mark.parametrize("name", ["checkpoint-3/model.safetensors", "model.safetensors"])
+def test_a_model_that_no_run_file_tells_of_is_left_alone(tmp_path, name):
+    (tmp_path / name).parent.mkdir(exist_ok=True)
+    (tmp_path / name).touch()
+    with pytest.raises(ValueError, match=r"holds .*, and no run.json that says of what run: .* --resume no"):
+        RunFolder(tmp_path).check({})
+    RunFolder(tmp_path).check({}, starts_over=True)
+
+
+def test_what_was_removed_while_a_run_was_at_work_is_written_again(tmp_path, caplog):
+    with hold_run_folder(str(tmp_path / "run")) as folder:
+        folder.claim({"recipe": "one"})
+        shutil.rmtree(folder.path)
+        folder.keep()
+        assert json.loads(folder.run_file.read_text()) == {"recipe": "one"}
+        assert "run.json was removed while this run was at work: it is written again" in caplog.text
+        caplog.clear()
+        folder.keep()
+        assert not caplog.text
+        assert lock_elsewhere(folder.path) == "busy"
+    assert lock_elsewhere(tmp_path / "run") == "free"
+
+
+def lock_elsewhere(folder: Path) -> str:
+    """Whether another process gets the folder."""
+    code = f"""
+from pathlib import Path
+from descant.files import hold_lock
+try:
+    with hold_lock(Path({str(folder / ".lock")!r}), "busy", inherited=False):
+        print("free")
+except ValueError as error:
+    print(error)
+"""
+    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60).stdout.strip()
+
+
+def test_a_folder_that_another_run_took_meanwhile_is_left_to_it(tmp_path):
+    with hold_run_folder(str(tmp_path)) as folder:
+        folder.claim({"recipe": "one"})
+        folder.run_file.write_text('{"recipe": "other"}')
+        with pytest.raises(BrokeOff, match="tells of another run now"):
+            folder.keep()
+        assert "other" in folder.run_file.read_text()
+
+
+def test_another_process_of_the_run_writes_nothing(tmp_path):
+    with hold_run_folder(str(tmp_path / "run"), writes=False) as folder:
+        folder.claim({"recipe": "one"})
+        folder.keep()
+    assert not (tmp_path / "run").exists()
+
+
+def test_halves_that_a_kill_left_are_cleared_away_and_nothing_else(tmp_path):
+    half = tmp_path / f".{'0' * 32}.partial.loss.png"
+    others = [tmp_path / name for name in ("loss.png", ".partial.mine", f"{'0' * 32}.partial.x")]
+    for path in (half, *others):
+        path.touch()
+    with hold_run_folder(str(tmp_path)):
+        assert not half.exists() and all(path.exists() for path in others)
+
+
+@pytest.mark.parametrize("below", ["file", "file/run"])
+def test_a_folder_that_cannot_be_made_is_refused_by_name(tmp_path, below):
+    (tmp_path / "file").touch()
+    refused = pytest.raises(ValueError, match=f"--output_dir {tmp_path}/{below}: .*/file.*: .*(directory|exists)")
+    with refused, hold_run_folder(str(tmp_path / below)):
+        pass
 
 
 def test_a_second_run_at_the_same_time_is_refused_with_status_2(tmp_path):
@@ -63,7 +147,7 @@ def test_a_second_run_at_the_same_time_is_refused_with_status_2(tmp_path):
 from descant.training import Recipe, Stage, train
 train(Recipe("some_recipe", (Stage("short", 100),)), ["--demo", "--output_dir", {str(tmp_path)!r}])
 """
-    with hold_run_folder(settings(tmp_path)):
+    with hold_run_folder(str(tmp_path)):
         second = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=200)
     assert second.returncode == 2, second.stderr
     assert second.stderr.strip() == (
@@ -74,7 +158,7 @@ train(Recipe("some_recipe", (Stage("short", 100),)), ["--demo", "--output_dir", 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="needs fork")
 def test_a_killed_run_leaves_no_obstacle_even_where_its_data_workers_live_on(tmp_path):
-    mine, (told, tell) = settings(tmp_path), os.pipe()
+    mine, (told, tell) = str(tmp_path), os.pipe()
     run = os.fork()
     if run == 0:
         with hold_run_folder(mine):
@@ -100,5 +184,5 @@ def test_a_file_system_without_locks_is_told_and_used(tmp_path, monkeypatch, cap
         raise OSError(errno.ENOLCK, "No locks available")
 
     monkeypatch.setattr(fcntl, "lockf", refuse)
-    with hold_run_folder(settings(tmp_path)):
+    with hold_run_folder(str(tmp_path)):
         assert "cannot be locked (No locks available)" in caplog.text

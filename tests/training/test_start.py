@@ -4,25 +4,36 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from tiny import build_tiny_model
+from safetensors.torch import load_file, save_file
+from tiny import build_tiny_model, save_tiny_model
 from transformers import BartConfig, BartForConditionalGeneration
 
-from descant.training.start import load_start, load_text_side, standardise_convolutions, train_tokenizer
+from descant.training.settings import LPMusicCapsOptions
+from descant.training.start import (
+    add_lora,
+    build,
+    describe_model,
+    find_adapter_base,
+    go_on_with_lora,
+    load_start,
+    load_text_side,
+    standardise_convolutions,
+    start_model,
+    train_tokenizer,
+)
 
 SIZES = ("d_model", "encoder_layers", "decoder_layers", "encoder_attention_heads", "decoder_attention_heads",
          "encoder_ffn_dim", "decoder_ffn_dim", "max_position_embeddings", "vocab_size")  # fmt: skip
 
 
 def test_a_pickle_is_refused_with_the_way_out():
-    settings = SimpleNamespace(init_from="transfer.pth")
     with pytest.raises(ValueError, match="descant convert transfer.pth"):
-        load_start(settings, [])
+        load_start("transfer.pth")
 
 
 def test_a_folder_that_is_not_there_is_named(tmp_path):
-    settings = SimpleNamespace(init_from=str(tmp_path / "nothing"))
     with pytest.raises(ValueError, match="nothing: cannot be loaded"):
-        load_start(settings, [])
+        load_start(str(tmp_path / "nothing"))
 
 
 def test_channels_of_every_layer_start_at_zero_mean_and_unit_variance():
@@ -67,11 +78,54 @@ def test_a_bart_of_other_sizes_is_refused_and_not_half_loaded_in_silence(tmp_pat
 
 
 def test_a_tokenizer_out_of_reach_is_named(tmp_path):
-    settings = SimpleNamespace(init_from=None, seed=0, model_size="base", tokenizer=str(tmp_path / "none"))
     with pytest.raises(ValueError, match="--tokenizer .*none: cannot be loaded"):
-        load_start(settings, [])
+        build(LPMusicCapsOptions(tokenizer=str(tmp_path / "none")), [], demo=False)
 
 
 def test_a_recipe_s_own_model_is_built_where_none_is_given():
-    settings = SimpleNamespace(init_from=None, seed=0)
-    assert load_start(settings, ["a text"], lambda asked, texts: (asked, texts)) == (settings, ["a text"])
+    start = SimpleNamespace(build=lambda options, texts, demo: (options, texts, demo))
+    built = start_model(None, start, "options", ["a text"], seed=0, demo=True)
+    assert built == ("options", ["a text"], True)
+
+
+def test_a_folder_that_lacks_weights_is_refused_and_not_filled_with_random_ones(tmp_path):
+    folder = save_tiny_model(tmp_path / "model")
+    weights = load_file(folder / "model.safetensors")
+    del weights["audio_encoder.conv1.weight"]
+    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(ValueError, match="model: cannot be loaded: weights are missing, audio_encoder.conv1.weight"):
+        load_start(str(folder))
+
+
+def test_an_adapter_is_loaded_onto_its_base_and_trains_on(tmp_path):
+    base = load_start(str(save_tiny_model(tmp_path / "base")))[0]
+    adapted, processor = add_lora(base, rank=2), load_start(str(tmp_path / "base"))[1]
+    with torch.no_grad():
+        for name, weight in adapted.named_parameters():
+            if "lora_B" in name:
+                weight.fill_(0.5)
+    adapted.save_pretrained(tmp_path / "adapter")
+    processor.save_pretrained(tmp_path / "adapter")
+    assert find_adapter_base(str(tmp_path / "adapter")) == str(tmp_path / "base")
+    assert find_adapter_base(str(tmp_path / "base")) is None
+    model, _ = load_start(str(tmp_path / "adapter"))
+    expected, found = adapted.state_dict(), model.state_dict()
+    assert expected.keys() == found.keys() and all(torch.equal(expected[name], found[name]) for name in expected)
+    trained = {name for name, weight in model.named_parameters() if weight.requires_grad}
+    assert trained == {name for name, weight in adapted.named_parameters() if weight.requires_grad}
+    assert describe_model(model).startswith("LPMusicCapsForConditionalGeneration with a LoRA adapter, ")
+
+
+def test_an_adapter_that_names_no_base_is_refused(tmp_path):
+    (tmp_path / "adapter_config.json").write_text('{"peft_type": "LORA", "base_model_name_or_path": null}')
+    with pytest.raises(ValueError, match="names no base_model_name_or_path"):
+        find_adapter_base(str(tmp_path))
+
+
+def test_what_a_command_asks_of_an_adapter_must_be_what_it_has():
+    model = add_lora(build_tiny_model()[0], rank=2)
+    assert go_on_with_lora(model, "x", None, None) is model is go_on_with_lora(model, "x", 2, None)
+    with pytest.raises(ValueError, match="--lora_rank 4: the adapter of --init_from x has 2 and trains on as it is"):
+        go_on_with_lora(model, "x", 4, None)
+    with pytest.raises(ValueError, match="--lora_targets q_proj: the adapter of --init_from x has"):
+        go_on_with_lora(model, "x", None, "q_proj")

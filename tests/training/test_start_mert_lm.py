@@ -11,14 +11,16 @@ from transformers import PreTrainedModel
 
 from descant.data.annotations import Row
 from descant.data.corpus import load_corpus
-from descant.training.start import load_start
+from descant.training import start_mert_lm
+from descant.training.settings import MertLMOptions
+from descant.training.start import start_model
 from descant.training.start_mert_lm import (
+    build,
     deal_types,
     embed_answers,
     embed_distinctive,
     embed_questions,
     fit_projector,
-    new_mert_lm,
     rows_to_fit,
     train_chat_tokenizer,
 )
@@ -27,36 +29,34 @@ from descant.training.training_data import TokenizedRows
 JOINED = {"layer_mix": "learned", "pooling": "stride", "pool_stride": 15, "projector": "mlp", "tokens_per_state": 2}
 
 
-def settings(**given: object) -> SimpleNamespace:
-    nothing = {"audio_encoder": None, "text_model": None, "demo": True, "init_from": None, "seed": 0}
-    return SimpleNamespace(**(nothing | JOINED | given))
-
-
 def test_the_demo_joins_tiny_random_parts_the_same_for_the_same_seed():
-    (one, processor), (other, _) = (load_start(settings(), ["some text"], new_mert_lm) for _ in range(2))
+    (one, processor), (other, _) = (
+        start_model(None, start_mert_lm, MertLMOptions(**JOINED), ["some text"], seed=0, demo=True) for _ in range(2)
+    )
     weights = other.state_dict()
     assert all(torch.equal(weight, weights[name]) for name, weight in one.state_dict().items())
     assert one.config.text_model_id is None and sum(p.numel() for p in one.parameters()) < 500_000
     assert processor.feature_extractor.window_s == 10.0
 
 
-def test_given_parts_are_joined_as_the_settings_say(tmp_path):
+def test_given_parts_are_joined_as_the_options_say(tmp_path):
     encoder, language_model = save_parts(tmp_path)
-    model, _ = new_mert_lm(settings(audio_encoder=encoder, text_model=language_model), [])
+    model, _ = build(MertLMOptions(**JOINED, audio_encoder=encoder, text_model=language_model), [], demo=True)
     assert {name: getattr(model.config, name) for name in JOINED} == JOINED
     assert (model.config.audio_model_id, model.config.text_model_id) == (encoder, language_model)
 
 
 def test_one_part_without_the_other_is_refused():
     with pytest.raises(ValueError, match="pass --audio_encoder and --text_model"):
-        new_mert_lm(settings(audio_encoder="some/encoder"), [])
+        build(MertLMOptions(audio_encoder="some/encoder"), [], demo=True)
     with pytest.raises(ValueError, match="pass --audio_encoder and --text_model"):
-        new_mert_lm(settings(demo=False), [])
+        build(MertLMOptions(), [], demo=False)
 
 
 def test_a_part_out_of_reach_is_named(tmp_path):
+    options = MertLMOptions(audio_encoder=str(tmp_path / "none"), text_model=str(tmp_path / "none"))
     with pytest.raises(ValueError, match="--audio_encoder .*none, --text_model .*none: cannot be loaded"):
-        new_mert_lm(settings(audio_encoder=str(tmp_path / "none"), text_model=str(tmp_path / "none")), [])
+        build(options, [], demo=False)
 
 
 def heard_of(rows: list[Row]) -> SimpleNamespace:
@@ -72,8 +72,7 @@ def fitted(tmp_path: Path, rows: list[Row], projector: str, tokens: int) -> tupl
     """A model with a projector that was fitted to `rows`, and what each clip's first row sounds like to it."""
     model, processor = join_tiny(save_parts(tmp_path), pooling="mean", projector=projector, tokens_per_state=tokens)
     data = SimpleNamespace(rows=TokenizedRows(rows, processor), features=heard_of(rows))
-    given = SimpleNamespace(projector=projector, tokens_per_state=tokens, max_answer_tokens=128, dataset=str(tmp_path))
-    fit_projector(model, processor, data, SimpleNamespace(**vars(given), audio_dir=None))
+    fit_projector(model, data.rows, data.features)
     return model, data
 
 
@@ -145,13 +144,11 @@ def test_captions_are_fitted_with_the_questions_about_the_same_training_clips(tm
     file.write_text(
         "audio,question,answer,split\nx.wav,Fast?,No.,train\ny.wav,Fast?,Yes.,train\nz.wav,Fast?,No.,test\n"
     )
-    given = SimpleNamespace(dataset=str(file), audio_dir=None)
     questions = load_corpus(str(file), ["short"]).rows("short", "train")
     captions = [Row(questions[0].clip_id, None, "A slow song.", None, "own", 0, 10)]
-    data = SimpleNamespace(rows=SimpleNamespace(rows=captions))
-    assert rows_to_fit(data, given) == [captions[0], questions[0]]
+    assert rows_to_fit(captions, str(file), None) == [captions[0], questions[0]]
     file.write_text("audio,caption\nx.wav,A slow song.\n")
-    assert rows_to_fit(data, given) == captions
+    assert rows_to_fit(captions, str(file), None) == captions
 
 
 def test_the_tiny_tokenizer_chats():

@@ -12,15 +12,16 @@ from tiny import build_tiny_model
 from tiny_mert_lm import join_tiny, save_parts
 from torch.nn import functional
 from transformers import PreTrainedModel, TrainerCallback
-from transformers.trainer_pt_utils import LabelSmoother
 
 from descant.data.annotations import Row
 from descant.data.collator import AudioTextCollator
-from descant.training import recipe, trainer
-from descant.training.curriculum import CurriculumSampler, StagePlan
-from descant.training.recipe import Recipe, Stage, parse_settings
-from descant.training.trainer import DescantTrainer, Validation, add_lora, scale_learning_rate, smoothed_cross_entropy
-from descant.training.training_data import TokenizedRows
+from descant.training import settings, trainer
+from descant.training.recipe import Recipe, Stage
+from descant.training.run import read_job
+from descant.training.settings import MertLMOptions
+from descant.training.start import add_lora
+from descant.training.trainer import DescantTrainer, Validation, scale_learning_rate
+from descant.training.training_data import CurriculumSampler, StagePlan, TokenizedRows, plan_steps
 
 
 def test_chosen_parameters_get_a_share_of_the_learning_rate_and_none_is_lost():
@@ -33,8 +34,8 @@ def test_chosen_parameters_get_a_share_of_the_learning_rate_and_none_is_lost():
 
 def test_a_projector_learns_at_its_share_of_the_rate_beside_adapters(tmp_path):
     model, _ = join_tiny(save_parts(tmp_path / "parts"))
-    flags = ("--learning_rate", "0.01", "--projector_lr_scale", "0.1", "--audio_lr_scale", "1")
-    trainer = build_trainer(tmp_path / "out", *flags, "--first_conv_lr_scale", "1", model=add_lora(model, rank=2))
+    scales = MertLMOptions(projector_lr_scale=0.1).part_scales()
+    trainer = build_trainer(tmp_path, "--learning_rate", "0.01", model=add_lora(model, rank=2), part_scales=scales)
     optimizer = trainer.create_optimizer()
     rates = {id(one): group["lr"] for group in optimizer.param_groups for one in group["params"]}
     trained = [(name, one) for name, one in trainer.model.named_parameters() if one.requires_grad]
@@ -44,7 +45,7 @@ def test_a_projector_learns_at_its_share_of_the_rate_beside_adapters(tmp_path):
 
 def test_a_share_for_a_part_that_the_model_lacks_is_refused(tmp_path):
     with pytest.raises(ValueError, match="this model has no projector: leave its learning rate's scale at 1"):
-        build_trainer(tmp_path, "--projector_lr_scale", "0.1").create_optimizer()
+        build_trainer(tmp_path, part_scales={"projector": 0.1}).create_optimizer()
 
 
 class Recorder(TrainerCallback):
@@ -56,18 +57,22 @@ class Recorder(TrainerCallback):
         self.logged.append(logs)
 
 
-def build_trainer(tmp_path: Path, *flags: str, model: PreTrainedModel | None = None) -> DescantTrainer:
+def build_trainer(
+    tmp_path: Path, *flags: str, model: PreTrainedModel | None = None, part_scales: dict[str, float] | None = None
+) -> DescantTrainer:
     plan = StagePlan("short", np.arange(4), 1)
     curriculum = CurriculumSampler([plan], np.arange(4), np.ones(4), batch_size=2)
-    settings = parse_settings(
-        Recipe("mi_short", (Stage("short", 1),)), ["--demo", "--use_cpu", "--output_dir", str(tmp_path), *flags]
-    )
-    return DescantTrainer(curriculum=curriculum, validation=None, model=model or build_tiny_model()[0], args=settings)
+    recipe = Recipe("mi_short", (Stage("short", 1),))
+    args = read_job(recipe, ["--demo", "--use_cpu", "--output_dir", str(tmp_path), *flags]).settings
+    return DescantTrainer(
+        curriculum=curriculum, validation=None, part_scales=part_scales, model=model or build_tiny_model()[0],
+        args=plan_steps(args, curriculum, validated=False),
+    )  # fmt: skip
 
 
 def test_a_tracker_is_told_what_is_logged(tmp_path, monkeypatch):
-    monkeypatch.setattr(recipe, "get_available_reporting_integrations", lambda: ["trackio"])
-    monkeypatch.setitem(recipe.INTEGRATION_TO_CALLBACK, "trackio", Recorder)
+    monkeypatch.setattr(settings, "get_available_reporting_integrations", lambda: ["trackio"])
+    monkeypatch.setitem(settings.INTEGRATION_TO_CALLBACK, "trackio", Recorder)
     build_trainer(tmp_path, "--report_to", "trackio").log({"loss": 1.5})
     assert (Recorder.logged[-1]["loss"], Recorder.logged[-1]["stage"]) == (1.5, "short")
 
@@ -115,29 +120,6 @@ def test_every_label_of_a_mert_lm_counts_also_over_accumulated_batches(tmp_path,
     with torch.no_grad():
         losses = [trainer.compute_loss(model, batch, num_items_in_batch=count) for batch in batches]
         torch.testing.assert_close(sum(losses), trainer.compute_loss(model, whole))
-
-
-@pytest.fixture
-def batch() -> tuple[torch.Tensor, torch.Tensor]:
-    generator = torch.Generator().manual_seed(0)
-    logits = torch.randn(6, 7, 11, generator=generator)
-    labels = torch.randint(0, 11, (6, 7), generator=generator)
-    labels[torch.rand(6, 7, generator=generator) < 0.3] = -100
-    return logits, labels
-
-
-@pytest.mark.parametrize("smoothing", [0.0, 0.1])
-def test_equals_the_trainer_s_label_smoother(batch, smoothing):
-    logits, labels = batch
-    expected = LabelSmoother(epsilon=smoothing)({"logits": logits}, labels.clone())
-    assert torch.allclose(smoothed_cross_entropy(smoothing)({"logits": logits}, labels), expected, atol=1e-6)
-
-
-def test_parts_of_a_batch_add_up_to_the_whole(batch):
-    logits, labels = batch
-    loss, items = smoothed_cross_entropy(0.1), labels.ne(-100).sum()
-    parts = [loss({"logits": logits[at]}, labels[at], items) for at in (slice(0, 1), slice(1, 6))]
-    assert torch.allclose(sum(parts), loss({"logits": logits}, labels), atol=1e-6)
 
 
 ANSWERS = ("slow piano", "jazz rock", "a loud guitar", "a slow piano and drums", "drums")

@@ -6,7 +6,7 @@ from types import SimpleNamespace
 import pytest
 from transformers import TrainerControl, TrainerState
 
-from descant.training.progress import ProgressBar, RunLog, draw_curve
+from descant.training.run_folder import ProgressBar, RunLog, draw_curve
 
 HISTORY = [{"loss": 2.5, "step": 1}, {"loss": 2.0, "step": 2}, {"eval_loss": 1.5, "step": 2}]
 

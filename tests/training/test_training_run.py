@@ -2,7 +2,6 @@
 
 import json
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -14,10 +13,11 @@ from tiny_recipe import run_recipe, write_corpus
 from descant.data.annotations import Row
 from descant.data.corpus import Corpus
 from descant.training import train
-from descant.training.curriculum import CurriculumSampler, StagePlan
-from descant.training.recipe import Recipe, Stage, TrainingSettings, parse_settings
-from descant.training.run import check_hub_of_recipe, describe_plan, print_plan
+from descant.training.recipe import Recipe, Stage
+from descant.training.run import QuestionRun, describe_plan, read_job
 from descant.training.saving import list_checkpoints
+from descant.training.settings import with_changes
+from descant.training.training_data import CurriculumSampler, StagePlan
 
 
 @pytest.fixture(scope="module")
@@ -88,8 +88,8 @@ def licensed_corpus(licence: str) -> Corpus:
 PUSH = ("--push_to_hub", "--hub_model_id", "tester/model")
 
 
-def settings_of(*argv: str) -> TrainingSettings:
-    return parse_settings(Recipe("mi_short", (Stage("short", 1),)), ["--dataset", "mine", "--use_cpu", *argv])
+def run_of(*argv: str) -> QuestionRun:
+    return QuestionRun(read_job(Recipe("mi_short", (Stage("short", 1),)), ["--dataset", "mine", "--use_cpu", *argv]))
 
 
 @pytest.mark.parametrize(
@@ -103,24 +103,24 @@ def settings_of(*argv: str) -> TrainingSettings:
 )
 def test_what_cannot_be_pushed_is_refused_before_training(argv, licence, message):
     with pytest.raises(ValueError, match=message):
-        check_hub_of_recipe(settings_of(*argv), licensed_corpus(licence))
+        run_of(*argv).check_hub(licensed_corpus(licence))
 
 
 def test_a_start_whose_origin_nobody_knows_needs_a_licence(tmp_path, local_hub):
     start = (*PUSH, "--init_from", str(save_tiny_model(tmp_path / "start")))
     with pytest.raises(ValueError, match="nothing says the licence of start"):
-        check_hub_of_recipe(settings_of(*start), licensed_corpus("mit"))
-    check_hub_of_recipe(settings_of(*start, "--license", "mit"), licensed_corpus("mit"))
+        run_of(*start).check_hub(licensed_corpus("mit"))
+    run_of(*start, "--license", "mit").check_hub(licensed_corpus("mit"))
 
 
 def test_a_start_whose_records_are_out_of_reach_is_refused_before_training(monkeypatch):
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     with pytest.raises(ValueError, match="--init_from nobody/model: cannot be loaded: .*what it was trained on"):
-        check_hub_of_recipe(settings_of("--init_from", "nobody/model"), licensed_corpus("mit"))
+        run_of("--init_from", "nobody/model").check_hub(licensed_corpus("mit"))
 
 
 def test_nothing_is_asked_of_a_run_that_stays_here():
-    check_hub_of_recipe(settings_of(), licensed_corpus("unknown"))
+    run_of().check_hub(licensed_corpus("unknown"))
 
 
 def test_a_recipe_pushes_its_finished_model_in_one_commit(local_hub, tmp_path):
@@ -144,17 +144,7 @@ train(Recipe("mi_short", (Stage("short", 1),)), [
 RECIPE = Recipe("mi_short_long", (Stage("short", 1), Stage("long", 2)))
 
 
-def settings(**changes) -> SimpleNamespace:
-    values = {
-        "process_index": 0, "init_from": None, "max_steps": 1500, "world_size": 2, "per_device_train_batch_size": 8,
-        "gradient_accumulation_steps": 4, "mixed_precision": "no", "device": torch.device("cpu"),
-        "learning_rate": 1e-4, "output_dir": "outputs/some", "save_steps": 500,
-        "save_strategy": "steps",
-    }  # fmt: skip
-    return SimpleNamespace(**{**values, **changes})
-
-
-def describe(**changes) -> str:
+def describe(*argv: str, **changes: object) -> str:
     rows = {
         split: [Row(f"{split}{number}", None, "a song", None, "own", 0, 10) for number in (0, 1, 1)]
         for split in ("train", "test")
@@ -164,23 +154,25 @@ def describe(**changes) -> str:
     curriculum = CurriculumSampler(stages, np.arange(2000), np.ones(2000), batch_size=8)
     model = torch.nn.Linear(30, 100)
     model.bias.requires_grad_(False)
-    return "\n".join(describe_plan(RECIPE, settings(**changes), corpus, curriculum, model))
+    argv = ("--dataset", "x", "--use_cpu", "--output_dir", "outputs/some", *argv)
+    sizes = {"max_steps": 1500, "save_strategy": "steps", "save_steps": 500, "per_device_train_batch_size": 8}
+    settings = with_changes(read_job(RECIPE, argv).settings, **{**sizes, **changes})
+    return "\n".join(describe_plan(RECIPE.name, settings, corpus, curriculum, model))
 
 
 def test_data_stages_steps_and_batch_are_told():
-    plan = describe()
-    assert "mi_short_long: Linear, 3,000 trainable parameters, from random weights" in plan
+    plan = describe("--gradient_accumulation_steps", "4")
+    assert "mi_short_long: Linear, 3,000 of 3,100 parameters train, from random weights" in plan
     assert "own/songs (cc-by-4.0): 2 test clips, 2 train clips" in plan
     assert "1 epochs of 1,000 short rows, then 2 epochs of 2,000 long rows" in plan
-    assert "1,500 of 64 rows (2 processes x 8 x 4 accumulated)" in plan
+    assert "1,500 of 32 rows (1 processes x 8 x 4 accumulated)" in plan
     assert "fp32 on cpu, learning rate 0.0001" in plan
     assert "outputs/some (checkpoint every 500 steps)" in plan
 
 
-def test_precision_is_the_one_that_accelerate_works_in(tmp_path, monkeypatch):
+def test_precision_is_the_one_that_accelerate_works_in(monkeypatch):
     monkeypatch.setenv("ACCELERATE_MIXED_PRECISION", "bf16")
-    chosen = parse_settings(RECIPE, ["--demo", "--use_cpu", "--output_dir", str(tmp_path)])
-    assert "bf16 on cpu" in describe(mixed_precision=chosen.mixed_precision)
+    assert "bf16 on cpu" in describe()
 
 
 @pytest.mark.parametrize(("strategy", "told"), [("no", "no checkpoints"), ("best", "checkpoint of the best model")])
@@ -189,12 +181,4 @@ def test_checkpoints_that_are_not_by_steps_are_told(strategy, told):
 
 
 def test_a_start_is_named():
-    assert "from lab/captioner" in describe(init_from="lab/captioner")
-
-
-def test_only_the_first_process_prints(capsys, monkeypatch):
-    monkeypatch.setattr("descant.training.run.describe_plan", lambda *_: ["the plan"])
-    print_plan(RECIPE, settings(process_index=1), None, None, None)
-    assert capsys.readouterr().err == ""
-    print_plan(RECIPE, settings(), None, None, None)
-    assert capsys.readouterr().err == "the plan\n"
+    assert "from lab/captioner" in describe("--init_from", "lab/captioner")

@@ -9,12 +9,7 @@ sys.path.append(str(Path(__file__).parents[1]))  # for scripts; pytest puts it t
 
 from tiny import save_tiny_model, write_song  # noqa: E402 - needs the path above
 
-from descant.training import (
-    Recipe,
-    Stage,
-    run,  # noqa: E402
-)
-from descant.training.recipe import parse_settings  # noqa: E402
+from descant.training import Recipe, Stage, run  # noqa: E402
 from descant.training.trainer import DescantTrainer  # noqa: E402
 
 RECIPE = Recipe(name="mi_short_long", stages=(Stage("short", 1), Stage("long", 2)))
@@ -52,7 +47,7 @@ def run_recipe(
         "save_total_limit": 2, "learning_rate": "1e-2", "disable_tqdm": True, "use_cpu": True, "max_grad_norm": 1.0,
         **more,
     }  # fmt: skip
-    settings = parse_settings(RECIPE, [f"--{name}={value}" for name, value in arguments.items()])
+    job = run.read_job(RECIPE, [f"--{name}={value}" for name, value in arguments.items()])
     build = run.build_trainer
 
     def build_prepared(*parts: object) -> DescantTrainer:
@@ -62,6 +57,6 @@ def run_recipe(
 
     run.build_trainer = build_prepared
     try:
-        run.run(RECIPE, settings)
+        run.run(job)
     finally:
         run.build_trainer = build

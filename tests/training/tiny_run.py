@@ -6,8 +6,8 @@ import torch
 from torch.utils.data import Dataset
 from transformers import BartConfig, BartForConditionalGeneration, Seq2SeqTrainer, Seq2SeqTrainingArguments, set_seed
 
-from descant.training.finite_loss import FiniteLoss
 from descant.training.saving import AtomicSaving
+from descant.training.trainer import FiniteLoss
 
 STEPS = 9
 

@@ -5,10 +5,12 @@ import logging
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
 import torch
+from accelerate import PartialState
 from torch.utils.data import Dataset
 from transformers import PreTrainedModel
 
@@ -22,11 +24,11 @@ from descant.subgenre.hearing import TrackHearing, hear_tracks
 from descant.subgenre.label_scores import GoldLabels, LabelPredictions, gather_gold
 from descant.subgenre.labels import LabelTree, Track, TrackCorpus, ask_for_genre
 from descant.subgenre.reading_tracks import load_tracks
-from descant.subgenre.settings import SubgenreSettings
 
 log = logging.getLogger(__name__)
 
 Inputs = dict[str, torch.Tensor]
+GENERATION: Mapping[str, Any] = MappingProxyType({"num_beams": 1})  # how the captioner answers
 
 
 @dataclass(frozen=True)
@@ -190,16 +192,15 @@ class SubgenreData:
         return gather_gold(self.tracks[split], self.tree) if self.tracks[split] else None
 
 
-def read_corpus(settings: SubgenreSettings) -> TrackCorpus:
-    """The tracks of `--dataset`; what could not be used is named in the log.
+def read_corpus(dataset: str, label_tree: str | None = None, audio_dir: str | None = None) -> TrackCorpus:
+    """Return the tracks of `--dataset`; what could not be used is named in the log.
 
     Where some have no split they get one, by artist and sound and the same for every `--seed`.
 
     Raises:
         ValueError: nothing is there, or there are no tracks to train on.
     """
-    tree = LabelTree.read(settings.label_tree) if settings.label_tree else None
-    corpus = load_tracks(settings.dataset, tree, settings.audio_dir)
+    corpus = load_tracks(dataset, LabelTree.read(label_tree) if label_tree else None, audio_dir)
     if any(track.split is None for track in corpus.tracks):
         corpus = split_corpus(corpus)
     for problem in corpus.problems:
@@ -207,7 +208,7 @@ def read_corpus(settings: SubgenreSettings) -> TrackCorpus:
     if corpus.notes:
         log.info("%d notes on the tracks, such as: %s", len(corpus.notes), corpus.notes[0])
     if not corpus.split("train"):
-        raise ValueError(f"--dataset {settings.dataset}: no track of it is in the training split")
+        raise ValueError(f"--dataset {dataset}: no track of it is in the training split")
     return corpus
 
 
@@ -219,43 +220,42 @@ def fingerprint(corpus: TrackCorpus) -> str:
 
 
 def read_data(
-    corpus: TrackCorpus, captioner: str | None, questions: tuple[str | None, ...], settings: SubgenreSettings
+    corpus: TrackCorpus, captioner: str | None, questions: tuple[str | None, ...], features: str, max_tracks: int = 0
 ) -> SubgenreData:
-    """Joins the tracks of each split with what the captioner hears in them, from the cache as far as it is there.
+    """Join the tracks of each split with what the captioner says of them, from the cache as far as it is there.
 
-    A track that cannot be heard is named in the log and keeps its lyrics; one that has neither is left out of training
-    and keeps its place in the other splits, where the model goes by what is common.
+    A track whose sound cannot be read is named in the log and keeps its lyrics; one that has neither is left out of
+    training and stays in validation and test, where the model falls back to label frequencies.
+
+    Args:
+        features: folder of the cache.
+        max_tracks: of each split (0: all).
 
     Raises:
         ValueError: there is no such captioner, or no training track has anything to read.
     """
-    tracks = {split: corpus.split(split)[: settings.max_tracks or None] for split in SPLITS}
+    tracks = {split: corpus.split(split)[: max_tracks or None] for split in SPLITS}
     everything = [track for split in SPLITS for track in tracks[split]]
     hearings = {}
     if captioner is None:
         log.warning("no --captioner: only lyrics are read")
     else:
         _warn_of_leaks(captioner, tracks["test"])
-        hearings = _hear(everything, captioner, [*questions, ask_for_genre(corpus.tree)], settings)
+        hearings = _hear(everything, captioner, [*questions, ask_for_genre(corpus.tree)], features)
     examples = {split: gather_examples(tracks[split], hearings, questions, corpus.tree) for split in SPLITS}
     examples["train"] = _with_something(examples["train"])
-    return SubgenreData(corpus, captioner, questions, generation(settings), tracks, hearings, examples)
-
-
-def generation(settings: SubgenreSettings) -> dict[str, Any]:
-    """The settings with which the captioner answers."""
-    return {"num_beams": settings.captioner_beams}
+    return SubgenreData(corpus, captioner, questions, dict(GENERATION), tracks, hearings, examples)
 
 
 def _hear(
-    tracks: Sequence[Track], captioner: str, questions: Sequence[str | None], settings: SubgenreSettings
+    tracks: Sequence[Track], captioner: str, questions: Sequence[str | None], features: str
 ) -> dict[str, TrackHearing]:
     paths: Mapping[str, Path] = {track.track_id: track.audio for track in tracks if track.audio is not None}
-    with settings.main_process_first(desc="listening"):
-        hearings = hear_tracks(paths, captioner, questions, settings.features, **generation(settings))
+    with PartialState().local_main_process_first():  # the others read what it cached
+        hearings = hear_tracks(paths, captioner, questions, features, **GENERATION)
     unheard = [hearing.track_id for hearing in hearings.values() if hearing.error is not None]
     if unheard:
-        log.warning("%d of %d tracks could not be heard, %s first", len(unheard), len(paths), unheard[0])
+        log.warning("the sound of %d of %d tracks could not be read, %s first", len(unheard), len(paths), unheard[0])
     return hearings
 
 

@@ -1,12 +1,11 @@
 """Trains one classifier on some of the modalities, tunes it on validation tracks, saves it; loads a finished one."""
 
-import copy
 import logging
 from collections.abc import Collection, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -19,7 +18,7 @@ from transformers import (
     DistilBertConfig,
     PreTrainedModel,
     PreTrainedTokenizerBase,
-    Trainer,
+    TrainerCallback,
     set_seed,
 )
 
@@ -39,51 +38,127 @@ from descant.subgenre.examples import (
 from descant.subgenre.hearing import hash_captioner
 from descant.subgenre.label_scores import GoldLabels, LabelPredictions, genre_accuracy, genre_macro_f1, subgenre_map
 from descant.subgenre.labels import LabelTree, split_label
-from descant.subgenre.settings import SubgenreSettings
+from descant.subgenre.recipe import SubgenreRecipe
 from descant.subgenre.tuning import set_prior, tune_on_validation
-from descant.training.curriculum import CurriculumSampler, plan_stages, rows_per_step, set_steps, validate_nothing
-from descant.training.finite_loss import FiniteLoss
-from descant.training.progress import show_run
 from descant.training.recipe import Stage
-from descant.training.saving import AtomicSaving
-from descant.training.start import naming_failures, train_tokenizer
-from descant.training.trainer import add_lora
+from descant.training.saving import whole_model
+from descant.training.settings import Idle, Job, ModelOptions, RunSettings
+from descant.training.start import add_lora, describe_model, naming_failures, train_tokenizer
+from descant.training.trainer import CurriculumTrainer
+from descant.training.training_data import CurriculumSampler, plan_stages, plan_steps, rows_per_step
 
 log = logging.getLogger(__name__)
 
 
+@dataclass
+class SubgenreSettings(RunSettings):
+    """The settings of a run that trains a classifier on tracks."""
+
+    counts: ClassVar[dict[str, int]] = RunSettings.counts | {"max_tracks": 0, "seeds": 1}
+    identity: ClassVar[tuple[str, ...]] = (*RunSettings.identity, "label_tree", "captioner", "max_tracks")
+
+    label_tree: str | None = field(default=None, metadata={"help": "JSON file of genres and their subgenres"})
+    max_tracks: int = field(default=0, metadata={"help": "use only this many tracks of each split (0: all)"})
+    captioner: str | None = field(
+        default=None, metadata={"help": "Hub id or folder of the model that captions the audio; the demo trains one"}
+    )
+    compare: bool = field(
+        default=True, metadata={"help": "train the single modalities beside it, each with all seeds, for the table"}
+    )
+    seeds: int = field(default=3, metadata={"help": "seeds of each system in the table, from `seed` on"})
+
+
+@dataclass
+class SubgenreOptions(ModelOptions):
+    """Options of subgenre classifiers."""
+
+    kind: ClassVar[str] = "subgenre"
+    title: ClassVar[str] = "subgenre"
+    counts: ClassVar[dict[str, int]] = {
+        "text_layers": 0, "text_hidden_size": 1, "vocabulary": 1, "hidden_size": 1, "window_tokens": 1,
+        "overlap_tokens": 0, "train_windows": 1,
+    }  # fmt: skip
+    shapes: ClassVar[tuple[str, ...]] = (
+        "text_encoder", "text_layers", "text_hidden_size", "vocabulary", "fusion", "hidden_size", "dropout",
+        "modality_dropout", "token_dropout", "window_tokens", "overlap_tokens",
+    )  # fmt: skip
+
+    text_encoder: str | None = field(
+        default=None, metadata={"help": "Hub id or folder of any AutoModel text encoder (default: a new small one)"}
+    )
+    text_layers: int = field(default=1, metadata={"help": "transformer layers of a new small text encoder"})
+    text_hidden_size: int = field(default=64, metadata={"help": "width of a new small text encoder"})
+    vocabulary: int = field(default=4000, metadata={"help": "tokens of a new small text encoder"})
+    fusion: str = field(
+        default="late", metadata={"help": "how modalities meet", "choices": ["late", "cross_attention"]}
+    )
+    hidden_size: int = field(default=128, metadata={"help": "width in which the modalities meet"})
+    dropout: float = field(default=0.1, metadata={"help": "dropout of the classifier and of a new text encoder"})
+    modality_dropout: float = field(
+        default=0.3, metadata={"help": "chance that training hides a modality from cross attention"}
+    )
+    token_dropout: float = field(default=0.0, metadata={"help": "chance that training hides a token of a text"})
+    window_tokens: int = field(default=128, metadata={"help": "longest window of text"})
+    overlap_tokens: int = field(default=16, metadata={"help": "tokens that neighbouring windows share"})
+    train_windows: int = field(
+        default=16, metadata={"help": "windows of a text that one training step reads, drawn anew each epoch"}
+    )
+
+    @property
+    def base_model(self) -> str | None:
+        """The model whose weights a new one takes over."""
+        return self.text_encoder
+
+    def find_idle(self, given: Collection[str], init_from: str | None) -> Idle:
+        """Yield the given options that would do nothing beside the others, with the reason."""
+        yield from super().find_idle(given, init_from)
+        if self.text_encoder:
+            for name in ("text_layers", "text_hidden_size", "vocabulary"):
+                yield name, "shapes a new text encoder, and --text_encoder gives one"
+        if self.fusion == "late":
+            yield "modality_dropout", "does nothing with --fusion late"
+
+
+SubgenreJob = Job[SubgenreRecipe, SubgenreSettings, SubgenreOptions]
+
+
 def load_classifier(
-    settings: SubgenreSettings, tree: LabelTree, texts: Iterable[str], audio_dim: int
-) -> tuple[PreTrainedModel, SubgenreProcessor]:
-    """The model and processor to train, in float32, from `init_from`, around `text_encoder`, or new and small.
+    options: SubgenreOptions, tree: LabelTree, texts: Iterable[str], audio_dim: int, *, seed: int,
+    init_from: str | None = None,
+) -> tuple[PreTrainedModel, SubgenreProcessor]:  # fmt: skip
+    """Return the model and processor to train, in float32: a loaded one, or a new one around a text encoder.
 
     Args:
+        options: what a new one is like.
         texts: the training tracks' lyrics and captions, from which a small encoder's tokenizer is made.
+        audio_dim: width of the captioner's audio embeddings.
+        seed: of a new one's weights.
+        init_from: Hub id or folder of a classifier to load.
 
     Raises:
         ValueError: something cannot be loaded, or a classifier to start from has other labels.
     """
-    set_seed(settings.seed)
-    if settings.init_from:
-        return _load(settings.init_from, tree)
-    if settings.text_encoder:
-        with naming_failures(f"--text_encoder {settings.text_encoder}"):
-            load = partial(AutoModel.from_pretrained, settings.text_encoder, dtype=torch.float32)
-            encoder = load_patiently(load, settings.text_encoder)
-            tokenizer = AutoTokenizer.from_pretrained(settings.text_encoder)
+    set_seed(seed)
+    if init_from:
+        return _load(init_from, tree)
+    if options.text_encoder:
+        with naming_failures(f"--text_encoder {options.text_encoder}"):
+            load = partial(AutoModel.from_pretrained, options.text_encoder, dtype=torch.float32)
+            encoder = load_patiently(load, options.text_encoder)
+            tokenizer = AutoTokenizer.from_pretrained(options.text_encoder)
         text_config = encoder.config
     else:
-        encoder, tokenizer = None, train_tokenizer(texts, settings.vocabulary)
-        text_config = small_encoder(settings, tokenizer)
+        encoder, tokenizer = None, train_tokenizer(texts, options.vocabulary)
+        text_config = small_encoder(options, tokenizer)
     config = SubgenreConfig(
         text_config=text_config.to_dict(), label_tree=branches(tree), audio_dim=audio_dim,
-        hidden_size=settings.hidden_size, fusion=settings.fusion, dropout=settings.dropout,
-        modality_dropout=settings.modality_dropout, token_dropout=settings.token_dropout,
+        hidden_size=options.hidden_size, fusion=options.fusion, dropout=options.dropout,
+        modality_dropout=options.modality_dropout, token_dropout=options.token_dropout,
     )  # fmt: skip
     model = SubgenreForSequenceClassification(config)
     if encoder is not None:
         model.text_encoder.load_state_dict(encoder.state_dict())
-    return model, SubgenreProcessor(tokenizer, settings.window_tokens, settings.overlap_tokens, audio_dim)
+    return model, SubgenreProcessor(tokenizer, options.window_tokens, options.overlap_tokens, audio_dim)
 
 
 def branches(tree: LabelTree) -> dict[str, list[str]]:
@@ -95,13 +170,13 @@ def branches(tree: LabelTree) -> dict[str, list[str]]:
     return names
 
 
-def small_encoder(settings: SubgenreSettings, tokenizer: PreTrainedTokenizerBase) -> DistilBertConfig:
+def small_encoder(options: SubgenreOptions, tokenizer: PreTrainedTokenizerBase) -> DistilBertConfig:
     """A fresh text encoder that trains in seconds; with 0 layers it is a bag of token embeddings."""
-    width = settings.text_hidden_size
+    width = options.text_hidden_size
     return DistilBertConfig(
-        vocab_size=len(tokenizer), dim=width, hidden_dim=2 * width, n_layers=settings.text_layers, n_heads=4,
-        max_position_embeddings=max(256, settings.window_tokens), dropout=settings.dropout,
-        attention_dropout=settings.dropout, initializer_range=0.1, pad_token_id=tokenizer.pad_token_id,
+        vocab_size=len(tokenizer), dim=width, hidden_dim=2 * width, n_layers=options.text_layers, n_heads=4,
+        max_position_embeddings=max(256, options.window_tokens), dropout=options.dropout,
+        attention_dropout=options.dropout, initializer_range=0.1, pad_token_id=tokenizer.pad_token_id,
     )  # fmt: skip
 
 
@@ -122,50 +197,28 @@ def _load(source: str, tree: LabelTree) -> tuple[PreTrainedModel, SubgenreProces
 SCORES = {"genre_accuracy": genre_accuracy, "genre_macro_f1": genre_macro_f1, "subgenre_map": subgenre_map}
 
 
-class SubgenreTrainer(FiniteLoss, AtomicSaving, Trainer):
-    """Trains on `ExampleInputs`; `evaluate` scores without thresholds, which are tuned after training."""
+class SubgenreTrainer(CurriculumTrainer):
+    """Trains on `ExampleInputs`; `evaluate` scores without thresholds, which are tuned after training.
 
-    def __init__(self, *, curriculum: CurriculumSampler, gold: GoldLabels | None, **kwargs: Any) -> None:
-        """
-        curriculum: the order of the training tracks over the whole run. gold: the labels of `eval_dataset`; None where
-        there are no validation tracks. kwargs: those of `transformers.Trainer`.
-        """
-        self.curriculum, self.gold = curriculum, gold
-        if gold is None:
-            validate_nothing(kwargs["args"])
-        super().__init__(**kwargs)
-        show_run(self, self.place, "cross entropy (nats a track)")
+    gold: the labels of `eval_dataset`, None where there are no validation tracks. kwargs: those of
+    `CurriculumTrainer`.
+    """
 
-    def _get_train_sampler(self, train_dataset: Any = None) -> CurriculumSampler:
-        return self.curriculum
+    def __init__(self, *, gold: GoldLabels | None, **kwargs: Any) -> None:
+        self.gold = gold
+        super().__init__(loss_name="cross entropy (nats a track)", **kwargs)
 
     def describe_rows(self, rows: list[int]) -> str:
-        """The tracks of a batch, for the message of a loss that is not finite."""
+        """Return the tracks of a batch, for the message of a loss that is not finite."""
         return "tracks " + ", ".join(self.train_dataset.examples[row].track_id for row in rows)
 
-    def evaluate(self, *_: Any, metric_key_prefix: str = "eval", **__: Any) -> dict[str, float]:
-        """Cross entropy of all labels (nats a track), genre accuracy and macro-F1, subgenre mAP on validation."""
+    def measure(self) -> dict[str, float] | None:
+        """Return the loss on the validation tracks, and the scores that need no thresholds."""
         if self.gold is None:
-            return {}
-        metrics = score_probabilities(self.predict_validation(), self.eval_dataset, self.gold)
-        metrics = {f"{metric_key_prefix}_{name}": value for name, value in metrics.items()}
-        self.log(metrics)
-        self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
-        return metrics
-
-    def predict_validation(self) -> np.ndarray:
-        model = self.accelerator.unwrap_model(self.model)
-        pad = self.data_collator.pad_token_id
-        return predict_probabilities(model, self.eval_dataset, pad, self.args.per_device_eval_batch_size)
-
-    def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
-        """`epoch` counts the curriculum's epochs, not passes over the whole run."""
-        logs["stage"], self.state.epoch = self.place()
-        super().log(logs, start_time)
-
-    def place(self) -> tuple[str, float]:
-        """Stage and epoch reached."""
-        return self.curriculum.stage_at(self.state.global_step * rows_per_step(self.args))
+            return None
+        model, pad = self.accelerator.unwrap_model(self.model), self.data_collator.pad_token_id
+        probabilities = predict_probabilities(model, self.eval_dataset, pad, self.args.per_device_eval_batch_size)
+        return score_probabilities(probabilities, self.eval_dataset, self.gold)
 
 
 def score_probabilities(probabilities: np.ndarray, examples: ExampleInputs, gold: GoldLabels) -> dict[str, float]:
@@ -203,38 +256,43 @@ class Classifier:
 
 
 def train_classifier(
-    settings: SubgenreSettings, data: SubgenreData, modalities: tuple[str, ...], seed: int, folder: str
-) -> Classifier:
-    """Trains on `modalities` of the training tracks; goes on from the last checkpoint in `folder`, or loads the model.
+    settings: SubgenreSettings, options: SubgenreOptions, data: SubgenreData, modalities: tuple[str, ...],
+    callbacks: Sequence[TrainerCallback] = (),
+) -> Classifier:  # fmt: skip
+    """Train on `modalities` of the training tracks, from the last checkpoint in `settings.output_dir` on.
 
-    What is tuned on validation tracks is saved with the model; without any, each threshold is 0.5.
+    A finished model there is loaded. What is tuned on validation tracks is saved with the model; without any, each
+    threshold is 0.5.
     """
-    if (Path(folder) / FINISHED).is_file() and settings.resume == "auto":
+    folder = Path(settings.output_dir)
+    if (folder / FINISHED).is_file() and settings.resume == "auto":
         model = AutoModelForSequenceClassification.from_pretrained(folder, dtype=torch.float32)
         return Classifier(model.eval(), AutoProcessor.from_pretrained(folder), modalities)
-    settings = copy.copy(settings)
-    settings.seed, settings.output_dir = seed, folder
-    kept = {split: [one.keep(modalities) for one in data.examples[split]] for split in ("train", "validation")}
-    train = [example for example in kept["train"] if not example.is_empty]
+    examples = {split: [one.keep(modalities) for one in data.examples[split]] for split in ("train", "validation")}
+    train = [example for example in examples["train"] if not example.is_empty]
     if not train:
         raise ValueError(f"no training track has {' or '.join(modalities)}")
     texts = [text for example in train for text in _texts(example)]
-    model, processor = load_classifier(settings, data.tree, texts, data.audio_dim)
+    model, processor = load_classifier(
+        options, data.tree, texts, data.audio_dim, seed=settings.seed, init_from=settings.init_from
+    )
     fit_to_data(model, train, data)
-    trainer = build_trainer(model, processor, train, kept["validation"], data, settings)
+    trainer = build_trainer(model, processor, train, examples["validation"], data, settings, options.train_windows)
+    for callback in callbacks:
+        trainer.add_callback(callback)
     trainer.train(resume_from_checkpoint=settings.resume)
     model = trainer.accelerator.unwrap_model(trainer.model)
     model = (model.merge_and_unload() if settings.lora else model).eval()
     if trainer.gold is not None:
         tune_on_validation(model, trainer.eval_dataset, trainer.gold, processor.tokenizer.pad_token_id)
     if trainer.accelerator.is_main_process:
-        save_classifier(model, processor, Path(folder))
+        save_classifier(model, processor, folder)
     trainer.accelerator.wait_for_everyone()
     return Classifier(model, processor, modalities)
 
 
 def fit_to_data(model: PreTrainedModel, train: Sequence[Example], data: SubgenreData) -> None:
-    """Tells a model its captioner, and a new one the scale of that captioner's embeddings and what is common."""
+    """Record the captioner in a model's config; give a new one the scale of its embeddings and the label shares."""
     config = model.config
     if data.captioner is not None:
         digest = hash_captioner(find_model(data.captioner))
@@ -256,26 +314,30 @@ def fit_to_data(model: PreTrainedModel, train: Sequence[Example], data: Subgenre
 
 def build_trainer(
     model: PreTrainedModel, processor: SubgenreProcessor, train: Sequence[Example], validation: Sequence[Example],
-    data: SubgenreData, settings: SubgenreSettings,
+    data: SubgenreData, settings: SubgenreSettings, train_windows: int,
 ) -> SubgenreTrainer:  # fmt: skip
+    """Return the trainer of a classifier, with epochs worked out as steps."""
     inputs = ExampleInputs(train, processor)
     plan = plan_stages([STAGE], {STAGE.config: np.arange(len(inputs))}, settings.num_train_epochs)
     curriculum = CurriculumSampler(
         plan, np.arange(len(inputs)), inputs.lengths, batch_size=rows_per_step(settings), seed=settings.seed
     )
-    set_steps(settings, curriculum)
-    model = add_lora(model, settings.lora_rank) if settings.lora else model
-    collator = ExampleCollator(processor.tokenizer.pad_token_id, settings.train_windows, settings.seed)
+    gold = data.gold("validation")
+    planned = plan_steps(settings, curriculum, validated=gold is not None)
+    trained = add_lora(model, settings.lora_rank) if settings.lora else model
+    log.info("%s: %s", settings.output_dir, describe_model(trained))
     return SubgenreTrainer(
-        curriculum=curriculum, gold=data.gold("validation"), model=model, args=settings, train_dataset=inputs,
-        eval_dataset=ExampleInputs(validation, processor), data_collator=collator, processing_class=processor,
+        curriculum=curriculum, gold=gold, model=trained, args=planned, train_dataset=inputs,
+        eval_dataset=ExampleInputs(validation, processor), processing_class=processor,
+        data_collator=ExampleCollator(processor.tokenizer.pad_token_id, train_windows, settings.seed),
     )  # fmt: skip
 
 
 def save_classifier(model: PreTrainedModel, processor: SubgenreProcessor, folder: Path) -> None:
-    """The model folder; `FINISHED` in it says that it is whole."""
-    model.save_pretrained(folder)
-    processor.save_pretrained(folder)
+    """Write the model folder; `FINISHED` in it says that it is whole."""
+    with whole_model(folder) as staged:
+        model.save_pretrained(staged)
+        processor.save_pretrained(staged)
     (folder / FINISHED).touch()
 
 

@@ -1,165 +1,346 @@
-"""One training job from its recipe: load, build, train, save, report."""
+"""One training job from its recipe: load, build, train, save, report, publish."""
 
 import logging
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import numpy as np
 import transformers
 from peft import PeftModel
-from transformers import PreTrainedModel, ProcessorMixin, TrainingArguments
+from transformers import ProcessorMixin, set_seed
 
 from descant.data.collator import AudioTextCollator
 from descant.data.corpus import Corpus, limit_clips, load_corpus
-from descant.program import use_all_cores
+from descant.data.extraction import prepare_features
+from descant.program import require_writable, use_all_cores
 from descant.publish.card import describe_hardware, write_card
 from descant.publish.facts import read_facts
 from descant.publish.hub import check_push, publish_folder
 from descant.publish.licence import choose_licence, describe_part
 from descant.publish.records import describe_data, hash_clips, inherit_records, write_records
-from descant.training.audio_warm_up import augment_mel, warm_up_audio
-from descant.training.curriculum import CurriculumSampler, rows_per_step, set_steps, share_epochs
+from descant.training import start as lp_music_caps_start
 from descant.training.decisions import save_decisions
-from descant.training.finite_loss import NonFiniteLossError
-from descant.training.recipe import Recipe, TrainingSettings, parse_settings
-from descant.training.run_folder import check_run_folder, claim_run_folder, hold_run_folder, require_same_run
-from descant.training.saving import CheckpointError, list_checkpoints
-from descant.training.start import load_start, naming_failures, standardise_convolutions
-from descant.training.trainer import DescantTrainer, Validation, add_lora
-from descant.training.training_data import TokenizedRows, TrainingData, prepare_data, some_features
+from descant.training.recipe import ModelStart, Recipe, Stage
+from descant.training.run_folder import KeepFolder, RunFolder, hold_run_folder, identify_run
+from descant.training.saving import whole_model
+from descant.training.settings import (
+    Job,
+    ModelOptions,
+    RunSettings,
+    SettingsT,
+    TrainingSettings,
+    options_for,
+    parse_job,
+)
+from descant.training.start import (
+    Model,
+    add_lora,
+    augment_mel,
+    describe_model,
+    find_adapter_base,
+    go_on_with_lora,
+    naming_failures,
+    start_model,
+)
+from descant.training.trainer import DescantTrainer, Validation
+from descant.training.training_data import (
+    CurriculumSampler,
+    TokenizedRows,
+    TrainingData,
+    plan_steps,
+    prepare_data,
+    rows_per_step,
+    share_epochs,
+)
 
 log = logging.getLogger(__name__)
 
+CorpusT = TypeVar("CorpusT")
+RecipeJob = Job[Recipe, TrainingSettings, ModelOptions]
 
-def set_up_logging() -> None:
-    """Plain lines on stderr, and transformers' own only where something is wrong."""
-    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
+
+class Run(ABC, Generic[SettingsT, CorpusT]):
+    """The steps of a training run in their order; those that depend on the kind of model are its subclasses'."""
+
+    def __init__(self, job: Job[Any, SettingsT, Any]) -> None:
+        self.job, self.settings = job, job.settings
+
+    @property
+    @abstractmethod
+    def stages(self) -> Sequence[Stage]:
+        """The curriculum."""
+
+    @abstractmethod
+    def identify(self) -> dict[str, Any]:
+        """Return what the run is known again by; see `identify_run`."""
+
+    @abstractmethod
+    def read_corpus(self) -> CorpusT:
+        """Return the data that the settings name, after naming in the log what is left out of them."""
+
+    @abstractmethod
+    def check_hub(self, corpus: CorpusT) -> None:
+        """Refuse, before hours are spent, what could not be recorded or pushed at the end; see `check_hub`."""
+
+    @abstractmethod
+    def prepare(self, corpus: CorpusT, folder: RunFolder) -> str:
+        """Read all that training needs, and return by what the data are known again."""
+
+    @abstractmethod
+    def begin(self, folder: RunFolder) -> list[str]:
+        """Build what trains, and return the lines of the plan."""
+
+    @abstractmethod
+    def train(self) -> None:
+        """Train, from the last checkpoint on where there is one."""
+
+    @abstractmethod
+    def finish(self, folder: Path) -> None:
+        """Save the model with its records, and report on it."""
+
+    @property
+    @abstractmethod
+    def base_model(self) -> str | None:
+        """The model whose weights the trained one began with."""
+
+    def run(self) -> Path:
+        """Take all steps; return the folder of the finished model, which no other run touches meanwhile.
+
+        Raises:
+            ValueError: something is refused. BrokeOff, OSError: training or saving could not go on.
+        """
+        settings = self.settings
+        with hold_run_folder(settings.output_dir, settings.should_save) as folder:
+            share_epochs(self.stages, settings.num_train_epochs)  # refuses too few before anything is computed
+            now = self.identify()
+            folder.check(now, starts_over=settings.resume == "no")
+            if settings.should_save:
+                require_writable(Path(settings.features))
+            corpus = self.read_corpus()
+            self.check_hub(corpus)
+            now |= {"training_data": self.prepare(corpus, folder)}
+            folder.check(now, starts_over=True)
+            plan = self.begin(folder)
+            if settings.process_index == 0:
+                print("\n".join(plan), file=sys.stderr, flush=True)
+            folder.claim(now)
+            started = time.monotonic()
+            self.train()
+            hours = (time.monotonic() - started) / 3600
+            self.finish(folder.path)
+            folder.keep()
+            if settings.process_index == 0:
+                describe_and_push(settings, hours, self.base_model)
+            return folder.path
+
+
+class QuestionRun(Run[TrainingSettings, Corpus]):
+    """A run that trains a model to answer questions."""
+
+    model: Model
+    processor: ProcessorMixin
+    data: TrainingData
+    trainer: DescantTrainer
+
+    def __init__(self, job: RecipeJob) -> None:
+        super().__init__(job)
+        self.recipe, self.options = job.recipe, job.options
+
+    @property
+    def stages(self) -> Sequence[Stage]:
+        """The curriculum."""
+        return self.recipe.stages_for(str(self.settings.dataset), self.settings.dataset_config)
+
+    def identify(self) -> dict[str, Any]:
+        """Return what the run is known again by."""
+        return identify_run(self.job, stages=[[stage.config, stage.epochs] for stage in self.stages])
+
+    def read_corpus(self) -> Corpus:
+        """Return the rows of the dataset."""
+        settings = self.settings
+        corpus = load_corpus(str(settings.dataset), [stage.config for stage in self.stages], settings.audio_dir)
+        for problem in corpus.problems:
+            log.warning("left out: %s", problem)
+        return corpus
+
+    def check_hub(self, corpus: Corpus) -> None:
+        """Refuse what could not be recorded or pushed; an adapter's base must be on the Hub too."""
+        settings = self.settings
+        parts = named_parts(settings.init_from, self.options)
+        if settings.publish and not has_public_base(settings, parts):
+            raise ValueError(
+                "--push_to_hub of a LoRA adapter needs --init_from HUB_ID: an adapter names its base by it"
+            )
+        check_hub(settings, [{"id": corpus.id, "licence": corpus.licence}], parts)
+
+    def prepare(self, corpus: Corpus, folder: RunFolder) -> str:
+        """Load or build the model, compute features and tokenise rows."""
+        settings = self.settings
+        if settings.max_clips:
+            corpus = limit_clips(corpus, settings.max_clips)
+        self.model, self.processor = start_model(
+            settings.init_from, find_start(self.recipe), self.options, training_texts(corpus),
+            seed=settings.seed, demo=settings.demo,
+        )  # fmt: skip
+        self.options = options_for(self.job, self.model.config.model_type)
+        with settings.main_process_first(desc="extracting features"):
+            extractor = self.model.cached_features(self.processor.feature_extractor)
+            features = prepare_features(corpus, extractor, settings.features)
+        self.data = prepare_data(corpus, self.stages, features, self.processor, settings)
+        return self.data.fingerprint()
+
+    def begin(self, folder: RunFolder) -> list[str]:
+        """Give a new model its start, add adapters, and build the trainer."""
+        settings = self.settings
+        if not settings.init_from:
+            start = find_start(self.recipe)
+            start.prepare(self.model, self.processor, self.data, settings, self.options)
+        self.model = self._with_adapters(self.model)
+        self.trainer = build_trainer(self.model, self.processor, self.data, settings, self.options)
+        self.trainer.add_callback(KeepFolder(folder))
+        planned = self.trainer.args
+        return describe_plan(self.recipe.name, planned, self.data.corpus, self.data.curriculum, self.model)
+
+    def _with_adapters(self, model: Model) -> Model:
+        settings, given = self.settings, self.job.given
+        rank = settings.lora_rank if "lora_rank" in given else None
+        if isinstance(model, PeftModel):
+            return go_on_with_lora(model, str(settings.init_from), rank, settings.lora_targets)
+        if not settings.lora:
+            return model
+        set_seed(settings.seed)  # of the adapter's first weights, whatever loading the model has drawn
+        return add_lora(model, settings.lora_rank, settings.lora_targets)
+
+    def train(self) -> None:
+        """Train, from the last checkpoint on where there is one."""
+        self.trainer.train(resume_from_checkpoint=self.settings.resume)
+
+    def finish(self, folder: Path) -> None:
+        """Save the model with its records, and let the demo's answer."""
+        settings, data = self.settings, self.data
+        save_model(self.trainer, data, folder, settings.init_from)
+        if self.trainer.accelerator.is_main_process:
+            save_decisions(folder, data.configs.values(), data.features, data.corpus.audio, settings.device)
+        if settings.dataset == "demo" and settings.report and self.trainer.accelerator.is_main_process:
+            from descant.training.demo_report import report_demo
+
+            report_demo(self.model, self.processor, data.features, folder, data.configs)
+
+    @property
+    def base_model(self) -> str | None:
+        """The model whose weights the trained one began with."""
+        return self.settings.init_from or self.options.base_model
+
+
+def run(job: RecipeJob) -> Path:
+    """Train, save and report; return the folder of the finished model."""
+    return QuestionRun(job).run()
+
+
+def run_recipe(recipe: Recipe, argv: Sequence[str] | None = None) -> None:
+    """Run a recipe from the command line; see `descant.training.recipe.train`, which says how it ended."""
+    set_up_libraries()
+    run(read_job(recipe, argv))
+
+
+def read_job(recipe: Recipe, argv: Sequence[str] | None = None) -> RecipeJob:
+    """Return the job that a command line (by default the program's own) asks of a recipe; see `parse_job`."""
+    return parse_job(recipe, argv, TrainingSettings, find_start(recipe).OPTIONS)
+
+
+def find_start(recipe: Recipe) -> ModelStart:
+    """Return what builds a new model of the recipe's kind."""
+    return recipe.start() if recipe.start else lp_music_caps_start
+
+
+def set_up_libraries() -> None:
+    """Take this process's share of the cores; let transformers speak only where something is wrong."""
+    use_all_cores()
     transformers.logging.set_verbosity_warning()
     transformers.logging.disable_progress_bar()
 
 
-@contextmanager
-def ending_with_status(name: str) -> Iterator[None]:
-    """Runs on all cores; ends the program with one sentence on stderr where it does not end well.
-
-    2 when refused, 1 when it broke off (a full disk, a loss that is not finite), 130 when interrupted.
-    """
-    use_all_cores()
-    try:
-        yield
-    except ValueError as error:
-        log.error("%s: %s", name, error)
-        sys.exit(2)
-    except (CheckpointError, NonFiniteLossError) as error:
-        log.error("%s: %s", name, error)
-        sys.exit(1)
-    except KeyboardInterrupt:
-        log.error("%s: interrupted; the same command goes on from the last checkpoint", name)
-        sys.exit(130)
-
-
-def check_hub(
-    settings: TrainingArguments, init_from: str | None, data: Sequence[Mapping[str, Any]], licence: str | None,
-    parts: Sequence[str] = (),
-) -> None:  # fmt: skip
+def check_hub(settings: RunSettings, data: Sequence[Mapping[str, Any]], parts: Iterable[str] = ()) -> None:
     """Make sure, before hours are spent, that the records of `--init_from` can be carried on, and that what is trained
     may be pushed to `--hub_model_id`.
 
     Args:
-        settings: those of either kind of recipe; `publish` says whether the model will be pushed.
         data: id and licence of each dataset, and of each model, that the new model learns from beside `init_from`.
-        licence: what `--license` asks for.
         parts: the models that the new one is joined from.
 
     Raises:
         ValueError: records out of reach, no `--hub_model_id`, no permission, or no licence.
     """
-    with naming_failures(f"--init_from {init_from}"):
-        earlier = inherit_records(init_from)[0] if init_from else []
+    with naming_failures(f"--init_from {settings.init_from}"):
+        earlier = inherit_records(settings.init_from)[0] if settings.init_from else []
     if not settings.publish:
         return
     if not settings.hub_model_id:
         raise ValueError("--push_to_hub needs --hub_model_id NAME/MODEL")
-    choose_licence([*earlier, *data], licence, [describe_part(name) for name in parts])
+    choose_licence([*earlier, *data], settings.license, [describe_part(name) for name in parts])
     if settings.process_index == 0:
         check_push(settings.hub_model_id, private=bool(settings.hub_private_repo))
 
 
-def check_hub_of_recipe(settings: TrainingSettings, corpus: Corpus) -> None:
-    """As `check_hub`, for a model that answers questions; an adapter's base must be on the Hub too."""
-    if settings.publish and settings.lora and not _has_public_base(settings):
-        raise ValueError("--push_to_hub of a LoRA adapter needs --init_from HUB_ID: an adapter names its base by it")
-    data = [{"id": corpus.id, "licence": corpus.licence}]
-    check_hub(settings, settings.init_from, data, settings.license, _named_parts(settings))
+def named_parts(init_from: str | None, options: ModelOptions) -> list[str]:
+    """Return the parts that the model to train is joined from, as far as a folder or the options name them."""
+    if init_from:
+        return list(read_facts(init_from).parts) if Path(init_from).exists() else []
+    return options.parts
 
 
-def _has_public_base(settings: TrainingSettings) -> bool:
-    """Whether those who load the adapter can load what it is for: a Hub model, or the parts that a model names."""
-    on_hub = settings.init_from and not Path(settings.init_from).exists()
-    return bool(on_hub or len(_named_parts(settings)) == 2)
+def has_public_base(settings: RunSettings, parts: Sequence[str]) -> bool:
+    """Return whether others can load what the model is loaded onto: of an adapter, a Hub model or named parts."""
+    if parts:
+        return True
+    with naming_failures(f"--init_from {settings.init_from}"):
+        base = find_adapter_base(settings.init_from) if settings.init_from else None
+    if base is None and not settings.lora:
+        return True
+    base = base or settings.init_from
+    return base is not None and not Path(base).exists()
 
 
-def _named_parts(settings: TrainingSettings) -> list[str]:
-    """The parts that the model to train is joined from, as far as a folder or the settings name them."""
-    if settings.init_from:
-        return list(read_facts(settings.init_from).parts) if Path(settings.init_from).exists() else []
-    return [name for name in (settings.audio_encoder, settings.text_model) if name]
-
-
-def save_model(trainer: DescantTrainer, data: TrainingData, settings: TrainingSettings) -> Path:
-    """The model folder: weights, processor, and what it was trained on."""
-    folder = Path(settings.output_dir)
-    trainer.save_model(str(folder))
-    if trainer.accelerator.is_main_process:
-        if isinstance(trainer.model, PeftModel):
-            trainer.model.get_base_model().save_beside_adapter(str(folder))
+def save_model(trainer: DescantTrainer, data: TrainingData, folder: Path, init_from: str | None) -> None:
+    """Write the model folder: weights, processor, and what it was trained on."""
+    main = trainer.accelerator.is_main_process
+    with whole_model(folder, writes=main) as staged:
+        trainer.accelerator.wait_for_everyone()
+        trainer.save_model(str(staged))
+        if main and isinstance(trainer.model, PeftModel):
+            trainer.model.get_base_model().save_beside_adapter(str(staged))
+    if main:
         clips = hash_clips(data.features, {row.clip_id for row in data.rows.rows})
         corpus = data.corpus
         entry = describe_data(corpus.id, corpus.revision, corpus.licence, clips, sorted(data.configs))
-        write_records(folder, [entry], clips, settings.init_from)
+        write_records(folder, [entry], clips, init_from)
     trainer.accelerator.wait_for_everyone()
-    return folder
 
 
-def describe_and_push(trainer: DescantTrainer, settings: TrainingSettings, hours: float) -> None:
+def describe_and_push(settings: RunSettings, hours: float, base_model: str | None) -> None:
     """Write the model card, and push the folder in one commit where `--push_to_hub` asks for it."""
-    if not trainer.accelerator.is_main_process:
-        return
-    base_model = settings.init_from or settings.text_init_from
+    folder, repo_id = settings.output_dir, settings.hub_model_id
     hardware = describe_hardware(settings.world_size, settings.device.type)
-    write_card(
-        settings.output_dir, hardware=hardware, hours=hours, base_model=base_model, repo_id=settings.hub_model_id
-    )
+    write_card(folder, hardware=hardware, hours=hours, base_model=base_model, repo_id=repo_id)
     if settings.publish:
         private = bool(settings.hub_private_repo)
-        log.info("pushed: %s", publish_folder(
-            settings.output_dir, settings.hub_model_id, private=private, licence=settings.license
-        ))  # fmt: skip
-
-
-def print_plan(
-    recipe: Recipe, settings: TrainingSettings, corpus: Corpus, curriculum: CurriculumSampler, model: PreTrainedModel
-) -> None:
-    """Data, sizes, steps, effective batch and precision, on stderr, once."""
-    if settings.process_index == 0:
-        print("\n".join(describe_plan(recipe, settings, corpus, curriculum, model)), file=sys.stderr, flush=True)
+        log.info("pushed: %s", publish_folder(folder, str(repo_id), private=private, licence=settings.license))
 
 
 def describe_plan(
-    recipe: Recipe, settings: TrainingSettings, corpus: Corpus, curriculum: CurriculumSampler, model: PreTrainedModel
+    name: str, settings: TrainingSettings, corpus: Corpus, curriculum: CurriculumSampler, model: Model
 ) -> list[str]:
-    parameters = sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
+    """Return data, sizes, steps, effective batch and precision, a line each."""
     stages = ", then ".join(
         f"{stage.epochs} epochs of {len(stage.rows):,} {stage.name} rows" for stage in curriculum.stages
     )
     splits = {split: _clips(corpus, split) for split in corpus.splits()}
     return [
-        f"{recipe.name}: {type(model).__name__}, {parameters:,} trainable parameters, "
-        f"from {settings.init_from or 'random weights'}",
+        f"{name}: {describe_model(model)}, from {settings.init_from or 'random weights'}",
         f"  data       {corpus.id} ({corpus.licence}): "
         + ", ".join(f"{n:,} {split} clips" for split, n in splits.items()),
         f"  curriculum {stages}",
@@ -182,100 +363,37 @@ def _checkpoints(settings: TrainingSettings) -> str:
 
 
 def _precision(settings: TrainingSettings) -> str:
-    """That of the settings, or of accelerate where they choose none."""
+    """Return that of the settings, or of accelerate where they choose none."""
     return "fp32" if settings.mixed_precision == "no" else settings.mixed_precision
 
 
-def train(recipe: Recipe, argv: Sequence[str] | None = None) -> None:
-    """Run a recipe from the command line; the status tells how it ended.
-
-    0 when done, 1 when it broke off (a full disk, a loss that is not finite), 2 when refused, 130 when interrupted,
-    each with one sentence on stderr.
-    """
-    set_up_logging()
-    settings = parse_settings(recipe, argv)
-    with ending_with_status(recipe.name):
-        run(recipe, settings)
-
-
-def run(recipe: Recipe, settings: TrainingSettings) -> Path:
-    """Train, save and report; the folder of the finished model, which no other run touches meanwhile."""
-    with hold_run_folder(settings):
-        return run_alone(recipe, settings)
-
-
-def run_alone(recipe: Recipe, settings: TrainingSettings) -> Path:
-    """What `run` does, in a folder that is held."""
-    this_run = check_run_folder(recipe, settings)
-    stages = recipe.stages_for(settings.dataset, settings.dataset_config)
-    share_epochs(stages, settings.num_train_epochs)  # refuses too few before anything is computed
-    corpus = load_corpus(settings.dataset, [stage.config for stage in stages], settings.audio_dir)
-    for problem in corpus.problems:
-        log.warning("left out: %s", problem)
-    check_hub_of_recipe(settings, corpus)
-    if settings.max_clips:
-        corpus = limit_clips(corpus, settings.max_clips)
-    model, processor = load_start(settings, training_texts(corpus), recipe.new_model)
-    data = prepare_data(corpus, stages, model, processor, settings)
-    data_now = {"training_data": data.fingerprint()}
-    require_same_run(settings.output_dir, data_now)
-    if not settings.init_from:
-        (recipe.prepare or teach_to_listen)(model, processor, data, settings)
-    set_steps(settings, data.curriculum)
-    model = add_lora(model, settings.lora_rank, settings.lora_targets) if settings.lora else model
-    print_plan(recipe, settings, data.corpus, data.curriculum, model)
-    trainer = build_trainer(model, processor, data, settings)
-    claim_run_folder(settings.output_dir, this_run | data_now)
-    started = time.monotonic()
-    trainer.train(resume_from_checkpoint=settings.resume)
-    hours = (time.monotonic() - started) / 3600
-    folder = save_model(trainer, data, settings)
-    if trainer.accelerator.is_main_process:
-        save_decisions(folder, data.configs.values(), data.features, data.corpus.audio, settings.device)
-    if settings.dataset == "demo" and settings.report and trainer.accelerator.is_main_process:
-        from descant.training.demo_report import report_demo
-
-        report_demo(model, processor, data.features, folder, data.configs)
-    describe_and_push(trainer, settings, hours)
-    return folder
-
-
 def training_texts(corpus: Corpus) -> list[str]:
+    """Return all answers and questions of the training split."""
     rows = [row for splits in corpus.configs.values() for row in splits.get("train", [])]
     return [row.answer for row in rows] + [row.question for row in rows if row.question is not None]
 
 
-def teach_to_listen(
-    model: PreTrainedModel, processor: ProcessorMixin, data: TrainingData, settings: TrainingSettings
-) -> None:
-    """Give a new small model's audio encoder a start; a run that goes on from a checkpoint has had it."""
-    if settings.model_size != "small" or (settings.resume != "no" and list_checkpoints(settings.output_dir)):
-        return
-    standardise_convolutions(model.audio_encoder, some_features(data))
-    if settings.audio_warm_up_epochs:
-        warm_up_audio(
-            model, data.rows.rows, data.features, epochs=settings.audio_warm_up_epochs,
-            learning_rate=settings.learning_rate, first_conv_lr_scale=settings.first_conv_lr_scale, seed=settings.seed,
-        )  # fmt: skip
-
-
 def build_trainer(
-    model: PreTrainedModel, processor: ProcessorMixin, data: TrainingData, settings: TrainingSettings
+    model: Model, processor: ProcessorMixin, data: TrainingData, settings: TrainingSettings, options: ModelOptions
 ) -> DescantTrainer:
+    """Return the trainer of a model on its data, with epochs worked out as steps."""
     collator = AudioTextCollator(
         data.features, pad_token_id=model.config.pad_token_id,
         decoder_start_token_id=model.config.decoder_start_token_id,
-        augment=augment_mel if settings.augment else None, seed=settings.seed,
+        augment=augment_mel if options.augments else None, seed=settings.seed,
     )  # fmt: skip
+    validation = build_validation(processor, data, collator, settings)
     return DescantTrainer(
-        curriculum=data.curriculum, validation=build_validation(processor, data, collator, settings), model=model,
-        args=settings, train_dataset=data.rows, data_collator=collator, processing_class=processor,
+        curriculum=data.curriculum, validation=validation, part_scales=options.part_scales(), model=model,
+        args=plan_steps(settings, data.curriculum, validated=validation is not None),
+        train_dataset=data.rows, data_collator=collator, processing_class=processor,
     )  # fmt: skip
 
 
 def build_validation(
     processor: ProcessorMixin, data: TrainingData, collator: AudioTextCollator, settings: TrainingSettings
 ) -> Validation | None:
+    """Return up to `eval_rows` validation rows, spread evenly, or None where there are none."""
     rows = list(dict.fromkeys(row for splits in data.configs.values() for row in splits.get("validation", [])))
     if not rows or not settings.eval_rows:
         return None

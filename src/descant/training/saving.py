@@ -18,6 +18,7 @@ from transformers.trainer import TRAINER_STATE_NAME, TrainOutput
 from transformers.utils import SAFE_WEIGHTS_NAME
 
 from descant.files import flush, sha256_of, write_whole
+from descant.program import BrokeOff, one_line
 
 log = logging.getLogger(__name__)
 
@@ -29,7 +30,7 @@ NOTHING_FREE = 2**20
 _CHECKPOINT = re.compile(r"checkpoint-(\d+)")
 
 
-class CheckpointError(RuntimeError):
+class CheckpointError(BrokeOff):
     """A checkpoint that cannot be written or gone on from; the message is one sentence for the user."""
 
 
@@ -184,6 +185,45 @@ def is_disk_full(error: BaseException, folder: Path) -> bool:
     return "inline_container" in str(error) and shutil.disk_usage(folder).free < NOTHING_FREE
 
 
+@contextlib.contextmanager
+def whole_model(folder: Path, writes: bool = True) -> Iterator[Path]:
+    """Give a folder to write a model into, whose files then appear in `folder` one by one, each whole, weights last.
+
+    writes: whether this process is the one that puts them there.
+
+    Raises:
+        CheckpointError: something could not be written; what `folder` held before is still there.
+    """
+    staged = folder / STAGING / "model"
+    try:
+        if writes:
+            shutil.rmtree(staged, ignore_errors=True)
+            staged.mkdir(parents=True)
+        yield staged
+        if writes:
+            (staged / "README.md").unlink(missing_ok=True)  # a stub; the card is ours to write
+            for path in sorted(staged.iterdir(), key=lambda path: (path.suffix == ".safetensors", path.name)):
+                flush(path)
+                path.replace(folder / path.name)
+            flush(folder)
+            shutil.rmtree(staged.parent, ignore_errors=True)
+    except Exception as error:
+        if not is_write_error(error):
+            raise
+        shutil.rmtree(staged, ignore_errors=True)
+        raise CheckpointError(
+            f"the model was not written to {folder} ({one_line(error)}): mend that and run the same command again, "
+            "which goes on from the last checkpoint"
+        ) from error
+
+
+def is_write_error(error: BaseException) -> bool:
+    """Whether a file could not be written; safetensors and torch.save say so in words of their own."""
+    if isinstance(error, OSError):
+        return True
+    return any(words in str(error) for words in ("I/O error", "No space left on device", "inline_container"))
+
+
 def disk_full(staged: Path) -> CheckpointError:
     """Clears `staged` and says in one sentence what was not written and what is still there."""
     shutil.rmtree(staged, ignore_errors=True)
@@ -301,6 +341,9 @@ class AtomicSaving:
         except Exception as error:
             if is_disk_full(error, staged.parent):
                 raise disk_full(staged) from error
+            if is_write_error(error):
+                where = staged.parent.parent
+                raise CheckpointError(f"{staged.name} was not written to {where}: {one_line(error)}") from error
             raise
         finally:
             self._staged = None

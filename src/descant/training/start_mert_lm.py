@@ -5,7 +5,6 @@ from functools import partial
 
 import numpy as np
 import torch
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from torch import nn
 from transformers import (
     HubertConfig,
@@ -18,6 +17,7 @@ from transformers import (
 )
 
 from descant.data.annotations import Row
+from descant.data.collator import FeatureReader
 from descant.data.corpus import load_corpus
 from descant.hub_client import load_patiently
 from descant.models.mert_lm import (
@@ -29,10 +29,11 @@ from descant.models.mert_lm import (
 )
 from descant.models.mert_lm.parts_mert_lm import count_frames
 from descant.models.mert_lm.processing_mert_lm import AUDIO_TOKEN, SYSTEM_PROMPT, chat_ids
-from descant.training.recipe import TrainingSettings
-from descant.training.start import naming_failures
+from descant.training.settings import MertLMOptions, TrainingSettings
+from descant.training.start import SMALL_VOCABULARY, learn_tokens, naming_failures
 from descant.training.training_data import TokenizedRows, TrainingData
 
+OPTIONS = MertLMOptions
 RIDGE = 0.1
 
 CHATML = (
@@ -50,47 +51,52 @@ TINY_TEXT = {
 }  # fmt: skip
 
 
-def new_mert_lm(settings: TrainingSettings, texts: Iterable[str]) -> tuple[PreTrainedModel, ProcessorMixin]:
-    """Join `--audio_encoder` and `--text_model`; a demo without them gets tiny random parts.
+def build(options: MertLMOptions, texts: Iterable[str], demo: bool) -> tuple[PreTrainedModel, ProcessorMixin]:
+    """Join `--audio_encoder` and `--text_model`; a demo without them gets tiny random parts. See `ModelStart`.
 
     Raises:
         ValueError: only one of the two is given, or a part cannot be loaded.
     """
-    joined = {"layer_mix": settings.layer_mix, "pooling": settings.pooling, "pool_stride": settings.pool_stride,
-              "projector": settings.projector, "tokens_per_state": settings.tokens_per_state}  # fmt: skip
-    parts = (settings.audio_encoder, settings.text_model)
-    if not any(parts) and settings.demo:
+    joined = {"layer_mix": options.layer_mix, "pooling": options.pooling, "pool_stride": options.pool_stride,
+              "projector": options.projector, "tokens_per_state": options.tokens_per_state}  # fmt: skip
+    if options.audio_encoder is None and options.text_model is None and demo:
         return new_tiny(texts, **joined)
-    if not all(parts):
+    if options.audio_encoder is None or options.text_model is None:
         raise ValueError("pass --audio_encoder and --text_model, the two parts that are joined (a Hub id or folder)")
+    parts = (options.audio_encoder, options.text_model)
     with naming_failures(f"--audio_encoder {parts[0]}, --text_model {parts[1]}"):
         return load_patiently(partial(join_parts, *parts, **joined), *parts)
 
 
-@torch.no_grad()
-def fit_projector(
-    model: PreTrainedModel, processor: ProcessorMixin, data: TrainingData, settings: TrainingSettings
-) -> None:
-    """Start a new model's projector from the training clips, in place.
+def prepare(
+    model: PreTrainedModel, processor: ProcessorMixin, data: TrainingData, settings: TrainingSettings,
+    options: MertLMOptions,
+) -> None:  # fmt: skip
+    """Start a new model's projector from the training clips, in place; see `ModelStart`."""
+    rows = rows_to_fit(data.rows.rows, settings.dataset, settings.audio_dir)
+    fit_projector(model, TokenizedRows(rows, processor, settings.max_answer_tokens), data.features)
 
-    Channels are standardised. A linear projector then begins as ridge regressions from a clip's states to the
-    embedding of its answers' distinctive words: the language model can copy what is in a word's place long before it
-    has learnt to read a random one. The first token of a state says what all answers say, each further one what those
-    to one type of question say, and with it, the same for all clips, the words that set its questions apart: by these
-    the language model finds it.
+
+@torch.no_grad()
+def fit_projector(model: PreTrainedModel, rows: TokenizedRows, features: FeatureReader) -> None:
+    """Start a new model's projector from the features of the rows' clips, in place.
+
+    Channels are standardised. A linear projector then begins as ridge regressions from a clip's states to embeddings
+    that the language model can copy from long before it has learnt to read random ones. Token 0 of a state is fitted
+    to the mean embedding of the distinctive words of all answers about the clip; each further token to those of one
+    question type, plus a constant embedding of that type's question words, by which the language model finds it.
     """
-    rows = TokenizedRows(rows_to_fit(data, settings), processor, settings.max_answer_tokens)
     clips = sorted({row.clip_id for row in rows.rows})
-    states = torch.from_numpy(np.stack([data.features.read(clip) for clip in clips]))
-    projector = model.projector
+    states = torch.from_numpy(np.stack([features.read(clip) for clip in clips]))
+    projector, config = model.projector, model.config
     projector.standardise(states)
-    if settings.projector != "linear":
+    if config.projector != "linear":
         return
-    heard = ((projector.mix(states) - projector.mean) / projector.spread).mean(dim=1)  # (clips, heard)
-    by_clip = dict(zip(clips, heard, strict=True))
+    pooled = ((projector.mix(states) - projector.mean) / projector.spread).mean(dim=1)  # (clips, channels)
+    by_clip = dict(zip(clips, pooled, strict=True))
     embedding, fitted = model.get_input_embeddings(), []
     topics = embed_questions(embedding, rows)
-    for kinds in deal_types(rows.rows, settings.tokens_per_state):
+    for kinds in deal_types(rows.rows, config.tokens_per_state):
         about, words = embed_answers(embedding, rows, kinds)
         weight, bias = fit_ridge(torch.stack([by_clip[clip] for clip in about]), words, embedding.weight.std())
         fitted.append((weight, bias + sum(topics[kind] for kind in kinds) / max(len(kinds), 1)))
@@ -99,17 +105,16 @@ def fit_projector(
     projector.projection.bias.copy_(torch.cat(biases))
 
 
-def rows_to_fit(data: TrainingData, settings: TrainingSettings) -> list[Row]:
-    """The run's training rows; beside captions also the questions that the dataset has about the same clips."""
-    rows = data.rows.rows
-    if any(row.question for row in rows):
-        return rows
+def rows_to_fit(rows: Sequence[Row], dataset: str | None, audio_dir: str | None) -> list[Row]:
+    """Return the training rows; beside captions also the questions that the dataset has about the same clips."""
+    if dataset is None or any(row.question for row in rows):
+        return list(rows)
     try:
-        questions = load_corpus(settings.dataset, ["short"], settings.audio_dir).rows("short", "train")
+        questions = load_corpus(dataset, ["short"], audio_dir).rows("short", "train")
     except ValueError:  # captions are all that there is
-        return rows
+        return list(rows)
     clips = {row.clip_id for row in rows}
-    return rows + [row for row in questions if row.clip_id in clips]
+    return [*rows, *(row for row in questions if row.clip_id in clips)]
 
 
 def deal_types(rows: Sequence[Row], tokens: int) -> list[set[str]]:
@@ -180,18 +185,11 @@ def new_tiny(texts: Iterable[str], window_s: float = 10.0, **joined: object) -> 
 
 
 def train_chat_tokenizer(texts: Iterable[str]) -> PreTrainedTokenizerFast:
-    """A byte-level BPE tokenizer with ChatML's turns, learnt from `texts`; the audio's placeholder comes last."""
-    tokenizer = Tokenizer(models.BPE())
-    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    tokenizer.decoder = decoders.ByteLevel()
-    trainer = trainers.BpeTrainer(
-        vocab_size=1200, special_tokens=["<|im_start|>", "<|im_end|>"], show_progress=False,
-        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
-    )  # fmt: skip
-    tokenizer.train_from_iterator(texts, trainer)
+    """Return a byte-level BPE tokenizer with ChatML's turns, learnt from `texts`; the audio's placeholder is last."""
     wrapped = PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer, eos_token="<|im_end|>", pad_token="<|im_end|>", model_max_length=512,
-        padding_side="right", additional_special_tokens=[AUDIO_TOKEN],
+        tokenizer_object=learn_tokens(texts, SMALL_VOCABULARY, ["<|im_start|>", "<|im_end|>"]),
+        eos_token="<|im_end|>", pad_token="<|im_end|>", model_max_length=512, padding_side="right",
+        additional_special_tokens=[AUDIO_TOKEN],
     )  # fmt: skip
     wrapped.chat_template = CHATML
     return wrapped

@@ -1,7 +1,12 @@
-"""The trainer: `Seq2SeqTrainer` over a curriculum, with exact losses and validation by answers."""
+"""The trainers: transformers' own over a curriculum, with exact losses and validation, stopped by a loss that is none.
 
+`CurriculumTrainer` is what every kind of model trains with; `DescantTrainer` trains those that answer questions.
+"""
+
+import contextlib
 import logging
-from collections.abc import Callable, Iterable, Sequence
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from operator import attrgetter
 from typing import Any
@@ -9,44 +14,201 @@ from typing import Any
 import torch
 from accelerate import Accelerator
 from accelerate.utils import DistributedType, gather_object
-from peft import LoraConfig, PeftModel, get_peft_model
 from torch import nn
+from torch.distributed.fsdp import FSDPModule
+from torch.distributed.tensor import DTensor
 from torch.nn import functional
-from transformers import PreTrainedModel, ProcessorMixin, Seq2SeqTrainer
+from transformers import PreTrainedModel, ProcessorMixin, Trainer
 
 from descant.data.collator import IGNORED, FeatureReader
 from descant.evaluation import exact_answer
 from descant.evaluation.controls import answer_rows
-from descant.training.curriculum import CurriculumSampler, rows_per_step, validate_nothing
-from descant.training.finite_loss import FiniteLoss
-from descant.training.fsdp import FullySharded
-from descant.training.progress import show_run
+from descant.program import BrokeOff
+from descant.training.run_folder import show_run
 from descant.training.saving import AtomicSaving
-from descant.training.training_data import TokenizedRows
+from descant.training.training_data import CurriculumSampler, TokenizedRows, rows_per_step
 
 log = logging.getLogger(__name__)
 
+# Reading a loss makes the host wait for the device, so on an accelerator this many steps are read at once.
+STEPS_A_READ = 32
+SAMPLES = 3  # answers that are logged at each validation
 
-def smoothed_cross_entropy(smoothing: float) -> Callable[..., torch.Tensor]:
-    """The loss function for `Trainer(compute_loss_func=…)`.
 
-    `(1 − ε)·NLL + ε·mean over the vocabulary of −log p`, summed over the label positions that are not −100 and divided
-    by `num_items_in_batch` (their count over all accumulated batches and processes), or by this batch's count. The
-    form is that of Szegedy et al. 2016 (arXiv 1512.00567, section 7) and of transformers' `LabelSmoother`.
+class NonFiniteLossError(BrokeOff):
+    """The loss or the weights became NaN or infinite; the message names the batch."""
+
+
+class FiniteLoss:
+    """Goes before `Trainer` (and before `AtomicSaving`) among the bases.
+
+    A batch may carry `row_index` (batch,): it never reaches the model, and the error names its rows through
+    `describe_rows`.
     """
 
-    def loss(outputs: Any, labels: torch.Tensor, num_items_in_batch: torch.Tensor | int | None = None) -> torch.Tensor:
-        logits = outputs["logits"]  # (batch, tokens, vocabulary)
-        total = functional.cross_entropy(
-            logits.flatten(0, 1).float(), labels.flatten(), ignore_index=-100, label_smoothing=smoothing,
-            reduction="sum",
-        )  # fmt: skip
-        return total / (labels.ne(-100).sum() if num_items_in_batch is None else num_items_in_batch)
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self._unread: list[tuple[int, torch.Tensor, torch.Tensor | None]] = []  # step, loss, rows
 
-    return loss
+    def describe_rows(self, rows: list[int]) -> str:
+        """What the error says of a batch's rows; a trainer that knows the clips names those."""
+        return f"rows {', '.join(map(str, rows))}"
+
+    def training_step(
+        self, model: torch.nn.Module, inputs: dict[str, Any], *args: Any, **options: Any
+    ) -> torch.Tensor:
+        rows = inputs.pop("row_index", None)
+        loss = super().training_step(model, inputs, *args, **options)
+        self._unread.append((self.state.global_step + 1, loss, rows))
+        if loss.device.type == "cpu" or len(self._unread) >= STEPS_A_READ:
+            self.require_finite_losses()
+        return loss
+
+    def require_finite_losses(self) -> None:
+        """Raises `NonFiniteLossError` for the first loss since the last call that is not finite."""
+        unread, self._unread = self._unread, []
+        if not unread:
+            return
+        finite = torch.stack([loss for _, loss, _ in unread]).isfinite().tolist()
+        for good, (step, loss, rows) in zip(finite, unread, strict=True):
+            if not good:
+                raise self._error(f"the loss is {loss.item()}", step, rows)
+        self._last_rows = unread[-1][2]
+
+    def _save_checkpoint(self, model: torch.nn.Module, trial: Any) -> None:
+        self.require_finite_losses()
+        if not _has_finite_weights(self.model):
+            raise self._error("the weights are not finite", self.state.global_step, self._last_rows)
+        super()._save_checkpoint(model, trial)
+
+    def _error(self, what: str, step: int, rows: torch.Tensor | None) -> NonFiniteLossError:
+        batch = f" on the batch of {self.describe_rows(rows.tolist())}" if rows is not None else ""
+        return NonFiniteLossError(
+            f"{what} at step {step}{batch}: training stops and the checkpoints written before stay as they are; "
+            "look at these rows, or lower the learning rate, and run again"
+        )
 
 
-SAMPLES = 3
+def _has_finite_weights(model: torch.nn.Module) -> bool:
+    """One read from the device for all trained weights (of this process's shards)."""
+    trained = [parameter.detach() for parameter in model.parameters() if parameter.requires_grad]
+    local = [p.to_local() if isinstance(p, DTensor) else p for p in trained]
+    return bool(torch.stack([p.isfinite().all() for p in local]).all())
+
+
+class FullySharded:
+    """Goes before `Trainer` among the bases; without FSDP it changes nothing."""
+
+    def _prepare_for_training(self, *args: Any, **options: Any) -> Any:
+        require_fsdp2(self.accelerator)
+        with embeddings_in_the_root(self.model):
+            prepared = super()._prepare_for_training(*args, **options)
+        if self.accelerator.is_fsdp2:
+            keep_class_name(self.accelerator.unwrap_model(self.model))
+        return prepared
+
+    def _save(self, output_dir: str | None = None, state_dict: dict[str, torch.Tensor] | None = None) -> None:
+        if state_dict is not None:
+            # Gathered from its shards, a tied weight is a tensor of its own under each name.
+            tied = self.accelerator.unwrap_model(self.model).all_tied_weights_keys
+            state_dict = {name: weight for name, weight in state_dict.items() if name not in tied}
+        super()._save(output_dir, state_dict)
+
+
+def require_fsdp2(accelerator: Accelerator) -> None:
+    """Raises ValueError where `accelerate launch` was told to use FSDP and something else would run.
+
+    On the processor, and with one process, accelerate falls back without a word: every process then holds all of the
+    model.
+    """
+    asked = os.environ.get("ACCELERATE_USE_FSDP", "false").lower() == "true"
+    if asked and accelerator.distributed_type != DistributedType.FSDP:
+        raise ValueError(
+            f"FSDP was asked for, but accelerate runs {accelerator.distributed_type.value} on "
+            f"{accelerator.num_processes} × {accelerator.device.type}: give it two or more GPUs, or a configuration "
+            "without FSDP"
+        )
+    if accelerator.distributed_type == DistributedType.FSDP and not accelerator.is_fsdp2:
+        raise ValueError("FSDP of version 1 was asked for: set fsdp_version: 2 in the accelerate configuration")
+
+
+def keep_class_name(model: torch.nn.Module) -> None:
+    """Gives the sharded model's class, which torch makes on the fly, the name and module of the model's own.
+
+    `save_pretrained` writes both into `auto_map` and copies that module's file: torch's would be published otherwise.
+
+    Raises:
+        ValueError: the model is not sharded.
+    """
+    if not isinstance(model, FSDPModule):
+        raise ValueError(f"FSDP was asked for, but {type(model).__name__} is not sharded")
+    own = next(base for base in type(model).__mro__[1:] if not issubclass(base, FSDPModule))
+    type(model).__name__, type(model).__module__ = own.__name__, own.__module__
+
+
+@contextlib.contextmanager
+def embeddings_in_the_root(model: torch.nn.Module) -> Iterator[None]:
+    """Hides the embeddings from accelerate while it shards `model`.
+
+    accelerate (1.15) puts the input embedding and the head into a group of their own. Where the encoder's and
+    decoder's embeddings are tied to them, their common weight would then belong to that group and to the root, which
+    torch (2.13) refuses. Hidden, all of them stay in the root group beside whatever is in no layer.
+    """
+    names = ("get_input_embeddings", "get_output_embeddings")
+    for name in names:
+        setattr(model, name, lambda: None)
+    try:
+        yield
+    finally:
+        for name in names:
+            delattr(model, name)
+
+
+class CurriculumTrainer(FiniteLoss, AtomicSaving, FullySharded, Trainer):
+    """Trains on the rows of a curriculum; `measure` says what a validation gives.
+
+    Args:
+        curriculum: the order of the training rows over the whole run.
+        loss_name: what the curve calls the loss.
+        kwargs: those of `transformers.Trainer`; `data_collator` gives `row_index` beside the model's inputs.
+    """
+
+    def __init__(self, *, curriculum: CurriculumSampler, loss_name: str, **kwargs: Any) -> None:
+        self.curriculum = curriculum
+        super().__init__(**kwargs)
+        show_run(self, self.progress, loss_name)
+
+    def _get_train_sampler(self, train_dataset: Any = None) -> CurriculumSampler:
+        return self.curriculum
+
+    def measure(self) -> dict[str, float] | None:
+        """Return the measures of the model as it is, or None where there is nothing to validate on."""
+        raise NotImplementedError
+
+    def evaluate(self, *_: Any, metric_key_prefix: str = "eval", **__: Any) -> dict[str, float]:
+        """Return `measure`'s results, logged under the prefix."""
+        metrics = self.measure()
+        if metrics is None:
+            return {}
+        metrics = {f"{metric_key_prefix}_{name}": value for name, value in metrics.items()}
+        self.log(metrics)
+        self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
+        return metrics
+
+    def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
+        """Add the stage; `epoch` counts the curriculum's epochs, not passes over the whole run."""
+        logs["stage"], self.state.epoch = self.progress()
+        super().log(logs, start_time)
+
+    def progress(self) -> tuple[str, float]:
+        """Return the stage and the epoch that are reached."""
+        return self.curriculum.stage_at(self.state.global_step * rows_per_step(self.args))
+
+    def _issue_warnings_after_load(self, load_result: Any) -> None:
+        # A tied weight is saved under one of its names; transformers calls the others missing.
+        tied = self.model.all_tied_weights_keys
+        missing = [name for name in load_result.missing_keys if name not in tied]
+        super()._issue_warnings_after_load(load_result._replace(missing_keys=missing))
 
 
 @dataclass
@@ -114,84 +276,51 @@ class Validation:
         }
 
 
-class DescantTrainer(FiniteLoss, AtomicSaving, FullySharded, Seq2SeqTrainer):
-    """Trains any question-answering model of descant on tokenised rows.
+class DescantTrainer(CurriculumTrainer):
+    """Trains any question-answering model of descant on tokenised rows, with the model's own label-smoothed loss.
 
     Args:
-        curriculum: the order of the training rows over the whole run.
         validation: what `evaluate` measures; None where there are no validation rows.
-        kwargs: those of `transformers.Trainer`; `data_collator` gives `row_index` beside the model's inputs.
+        part_scales: part of the model → its share of the learning rate.
+        kwargs: those of `CurriculumTrainer`.
     """
 
-    def __init__(self, *, curriculum: CurriculumSampler, validation: Validation | None, **kwargs: Any) -> None:
-        self.curriculum, self.validation = curriculum, validation
-        args = kwargs["args"]
-        if validation is None:
-            validate_nothing(args)
-        loss = smoothed_cross_entropy(args.label_smoothing_factor)
-        super().__init__(compute_loss_func=loss, eval_dataset=validation and validation.rows, **kwargs)
-        self._set_signature_columns_if_needed()
-        self.model_smooths = "label_smoothing" in self._signature_columns
-        if self.model_smooths:
-            self.compute_loss_func = self.label_smoother = None
-        show_run(self, self.place, "cross entropy (nats a token; in training with label smoothing)")
-
-    def _get_train_sampler(self, train_dataset: Any = None) -> CurriculumSampler:
-        return self.curriculum
+    def __init__(
+        self, *, validation: Validation | None, part_scales: Mapping[str, float] | None = None, **kwargs: Any
+    ) -> None:
+        self.validation, self.part_scales = validation, dict(part_scales or {})
+        loss_name = "cross entropy (nats a token; in training with label smoothing)"
+        super().__init__(loss_name=loss_name, eval_dataset=validation and validation.rows, **kwargs)
+        self.label_smoother = None  # Trainer's would take the labels away from the model
 
     def create_optimizer(self, model: Any = None) -> torch.optim.Optimizer:
-        """Trainer's own, with other learning rates of encoder and projector where the settings ask for them."""
+        """Return Trainer's own, with other learning rates of the parts that have a scale."""
         fresh = self.optimizer is None
         optimizer = super().create_optimizer(model)
-        for part, scale in self.part_scales().items():
+        for part, scale in self.part_scales.items():
             if fresh and scale != 1.0:
                 scale_learning_rate(optimizer, self.find_part(part).parameters(), scale)
         return optimizer
 
-    def part_scales(self) -> dict[str, float]:
-        """Part of the model → its share of the learning rate."""
-        audio = self.args.audio_lr_scale
-        return {
-            "audio_encoder.conv_stack": audio,
-            "audio_encoder.conv1": audio * self.args.first_conv_lr_scale,
-            "projector": self.args.projector_lr_scale,
-        }
-
     def find_part(self, path: str) -> nn.Module:
-        """A part of the model, also where an adapter wraps it; raises ValueError where there is none."""
+        """Return a part of the model, also where an adapter wraps it; raise ValueError where there is none."""
         try:
             return attrgetter(path)(self.model)
         except AttributeError as error:
             raise ValueError(f"this model has no {path}: leave its learning rate's scale at 1") from error
 
     def compute_loss(self, model: nn.Module, inputs: dict[str, Any], *args: Any, **options: Any) -> Any:
-        """The model's own smoothed loss where its `forward` takes `label_smoothing`: such a model keeps no logits."""
-        if self.model_smooths:
-            inputs = {**inputs, "label_smoothing": self.args.label_smoothing_factor}
+        """Return the model's own smoothed loss, for which it keeps no logits."""
+        inputs = {**inputs, "label_smoothing": self.args.label_smoothing_factor}
         return super().compute_loss(model, inputs, *args, **options)
 
     def describe_rows(self, rows: list[int]) -> str:
-        """The clips of a batch, for the message of a loss that is not finite."""
+        """Return the clips of a batch, for the message of a loss that is not finite."""
         return "clips " + ", ".join(dict.fromkeys(self.train_dataset.rows[row].clip_id for row in rows))
 
-    def evaluate(self, *_: Any, metric_key_prefix: str = "eval", **__: Any) -> dict[str, float]:
-        """Loss over the validation rows, and scores of generated answers to some of them."""
-        if self.validation is None:
-            return {}
-        metrics = self.validation.measure(self.model_wrapped, self.accelerator)
-        metrics = {f"{metric_key_prefix}_{name}": value for name, value in metrics.items()}
-        self.log(metrics)
-        self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
-        return metrics
-
-    def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
-        """Adds the stage; `epoch` counts the curriculum's epochs, not passes over the whole run."""
-        logs["stage"], self.state.epoch = self.place()
-        super().log(logs, start_time)
-
-    def place(self) -> tuple[str, float]:
-        """Stage and epoch reached."""
-        return self.curriculum.stage_at(self.state.global_step * rows_per_step(self.args))
+    def measure(self) -> dict[str, float] | None:
+        """Return the loss over the validation rows, and scores of generated answers to some of them."""
+        return self.validation and self.validation.measure(self.model_wrapped, self.accelerator)
 
 
 def scale_learning_rate(
@@ -204,21 +333,3 @@ def scale_learning_rate(
         group["params"] = [parameter for parameter in group["params"] if id(parameter) not in chosen]
         if moved:
             optimizer.add_param_group({**group, "params": moved, "lr": scale * group["lr"]})
-
-
-def add_lora(model: PreTrainedModel, rank: int, targets: str | None = None) -> PeftModel:
-    """Wrap `model` so that only low-rank matrices and the modules it wants whole are trained (Hu et al. 2021).
-
-    targets: a regular expression over module names, in place of the model's own.
-
-    Raises:
-        ValueError: the model has no `lora_target_modules`.
-    """
-    targets = targets or type(model).__dict__.get("lora_target_modules")
-    if targets is None:
-        raise ValueError(f"--lora: {type(model).__name__} names no lora_target_modules")
-    config = LoraConfig(
-        r=rank, lora_alpha=2 * rank, target_modules=targets, modules_to_save=type(model).lora_modules_to_save,
-        base_model_name_or_path=model.name_or_path or None,
-    )  # fmt: skip
-    return get_peft_model(model, config)

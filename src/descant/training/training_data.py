@@ -1,21 +1,252 @@
-"""What a run reads: its corpus, the features of its clips, and its rows in the order in which they come."""
+"""What a run reads, and in which order: tokenised rows, in one seeded stream over all stages and epochs."""
 
 import hashlib
-from collections.abc import Mapping, Sequence
+import itertools
+import math
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from torch.utils.data import Dataset
-from transformers import PreTrainedModel, ProcessorMixin
+from torch.utils.data import Dataset, Sampler
+from transformers import ProcessorMixin, TrainingArguments
 
 from descant.data.annotations import Row
 from descant.data.corpus import Corpus, SplitRows
-from descant.data.extraction import keep_heard, prepare_features
+from descant.data.extraction import keep_heard
 from descant.data.features import FeatureStore
-from descant.training.curriculum import CurriculumSampler, plan_stages, rows_per_step
-from descant.training.recipe import Stage, TrainingSettings
+from descant.training.recipe import Stage
+from descant.training.settings import SettingsT, TrainingSettings, with_changes
+
+# Tokens by which rows that stay together may differ. At bart-base size, padding an answer by 23 tokens costs as much
+# as encoding the audio of one clip.
+LIKE_LENGTH = 12
+
+
+class Place(NamedTuple):
+    """A row in its epoch, with the number of its block (rows of one clip that stay together) and longest row there."""
+
+    longest: int
+    block: int
+    row: int
+    epoch: int
+
+
+@dataclass(frozen=True)
+class StagePlan:
+    """The rows (indices into the training rows) of one stage and how many epochs they are seen.
+
+    An epoch is every row once, or `draws` tag-balanced draws with replacement: a tag, each as likely as any other,
+    then one of its rows. `tagged` holds the rows of each tag.
+    """
+
+    name: str
+    rows: np.ndarray
+    epochs: int
+    draws: int = 0
+    tagged: tuple[np.ndarray, ...] = ()
+
+    @property
+    def rows_per_epoch(self) -> int:
+        return self.draws or len(self.rows)
+
+    def epoch_rows(self, random: np.random.Generator) -> np.ndarray:
+        if not self.draws:
+            return random.permutation(self.rows)
+        tags = random.integers(len(self.tagged), size=self.draws)
+        return np.array([random.choice(self.tagged[tag]) for tag in tags])
+
+
+def plan_stages(
+    stages: Sequence[Stage],
+    rows: dict[str, np.ndarray],
+    num_epochs: float,
+    draws: int = 0,
+    tags: Sequence[Sequence[str]] = (),
+) -> list[StagePlan]:
+    """Scale the stages' epochs to `num_epochs` in all; see `share_epochs`.
+
+    Args:
+        rows: the row indices of each configuration.
+        draws: tag-balanced draws an epoch (0: every row once).
+        tags: the tags of every row, where `draws` asks for them.
+
+    Raises:
+        ValueError: a stage without rows, or one to be drawn by tags without any, named; fewer epochs than stages.
+    """
+    for stage in stages:
+        if len(rows[stage.config]) == 0:
+            raise ValueError(f"the training split has no rows for the stage {stage.config!r}")
+    return [
+        StagePlan(stage.config, rows[stage.config], epochs, draws, _rows_by_tag(stage, rows, tags, draws))
+        for stage, epochs in zip(stages, share_epochs(stages, num_epochs), strict=True)
+    ]
+
+
+def share_epochs(stages: Sequence[Stage], num_epochs: float) -> list[int]:
+    """Whole epochs of each stage, `num_epochs` (rounded) in all: as near their proportion as one for each allows.
+
+    Raises:
+        ValueError: fewer epochs than stages.
+    """
+    total, count = round(num_epochs), len(stages)
+    if total < count:
+        names = ", then ".join(stage.config for stage in stages)
+        raise ValueError(f"--num_train_epochs {num_epochs:g} is too few to train {names}: give at least {count}")
+    shares = np.cumsum([stage.epochs for stage in stages]) * num_epochs / sum(stage.epochs for stage in stages)
+    ends = [0]
+    for number, share in enumerate(shares, start=1):
+        ends.append(min(max(round(float(share)), ends[-1] + 1), total - count + number))
+    return [end - start for start, end in itertools.pairwise(ends)]
+
+
+def _rows_by_tag(
+    stage: Stage, rows: dict[str, np.ndarray], tags: Sequence[Sequence[str]], draws: int
+) -> tuple[np.ndarray, ...]:
+    if not draws:
+        return ()
+    found: dict[str, list[int]] = {}
+    for row in rows[stage.config]:
+        for tag in tags[row]:
+            found.setdefault(tag, []).append(int(row))
+    if not found:
+        raise ValueError(f"no row of {stage.config!r} has tags (aspect_list), which tag-balanced draws need")
+    return tuple(np.array(found[tag]) for tag in sorted(found))
+
+
+class CurriculumSampler(Sampler[tuple[int, int]]):
+    """Yields `(row, epoch)` over all stages, every row once an epoch, the same for the same seed.
+
+    The whole run is one pass, so that one schedule spans stages of different sizes and a resumed run skips to its
+    place. Within stretches of up to 50 batches, rows of like length share a batch. With `rows_per_clip` above 1, up to
+    as many rows of one clip stay together where they are of like length too: its audio is encoded once for them.
+    """
+
+    def __init__(
+        self, stages: Sequence[StagePlan], clips: np.ndarray, lengths: np.ndarray, *, batch_size: int,
+        rows_per_clip: int = 1, seed: int = 42,
+    ) -> None:  # fmt: skip
+        self.stages, self.clips, self.lengths = list(stages), np.asarray(clips), np.asarray(lengths)
+        self.batch_size, self.rows_per_clip, self.seed = batch_size, rows_per_clip, seed
+        smallest = min(stage.rows_per_epoch for stage in self.stages)
+        self.stretch = batch_size * int(np.clip(smallest // (batch_size * 4), 1, 50))
+
+    def __len__(self) -> int:
+        return sum(stage.rows_per_epoch * stage.epochs for stage in self.stages)
+
+    @property
+    def epochs(self) -> int:
+        return sum(stage.epochs for stage in self.stages)
+
+    def stage_at(self, row_count: int) -> tuple[str, float]:
+        """Name of the stage and the epoch (fractional) reached once `row_count` rows have been seen."""
+        epoch = 0.0
+        for stage in self.stages:
+            rows = stage.rows_per_epoch * stage.epochs
+            if row_count < rows or stage is self.stages[-1]:
+                return stage.name, epoch + row_count / stage.rows_per_epoch
+            row_count, epoch = row_count - rows, epoch + stage.epochs
+        raise AssertionError("a curriculum has at least one stage")
+
+    def __iter__(self) -> Iterator[tuple[int, int]]:
+        pending: list[Place] = []
+        for number, (block, epoch) in enumerate(self._blocks()):
+            longest = int(self.lengths[block].max())
+            pending += [Place(longest, number, int(row), epoch) for row in block]
+            if len(pending) >= self.stretch:
+                whole = len(pending) // self.batch_size * self.batch_size
+                yield from self._grouped(pending[:whole], number)
+                pending = pending[whole:]
+        whole = len(pending) // self.batch_size * self.batch_size
+        yield from self._grouped(pending[:whole], 0)
+        yield from ((place.row, place.epoch) for place in pending[whole:])
+
+    def _blocks(self) -> Iterator[tuple[np.ndarray, int]]:
+        """Rows of one clip, at most `rows_per_clip` at a time, in the seeded order of each epoch."""
+        epoch = 0
+        for stage in self.stages:
+            for _ in range(stage.epochs):
+                for block in self._epoch_blocks(stage, np.random.default_rng([self.seed, epoch])):
+                    yield block, epoch
+                epoch += 1
+
+    def _epoch_blocks(self, stage: StagePlan, random: np.random.Generator) -> list[np.ndarray]:
+        rows = stage.epoch_rows(random)
+        if self.rows_per_clip == 1:
+            return list(rows[:, None])
+        rows = rows[np.lexsort((self.lengths[rows], self.clips[rows]))]
+        blocks = np.split(rows, self._block_starts(rows))
+        return [blocks[index] for index in random.permutation(len(blocks))]
+
+    def _block_starts(self, rows: np.ndarray) -> list[int]:
+        """Where in `rows`, sorted by clip and length, the next block starts: as many rows of one clip as may be."""
+        starts, first = [], 0
+        for place in range(1, len(rows)):
+            same_clip = self.clips[rows[place]] == self.clips[rows[first]]
+            alike = self.lengths[rows[place]] - self.lengths[rows[first]] <= LIKE_LENGTH
+            if not (same_clip and alike and place - first < self.rows_per_clip):
+                starts.append(place)
+                first = place
+        return starts
+
+    def _grouped(self, places: list[Place], number: int) -> Iterator[tuple[int, int]]:
+        """One stretch of whole batches: blocks sorted by their longest row, batches shuffled."""
+        places = sorted(places, key=lambda place: (place.longest, place.block))
+        starts = np.arange(0, len(places), self.batch_size)
+        for start in np.random.default_rng([self.seed, 1, number]).permutation(starts):
+            yield from ((place.row, place.epoch) for place in places[start : start + self.batch_size])
+
+
+def rows_per_step(args: TrainingArguments) -> int:
+    """The effective batch: rows of all processes and accumulated batches in one optimizer step."""
+    return args.per_device_train_batch_size * max(args.world_size, 1) * args.gradient_accumulation_steps
+
+
+def plan_steps(settings: SettingsT, curriculum: CurriculumSampler, validated: bool) -> SettingsT:
+    """Return the settings with epochs turned into steps: the run's length, and how often it is saved and validated.
+
+    validated: whether there is anything to validate on.
+
+    Raises:
+        ValueError: the best model is asked for, and nothing shows it, or checkpoints would fall between validations.
+    """
+    batches = -(-len(curriculum) // (settings.per_device_train_batch_size * max(settings.world_size, 1)))
+    whole = -(-batches // settings.gradient_accumulation_steps)
+    steps = whole if settings.max_steps <= 0 else min(settings.max_steps, whole)
+    an_epoch = whole / curriculum.epochs
+    planned = with_changes(
+        settings,
+        max_steps=steps,
+        save_steps=_as_steps(settings.save_steps, steps) or max(1, round(settings.save_epochs * an_epoch)),
+        eval_steps=_as_steps(settings.eval_steps, steps) or max(1, round(settings.eval_epochs * an_epoch)),
+        # An epoch is one of the curriculum's, of which Trainer knows nothing.
+        save_strategy="steps" if settings.save_strategy == "epoch" else settings.save_strategy,
+        eval_strategy="steps" if settings.eval_strategy == "epoch" else settings.eval_strategy,
+        logging_steps=min(settings.logging_steps, max(1, steps // 20)),
+    )
+    if not validated:
+        return _without_validation(planned)
+    if planned.load_best_model_at_end and planned.save_strategy == "steps" and planned.save_steps % planned.eval_steps:
+        raise ValueError(
+            f"--load_best_model_at_end: a checkpoint every {planned.save_steps} steps does not fall on a validation "
+            f"every {planned.eval_steps}: pass --save_steps that is a multiple of --eval_steps"
+        )
+    return planned
+
+
+def _without_validation(settings: SettingsT) -> SettingsT:
+    if settings.load_best_model_at_end or settings.save_strategy == "best":
+        raise ValueError(
+            "nothing is validated on, which shows no best model: give validation rows, or leave out "
+            "--load_best_model_at_end and --save_strategy best"
+        )
+    return with_changes(settings, eval_strategy="no")
+
+
+def _as_steps(steps: float, run: int) -> int:
+    """Below 1 they are a share of the run, as for Trainer."""
+    return math.ceil(steps * run) if steps < 1 else int(steps)
 
 
 class TokenizedRows(Dataset):
@@ -95,12 +326,10 @@ class TrainingData:
 
 
 def prepare_data(
-    corpus: Corpus, stages: Sequence[Stage], model: PreTrainedModel, processor: ProcessorMixin,
+    corpus: Corpus, stages: Sequence[Stage], features: FeatureStore, processor: ProcessorMixin,
     settings: TrainingSettings,
 ) -> TrainingData:  # fmt: skip
-    """Features of every clip, rows tokenised, stages in order."""
-    with settings.main_process_first(desc="extracting features"):
-        features = prepare_features(corpus, model.cached_features(processor.feature_extractor), settings.features)
+    """Tokenise the rows whose clips have features, and put the stages in order."""
     configs = keep_heard(corpus.configs, features)
     rows, indices = concatenate_configs({name: splits.get("train", []) for name, splits in configs.items()})
     tokenized = TokenizedRows(rows, processor, settings.max_answer_tokens)

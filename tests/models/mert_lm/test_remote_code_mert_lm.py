@@ -14,7 +14,7 @@ from transformers import AutoModelForMultimodalLM, AutoProcessor
 
 from descant.hub_client import PublishError
 from descant.publish.hub import publish_folder
-from descant.training.trainer import add_lora
+from descant.training.start import add_lora
 
 QUESTION = "What is the genre?"
 # `None` in sys.modules makes the import fail, as where the package is not installed.

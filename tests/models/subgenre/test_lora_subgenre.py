@@ -7,7 +7,7 @@ from peft import PeftModel
 from tiny_subgenre import AUDIO_DIM, tracks
 
 from descant.models.subgenre import SubgenreForSequenceClassification, SubgenreProcessor
-from descant.training.trainer import add_lora
+from descant.training.start import add_lora
 
 
 def test_an_adapter_is_trained_saved_loaded_and_merged(

@@ -21,8 +21,10 @@ from tiny import save_tiny_decider, write_song
 from tiny_subgenre import save_tiny_subgenre
 
 from descant.cli import build_parser
-from descant.subgenre.settings import SubgenreSettings
-from descant.training.recipe import TrainingSettings, parse_settings
+from descant.subgenre.run import read_job as read_subgenre_job
+from descant.subgenre.training import SubgenreOptions, SubgenreSettings
+from descant.training.run import read_job
+from descant.training.settings import LPMusicCapsOptions, MertLMOptions, TrainingSettings
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -91,7 +93,7 @@ def check_script(words: list[str]) -> None:
         patched.setattr(sys, "argv", [str(path), *words[1:]])
         patched.syspath_prepend(str(path.parent))
         if "recipes" in path.parts and (recipe := runpy.run_path(str(path)).get("RECIPE")):
-            parse_settings(recipe, words[1:], SubgenreSettings if path.stem == "subgenre" else TrainingSettings)
+            (read_subgenre_job if path.stem == "subgenre" else read_job)(recipe, words[1:])
             return
         with parsing_only():
             runpy.run_path(str(path), run_name="__main__")
@@ -172,13 +174,14 @@ def known_options() -> set[str]:
     subparsers = next(a for a in build_parser()._actions if isinstance(a, argparse._SubParsersAction))
     parsers = [*subparsers.choices.values(), launch_command_parser()]
     options = {option for parser in parsers for action in parser._actions for option in action.option_strings}
-    options |= {f"--{one.name}" for kind in (TrainingSettings, SubgenreSettings) for one in fields(kind)}
+    kinds = (TrainingSettings, SubgenreSettings, LPMusicCapsOptions, MertLMOptions, SubgenreOptions)
+    options |= {f"--{one.name}" for kind in kinds for one in fields(kind)}
     scripts = [*(ROOT / "datasets_scripts").glob("*.py"), ROOT / "tests" / "architecture.py", *SCRIPT_HELPERS]
     return options.union(*(re.findall(r'"(--\w[\w-]*)"', path.read_text(encoding="utf-8")) for path in scripts))
 
 
 SCRIPT_HELPERS = [ROOT / "src" / "descant" / room for room in ("building/clip_rows.py", "subgenre/dataset.py",
-                  "answering/collection.py", "training/recipe.py")]  # fmt: skip
+                  "answering/collection.py", "training/settings.py")]  # fmt: skip
 
 
 @pytest.mark.parametrize("page", TEXTS)

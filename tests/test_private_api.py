@@ -44,11 +44,11 @@ NAMES = [
     ("transformers.Trainer._run_epoch", "training/saving.py"),
     ("transformers.Trainer._get_output_dir", "training/saving.py"),
     ("transformers.Trainer._save_checkpoint", "training/saving.py"),
-    ("transformers.Trainer._save_checkpoint", "training/finite_loss.py"),
-    ("transformers.Trainer._save", "training/fsdp.py"),
-    ("transformers.Trainer._prepare_for_training", "training/fsdp.py"),
+    ("transformers.Trainer._save_checkpoint", "training/trainer.py"),
+    ("transformers.Trainer._save", "training/trainer.py"),
+    ("transformers.Trainer._prepare_for_training", "training/trainer.py"),
     ("transformers.Trainer._get_train_sampler", "training/trainer.py"),
-    ("transformers.Trainer._set_signature_columns_if_needed", "training/trainer.py"),
+    ("transformers.Trainer._issue_warnings_after_load", "training/trainer.py"),
     ("transformers.pipelines.base.ChunkPipeline", PIPELINE),
     ("transformers.pipelines.base.Pipeline._load_processor", PIPELINE),
     ("transformers.pipelines.base.Pipeline._load_image_processor", PIPELINE),
@@ -59,7 +59,7 @@ NAMES = [
     ("transformers.PreTrainedConfig._attn_implementation", LOADING),
     ("transformers.initialization.copy_", "models/subgenre/modeling_subgenre.py"),
     ("transformers.dynamic_module_utils.custom_object_save", MODELING),
-    ("transformers.integrations.integration_utils.INTEGRATION_TO_CALLBACK", "training/recipe.py"),
+    ("transformers.integrations.integration_utils.INTEGRATION_TO_CALLBACK", "training/settings.py"),
     ("transformers.models.auto.configuration_auto.CONFIG_MAPPING_NAMES", "models/registration.py"),
     ("transformers.models.auto.feature_extraction_auto.FEATURE_EXTRACTOR_MAPPING_NAMES", "models/registration.py"),
     ("transformers.models.auto.processing_auto.PROCESSOR_MAPPING_NAMES", "models/registration.py"),
@@ -75,7 +75,7 @@ NAMES = [
 # Functions, the arguments that are passed to them, and the file that does so.
 ARGUMENTS = [
     ("transformers.GenerationMixin.generate", ["custom_generate"], SETTINGS),
-    ("transformers.Trainer._save", ["output_dir", "state_dict"], "training/fsdp.py"),
+    ("transformers.Trainer._save", ["output_dir", "state_dict"], "training/trainer.py"),
     ("transformers.Trainer._save_checkpoint", ["model", "trial"], "training/saving.py"),
     ("transformers.Trainer._get_output_dir", ["trial"], "training/saving.py"),
     ("transformers.Trainer._get_train_sampler", ["train_dataset"], "training/trainer.py"),
@@ -95,7 +95,6 @@ WORDS = [
     ("transformers.modeling_utils", "_from_pipeline", LOADING),
     ("transformers.models.auto.auto_factory", "_commit_hash", LOADING),
     ("transformers.generation.configuration_utils", "_from_model_config", GENERATION),
-    ("transformers.trainer", "_signature_columns", "training/trainer.py"),
     ("torch.nn.modules.module", "_forward_hooks", PACKED_MODELS),
     ("torch.nn.modules.module", "_forward_pre_hooks", PACKED_MODELS),
     ("accelerate.accelerator", "_original_forward", PACKED_MODELS),
@@ -193,7 +192,7 @@ def test_the_network_errors_of_the_hub_are_those_of_its_http_library() -> None:
 def test_accelerate_asks_a_model_for_its_embeddings_where_it_shards() -> None:
     source = inspect.getsource(find("accelerate.utils.fsdp_utils"))
     assert "get_input_embeddings" in source or "get_output_embeddings" in source, moved(
-        "get_input_embeddings in accelerate.utils.fsdp_utils", "training/fsdp.py"
+        "get_input_embeddings in accelerate.utils.fsdp_utils", "training/trainer.py"
     )
 
 

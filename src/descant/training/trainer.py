@@ -208,7 +208,7 @@ class CurriculumTrainer(FiniteLoss, AtomicSaving, FullySharded, Trainer):
         # A tied weight is saved under one of its names; transformers calls the others missing.
         tied = self.model.all_tied_weights_keys
         missing = [name for name in load_result.missing_keys if name not in tied]
-        super()._issue_warnings_after_load(load_result._replace(missing_keys=missing))
+        super()._issue_warnings_after_load(type(load_result)(missing, load_result.unexpected_keys))
 
 
 @dataclass

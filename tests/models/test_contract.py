@@ -25,7 +25,7 @@ from descant.cli import main
 from descant.data.audio import load_audio
 from descant.models import contract
 from descant.models.registration import MODELS
-from descant.training.trainer import add_lora
+from descant.training.start import add_lora
 
 Built = tuple[PreTrainedModel, ProcessorMixin]
 

@@ -24,13 +24,12 @@ from descant.answering.listener import (
     Answer,
     Asking,
     Listener,
-    Outcome,
-    Request,
     answer_id,
     show_progress,
 )
 from descant.answering.model_folder import ModelFolderError
 from descant.answering.recordings import Recording, in_order
+from descant.answering.stream import Outcome, Request
 from descant.data.audio import AudioError, Window, load_audio, windows
 
 GENERATION = {"num_beams": 5, "max_length": 128}

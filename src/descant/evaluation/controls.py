@@ -15,7 +15,7 @@ import torch
 from tqdm import tqdm
 from transformers import PreTrainedModel, ProcessorMixin
 
-from descant.answering.listener import Listener, Request
+from descant.answering.stream import AnswerStream, Request
 from descant.data.annotations import Row
 from descant.data.collator import FeatureReader
 from descant.evaluation.exact import exact_measures, is_closed, majority_measures
@@ -54,7 +54,7 @@ def answer_rows(
             yield Request(index, clip_id, row.question, read_features(features, clip_id))
 
     texts = [""] * len(rows)
-    stream = Listener(model, processor, "", **generation).answer(requests(), batch_size, refuses=True)
+    stream = AnswerStream(model, processor, "", **generation).answer(requests(), batch_size, refuses=True)
     for index, outcome in tqdm(stream, total=len(rows), desc=progress, disable=progress is None):
         texts[index] = outcome.text
         if outcome.error is not None:
@@ -88,7 +88,9 @@ def derangement(clip_ids: Iterable[str], seed: int) -> dict[str, str]:
 class ControlExtractor(Protocol):
     """What computes a model's features out of a waveform."""
 
-    num_samples: int  # of a window
+    @property
+    def num_samples(self) -> int:
+        """Samples of a window."""
 
     def extract(self, waveform: np.ndarray) -> Any:
         """Return the features (bands, frames) of a mono float32 waveform (num_samples,)."""

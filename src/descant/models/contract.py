@@ -87,6 +87,7 @@ class QuestionAnsweringModel(Protocol):
     """A `PreTrainedModel` under `AutoModelForMultimodalLM` that answers questions about clips of music."""
 
     tiers: ClassVar[tuple[str, ...]]  # values of `tier=` for `generate` and `answer_many`
+    decision_config: Any  # what typed questions need, None where they have not been fitted
     lora_target_modules: ClassVar[str]  # what LoRA adapts: a regular expression over module names
     lora_modules_to_save: ClassVar[tuple[str, ...]]  # what is trained whole beside it
     config: PreTrainedConfig  # with pad_token_id and decoder_start_token_id

@@ -13,8 +13,9 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from descant.answering.listener import Listener, Request
+from descant.answering.listener import Listener
 from descant.answering.model_folder import find_model, fingerprint_files, fingerprint_model
+from descant.answering.stream import Request
 from descant.data.audio import AudioError, Window, format_stamp, stream_windows
 from descant.files import JsonLines
 from descant.program import name_error

@@ -1,0 +1,195 @@
+"""The stream of answering that all who ask go through: a model, its processor, requests in bounded memory.
+
+A question or a sound that fails, in whatever way, becomes that one's named problem, and the others go on.
+"""
+
+import math
+from collections.abc import Hashable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
+
+import torch
+
+from descant.data.audio import Window
+from descant.program import name_error
+
+if TYPE_CHECKING:
+    from descant.models.contract import FrontEnd, QuestionAnsweringModel, QuestionProcessor
+
+Label = TypeVar("Label")
+
+MOST_FAILED = 64  # requests that wait for the model's next answer to be named
+
+
+@dataclass(frozen=True)
+class Request(Generic[Label]):
+    """A question (None: a caption) about one sound, under the label by which the caller knows it.
+
+    features: what the model's feature extractor gives for the sound, or the reason why there are none, which becomes
+    the outcome. Requests with one key are about the same sound.
+    """
+
+    label: Label
+    key: Hashable
+    question: str | None
+    features: torch.Tensor | str
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """A text with its score (length-normalised log-probability), or the reason why there is none."""
+
+    text: str = ""
+    score: float = math.nan
+    error: str | None = None
+
+
+class _Flight(Generic[Label]):
+    """The requests on their way through one run of a model's `answer_many`."""
+
+    def __init__(self, listener: "AnswerStream", requests: Iterator[Request[Label]]) -> None:
+        self.listener, self.requests = listener, requests
+        self.waiting: dict[int, Request[Label]] = {}  # position in the run → request
+        self.failed: list[tuple[Label, Outcome]] = []
+        self.broken: Exception | None = None  # of the caller's requests, no fault of the model's
+        self.ended = False  # all requests have been read
+
+    def pairs(self) -> Iterator[tuple[Hashable, torch.Tensor, list[int] | None]]:
+        """Give what the model takes, as it asks for more; end early where failures wait to be named."""
+        position = 0
+        while len(self.failed) < MOST_FAILED and (request := self._next()) is not None:
+            try:
+                pair = self._prepare(request)
+            except Exception as error:
+                self.failed.append((request.label, Outcome(error=name_error(error))))
+                continue
+            self.waiting[position] = request
+            position += 1
+            yield pair
+
+    def _next(self) -> Request[Label] | None:
+        try:
+            request = next(self.requests, None)
+        except Exception as error:
+            self.broken = error
+            raise
+        self.ended = request is None
+        return request
+
+    def _prepare(self, request: Request[Label]) -> tuple[Hashable, torch.Tensor, list[int] | None]:
+        if isinstance(request.features, str):
+            raise ValueError(request.features)
+        if not torch.isfinite(request.features).all():
+            raise ValueError("its features hold NaN or infinite numbers")
+        return request.key, request.features, self.listener.prompt_ids(request.question)
+
+    def outcomes(self, batch_size: int) -> Iterator[tuple[Label, Outcome]]:
+        """Give the outcomes as they come, in any order; what fails in the model's run is left in `waiting`."""
+        model, settings = self.listener.model, self.listener.settings
+        for position, token_ids, score in model.answer_many(self.pairs(), batch_size=batch_size, **settings):
+            yield from self.pop_failed()
+            request = self.waiting.pop(position)
+            yield request.label, self.listener.judge(token_ids, score)
+        yield from self.pop_failed()
+        while self.waiting:
+            yield self.waiting.popitem()[1].label, Outcome(error="the model gave no answer")
+
+    def pop_failed(self) -> list[tuple[Label, Outcome]]:
+        """Give each request that did not reach the model once."""
+        failed, self.failed = self.failed, []
+        return failed
+
+
+class AnswerStream:
+    """A model, its processor and the settings with which it answers."""
+
+    def __init__(
+        self, model: "QuestionAnsweringModel", processor: "QuestionProcessor", name: str, **generation: Any
+    ) -> None:
+        """Join a model with its processor.
+
+        Args:
+            model: any model that answers questions about music.
+            processor: that of the model.
+            name: what `Answer.model` says.
+            generation: settings of `generate`; the model's own hold for the others. `seed` and `weights` are not
+                passed to `generate`; they are recorded with each answer.
+        """
+        self.model, self.processor, self.name = model, processor, name
+        self.settings = {key: value for key, value in generation.items() if key not in ("seed", "weights")}
+        own = model.generation_config.to_diff_dict()
+        own.pop("transformers_version", None)
+        self.generation = {**own, **generation, "precision": str(model.dtype).removeprefix("torch.")}
+        self.prompt_ids = lru_cache(maxsize=1024)(processor.prompt_ids)
+
+    @property
+    def features(self) -> "FrontEnd":
+        """What computes the features that a feature store keeps for this model."""
+        return self.model.cached_features(self.processor.feature_extractor)
+
+    def extract_features(self, window: Window) -> torch.Tensor:
+        """Return the features of a window's samples, as the model takes them."""
+        rate = self.processor.feature_extractor.sampling_rate
+        return self.processor(audio=[window.samples], sampling_rate=rate, return_tensors="pt")["input_features"][0]
+
+    def decode(self, token_ids: Sequence[int]) -> str:
+        """Return the text of an answer's tokens."""
+        return self.processor.batch_decode([token_ids], skip_special_tokens=True)[0].strip()
+
+    def judge(self, token_ids: Sequence[int], score: float) -> Outcome:
+        """Return the text of an answer, or why it cannot be used."""
+        if not math.isfinite(score):
+            return Outcome(error="the model's scores are no finite numbers: its weights, or this sound, are damaged")
+        return Outcome(self.decode(token_ids), score)
+
+    def answer(
+        self, requests: Iterable[Request[Label]], batch_size: int = 32, *, refuses: bool = False
+    ) -> Iterator[tuple[Label, Outcome]]:
+        """Answer a stream of requests with bounded memory; every one has its outcome, in the order in which it comes.
+
+        Where the model fails, the requests under way are answered in halves, down to the one that fails by itself,
+        and the stream goes on.
+
+        Args:
+            requests: read as the model takes them, at most two batches ahead.
+            batch_size: questions at a time.
+            refuses: raise ValueError where of the first requests under way each fails, for the same reason: the
+                settings or the only question are at fault.
+        """
+        stream, answered = iter(requests), False
+        while True:
+            flight = _Flight(self, stream)
+            try:
+                for label, outcome in flight.outcomes(batch_size):
+                    answered = answered or outcome.error is None
+                    yield label, outcome
+                if flight.ended:
+                    return
+            except torch.AcceleratorError:  # the device, for good
+                raise
+            except Exception as error:
+                if flight.broken is not None:
+                    raise
+                if not flight.waiting:  # before the first request: the settings, or the model
+                    raise ValueError(f"the model cannot answer: {name_error(error)}") from error
+                apart = list(self._answer_apart(list(flight.waiting.values()), batch_size))
+                reasons = {outcome.error for _, outcome in apart}
+                if refuses and not answered and len(reasons) == 1 and None not in reasons:
+                    raise ValueError(*reasons) from error
+                yield from (*flight.pop_failed(), *apart)
+                answered = answered or None in reasons
+
+    def _answer_apart(self, requests: Sequence[Request[Label]], batch_size: int) -> Iterator[tuple[Label, Outcome]]:
+        middle = len(requests) // 2
+        for half in filter(None, (requests[:middle], requests[middle:])):
+            flight = _Flight(self, iter(half))
+            try:
+                yield from list(flight.outcomes(batch_size))
+            except torch.AcceleratorError:
+                raise
+            except Exception as error:
+                if len(half) == 1:
+                    yield half[0].label, Outcome(error=name_error(error))
+                else:
+                    yield from self._answer_apart(half, batch_size)

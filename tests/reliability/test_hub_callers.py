@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from types import SimpleNamespace
 
 import datasets
 import huggingface_hub
@@ -124,7 +123,7 @@ def look_for_published_features(folder: Path) -> None:
 
 
 def start_training(folder: Path) -> None:
-    model, _ = load_start(SimpleNamespace(init_from=MODEL), [])
+    model, _ = load_start(MODEL)
     assert torch.equal(model.lm_head.weight, build_tiny_model()[0].lm_head.weight)
 
 

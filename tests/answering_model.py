@@ -3,9 +3,10 @@
 from dataclasses import dataclass
 
 import torch
+from small_sizes import small_config
 from torch.nn.utils.rnn import pad_sequence
 
-from descant.models.lp_music_caps import LPMusicCapsConfig, LPMusicCapsForConditionalGeneration
+from descant.models.lp_music_caps import LPMusicCapsForConditionalGeneration
 
 CLIPS = 8
 LENGTHS = (3, 5, 8, 13, 21, 34)  # tokens of an answer, by type of question
@@ -55,7 +56,7 @@ def pad(rows: list[torch.Tensor], value: int) -> tuple[torch.Tensor, torch.Tenso
 def teach(steps: int = 150) -> AnsweringModel:
     """Train from random weights; the answers come out roughly right, with near misses for the beams to weigh."""
     torch.manual_seed(0)
-    config = LPMusicCapsConfig.small(vocab_size=VOCAB, d_model=32, heads=2, max_position_embeddings=128, dropout=0.0)
+    config = small_config(vocab_size=VOCAB, d_model=32, heads=2, max_position_embeddings=128, dropout=0.0)
     model = LPMusicCapsForConditionalGeneration(config)
     taught = AnsweringModel(model, 0.3 * torch.randn(CLIPS, config.audio_positions, config.d_model))
     optimizer = torch.optim.AdamW(model.parameters(), lr=1.5e-2)

@@ -7,10 +7,10 @@ import numpy as np
 import soundfile
 import torch
 from peft import LoraConfig, get_peft_model
+from small_sizes import small_config
 from transformers import AutoModelForMultimodalLM, AutoProcessor
 
 from descant.models.lp_music_caps import (
-    LPMusicCapsConfig,
     LPMusicCapsFeatureExtractor,
     LPMusicCapsForConditionalGeneration,
     LPMusicCapsProcessor,
@@ -26,7 +26,7 @@ def build_tiny_model(seed: int = 0) -> tuple[LPMusicCapsForConditionalGeneration
     """A random model; its weights are large, so that small differences of what it hears change what it says."""
     torch.manual_seed(seed)
     tokenizer = train_tokenizer(TEXTS)
-    config = LPMusicCapsConfig.small(vocab_size=len(tokenizer), d_model=16, layers=1, heads=2, init_std=1.0)
+    config = small_config(vocab_size=len(tokenizer), d_model=16, layers=1, heads=2, init_std=1.0)
     model = LPMusicCapsForConditionalGeneration(config).eval()
     model.generation_config.update(max_length=8, num_beams=2)
     return model, LPMusicCapsProcessor(LPMusicCapsFeatureExtractor(), tokenizer)

@@ -82,7 +82,11 @@ def main() -> int:
 
 def tiny_model() -> LPMusicCapsForConditionalGeneration:
     torch.manual_seed(0)
-    return LPMusicCapsForConditionalGeneration(LPMusicCapsConfig.small(vocab_size=5000)).eval()
+    sizes = dict.fromkeys(("encoder_layers", "decoder_layers"), 2)
+    sizes |= dict.fromkeys(("encoder_attention_heads", "decoder_attention_heads"), 4)
+    sizes |= dict.fromkeys(("encoder_ffn_dim", "decoder_ffn_dim"), 128)
+    config = LPMusicCapsConfig(vocab_size=5000, d_model=64, max_position_embeddings=256, **sizes)
+    return LPMusicCapsForConditionalGeneration(config).eval()
 
 
 @torch.no_grad()

@@ -10,6 +10,7 @@ from tiny import save_tiny_decider, save_tiny_model
 
 from descant.hub_client import PublishError
 from descant.publish.card import compose_card, describe_hardware, update_card, write_card
+from descant.publish.code import collect_files
 from descant.publish.facts import read_facts
 
 
@@ -49,6 +50,15 @@ def test_text_states_data_recipe_scores_and_lengths(model_folder):
         "may not be used commercially",
     ):
         assert fact in text
+
+
+def test_it_says_how_many_files_of_code_the_repository_carries(model_folder, adapter_folder):
+    facts = read_facts(model_folder)
+    card = compose_card(facts, "tester/m", None)
+    carried = [name for name in collect_files(facts, card, "tester/m") if name.endswith(".py")]
+    assert len(carried) > 5 and f"runs the model's code, {len(carried)} Python files in this repository" in card
+    adapter = compose_card(read_facts(adapter_folder, "tester/base"), "tester/a", None)
+    assert "Python files in this repository and those in the base model's: read" in " ".join(adapter.split())
 
 
 def test_tables_are_markdown_tables(model_folder):

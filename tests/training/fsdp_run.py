@@ -42,7 +42,10 @@ class RandomClips(RandomTokens):
 def build_sharded_trainer(output_dir: str | Path, batch_size: int) -> ShardedTrainer:
     """Without dropout, so that one process and two agree."""
     set_seed(0)
-    config = LPMusicCapsConfig.small(vocab_size=32, d_model=16, layers=2, heads=2, dropout=0.0)
+    config = LPMusicCapsConfig(
+        vocab_size=32, d_model=16, encoder_layers=2, decoder_layers=2, encoder_attention_heads=2,
+        decoder_attention_heads=2, encoder_ffn_dim=32, decoder_ffn_dim=32, max_position_embeddings=256, dropout=0.0,
+    )  # fmt: skip
     args = build_arguments(
         output_dir, max_steps=STEPS, save_steps=2, per_device_train_batch_size=batch_size, eval_strategy="no",
         max_grad_norm=0.5, label_smoothing_factor=0.0, ddp_backend="gloo" if "WORLD_SIZE" in os.environ else None,

@@ -111,6 +111,8 @@ def compose_card(facts: ModelFacts, repo_id: str, licence: str | None) -> str:
 
 def render_card(facts: ModelFacts, repo_id: str, licence: str) -> str:
     """Return YAML metadata and Markdown."""
+    from descant.publish.code import collect_code
+
     _require_facts(facts)
     template, _, _ = describe_kind(facts)
     text = files("descant.publish").joinpath(template).read_text(encoding="utf-8")
@@ -119,6 +121,7 @@ def render_card(facts: ModelFacts, repo_id: str, licence: str) -> str:
     body = environment.from_string(text).render(
         facts=facts, repo_id=repo_id, licence=licence, mark=MARK, non_commercial=is_non_commercial(licence),
         base_model=facts.base_model and public_name(facts.base_model), decision_types=read_types(facts.folder),
+        code_files=len(collect_code(facts)),
     )  # fmt: skip
     return f"---\n{build_metadata(facts, repo_id, licence).to_yaml()}\n---\n{body}\n"
 

@@ -8,11 +8,11 @@ import pytest
 import torch
 from answering_model import AnsweringModel, teach
 from safetensors.torch import load_file
+from small_sizes import small_config
 from tokenizers import ByteLevelBPETokenizer
 from transformers import BartTokenizer
 
 from descant.models.lp_music_caps import (
-    LPMusicCapsConfig,
     LPMusicCapsFeatureExtractor,
     LPMusicCapsForConditionalGeneration,
     LPMusicCapsProcessor,
@@ -50,7 +50,7 @@ def processor(tokenizer: BartTokenizer) -> LPMusicCapsProcessor:
 @pytest.fixture
 def model(tokenizer: BartTokenizer) -> LPMusicCapsForConditionalGeneration:
     torch.manual_seed(0)
-    config = LPMusicCapsConfig.small(vocab_size=len(tokenizer), d_model=32, heads=2)
+    config = small_config(vocab_size=len(tokenizer), d_model=32, heads=2)
     return LPMusicCapsForConditionalGeneration(config).eval()
 
 

@@ -75,7 +75,7 @@ def test_a_moved_question_keeps_its_history() -> None:
 
 
 def new_cache() -> StaticCache:
-    sizes = {"layers": 2, "slots": 3, "beams": 4, "heads": 2, "head_dim": 3, "places": 50}
+    sizes = {"layers": 2, "slots": 3, "beams": 4, "heads": 2, "head_dim": 3, "length": 50}
     return StaticCache(**sizes, dtype=torch.float32, device=torch.device("cpu"))
 
 
@@ -85,9 +85,9 @@ def static_history(cache: StaticCache, slot: int, beam: int) -> list[float]:
     return cache.values[0, slot, 0, columns, 0].tolist()
 
 
-def write_static(cache: StaticCache, places: torch.Tensor, numbers: torch.Tensor) -> None:
-    """Take one step that stores `numbers` (active, beams) as keys and values at places (active,)."""
-    cache.begin(places[:, None].expand_as(numbers))
+def write_static(cache: StaticCache, positions: torch.Tensor, numbers: torch.Tensor) -> None:
+    """Take one step that stores `numbers` (active, beams) as keys and values at positions (active,)."""
+    cache.begin(positions[:, None].expand_as(numbers))
     stored = numbers[:, :, None, None].expand(-1, -1, 2, 3).float()
     for layer in range(2):
         keys, values = cache.extend(layer, stored, stored)
@@ -98,21 +98,21 @@ def test_a_static_beam_sees_its_own_history_through_changes_of_beams() -> None:
     generator = torch.Generator().manual_seed(0)
     cache = new_cache()
     histories = [[[] for _ in range(4)] for _ in range(3)]
-    places = torch.zeros(3, dtype=torch.long)
+    positions = torch.zeros(3, dtype=torch.long)
     for slot in range(3):
         cache.open(slot, length=5)
     for step in range(40):
         if step == 25:  # another question takes the place of the second one
             cache.open(1, length=9)
-            places[1], histories[1] = 0, [[] for _ in range(4)]
+            positions[1], histories[1] = 0, [[] for _ in range(4)]
         numbers = torch.arange(12).view(3, 4) + 100 * step
-        write_static(cache, places, numbers)
+        write_static(cache, positions, numbers)
         parents = torch.randint(4, (3, 4), generator=generator)
         cache.reorder(parents)
         added = [[[*histories[s][b], float(numbers[s, b])] for b in range(4)] for s in range(3)]
         histories = [[added[slot][parent] for parent in parents[slot].tolist()] for slot in range(3)]
         assert all(static_history(cache, s, b) == histories[s][b] for s in range(3) for b in range(4))
-        places += 1
+        positions += 1
 
 
 def test_a_longer_question_widens_the_memory_of_what_was_heard() -> None:

@@ -65,22 +65,6 @@ class LPMusicCapsConfig(BartConfig):
             frames = (frames - 1) // 2 + 1
         return frames
 
-    @classmethod
-    def small(
-        cls, vocab_size: int, d_model: int = 64, layers: int = 2, heads: int = 4, **overrides: Any
-    ) -> "LPMusicCapsConfig":
-        """Build a fresh configuration for demos and tests; `overrides` are any fields of the class."""
-        sizes = {
-            "encoder_layers": layers,
-            "decoder_layers": layers,
-            "encoder_attention_heads": heads,
-            "decoder_attention_heads": heads,
-            "encoder_ffn_dim": 2 * d_model,
-            "decoder_ffn_dim": 2 * d_model,
-            "max_position_embeddings": 256,
-        }
-        return cls(vocab_size=vocab_size, d_model=d_model, **{**sizes, **overrides})
-
 
 def default_generation_config(config: LPMusicCapsConfig) -> GenerationConfig:
     """Build the settings that the published checkpoints were evaluated with.

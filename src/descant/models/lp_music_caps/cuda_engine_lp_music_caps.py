@@ -15,7 +15,7 @@ from .packed_bart_lp_music_caps import FastDecoder
 
 logger = logging.get_logger(__name__)
 
-FEWEST_PLACES = 32  # tokens of an answer that a recorded step looks at, at least
+FEWEST_TOKENS = 32  # tokens of an answer that a recorded step looks at, at least
 REPLAYS_BEFORE_RECORDING = 3  # recording takes as long as many steps, and the end of a stream needs many shapes
 CACHE_BYTES = 4e9  # of keys and values of self-attention
 
@@ -23,8 +23,8 @@ CACHE_BYTES = 4e9  # of keys and values of self-attention
 class RecordedStep:
     """A CUDA graph of a function that changes only tensors which stay at their addresses.
 
-    Building it takes the step once. `faithful` says whether the graph changes `states` as the function itself does;
-    where not, a log line says so.
+    Building it takes the step once. faithful: whether the graph changes `states` as the function itself does; where
+    not, a warning is logged.
     stream, pool: may be shared by recordings that never run concurrently; a step's intermediates do not outlive it.
     """
 
@@ -146,8 +146,8 @@ class StaticEngine(AnswerEngine):
         self.fresh.clear()  # the first step is like the others
         self.steps[:count] = [steps + 1 for steps in self.steps[:count]]
         active = min(round_up(count, 1), self.slots)
-        places = min(round_up(max(self.steps[:count]), FEWEST_PLACES), self.settings.max_length)
-        self.cache.columns = places * self.search.beams
+        length = min(round_up(max(self.steps[:count]), FEWEST_TOKENS), self.settings.max_length)
+        self.cache.columns = length * self.search.beams
         self._run(active)
         self._report_newest(count)
         return [slot for slot, done in enumerate(self.done[:count].tolist()) if done]
@@ -173,10 +173,10 @@ class StaticEngine(AnswerEngine):
     def _advance(self, active: int) -> None:
         """Take a step of the first `active` slots, without waiting for the device or allocating lasting memory."""
         lengths = self.search.lengths.clamp_(max=self.settings.max_length - 1)  # of slots without a question
-        places = (lengths[:active, None] - 1).expand(-1, self.search.beams)
-        tokens = self.search.sequences[:active].gather(2, places[:, :, None])[:, :, 0]
-        self.cache.begin(places)
-        hidden = self.decoder.step(self.cache, tokens, places)
+        positions = (lengths[:active, None] - 1).expand(-1, self.search.beams)
+        tokens = self.search.sequences[:active].gather(2, positions[:, :, None])[:, :, 0]
+        self.cache.begin(positions)
+        hidden = self.decoder.step(self.cache, tokens, positions)
         parents, done = self.search.advance(self.decoder.head(hidden), active)
         if parents is not None:
             self.cache.reorder(parents)

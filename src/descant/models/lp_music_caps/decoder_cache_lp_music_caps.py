@@ -56,7 +56,7 @@ class DecoderCache(SharedHistory):
         self.cross_values = torch.empty(*shape, 0, head_dim, dtype=dtype)
         self.cross_mask = torch.empty(slots, 1, 0, dtype=dtype)
         self.columns = 0  # in use
-        self.kept = 0  # columns that were left by the last compaction
+        self.compacted = 0  # columns that the last compaction left
 
     @property
     def slots(self) -> int:
@@ -80,7 +80,7 @@ class DecoderCache(SharedHistory):
 
     def add_nodes(self, active: int) -> slice:
         """Reserve this step's columns, one a beam, each in its own beam's history only; returns the columns."""
-        if self.columns >= self.kept + max(32, self.kept // 2):
+        if self.columns >= self.compacted + max(32, self.compacted // 2):
             self.compact(active)
         self._reserve(self.columns + self.beams)
         new = slice(self.columns, self.columns + self.beams)
@@ -92,17 +92,17 @@ class DecoderCache(SharedHistory):
     def compact(self, active: int) -> None:
         """Keep only the columns that some beam needs, moved to the left, question by question."""
         needed = (self.mask[:active, :, : self.columns] == 0).any(dim=1)  # (active, columns)
-        self.kept = int(needed.sum(dim=1).max()) if active else 0
-        order = needed.to(torch.uint8).argsort(dim=1, descending=True, stable=True)[:, : self.kept]
+        self.compacted = int(needed.sum(dim=1).max()) if active else 0
+        order = needed.to(torch.uint8).argsort(dim=1, descending=True, stable=True)[:, : self.compacted]
         mask = self.mask[:active]
-        mask[:, :, : self.kept] = mask.gather(2, order[:, None].expand(-1, self.beams, -1))
+        mask[:, :, : self.compacted] = mask.gather(2, order[:, None].expand(-1, self.beams, -1))
         for keys, values in zip(self.keys, self.values, strict=True):
             _, heads, head_dim, _ = keys.shape
             index = order[:, None, None].expand(-1, heads, head_dim, -1)
-            keys[:active, :, :, : self.kept] = keys[:active].gather(3, index)
+            keys[:active, :, :, : self.compacted] = keys[:active].gather(3, index)
             index = order[:, None, :, None].expand(-1, heads, -1, head_dim)
-            values[:active, :, : self.kept] = values[:active].gather(2, index)
-        self.columns = self.kept
+            values[:active, :, : self.compacted] = values[:active].gather(2, index)
+        self.columns = self.compacted
 
     def _reserve(self, columns: int) -> None:
         if columns > self.mask.shape[2]:
@@ -126,19 +126,19 @@ def widen(tensor: torch.Tensor, dim: int, size: int, fill: float = 0.0) -> torch
 
 
 class StaticCache(SharedHistory):
-    """Keys and values of `slots` questions, each with `beams` hypotheses of up to `places` tokens.
+    """Keys and values of `slots` questions, each with `beams` hypotheses of up to `length` tokens.
 
     As in DecoderCache a beam's history is a set of columns, held in a mask, so that a change of beams moves only rows
-    of the mask. But a token's columns are given by its place in its own answer, one a beam, so nothing grows or is
-    compacted, and questions may be at different places. `columns` says how many of them a step looks at.
+    of the mask. But a token's columns are given by its position in its own answer, one a beam, so nothing grows or is
+    compacted, and questions may be at different positions. A step looks at the first `columns`.
     """
 
     def __init__(
-        self, layers: int, slots: int, beams: int, heads: int, head_dim: int, places: int, dtype: torch.dtype,
+        self, layers: int, slots: int, beams: int, heads: int, head_dim: int, length: int, dtype: torch.dtype,
         device: torch.device,
     ) -> None:  # fmt: skip
         self.beams = beams
-        self.columns = places * beams
+        self.columns = length * beams
         self.shape = layers, slots, heads
         # Zeros: the NaN of uninitialised memory would come through a weight of 0.
         self.keys = torch.zeros(*self.shape, head_dim, self.columns, dtype=dtype, device=device)
@@ -157,10 +157,10 @@ class StaticCache(SharedHistory):
         self.cross_mask[slot] = MINUS_INFINITY
         self.cross_mask[slot, :, :length] = 0
 
-    def begin(self, places: torch.Tensor) -> None:
-        """Begin a step whose tokens are at `places` (active, beams) of their answers, each in its beam's history."""
-        active = len(places)
-        self.new[:active] = places * self.beams + torch.arange(self.beams, device=places.device)
+    def begin(self, positions: torch.Tensor) -> None:
+        """Begin a step: enter tokens at `positions` (active, beams) of their answers into their beams' histories."""
+        active = len(positions)
+        self.new[:active] = positions * self.beams + torch.arange(self.beams, device=positions.device)
         self.mask[:active].scatter_(2, self.new[:active, :, None], 0.0)
 
     def extend(self, layer: int, keys: torch.Tensor, values: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -176,7 +176,7 @@ class StaticCache(SharedHistory):
         head_dim = self.keys.shape[3]
         self.cross_keys = self.keys.new_zeros(*self.shape, head_dim, length)
         self.cross_values = self.keys.new_zeros(*self.shape, length, head_dim)
-        # A slot without a question hears zeros, not nothing, of which NaN would be the mean.
+        # A slot without a question attends to zeros; to attend to nothing would give NaN.
         self.cross_mask = self.keys.new_zeros(self.shape[1], 1, length)
 
     @torch.inference_mode(False)  # or it could not be written to outside of that mode

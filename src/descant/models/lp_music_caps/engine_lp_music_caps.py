@@ -87,7 +87,7 @@ class AnswerEngine:
         question = self.questions.pop()
         if slot != last:
             self.questions[slot] = question
-            self.fresh = [slot if place == last else place for place in self.fresh]
+            self.fresh = [slot if fresh == last else fresh for fresh in self.fresh]
             self.cache.move(last, slot)
             self.search.move(last, slot)
 
@@ -121,10 +121,10 @@ class AnswerEngine:
         """
         positions = (self.search.lengths[:active, None] - 1).repeat(1, self.search.beams)
         tokens = self.search.sequences[:active].gather(2, positions[:, :, None])[:, :, 0]
-        for place, token in enumerate(self.search.prefix if self.fresh else ()):
-            tokens[self.fresh, place] = token
-            positions[self.fresh, place] = place
-            self.cache.mask[self.fresh, place, first_column : first_column + place] = 0
+        for index, token in enumerate(self.search.prefix if self.fresh else ()):
+            tokens[self.fresh, index] = token
+            positions[self.fresh, index] = index
+            self.cache.mask[self.fresh, index, first_column : first_column + index] = 0
         return tokens, positions
 
     def _end_prefix(self, hidden: torch.Tensor, first_column: int) -> None:

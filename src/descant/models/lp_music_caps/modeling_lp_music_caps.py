@@ -88,7 +88,7 @@ class _LinearCrossEntropy(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, grad: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
         # In place, so that no second copy of the head is made; torch then refuses a second pass over the same graph.
-        states, weight = (None if one is None else one.mul_(grad) for one in ctx.saved_tensors)
+        states, weight = (None if saved is None else saved.mul_(grad) for saved in ctx.saved_tensors)
         return states, weight, None, None, None
 
 
@@ -326,8 +326,8 @@ class LPMusicCapsForConditionalGeneration(
         # Where each position moves: the visible ones to the start, both kinds in their order. A sort does not export.
         visible = mask.cumsum(dim=1)
         target = torch.where(mask.bool(), visible - 1, visible[:, -1:] + (1 - mask).cumsum(dim=1) - 1)
-        places = torch.arange(mask.shape[1], device=mask.device).expand_as(mask)
-        order = torch.zeros_like(mask).scatter(1, target, places)
+        columns = torch.arange(mask.shape[1], device=mask.device).expand_as(mask)
+        order = torch.zeros_like(mask).scatter(1, target, columns)
         return embeds.gather(1, order[..., None].expand_as(embeds)), mask.gather(1, order)
 
     def encode(

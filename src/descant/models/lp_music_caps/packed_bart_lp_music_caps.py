@@ -281,10 +281,10 @@ class FastDecoder:
         """Build an empty cache of the model's sizes."""
         return DecoderCache(len(self.layers), slots, beams, self.heads, self.head_dim, self.tokens.weight.dtype)
 
-    def new_static_cache(self, slots: int, beams: int, places: int) -> StaticCache:
-        """Build an empty cache of fixed shapes for answers of up to `places` tokens."""
+    def new_static_cache(self, slots: int, beams: int, length: int) -> StaticCache:
+        """Build an empty cache of fixed shapes for answers of up to `length` tokens."""
         sizes = len(self.layers), slots, beams, self.heads, self.head_dim
-        return StaticCache(*sizes, places, self.tokens.weight.dtype, self.device)
+        return StaticCache(*sizes, length, self.tokens.weight.dtype, self.device)
 
     @property
     def device(self) -> torch.device:

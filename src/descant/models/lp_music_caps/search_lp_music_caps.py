@@ -87,7 +87,7 @@ class BeamSearch:
         self.settings = settings
         self.beams = beams = settings.num_beams
         # As many candidates as leave `beams` of them running if all others end.
-        self.kept = max(2, 1 + len(settings.eos_token_ids)) * beams
+        self.candidates = max(2, 1 + len(settings.eos_token_ids)) * beams
         self.prefix = prefix
         shape = (slots, beams, settings.max_length)
         with torch.device(device):
@@ -138,7 +138,7 @@ class BeamSearch:
         lengths = self.lengths[:active]
         scores, beams, tokens = self._best_candidates(logits, active)
         sequences = take(self.sequences[:active], beams)
-        sequences.scatter_(2, lengths[:, None, None].expand(-1, self.kept, 1), tokens[:, :, None])
+        sequences.scatter_(2, lengths[:, None, None].expand(-1, self.candidates, 1), tokens[:, :, None])
         hits = is_one_of(tokens, self.ends) | (lengths + 1 >= self.settings.max_length)[:, None]
         self._end(scores, sequences, hits, active)
         running = scores + hits.float() * OUT
@@ -156,18 +156,18 @@ class BeamSearch:
     def _best_candidates(
         self, logits: torch.Tensor, active: int
     ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """Return the best continuations over all beams: scores, beams and tokens, (active, kept) each, best first."""
+        """Return the best continuations over all beams, best first: scores, beams, tokens (active, candidates)."""
         sequences = self.sequences[:active].flatten(0, 1)
         lengths = self.lengths[:active].repeat_interleave(self.beams)
         best = []
         for start in range(0, len(logits), self.rows_at_once):
             rows = slice(start, start + self.rows_at_once)
             log_probs = apply_rules(self.settings, logits[rows].log_softmax(-1), sequences[rows], lengths[rows])
-            best.append(best_tokens(log_probs, self.kept))
+            best.append(best_tokens(log_probs, self.candidates))
         values, tokens = map(torch.cat, zip(*best, strict=True))  # (active · beams, kept) each
-        values = values.view(active, self.beams, self.kept) + self.scores[:active, :, None]
-        scores, chosen = values.flatten(1).topk(self.kept)
-        return scores, chosen // self.kept, tokens.view(active, -1).gather(1, chosen)
+        values = values.view(active, self.beams, self.candidates) + self.scores[:active, :, None]
+        scores, chosen = values.flatten(1).topk(self.candidates)
+        return scores, chosen // self.candidates, tokens.view(active, -1).gather(1, chosen)
 
     def _end(self, scores: torch.Tensor, sequences: torch.Tensor, hits: torch.Tensor, active: int) -> None:
         """Enter candidates that end now among the ended hypotheses, and keep the best of those."""
@@ -181,7 +181,7 @@ class BeamSearch:
         best = scores.topk(self.beams).indices
         self.ended_scores[:active] = scores.gather(1, best)
         self.ended_sequences[:active] = take(torch.cat([self.ended_sequences[:active], sequences], dim=1), best)
-        lengths = torch.cat([self.ended_lengths[:active], length[:, None].expand(-1, self.kept)], dim=1)
+        lengths = torch.cat([self.ended_lengths[:active], length[:, None].expand(-1, self.candidates)], dim=1)
         self.ended_lengths[:active] = lengths.gather(1, best)
         self.ended[:active] = torch.cat([self.ended[:active], now], dim=1).gather(1, best)
 

@@ -297,16 +297,16 @@ class SubgenreForSequenceClassification(AdapterMixin, PreTrainedModel):
 
     def hide_tokens(self, mask: torch.Tensor) -> torch.Tensor:
         """Hide some tokens of each window, never its first one (token dropout)."""
-        kept = torch.rand(mask.shape, device=mask.device) >= self.config.token_dropout
-        kept[:, 0] = True
-        return mask * kept
+        visible = torch.rand(mask.shape, device=mask.device) >= self.config.token_dropout
+        visible[:, 0] = True
+        return mask * visible
 
     def hide_modalities(self, mask: torch.Tensor) -> torch.Tensor:
         """Hide some of the modalities that a track has, never all of them (modality dropout)."""
         draws = torch.rand(mask.shape, device=mask.device).masked_fill(mask == 0, -1.0)
-        kept = draws >= self.config.modality_dropout
+        visible = draws >= self.config.modality_dropout
         best = functional.one_hot(draws.argmax(dim=1), mask.shape[1]).bool()
-        return mask * (kept | best)
+        return mask * (visible | best)
 
 
 def join_logits(genre: torch.Tensor, given_genre: torch.Tensor) -> torch.Tensor:

@@ -154,7 +154,7 @@ def embed_audio(listener: Any, audio: Any) -> torch.Tensor:
     for start in range(0, len(features), WINDOWS_AT_ONCE):
         batch = torch.cat(features[start : start + WINDOWS_AT_ONCE]).to(listener.model.device)
         means.append(listener.model.get_audio_features(batch).mean(dim=1).float().cpu())
-    seconds = torch.tensor([one["window"]["end_s"] - one["window"]["start_s"] for one in windows])
+    seconds = torch.tensor([item["window"]["end_s"] - item["window"]["start_s"] for item in windows])
     return seconds @ torch.cat(means) / seconds.sum()
 
 

@@ -221,6 +221,16 @@ def test_mert_lm_returns_the_states_at_the_answer(mert_lm) -> None:
         model(**batch, output_attentions=True)
 
 
+def test_a_configuration_may_ask_for_hidden_states(mert_lm) -> None:
+    subgenre, words = build_tiny_subgenre()
+    clips = {**listen(mert_lm[1]), "labels": LABELS}
+    for model, batch in ((mert_lm[0], clips), (subgenre, dict(words(**tracks(), return_tensors="pt")))):
+        assert model(**batch).hidden_states is None
+        model.config.output_hidden_states = True
+        assert model(**batch).hidden_states
+        assert model(**batch, output_hidden_states=False).hidden_states is None
+
+
 @torch.no_grad()
 def test_subgenre_returns_the_states_and_attentions_of_the_text_encoder() -> None:
     model, processor = build_tiny_subgenre()

@@ -262,7 +262,8 @@ class MertLMForConditionalGeneration(
         label_smoothing: with labels; the loss, smoothed so (or not, with 0), is all that is returned: no logits are
             made where nothing is to be predicted.
         logits_to_keep: how many of the last positions, or which ones, get logits; all for 0. Not with labels.
-        output_hidden_states: return the language model's states at the answer, (batch, answer, width) a layer.
+        output_hidden_states: return the language model's states at the answer, (batch, answer, width) a layer; by
+            default as the configuration says.
         use_cache: ignored, since an answer is read at once.
         kwargs: None, as libraries pass arguments that they have no value for; raises ValueError for any other, such
             as output_attentions: rows of a clip share one sequence, so no row has attentions of its own.
@@ -275,9 +276,10 @@ class MertLMForConditionalGeneration(
             raise ValueError("pass input_features or audio_embeds, and prompt_input_ids: MertLMProcessor builds them")
         if clip_index is None:
             clip_index = torch.arange(len(audio_embeds), device=audio_embeds.device)
+        all_layers = bool(self.config.output_hidden_states if output_hidden_states is None else output_hidden_states)
         states = self.read_answers(
             audio_embeds, clip_index, prompt_input_ids, prompt_attention_mask, decoder_input_ids, labels,
-            bool(output_hidden_states),
+            all_layers,
         )  # fmt: skip
         if label_smoothing is not None and labels is not None:
             loss = self.smoothed_loss(states[-1], labels, label_smoothing, num_items_in_batch)
@@ -286,7 +288,7 @@ class MertLMForConditionalGeneration(
         logits = self.get_output_embeddings()(states[-1] if labels is not None else states[-1][:, kept])
         of_labels = None if labels is None else self.compute_loss(logits, labels, num_items_in_batch)
         return CausalLMOutputWithPast(
-            loss=of_labels, logits=logits, hidden_states=states if output_hidden_states else None
+            loss=of_labels, logits=logits, hidden_states=states if all_layers else None
         )
 
     def read_answers(

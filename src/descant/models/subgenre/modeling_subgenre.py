@@ -242,15 +242,17 @@ class SubgenreForSequenceClassification(AdapterMixin, PreTrainedModel):
         audio_embeds: (tracks, audio_dim).
         text_input_ids, text_attention_mask: (windows, longest); text_row, text_kind: (windows,), in the order of rows.
         labels: (tracks, labels), 1 for each genre and subgenre of a track, 0 for the others.
-        output_hidden_states, output_attentions: return those of the text encoder, if there is text.
+        output_hidden_states, output_attentions: return those of the text encoder, if there is text; by default as the
+            configuration says.
         kwargs: None, as libraries pass arguments that they have no value for; raises ValueError for any other.
         """
         if given := [name for name, value in kwargs.items() if value is not None]:
             raise ValueError(f"forward of {type(self).__name__} cannot follow {given[0]}={kwargs[given[0]]!r}")
         flags = {"output_hidden_states": output_hidden_states, "output_attentions": output_attentions}
-        outputs = {name: True for name, value in flags.items() if value}
+        flags = {name: getattr(self.config, name) if flag is None else flag for name, flag in flags.items()}
+        outputs = {name: True for name, flag in flags.items() if flag}
         texts = BaseModelOutput()
-        mask = modality_mask.long()
+        mask = modality_mask.bool().long()
         if self.training and self.config.fusion == "cross_attention":
             mask = self.hide_modalities(mask)
         if audio_embeds is None:

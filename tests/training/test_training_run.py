@@ -17,6 +17,7 @@ from descant.training.recipe import Recipe, Stage
 from descant.training.run import QuestionRun, describe_plan, read_job
 from descant.training.saving import list_checkpoints
 from descant.training.settings import with_changes
+from descant.training.start import add_lora, load_start
 from descant.training.training_data import CurriculumSampler, StagePlan
 
 
@@ -96,7 +97,6 @@ def run_of(*argv: str) -> QuestionRun:
     ("argv", "licence", "message"),
     [
         (["--push_to_hub"], "apache-2.0", "--push_to_hub needs --hub_model_id"),
-        ([*PUSH, "--lora"], "apache-2.0", "needs --init_from HUB_ID"),
         (PUSH, "unknown", "licence of mine"),
         ([*PUSH, "--license", "apache-2.0"], "cc-by-nc-4.0", "non-commercial use only"),
     ],
@@ -104,6 +104,22 @@ def run_of(*argv: str) -> QuestionRun:
 def test_what_cannot_be_pushed_is_refused_before_training(argv, licence, message):
     with pytest.raises(ValueError, match=message):
         run_of(*argv).check_hub(licensed_corpus(licence))
+
+
+def test_an_adapter_is_pushed_where_others_have_its_base(tmp_path, monkeypatch, local_hub):
+    base = save_tiny_model(tmp_path / "base")
+    model, processor = load_start(str(base))
+    refused = pytest.raises(ValueError, match="--push_to_hub of a LoRA adapter needs --init_from HUB_ID")
+    with refused:
+        run_of(*PUSH, "--lora", "--init_from", str(base)).check_hub(licensed_corpus("mit"))
+    add_lora(model, 2).save_pretrained(tmp_path / "adapter")
+    processor.save_pretrained(tmp_path / "adapter")
+    with refused:
+        run_of(*PUSH, "--init_from", str(tmp_path / "adapter")).check_hub(licensed_corpus("mit"))
+    monkeypatch.setattr("descant.training.run.find_adapter_base", lambda _: "lab/base")
+    argv = (*PUSH, "--init_from", str(tmp_path / "adapter"), "--license", "mit")
+    run_of(*argv).check_hub(licensed_corpus("mit"))
+    run_of(*PUSH, "--lora").check_hub(licensed_corpus("mit"))  # of a new model: it is merged
 
 
 def test_a_start_whose_origin_nobody_knows_needs_a_licence(tmp_path, local_hub):

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 import numpy as np
+import torch
 import transformers
 from peft import PeftModel
 from transformers import ProcessorMixin, set_seed
@@ -43,6 +44,7 @@ from descant.training.start import (
     describe_model,
     find_adapter_base,
     go_on_with_lora,
+    is_adapter,
     naming_failures,
     start_model,
 )
@@ -170,7 +172,7 @@ class QuestionRun(Run[TrainingSettings, Corpus]):
     def check_hub(self, corpus: Corpus) -> None:
         """Refuse what could not be recorded or pushed; an adapter's base must be on the Hub too."""
         settings = self.settings
-        parts = named_parts(settings.init_from, self.options)
+        parts = named_parts(settings.init_from, self.options) if settings.publish else []
         if settings.publish and not has_public_base(settings, parts):
             raise ValueError(
                 "--push_to_hub of a LoRA adapter needs --init_from HUB_ID: an adapter names its base by it"
@@ -222,10 +224,14 @@ class QuestionRun(Run[TrainingSettings, Corpus]):
     def finish(self, folder: Path) -> None:
         """Save the model with its records, and let the demo's answer."""
         settings, data = self.settings, self.data
-        save_model(self.trainer, data, folder, settings.init_from)
-        if self.trainer.accelerator.is_main_process:
-            save_decisions(folder, data.configs.values(), data.features, data.corpus.audio, settings.device)
-        if settings.dataset == "demo" and settings.report and self.trainer.accelerator.is_main_process:
+        if isinstance(self.model, PeftModel) and not settings.init_from and not self.options.parts:
+            log.info("nobody has the new model that the adapter is for: it is merged, and the model saved whole")
+            self.model = self.trainer.model = self.model.merge_and_unload()
+        save_model(self.trainer, data, folder, settings.device)
+        if not self.trainer.accelerator.is_main_process:
+            return
+        record_data(folder, data, settings.init_from)
+        if settings.dataset == "demo" and settings.report:
             from descant.training.demo_report import report_demo
 
             report_demo(self.model, self.processor, data.features, folder, data.configs)
@@ -295,30 +301,34 @@ def named_parts(init_from: str | None, options: ModelOptions) -> list[str]:
 
 def has_public_base(settings: RunSettings, parts: Sequence[str]) -> bool:
     """Return whether others can load what the model is loaded onto: of an adapter, a Hub model or named parts."""
-    if parts:
+    source = settings.init_from
+    if parts or source is None:  # an adapter of a new model that nobody has is merged
         return True
-    with naming_failures(f"--init_from {settings.init_from}"):
-        base = find_adapter_base(settings.init_from) if settings.init_from else None
-    if base is None and not settings.lora:
-        return True
-    base = base or settings.init_from
-    return base is not None and not Path(base).exists()
+    with naming_failures(f"--init_from {source}"):
+        adapted = is_adapter(source)
+        base = find_adapter_base(source) if adapted else source
+    return base is not None and not Path(base).exists() if adapted or settings.lora else True
 
 
-def save_model(trainer: DescantTrainer, data: TrainingData, folder: Path, init_from: str | None) -> None:
-    """Write the model folder: weights, processor, and what it was trained on."""
+def save_model(trainer: DescantTrainer, data: TrainingData, folder: Path, device: torch.device) -> None:
+    """Write the model folder: weights, processor, and the settings of typed answers, which are fitted to the model."""
     main = trainer.accelerator.is_main_process
     with whole_model(folder, writes=main) as staged:
         trainer.accelerator.wait_for_everyone()
         trainer.save_model(str(staged))
-        if main and isinstance(trainer.model, PeftModel):
-            trainer.model.get_base_model().save_beside_adapter(str(staged))
-    if main:
-        clips = hash_clips(data.features, {row.clip_id for row in data.rows.rows})
-        corpus = data.corpus
-        entry = describe_data(corpus.id, corpus.revision, corpus.licence, clips, sorted(data.configs))
-        write_records(folder, [entry], clips, init_from)
+        if main:
+            if isinstance(trainer.model, PeftModel):
+                trainer.model.get_base_model().save_beside_adapter(str(staged))
+            save_decisions(staged, data.configs.values(), data.features, data.corpus.audio, device)
     trainer.accelerator.wait_for_everyone()
+
+
+def record_data(folder: Path, data: TrainingData, init_from: str | None) -> None:
+    """Write what the model was trained on, with what the model that it began from was."""
+    clips = hash_clips(data.features, {row.clip_id for row in data.rows.rows})
+    corpus = data.corpus
+    entry = describe_data(corpus.id, corpus.revision, corpus.licence, clips, sorted(data.configs))
+    write_records(folder, [entry], clips, init_from)
 
 
 def describe_and_push(settings: RunSettings, hours: float, base_model: str | None) -> None:

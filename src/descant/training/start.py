@@ -106,40 +106,31 @@ def load_start(source: str) -> tuple[Model, ProcessorMixin]:
             "--output DIR` and pass --init_from DIR"
         )
     with naming_failures(f"--init_from {source}"):
-        return load_patiently(partial(_load, source), source)
+        base = find_adapter_base(source)
+        return load_patiently(partial(_load, source), *filter(None, [source, base]))
 
 
 def _load(source: str) -> tuple[Model, ProcessorMixin]:
-    processor = AutoProcessor.from_pretrained(source)
-    base = find_adapter_base(source)
-    if base is None:
-        return _load_whole(source), processor
-    model = load_patiently(partial(_load_whole, base), base)
-    # Not by transformers' own integration, which loads adapters that it does not save again.
-    return PeftModel.from_pretrained(model, source, is_trainable=True), processor
-
-
-def find_adapter_base(source: str) -> str | None:
-    """Return the model that an adapter, a folder or Hub id, is loaded onto; None where `source` is no adapter.
-
-    Raises:
-        ValueError: it is one and does not name its base.
-    """
-    if find_adapter_config_file(source) is None:
-        return None
-    base = PeftConfig.from_pretrained(source).base_model_name_or_path
-    if not base:
-        raise ValueError("its adapter_config.json names no base_model_name_or_path, the model that it is loaded onto")
-    return base
-
-
-def _load_whole(source: str) -> PreTrainedModel:
     model, found = AutoModelForMultimodalLM.from_pretrained(
         source, dtype=torch.float32, use_safetensors=True, output_loading_info=True
     )
     if found["missing_keys"]:  # transformers fills them with random numbers
         raise ValueError(f"weights are missing, {min(found['missing_keys'])} among them")
-    return model
+    adapted = model.peft_model
+    if adapted is not None:  # loaded to answer: its matrices, and the modules that it holds whole, are made to train
+        adapted.active_peft_config.inference_mode = False
+        adapted.set_adapter(adapted.active_adapter)
+    return adapted or model, AutoProcessor.from_pretrained(source)
+
+
+def is_adapter(source: str) -> bool:
+    """Return whether a folder or Hub id holds an adapter, which is loaded onto another model."""
+    return find_adapter_config_file(source) is not None
+
+
+def find_adapter_base(source: str) -> str | None:
+    """Return the model that an adapter, a folder or Hub id, names as its base; None where it is none or names none."""
+    return PeftConfig.from_pretrained(source).base_model_name_or_path or None if is_adapter(source) else None
 
 
 @contextmanager

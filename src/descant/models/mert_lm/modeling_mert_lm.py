@@ -144,7 +144,12 @@ class MertLMForConditionalGeneration(
         super().save_pretrained(save_directory, is_main_process=is_main_process, **kwargs)
 
     def save_beside_adapter(self, folder: str) -> None:
-        """Put what an adapter folder needs to be loaded by itself beside the adapter: the names of the parts."""
+        """Put what an adapter folder needs to be loaded by itself beside the adapter: the names of the parts.
+
+        Without parts nothing is put there: the adapter is then loaded onto the model folder that it names.
+        """
+        if self.config.text_model_id is None:
+            return
         custom_object_save(self, folder, config=self.config)
         self.config.save_pretrained(folder)
         self.generation_config.save_pretrained(folder)

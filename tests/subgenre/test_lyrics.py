@@ -1,5 +1,7 @@
 """The language of lyrics is told where they have one."""
 
+import os
+
 import numpy as np
 import pytest
 import soundfile
@@ -147,6 +149,14 @@ def test_files_that_are_no_lyrics_are_named(tmp_path, monkeypatch):
     monkeypatch.setattr(lyrics, "MAX_BYTES", 100)
     with pytest.raises(ValueError, match="which no lyrics have"):
         read_lyrics_file(tmp_path / "long.txt")
+
+
+def test_pipes_and_devices_are_never_read(tmp_path):
+    os.mkfifo(tmp_path / "pipe.txt")  # opening it would wait for a writer
+    (tmp_path / "endless.lrc").symlink_to("/dev/zero")
+    for name in ("pipe.txt", "endless.lrc"):
+        with pytest.raises(ValueError, match=f"lyrics file {name}: is not a regular file"):
+            read_lyrics_file(tmp_path / name)
 
 
 LYRIC_WORDS = "Où es-tu, mon cœur?\nJ’ai tout perdu"

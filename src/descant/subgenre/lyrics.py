@@ -2,6 +2,7 @@
 
 import html
 import re
+import stat
 import unicodedata
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -199,15 +200,22 @@ LYRICS_SUFFIXES = (".lrc", ".txt")
 MAX_BYTES = 10_000_000
 
 
+def _read_bounded(path: Path) -> bytes:
+    """Read a regular file of a size that lyrics have: a pipe would be waited for, a device read without end."""
+    status = path.stat()
+    if not stat.S_ISREG(status.st_mode):
+        raise ValueError("is not a regular file")
+    if status.st_size > MAX_BYTES:
+        raise ValueError(f"has {status.st_size / 1e6:.0f} MB, which no lyrics have")
+    return path.read_bytes()
+
+
 def read_lyrics_file(path: Path) -> Lyrics:
     """Read a `.lrc` or `.txt`; raises ValueError in a sentence for one that cannot be read or holds no lyrics."""
     if path.suffix.lower() not in LYRICS_SUFFIXES:
         raise ValueError(f"lyrics file {path.name}: is neither {' nor '.join(LYRICS_SUFFIXES)}")
     try:
-        size = path.stat().st_size
-        if size > MAX_BYTES:
-            raise ValueError(f"lyrics file {path.name}: has {size / 1e6:.0f} MB, which no lyrics have")
-        text, guessed = decode_lyrics(path.read_bytes())
+        text, guessed = decode_lyrics(_read_bounded(path))
     except OSError as error:
         raise ValueError(f"lyrics file {path.name}: cannot be read: {error.strerror}") from error
     except ValueError as error:

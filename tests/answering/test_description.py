@@ -82,3 +82,12 @@ def test_tempo_key_loudness_and_silence_are_measured(tmp_path: Path) -> None:
     assert found["key"]["value"] == "C major" and found["key"]["confidence"] > 0
     assert -40 < found["loudness_lufs"]["value"] < -5
     assert found["silence_share"]["value"] == pytest.approx(0.25, abs=0.02) and found["measured_s"] == 16.0
+
+
+def test_of_silence_nothing_is_measured_but_its_share(tmp_path: Path) -> None:
+    pytest.importorskip("librosa")
+    pytest.importorskip("pyloudnorm")
+    soundfile.write(tmp_path / "silent.wav", np.zeros(32_000), 16_000)
+    measured = measure(tmp_path / "silent.wav")
+    assert measured.pop("silence_share")["value"] == 1.0 and measured.pop("measured_s") == 2.0
+    assert [one["value"] for one in measured.values()] == [None, None, None]

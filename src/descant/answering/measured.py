@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from descant.data.audio import stream_audio
+from descant.data.audio import AudioError, stream_audio
 
 RATE = 22_050  # Hz
 MEASURED_S = 600  # at most, from a track's beginning: memory does not grow with its length
@@ -23,12 +23,19 @@ PROFILES = {
 def measure(path: str | Path) -> dict[str, Any] | None:
     """Measure tempo, key, loudness and silence of the first ten minutes of a file; None without the extra `[measure]`.
 
-    Returns `bpm`, `key`, `loudness_lufs` and `silence_share`, each with `value` (None where it cannot be said) and
-    `confidence` (None where the library gives none), and `measured_s`. Raises AudioError.
+    Returns `bpm`, `key`, `loudness_lufs` and `silence_share`, each with `value` (None where it cannot be said) and `confidence` (None where the library gives none), and `measured_s`. Raises AudioError.
     """
     if find_spec("librosa") is None or find_spec("pyloudnorm") is None:
         return None
-    waveform = read_beginning(path)
+    try:
+        waveform = read_beginning(path)
+    except AudioError as error:
+        if error.silent_s is None:
+            raise
+        silent_s = min(error.silent_s, MEASURED_S)
+        unknown = {"value": None, "confidence": None}
+        nothing = dict.fromkeys(("bpm", "key", "loudness_lufs"), unknown)
+        return nothing | {"silence_share": {"value": 1.0, "confidence": None}, "measured_s": round(silent_s, 3)}
     return {
         "bpm": measure_tempo(waveform),
         "key": measure_key(waveform),

@@ -7,6 +7,7 @@ import logging
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -27,12 +28,12 @@ from transformers import (
     ProcessorMixin,
     set_seed,
 )
-from transformers.utils import find_adapter_config_file
+from transformers.utils import ADAPTER_CONFIG_NAME
 
 from descant.data.annotations import Row
 from descant.data.collator import FeatureReader
 from descant.evaluation.exact import canonical_answer
-from descant.hub_client import load_patiently, patiently
+from descant.hub_client import fetch_model, find_file, load_patiently, patiently
 from descant.models.lp_music_caps import (
     LPMusicCapsConfig,
     LPMusicCapsFeatureExtractor,
@@ -106,6 +107,7 @@ def load_start(source: str) -> tuple[Model, ProcessorMixin]:
             "--output DIR` and pass --init_from DIR"
         )
     with naming_failures(f"--init_from {source}"):
+        fetch_model(source)
         base = find_adapter_base(source)
         return load_patiently(partial(_load, source), *filter(None, [source, base]))
 
@@ -125,12 +127,20 @@ def _load(source: str) -> tuple[Model, ProcessorMixin]:
 
 def is_adapter(source: str) -> bool:
     """Return whether a folder or Hub id holds an adapter, which is loaded onto another model."""
-    return find_adapter_config_file(source) is not None
+    return _find_adapter_config(source) is not None
 
 
 def find_adapter_base(source: str) -> str | None:
     """Return the model that an adapter, a folder or Hub id, names as its base; None where it is none or names none."""
-    return PeftConfig.from_pretrained(source).base_model_name_or_path or None if is_adapter(source) else None
+    config = _find_adapter_config(source)
+    return PeftConfig.from_pretrained(str(config.parent)).base_model_name_or_path or None if config else None
+
+
+def _find_adapter_config(source: str) -> Path | None:
+    if Path(source).exists():
+        config = Path(source) / ADAPTER_CONFIG_NAME
+        return config if config.is_file() else None
+    return find_file(source, ADAPTER_CONFIG_NAME)
 
 
 @contextmanager

@@ -18,6 +18,7 @@ from transformers.generation import (
     TopKLogitsWarper,
 )
 
+from descant.models.lp_music_caps import generation_lp_music_caps
 from descant.models.lp_music_caps.generation_settings_lp_music_caps import NotCovered, read_settings
 
 
@@ -83,6 +84,7 @@ def test_falling_back_gives_transformers_answer_and_a_line_in_the_log(
 ) -> None:
     monkeypatch.setattr(logging.getLogger("transformers"), "propagate", True)
     monkeypatch.setattr(logging.getLogger("descant"), "propagate", True)
+    generation_lp_music_caps.logger.warning_once.cache_clear()  # another test may have had the line
     batch = taught.ask(3, seed=5000)
     fast = taught.model.generate(**batch, num_return_sequences=2, max_length=10)
     assert torch.equal(fast, taught.model.generate(**batch, num_return_sequences=2, max_length=10, fast=False))

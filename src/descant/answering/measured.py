@@ -23,7 +23,9 @@ PROFILES = {
 def measure(path: str | Path) -> dict[str, Any] | None:
     """Measure tempo, key, loudness and silence of the first ten minutes of a file; None without the extra `[measure]`.
 
-    Returns `bpm`, `key`, `loudness_lufs` and `silence_share`, each with `value` (None where it cannot be said) and `confidence` (None where the library gives none), and `measured_s`. Raises AudioError.
+    Returns `bpm`, `key`, `loudness_lufs` and `silence_share`, each with `value` (None where it cannot be said) and
+    `confidence` (None where the library gives none), and `measured_s`. Of silence there is no value but its share.
+    Raises AudioError.
     """
     if find_spec("librosa") is None or find_spec("pyloudnorm") is None:
         return None

@@ -10,6 +10,8 @@ import pytest
 
 # Two workers share two cores; torch reads this when it is first imported.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+# No Hub is reached from here, and waiting for one changes no outcome; tests about waits set their own.
+os.environ.setdefault("DESCANT_HUB_WAIT_S", "0.01")
 # A shell lets what it starts in the background ignore interrupts, and so would every program that tests start.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 

@@ -39,6 +39,7 @@ def take_for_the_hub(url: str, monkeypatch: pytest.MonkeyPatch, cache: Path) -> 
 def waits(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     """Collect the pauses between attempts instead of making them, and let a silent server wait 0.3 s alone."""
     seconds: list[float] = []
+    monkeypatch.delenv(hub_client.WAIT_VARIABLE, raising=False)
     monkeypatch.setattr(hub_client, "sleep", seconds.append)
     monkeypatch.setattr("huggingface_hub.utils._http.time.sleep", lambda _: None)  # the client's own patience
     for name in ("HF_HUB_DOWNLOAD_TIMEOUT", "HF_HUB_ETAG_TIMEOUT"):

@@ -14,9 +14,12 @@ from descant.models.registration import MAPPINGS, MODELS
 CHECK = """
 {imports}
 from transformers import AutoFeatureExtractor, AutoModelForMultimodalLM, AutoModelForSeq2SeqLM, AutoProcessor
+from transformers import pipeline
 
 for auto in (AutoFeatureExtractor, AutoModelForMultimodalLM, AutoModelForSeq2SeqLM, AutoProcessor):
     assert type(auto.from_pretrained({folder!r})).__module__.startswith("descant."), auto
+model = pipeline("music-question-answering", model={folder!r}).model
+assert type(model).__module__.startswith("descant.")
 """
 
 
@@ -30,11 +33,11 @@ def run_python(code: str) -> None:
     "imports",
     [
         "import descant; from transformers import AutoConfig",
-        "from transformers import AutoModelForSeq2SeqLM; import descant",
+        "from transformers import AutoModelForSeq2SeqLM, pipeline; import descant",
         "from descant.models.lp_music_caps import LPMusicCapsForConditionalGeneration",
     ],
 )
-def test_auto_classes_know_the_model_in_any_order_of_imports(tmp_path: Path, imports: str) -> None:
+def test_auto_classes_and_pipelines_know_the_model_in_any_order_of_imports(tmp_path: Path, imports: str) -> None:
     folder = str(save_tiny_model(tmp_path / "model"))
     run_python(CHECK.format(imports=imports, folder=folder))
 

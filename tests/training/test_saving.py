@@ -179,10 +179,17 @@ def test_processes_that_find_different_checkpoints_are_told_to_share_storage(mon
 
 
 TWO_PROCESSES = """
-import sys
+import shutil, sys
+from pathlib import Path
 from tiny_run import build_trainer
-trainer = build_trainer(sys.argv[1], max_steps=4, save_steps=2, ddp_backend="gloo")
-trainer.train(resume_from_checkpoint="auto")
+for folder in sys.argv[1:]:
+    trainer = build_trainer(folder, max_steps=4, save_steps=2, ddp_backend="gloo")
+    trainer.train(resume_from_checkpoint="auto")
+    trainer.accelerator.wait_for_everyone()
+    if folder == sys.argv[1] and trainer.is_world_process_zero():
+        shutil.copytree(folder, sys.argv[2])
+        shutil.rmtree(Path(sys.argv[2], "checkpoint-4"))
+    trainer.accelerator.wait_for_everyone()
 """
 
 
@@ -190,12 +197,8 @@ def test_two_processes_write_one_checkpoint_with_both_random_states_and_resume_b
     script = tmp_path / "run.py"
     script.write_text(f"import sys; sys.path.insert(0, {str(HERE)!r})\n{TWO_PROCESSES}")
     launch = ["-m", "torch.distributed.run", "--nproc_per_node", 2, "--standalone", script]
-    for output_dir in ("whole", "parted"):
-        done = python(*launch, tmp_path / output_dir)
-        assert done.returncode == 0, done.stderr
-        if output_dir == "whole":
-            shutil.copytree(tmp_path / "whole", tmp_path / "parted")
-            shutil.rmtree(tmp_path / "parted" / "checkpoint-4")
+    done = python(*launch, tmp_path / "whole", tmp_path / "parted")
+    assert done.returncode == 0, done.stderr
     folders = [tmp_path / name / "checkpoint-4" for name in ("whole", "parted")]
     assert saving.newest_valid_checkpoint(tmp_path / "parted") == folders[1]
     for name in ("model.safetensors", "rng_state_0.pth", "rng_state_1.pth"):

@@ -2,6 +2,7 @@
 
 import json
 import os
+import runpy
 import subprocess
 import sys
 from pathlib import Path
@@ -9,8 +10,11 @@ from pathlib import Path
 import pytest
 from tiny import build_tiny_model
 
+from descant.training.run import read_job, run
+
 ROOT = Path(__file__).resolve().parents[2]
 CONFIG = ROOT / "accelerate_configs" / "cpu_2_processes.yaml"
+RECIPE = ROOT / "recipes" / "mi_short.py"
 
 
 @pytest.fixture(scope="module")
@@ -26,21 +30,26 @@ def start(tmp_path_factory) -> Path:
 
 def train(folder: Path, name: str, batch_size: int, processes: int, accumulation: int = 1) -> list[dict]:
     """The log of six steps on the embedded corpus."""
-    launcher = ["-m", "accelerate.commands.launch", "--config_file", str(CONFIG)] if processes == 2 else []
-    command = [
-        sys.executable, *launcher, str(ROOT / "recipes" / "mi_short.py"), "--demo",
-        "--init_from", str(folder / "start"),
+    options = [
+        "--demo", "--init_from", str(folder / "start"),
         "--features", str(folder / "features"), "--max_clips", "8", "--max_steps", "6", "--logging_steps", "1",
         "--per_device_train_batch_size", str(batch_size), "--gradient_accumulation_steps", str(accumulation),
         "--eval_steps", "6", "--eval_answers", "5", "--augment", "False", "--learning_rate", "1e-3", "--no_report",
         "--output_dir", str(folder / name), "--disable_tqdm", "True",
     ]  # fmt: skip
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
-    if processes == 2:
-        environment |= {"ACCELERATE_USE_CPU": "true", "GLOO_SOCKET_IFNAME": "lo"}
+    if processes == 1:
+        run(read_job(runpy.run_path(str(RECIPE))["RECIPE"], options))
+    else:
+        launch(options)
+    return [json.loads(line) for line in (folder / name / "training_log.jsonl").read_text().splitlines()]
+
+
+def launch(options: list[str]) -> None:
+    command = [sys.executable, "-m", "accelerate.commands.launch", "--config_file", str(CONFIG), str(RECIPE), *options]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": "", "ACCELERATE_USE_CPU": "true"}
+    environment["GLOO_SOCKET_IFNAME"] = "lo"
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr[-3000:]
-    return [json.loads(line) for line in (folder / name / "training_log.jsonl").read_text().splitlines()]
 
 
 def losses(log: list[dict]) -> list[float]:

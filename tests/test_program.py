@@ -111,6 +111,57 @@ def test_a_second_signal_does_not_wait_for_what_is_cleared_up() -> None:
     assert (process.returncode, errors) == (130, "job: interrupted; go on\n")
 
 
+# Code from which no exception can leave: Python only reports what is raised there, and goes on.
+DEAD_ENDS = {
+    "finalizer": """
+        class Odd:
+            def __del__(self): send()
+        Odd()
+""",
+    "callback": """
+        import ctypes
+        ctypes.CFUNCTYPE(None)(send)()
+""",
+    "callback after callback": """
+        import ctypes
+        back = ctypes.CFUNCTYPE(None)(lambda: time.sleep(0.02))
+        send = ctypes.CFUNCTYPE(None)(send); send()
+        for _ in range(5): back()
+""",
+}
+
+
+@pytest.mark.parametrize(("number", "status", "word"), [
+    (signal.SIGINT, 130, "interrupted"), (signal.SIGTERM, 143, "terminated"),
+])  # fmt: skip
+@pytest.mark.parametrize("case", DEAD_ENDS)
+def test_an_interruption_that_is_lost_comes_again(case: str, number: signal.Signals, status: int, word: str) -> None:
+    code = SCRIPT.replace("0.3", "60") + f"""
+    import signal
+    def send(): signal.raise_signal({int(number)})
+    try:
+{DEAD_ENDS[case]}
+        time.sleep(60)
+    finally:
+        print("cleared", flush=True)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=300)
+    assert (done.returncode, done.stdout, done.stderr) == (status, "cleared\n", f"job: {word}; go on\n")
+
+
+def test_what_else_nobody_can_catch_is_reported_as_before(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Odd:
+        def __del__(self) -> None:
+            raise KeyError("odd")
+
+    reported = []
+    monkeypatch.setattr(sys, "unraisablehook", lambda ignored: reported.append(ignored.exc_type))
+    before = sys.unraisablehook
+    with Ending("job"):
+        Odd()
+    assert reported == [KeyError] and sys.unraisablehook is before
+
+
 @pytest.mark.skipif(sys.platform == "win32", reason="needs fork")
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_forked_child_ends_as_if_nothing_had_been_set(number: signal.Signals) -> None:

@@ -17,7 +17,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from types import FrameType, TracebackType
+from types import CodeType, FrameType, TracebackType
 from typing import NoReturn, TextIO
 
 log = logging.getLogger(__name__)
@@ -28,6 +28,7 @@ BROKE_OFF, REFUSED = 1, 2
 SIGNALS = {signal.SIGINT: "interrupted", signal.SIGTERM: "terminated"}
 # What is cleared up after a signal may take so long; then the process ends as it is, which a kill may do at any time.
 GRACE_S = 10.0
+AGAIN_S = 0.001  # until a signal is sent again whose exception was lost
 GOES_ON = "the same command goes on from here"
 # How torch, whose RuntimeErrors have no class of their own on a CPU, says that memory is short.
 SHORT_OF_MEMORY = ("can't allocate memory", "not enough memory", "out of memory")
@@ -42,7 +43,9 @@ class Ending:
 
     SIGINT and SIGTERM raise KeyboardInterrupt in the block, so that it can clear up; a second signal, or `GRACE_S`
     seconds, end the process at once. While modules load, the first one does: an `except:` in one of them might
-    swallow the interruption. A signal that whoever started the program has switched off (`nohup`) stays so.
+    swallow the interruption. A signal that whoever started the program has switched off (`nohup`) stays so. An
+    interruption from which nothing can be raised, in a finalizer or in what a library written in C calls back, is sent
+    again until it arrives elsewhere.
     """
 
     def __init__(self, name: str, goes_on: str = GOES_ON, level: int = logging.INFO) -> None:
@@ -57,6 +60,7 @@ class Ending:
         self._owner = os.getpid()
         self._loading = False
         self._signal: int | None = None
+        self._lost = False  # the exception of that signal
         self._before: dict[int, object] = {}
 
     def __enter__(self) -> "Ending":
@@ -64,10 +68,11 @@ class Ending:
         if threading.current_thread() is threading.main_thread():  # no other thread may
             heeded = [number for number in SIGNALS if signal.getsignal(number) != signal.SIG_IGN]
             self._before = {number: signal.signal(number, self._heed) for number in heeded}
+        self._report, sys.unraisablehook = sys.unraisablehook, self._send_again
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
-        status = None
+        status, self._lost, sys.unraisablehook = None, False, self._report
         if self._signal is not None and not isinstance(error, SystemExit):
             log.error("%s", self._last_words(self._signal))
             status = 128 + self._signal
@@ -96,13 +101,34 @@ class Ending:
             signal.signal(number, signal.SIG_DFL)
             os.kill(os.getpid(), number)
             return
-        if self._loading or self._signal is not None or _is_importing(frame):
+        above = set(_code_above(frame))
+        if self._lost and self._send_again.__code__ in above:
+            return self._later(AGAIN_S, self._kill, number)
+        importing = any(code.co_filename.startswith("<frozen importlib") for code in above)
+        if self._loading or importing or (self._signal is not None and not self._lost):
             self._end_now(number)
-        self._signal = number
-        watch = threading.Timer(GRACE_S, self._end_now, [number])
-        watch.daemon = True
-        watch.start()
+        if self._signal is None:
+            self._later(GRACE_S, self._end_now, number)
+        self._signal, self._lost = number, False
         raise KeyboardInterrupt
+
+    def _send_again(self, ignored: "sys.UnraisableHookArgs") -> None:
+        """Send a signal anew whose exception Python could only have reported; report others as before."""
+        ours = self._signal is not None and os.getpid() == self._owner
+        if not (ours and issubclass(ignored.exc_type, KeyboardInterrupt)):
+            return self._report(ignored)
+        self._lost = True
+        self._later(AGAIN_S, self._kill, self._signal)
+
+    def _kill(self, number: int) -> None:
+        if self._lost:  # neither over nor heeded meanwhile
+            os.kill(self._owner, number)
+
+    @staticmethod
+    def _later(seconds: float, act: Callable[[int], None], number: int | None) -> None:
+        timer = threading.Timer(seconds, act, [number])
+        timer.daemon = True
+        timer.start()
 
     def _end_now(self, number: int) -> None:
         os.write(2, f"{self._last_words(number)}\n".encode("utf-8", "backslashreplace"))
@@ -132,12 +158,10 @@ class Ending:
         return status
 
 
-def _is_importing(frame: FrameType | None) -> bool:
+def _code_above(frame: FrameType | None) -> Iterator[CodeType]:
     while frame is not None:
-        if frame.f_code.co_filename.startswith("<frozen importlib"):
-            return True
+        yield frame.f_code
         frame = frame.f_back
-    return False
 
 
 def describe_os_error(error: OSError) -> str:
@@ -148,6 +172,7 @@ def describe_os_error(error: OSError) -> str:
         return one_line(error)
     reason = error.strerror[:1].lower() + error.strerror[1:]
     way_out = ": free some space and run the same command again" if is_full(error) else ""
+    way_out = ": close other programs, or let this one have more memory" if error.errno == errno.ENOMEM else way_out
     return f"{' → '.join(named) or 'a file'}: {reason}{way_out}"
 
 

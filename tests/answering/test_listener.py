@@ -10,6 +10,7 @@ from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from itertools import islice
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 import pytest
@@ -413,11 +414,27 @@ def test_sound_from_python_may_be_bytes_a_waveform_or_a_url(listener: Listener, 
             listener.ask(f"{address}/absent.wav")
 
 
+class HalfHandler(SimpleHTTPRequestHandler):
+    """Announces a whole file, and sends half of it."""
+
+    def copyfile(self, source: IO[bytes], outputfile: IO[bytes]) -> None:
+        """Send the first half."""
+        whole = source.read()
+        outputfile.write(whole[: len(whole) // 2])
+
+
+def test_a_url_whose_body_is_cut_short_is_refused(listener: Listener, tmp_path: Path) -> None:
+    sound = write_song(tmp_path / "a.wav", 12.0, 16_000).read_bytes()
+    header = sound[:40] + b"\xff\xff\xff\xff"  # as written into a pipe: the file itself does not tell its length
+    (tmp_path / "a.wav").write_bytes(header + sound[44:])
+    with serve(tmp_path, HalfHandler) as address, pytest.raises(AudioError, match="bytes of it did not arrive"):
+        listener.ask(f"{address}/a.wav", QUESTIONS)
+
+
 @contextmanager
-def serve(folder: Path) -> Iterator[str]:
+def serve(folder: Path, handler: type[SimpleHTTPRequestHandler] = SimpleHTTPRequestHandler) -> Iterator[str]:
     """The files of a folder on a local port."""
-    handler = partial(SimpleHTTPRequestHandler, directory=str(folder))
-    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+    with ThreadingHTTPServer(("127.0.0.1", 0), partial(handler, directory=str(folder))) as server:
         thread = threading.Thread(target=server.serve_forever, daemon=True)
         thread.start()
         yield f"http://127.0.0.1:{server.server_port}"

@@ -139,6 +139,20 @@ def test_features_travel_as_the_stored_bytes(folder, tmp_path, monkeypatch):
     assert import_features(str(folder), tmp_path / "imported").manifest() == store.manifest()
 
 
+@pytest.mark.parametrize("lost", ["clip_id", "record", "audio_sha256"])
+def test_features_that_a_stranger_made_are_checked(folder, tmp_path, lost):
+    store = filled_store(tmp_path / "features", 1)
+    write_features(folder, store, ["clip0"])
+    write_dataset_card(folder, FACTS)
+    (shard,) = (folder / "features").glob("*.parquet")
+    pyarrow.parquet.write_table(pyarrow.parquet.read_table(shard).drop_columns([lost]), shard)
+    with pytest.raises(ValueError, match="without clip_id, record or audio_sha256"):
+        import_features(str(folder), tmp_path / "imported")
+    (folder / "features" / "settings.json").write_text('{"feature_shape": 5}')
+    with pytest.raises(ValueError, match=r"settings\.json: no feature store"):
+        import_features(str(folder), tmp_path / "imported")
+
+
 def test_dataset_without_features_says_what_to_do(folder, tmp_path):
     with pytest.raises(ValueError, match="without features; make them with `descant features`"):
         import_features(str(folder), tmp_path / "imported")

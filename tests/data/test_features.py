@@ -1,5 +1,6 @@
 """Index lines survive several writers, torn ends and a compaction under way."""
 
+import errno
 import json
 import multiprocessing
 import os
@@ -255,12 +256,33 @@ def test_edited_settings_file_is_refused(store):
         FeatureStore.open(store.folder)
 
 
-@pytest.mark.parametrize("text", ["[1]", "{}", "[" * 100_000, '{"feature_shape": 5}', '{"feature_shape": ["x"]}', "{"])
+ODD_SETTINGS = ["[1]", "{}", "[" * 100_000, '{"feature_shape": 5}', '{"feature_shape": ["x"]}', "{"]
+ODD_SETTINGS += ['{"feature_shape": [1, 1' + ", 1" * 99 + "]}", '{"feature_shape": [4294967296, 4294967296]}']
+ODD_SETTINGS += [f'{{"feature_shape": [2], "feature_encoding": {wrong}}}' for wrong in ('["int16"]', 5)]
+
+
+@pytest.mark.parametrize("text", ODD_SETTINGS)
 def test_settings_of_another_form_are_refused_by_name(store, text):
     store.write("a", random_mel(0), "sha")
     (store.folder / "settings.json").write_text(text)
     with pytest.raises(FeatureError, match=r"settings\.json: no feature store"):
         FeatureStore.open(store.folder)
+
+
+@pytest.mark.parametrize("number", [errno.ENOMEM, errno.EACCES, errno.EMFILE])
+def test_a_shard_out_of_reach_is_named_and_not_called_damaged(store, monkeypatch, number):
+    def fail(*_args, **_settings):
+        raise OSError(number, os.strerror(number))
+
+    store.write("a", random_mel(0), "sha")
+    store.close()
+    monkeypatch.setattr("descant.data.features.mmap.mmap", fail)
+    for act in (lambda: store.read("a"), store.verify, store.repair):
+        with pytest.raises(OSError, match=r"shard-.*\.bin") as raised:
+            act()
+        assert raised.value.errno == number
+    monkeypatch.undo()
+    assert store.verify() == [] and "a" in store
 
 
 def test_settings_are_written_whole_or_not_at_all(store, monkeypatch):

@@ -7,6 +7,7 @@ import pytest
 from tiny import TEXTS, build_tiny_model
 
 from descant.data.annotations import Row
+from descant.data.features import FeatureError
 from descant.evaluation.calibration import (
     Confidences,
     ScoredType,
@@ -70,7 +71,7 @@ def test_the_decisions_of_types_are_joined() -> None:
     assert len(both.hits) == 2 and both.clips == ["a", "a"]
 
 
-def test_a_model_is_measured_on_the_closed_questions_of_a_split() -> None:
+def test_a_model_is_measured_on_the_closed_questions_of_a_split(caplog: pytest.LogCaptureFixture) -> None:
     model, processor = build_tiny_model()
     genre = QuestionType(questions=[TEXTS[0]], answers={"jazz": ["jazz"], "rock": ["rock"]}, threshold=0.0)
     config = MusicDecisionConfig(question_types={"genre": asdict(genre)})
@@ -83,3 +84,13 @@ def test_a_model_is_measured_on_the_closed_questions_of_a_split() -> None:
     assert found["all"]["n"] == found["by_type"]["genre"]["n"] == 3 and found["all"]["sure"] == 1.0
     assert found["all"]["accuracy"] in (pytest.approx(1 / 3, abs=1e-3), pytest.approx(2 / 3, abs=1e-3))
     assert measure_decisions(model, processor, config, [], features) == {}
+
+    def read(_: object, clip: str, out: np.ndarray | None = None) -> np.ndarray:
+        if clip == "clip-1":
+            raise FeatureError("store: clip-1: the shard is cut off")
+        return features.read(clip)
+
+    damaged = type("Damaged", (), {"read": read})()
+    assert measure_decisions(model, processor, config, rows, damaged)["all"]["n"] == 2
+    assert "clip-1: no decisions about it: store: clip-1: the shard is cut off" in caplog.text
+    assert measure_decisions(model, processor, config, rows[1:2], damaged) == {}

@@ -65,10 +65,17 @@ def test_what_an_earlier_version_did_not_write_down_is_told_and_counts_as_unchan
         RunFolder(tmp_path).check(identify(tmp_path, "--seed", "1"))
 
 
-@pytest.mark.parametrize("text", ["[1]", '{"half', "null", "[" * 100_000, "\xff"])
+@pytest.mark.parametrize("text", ["[1]", '{"half', "null", "[" * 100_000, "\xff", '{"stages": 5}', '{"recipe": [1]}'])
 def test_a_damaged_run_file_is_named(tmp_path, text):
     (tmp_path / "run.json").write_bytes(text.encode("latin-1"))
-    with pytest.raises(ValueError, match=rf"{tmp_path}/run.json .*choose another --output_dir"):
+    with pytest.raises(ValueError, match=rf"{tmp_path}/run.json.* or choose another --output_dir"):
+        RunFolder(tmp_path).check({})
+
+
+@pytest.mark.parametrize("make", [os.mkfifo, Path.mkdir, lambda path: path.symlink_to("/dev/zero")])
+def test_what_is_no_file_tells_of_no_run(tmp_path, make):
+    make(tmp_path / "run.json")
+    with pytest.raises(ValueError, match=r"run.json is no regular file; or choose another --output_dir"):
         RunFolder(tmp_path).check({})
 
 

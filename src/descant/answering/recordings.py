@@ -134,6 +134,8 @@ def _fetch(url: str) -> bytes:
     try:
         with urllib.request.urlopen(url, timeout=URL_TIMEOUT_S) as response:
             content = response.read(LARGEST_URL_BYTES + 1)
+            if len(content) <= LARGEST_URL_BYTES and getattr(response, "length", None):  # announced, and not come
+                raise OSError(f"{response.length} bytes of it did not arrive; try again")
     except (OSError, ValueError, HTTPException) as error:  # URLError is an OSError
         raise AudioError(url, f"cannot be fetched: {one_line(error)}") from error
     if len(content) > LARGEST_URL_BYTES:

@@ -31,6 +31,7 @@ SHARD_BYTES = 1 << 30
 RECORD_VERSION = 1
 MAGIC = b"DSF1"
 HEADER_BYTES = 64  # keeps every record on a cache line, so the values can be read in place
+MOST_SIZES, LARGEST_FEATURE = 8, 2**28  # of a feature_shape, and numbers in a feature
 ENCODINGS = {"int16": np.int16, "float16": np.float16}
 _HEADER = struct.Struct("<4sff")
 _SHARD_NAME = re.compile(r"shard-[0-9a-f]{12}\.bin")
@@ -285,7 +286,7 @@ class FeatureStore:
     def read(self, clip_id: str, out: np.ndarray | None = None) -> np.ndarray:
         """Return the clip's feature as float32, in `out` (C-contiguous, the store's shape) where it is given.
 
-        Raises KeyError for a clip without a feature, FeatureError for a damaged record.
+        Raises KeyError for a clip without a feature, FeatureError for a damaged record, OSError for one out of reach.
         """
         entry = self._entry(clip_id)
         if out is None:
@@ -430,6 +431,10 @@ def read_settings(path: Path) -> dict[str, Any]:
     shape = settings.get("feature_shape") if isinstance(settings, dict) else None
     if not isinstance(shape, list) or not all(type(size) is int and size > 0 for size in shape):
         raise FeatureError(f"{path}: no feature store: it holds no feature_shape, a list of sizes")
+    if len(shape) > MOST_SIZES or math.prod(shape) > LARGEST_FEATURE:
+        raise FeatureError(f"{path}: no feature store: its feature_shape is larger than that of any feature")
+    if settings.get("feature_encoding", "int16") not in list(ENCODINGS):
+        raise FeatureError(f"{path}: no feature store: its feature_encoding is none of {', '.join(ENCODINGS)}")
     return settings
 
 
@@ -442,8 +447,11 @@ def _map_file(path: Path) -> mmap.mmap:
     try:
         with open(path, "rb") as file:
             return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-    except (OSError, ValueError) as error:  # an empty file cannot be mapped
+    except (FileNotFoundError, ValueError) as error:  # an empty file cannot be mapped
         raise FeatureError(f"{path.name} cannot be read: {error}") from error
+    except OSError as error:  # no damage, and nothing to be mended by forgetting what lies there
+        error.filename = str(path)
+        raise
 
 
 def import_features(dataset: str, store_root: str | Path, settings: Mapping[str, Any] | None = None) -> FeatureStore:
@@ -471,8 +479,11 @@ def import_features(dataset: str, store_root: str | Path, settings: Mapping[str,
 
     def fill() -> None:
         for row in load_dataset(*source, split="train", streaming=True, **files):
-            if row["clip_id"] not in store:
-                store.write_record(row["clip_id"], row["record"], row["audio_sha256"])
+            clip_id, record, sound = (row.get(name) for name in ("clip_id", "record", "audio_sha256"))
+            if not (isinstance(clip_id, str) and isinstance(record, bytes) and isinstance(sound, str)):
+                raise FeatureError(f"{dataset}: its features hold a row without clip_id, record or audio_sha256")
+            if clip_id not in store:
+                store.write_record(clip_id, record, sound)
 
     patiently(fill, dataset)
     store.close()

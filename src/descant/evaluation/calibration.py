@@ -4,6 +4,7 @@ A decision is the likeliest option of a typed question about one clip. Its proba
 decisions that are right, and leaving the least probable ones open should leave the better ones.
 """
 
+import logging
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -19,6 +20,9 @@ from descant.data.collator import FeatureReader
 from descant.data.terms import find_terms
 from descant.evaluation.measures import Interval, draws, percentiles
 from descant.models.lp_music_caps.decision_music import MusicDecisionConfig, QuestionType, build_tree
+from descant.program import one_line
+
+log = logging.getLogger(__name__)
 
 BINS = 15  # of equal mass
 COVERAGE = 0.6  # at which accuracy is reported
@@ -81,8 +85,10 @@ def decide_rows(
     clips: defaultdict[str, list[str]] = defaultdict(list)
     names = sorted(right)
     for start in tqdm(range(0, len(names), CLIPS_AT_ONCE), desc="decisions", disable=None, leave=False):
-        part = names[start : start + CLIPS_AT_ONCE]
-        batch = torch.stack([torch.from_numpy(features.read(clip)) for clip in part])
+        read = _read_all(features, names[start : start + CLIPS_AT_ONCE])
+        if not read:
+            continue
+        part, batch = list(read), torch.from_numpy(np.stack(list(read.values())))
         for kind, options in zip(types, model.score_options(batch, prompts, trees), strict=True):
             asked = [number for number, clip in enumerate(part) if kind in right[clip]]
             scores[kind] += list(options[asked].float().cpu().numpy())
@@ -92,6 +98,17 @@ def decide_rows(
         for kind, found in scores.items()
         if found
     }
+
+
+def _read_all(features: FeatureReader, clips: Sequence[str]) -> dict[str, np.ndarray]:
+    """Return the features of clips; what cannot be read is named in the log, and left out."""
+    read = {}
+    for clip in clips:
+        try:
+            read[clip] = features.read(clip)
+        except (KeyError, ValueError, OSError) as error:
+            log.warning("%s: no decisions about it: %s", clip, one_line(error))
+    return read
 
 
 def log_probabilities(scores: np.ndarray, temperature: float) -> np.ndarray:

@@ -17,13 +17,13 @@ from transformers.trainer_callback import PrinterCallback, ProgressCallback
 
 from descant.files import hold_lock, naming, replace_whole, write_whole
 from descant.program import BrokeOff, refusing, require_writable
+from descant.publish.facts import RUN_FILE, Run, check, read_json
 from descant.training.saving import list_checkpoints
 from descant.training.settings import Job, ModelOptions, RunSettings
 from descant.training.training_data import rows_per_step
 
 log = logging.getLogger(__name__)
 
-RUN_FILE = "run.json"
 LOCK_FILE = ".lock"
 LOG_FILE = "training_log.jsonl"
 CURVE_FILE = "loss.png"
@@ -135,13 +135,14 @@ class RunFolder:
 def read_run(path: Path) -> dict[str, Any] | None:
     """Return what run a `run.json` tells of, or None where there is none; raise ValueError where it is damaged."""
     try:
-        run = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        return None
-    except (OSError, ValueError, RecursionError) as error:
-        raise ValueError(f"{path} cannot be read ({error}): choose another --output_dir") from error
-    if not isinstance(run, dict):
-        raise ValueError(f"{path} does not tell of a run: choose another --output_dir")
+        if not os.path.lexists(path):
+            return None
+        if not path.is_file():
+            raise ValueError(f"{path} is no regular file")
+        run = read_json(path)
+        check(run, Run, path)
+    except (OSError, ValueError) as error:
+        raise ValueError(f"{error}; or choose another --output_dir") from error
     return run
 
 

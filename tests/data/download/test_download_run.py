@@ -9,6 +9,7 @@ import threading
 import time
 from collections import Counter
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -17,6 +18,7 @@ from audio_server import AudioServer, encode, music
 
 from descant.data.annotations import Row, make_clip_id
 from descant.data.download import DownloadSettings, Ledger, download_clips
+from descant.data.download import run as running
 from descant.data.download.fetch import FetchError
 from descant.data.download.run import Pace, Stopped, cut_clip, section_of
 
@@ -241,35 +243,44 @@ def test_starts_are_spaced_over_all_workers():
     assert all(later - earlier >= 0.02 for earlier, later in zip(began, began[1:], strict=False))
 
 
-def test_answers_to_requests_of_one_moment_are_one_pause():
+@pytest.fixture
+def waits(monkeypatch):
+    """Give the pauses that are made on a clock that no time passes on but by waiting."""
+    made = []
+
+    class Condition(threading.Condition):
+        def wait(self, timeout=None):
+            made.append(round(timeout, 9))
+
+    monkeypatch.setattr(running, "threading", SimpleNamespace(Condition=Condition))
+    monkeypatch.setattr(running, "time", SimpleNamespace(monotonic=lambda: sum(made)))
+    return made
+
+
+def test_answers_to_requests_of_one_moment_are_one_pause(waits):
     pace = Pace(sleep_s=0, backoff_s=0.1, max_backoffs=5)
-    first, second = pace.wait(), pace.wait()
-    pace.slow_down(first)
-    pace.slow_down(second)
-    asked = time.monotonic()
+    began = pace.wait()
+    pace.slow_down(began)
+    pace.slow_down(began - 1e-3)  # that of another worker, which began before the pause
     pace.wait()
-    assert pace.backoffs == 1 and 0.05 < time.monotonic() - asked < 0.19
+    assert pace.backoffs == 1 and waits == [0.1]
 
 
-def test_pause_doubles_until_something_goes_well():
+def test_pause_doubles_until_something_goes_well(waits):
     pace = Pace(sleep_s=0, backoff_s=0.05, max_backoffs=5)
-    pauses = []
     for goes_well in (False, False, True, False):
         if goes_well:
             pace.went_well()
         pace.slow_down(pace.wait())
-        asked = time.monotonic()
-        pace.wait()
-        pauses.append(time.monotonic() - asked)
-    assert pauses[1] > 0.09 and pauses[2] < 0.09
+    pace.wait()
+    assert waits == [0.05, 0.1, 0.05, 0.1]
 
 
-def test_servers_own_pause_counts_where_it_is_longer():
+def test_servers_own_pause_counts_where_it_is_longer(waits):
     pace = Pace(sleep_s=0, backoff_s=0.01, max_backoffs=5)
     pace.slow_down(pace.wait(), retry_after_s=0.1)
-    asked = time.monotonic()
     pace.wait()
-    assert time.monotonic() - asked > 0.08
+    assert waits == [0.1]
 
 
 def test_run_stops_after_too_many_pauses_in_a_row():

@@ -60,7 +60,7 @@ def test_what_an_earlier_version_did_not_write_down_is_told_and_counts_as_unchan
     (tmp_path / "run.json").write_text(json.dumps(earlier | {"an_option_of_old": 3}))
     RunFolder(tmp_path).check(identify(tmp_path))
     RunFolder(tmp_path).check({"training_data": "3 rows"})
-    assert "does not tell its mixed_precision" in caplog.text and "does not tell its training_data" in caplog.text
+    assert "does not record its mixed_precision" in caplog.text and "does not record its training_data" in caplog.text
     with pytest.raises(ValueError, match="holds a run with seed = 42"):
         RunFolder(tmp_path).check(identify(tmp_path, "--seed", "1"))
 
@@ -83,7 +83,7 @@ def test_what_is_no_file_tells_of_no_run(tmp_path, make):
 def test_a_model_that_no_run_file_tells_of_is_left_alone(tmp_path, name):
     (tmp_path / name).parent.mkdir(exist_ok=True)
     (tmp_path / name).touch()
-    with pytest.raises(ValueError, match=r"holds .*, and no run.json that says of what run: .* --resume no"):
+    with pytest.raises(ValueError, match=r"holds .*, and no run.json that says of which run: .* --resume no"):
         RunFolder(tmp_path).check({})
     RunFolder(tmp_path).check({}, starts_over=True)
 
@@ -120,7 +120,7 @@ def test_a_folder_that_another_run_took_meanwhile_is_left_to_it(tmp_path):
     with hold_run_folder(str(tmp_path)) as folder:
         folder.claim({"recipe": "one"})
         folder.run_file.write_text('{"recipe": "other"}')
-        with pytest.raises(BrokeOff, match="tells of another run now"):
+        with pytest.raises(BrokeOff, match="describes another run now"):
             folder.keep()
         assert "other" in folder.run_file.read_text()
 

@@ -1,4 +1,4 @@
-"""The end of a demo run: what the model answers to music it has not heard, and whether it listened."""
+"""The end of a demo run: answers about held-out clips, and how far they depend on the audio."""
 
 import json
 from collections.abc import Collection, Mapping
@@ -12,6 +12,7 @@ from descant.data.demo import load_demo
 from descant.data.features import FeatureStore
 from descant.evaluation import exact_answer
 from descant.evaluation.controls import answer_rows, as_record, format_listening, measure_listening
+from descant.evaluation.exact import is_closed
 from descant.files import write_whole
 from descant.publish.facts import LISTENING_FILE
 
@@ -25,10 +26,10 @@ def report_demo(
     folder: Path,
     configs: Mapping[str, SplitRows],
 ) -> None:
-    """Print the answers for six held-out clips, the three accuracies and where the model lies; save the numbers.
+    """Print the answers for six held-out clips, the three accuracies and the model's folder; save the numbers.
 
-    `configs` are the rows of each configuration that the run read: the clips of no others are reported, and of a
-    captioner captions alone.
+    configs: the rows of each configuration that the run read. Only their clips are reported, and of a captioner only
+        captions.
     """
     model.eval()
     clips = {row.clip_id for splits in configs.values() for rows in splits.values() for row in rows}
@@ -44,7 +45,7 @@ def report_demo(
 def report_listening(
     model: PreTrainedModel, processor: ProcessorMixin, features: FeatureStore, folder: Path, splits: SplitRows
 ) -> None:
-    """Print and save the three accuracies on both test splits; of a single clip there is no other to hear."""
+    """Print and save the three accuracies on both test splits, except on one of a single clip, which has no other."""
     train, reports = load_demo()["train"], {}
     for split, title in (("test", "Known grooves in new keys"), ("test_grooves", "Grooves never heard")):
         if len({row.clip_id for row in splits[split]}) < 2:
@@ -62,13 +63,13 @@ def format_examples(
     features: FeatureStore,
     configs: Collection[str],
 ) -> str:
-    """One short and one long question for each of six clips, as far as the model was trained on such."""
+    """Answer one short and one long question for each of six clips, as far as the model was trained on such."""
     asked = [row for row in rows if any(in_config(row, config) for config in configs)]
     chosen = [row for number, clip in enumerate(_spread_clips(asked)) for row in _two_rows(asked, clip, number)]
     answers = answer_rows(model, processor, chosen, features, num_beams=1, batch_size=2 * SHOWN_CLIPS)
     lines = ["Answers about six clips that the model has not heard:"]
     for row, answer in zip(chosen, answers, strict=True):
-        closed = row.question is not None and not row.question_type.startswith("long")
+        closed = is_closed(row.question_type)
         right = closed and exact_answer(answer, row.answer, row.question_type)
         mark = ("  (right)" if right else "  (wrong)") if closed else ""
         question = row.question or "(caption)"
@@ -82,8 +83,8 @@ def _spread_clips(rows: list[Row]) -> list[str]:
 
 
 def _two_rows(rows: list[Row], clip: str, number: int) -> list[Row]:
-    """Another closed question for each clip, and its first long question or its caption."""
+    """Return one closed question, another for each clip, and the clip's first long question or its caption."""
     of_clip = [row for row in rows if row.clip_id == clip]
-    long = [row for row in of_clip if row.question is None or row.question_type.startswith("long")]
-    short = [row for row in of_clip if row not in long]
+    short = [row for row in of_clip if is_closed(row.question_type)]
+    long = [row for row in of_clip if not is_closed(row.question_type)]
     return [*([short[number % len(short)]] if short else []), *long[:1]]

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 import transformers
 from peft import PeftModel
-from transformers import ProcessorMixin, set_seed
+from transformers import PreTrainedModel, ProcessorMixin, set_seed
 
 from descant.data.collator import AudioTextCollator
 from descant.data.corpus import Corpus, limit_clips, load_corpus
@@ -78,11 +78,11 @@ class Run(ABC, Generic[SettingsT, CorpusT]):
 
     @abstractmethod
     def identify(self) -> dict[str, Any]:
-        """Return what the run is known again by; see `identify_run`."""
+        """Return what identifies the run; see `identify_run`."""
 
     @abstractmethod
     def read_corpus(self) -> CorpusT:
-        """Return the data that the settings name, after naming in the log what is left out of them."""
+        """Return the data that the settings name; what is left out of them is logged."""
 
     @abstractmethod
     def check_hub(self, corpus: CorpusT) -> None:
@@ -90,7 +90,7 @@ class Run(ABC, Generic[SettingsT, CorpusT]):
 
     @abstractmethod
     def prepare(self, corpus: CorpusT, folder: RunFolder) -> str:
-        """Read all that training needs, and return by what the data are known again."""
+        """Read all that training needs, and return a fingerprint of the data."""
 
     @abstractmethod
     def begin(self, folder: RunFolder) -> list[str]:
@@ -110,7 +110,7 @@ class Run(ABC, Generic[SettingsT, CorpusT]):
         """The model whose weights the trained one began with."""
 
     def run(self) -> Path:
-        """Take all steps; return the folder of the finished model, which no other run touches meanwhile.
+        """Take all steps while the output folder is locked; return that folder.
 
         Raises:
             ValueError: something is refused. BrokeOff, OSError: training or saving could not go on.
@@ -158,7 +158,7 @@ class QuestionRun(Run[TrainingSettings, Corpus]):
         return self.recipe.stages_for(str(self.settings.dataset), self.settings.dataset_config)
 
     def identify(self) -> dict[str, Any]:
-        """Return what the run is known again by."""
+        """Return what identifies the run."""
         return identify_run(self.job, stages=[[stage.config, stage.epochs] for stage in self.stages])
 
     def read_corpus(self) -> Corpus:
@@ -222,10 +222,10 @@ class QuestionRun(Run[TrainingSettings, Corpus]):
         self.trainer.train(resume_from_checkpoint=self.settings.resume)
 
     def finish(self, folder: Path) -> None:
-        """Save the model with its records, and let the demo's answer."""
+        """Save the model with its records; on the demo, report its answers."""
         settings, data = self.settings, self.data
         if isinstance(self.model, PeftModel) and not settings.init_from and not self.options.parts:
-            log.info("nobody has the new model that the adapter is for: it is merged, and the model saved whole")
+            log.info("the adapter's base is a new model that is published nowhere: merged, and saved whole")
             self.model = self.trainer.model = self.model.merge_and_unload()
         save_model(self.trainer, data, folder, settings.device)
         if not self.trainer.accelerator.is_main_process:
@@ -264,7 +264,7 @@ def find_start(recipe: Recipe) -> ModelStart:
 
 
 def set_up_libraries() -> None:
-    """Take this process's share of the cores; let transformers speak only where something is wrong."""
+    """Use this process's share of the cores; silence transformers below warnings."""
     use_all_cores()
     transformers.logging.set_verbosity_warning()
     transformers.logging.disable_progress_bar()
@@ -302,7 +302,7 @@ def named_parts(init_from: str | None, options: ModelOptions) -> list[str]:
 def has_public_base(settings: RunSettings, parts: Sequence[str]) -> bool:
     """Return whether others can load what the model is loaded onto: of an adapter, a Hub model or named parts."""
     source = settings.init_from
-    if parts or source is None:  # an adapter of a new model that nobody has is merged
+    if parts or source is None:  # an adapter of a new model is merged
         return True
     with naming_failures(f"--init_from {source}"):
         adapted = is_adapter(source)
@@ -318,13 +318,14 @@ def save_model(trainer: DescantTrainer, data: TrainingData, folder: Path, device
         trainer.save_model(str(staged))
         if main:
             if isinstance(trainer.model, PeftModel):
-                trainer.model.get_base_model().save_beside_adapter(str(staged))
+                base: PreTrainedModel = trainer.model.get_base_model()
+                base.save_beside_adapter(str(staged))
             save_decisions(staged, data.configs.values(), data.features, data.corpus.audio, device)
     trainer.accelerator.wait_for_everyone()
 
 
 def record_data(folder: Path, data: TrainingData, init_from: str | None) -> None:
-    """Write what the model was trained on, with what the model that it began from was."""
+    """Write the records of the training data, those of the model that it began from included."""
     clips = hash_clips(data.features, {row.clip_id for row in data.rows.rows})
     corpus = data.corpus
     entry = describe_data(corpus.id, corpus.revision, corpus.licence, clips, sorted(data.configs))
@@ -373,7 +374,7 @@ def _checkpoints(settings: TrainingSettings) -> str:
 
 
 def _precision(settings: TrainingSettings) -> str:
-    """Return that of the settings, or of accelerate where they choose none."""
+    """Return the precision of the settings, or accelerate's where they choose none."""
     return "fp32" if settings.mixed_precision == "no" else settings.mixed_precision
 
 

@@ -41,7 +41,7 @@ class RunFolder:
     """A held output folder, which says in `run.json` what run it holds."""
 
     def __init__(self, path: Path, writes: bool = True) -> None:
-        """writes: whether this process is the one of its run that writes."""
+        """Open a folder; writes: whether this process is the one of its run that writes."""
         self.path, self.writes = path, writes
         self._run: dict[str, Any] | None = None
         self._locks = ExitStack()
@@ -86,7 +86,7 @@ class RunFolder:
             return
         if unknown := now.keys() - before.keys():
             names = ", ".join(sorted(unknown))
-            log.warning("%s does not tell its %s: taken as it is now", self.run_file, names)
+            log.warning("%s does not record its %s: taken as it is now", self.run_file, names)
         for name, value in now.items():
             if before.get(name, value) != value:
                 raise ValueError(
@@ -98,7 +98,7 @@ class RunFolder:
         held = [*list_checkpoints(self.path), *sorted(self.path.glob("*.safetensors"))]
         if held:
             raise ValueError(
-                f"--output_dir {self.path} holds {held[0].name}, and no {RUN_FILE} that says of what run: choose "
+                f"--output_dir {self.path} holds {held[0].name}, and no {RUN_FILE} that says of which run: choose "
                 "another --output_dir, or start over in this one with --resume no"
             )
 
@@ -129,11 +129,11 @@ class RunFolder:
             log.warning("%s was removed while this run was at work: it is written again", self.run_file)
             self._write()
         elif found != self._run:
-            raise BrokeOff(f"{self.run_file} was changed while this run was at work, and tells of another run now")
+            raise BrokeOff(f"{self.run_file} was changed while this run was at work, and describes another run now")
 
 
 def read_run(path: Path) -> dict[str, Any] | None:
-    """Return what run a `run.json` tells of, or None where there is none; raise ValueError where it is damaged."""
+    """Return the run that a `run.json` describes, None where there is none; raise ValueError where it is damaged."""
     try:
         if not os.path.lexists(path):
             return None
@@ -175,7 +175,7 @@ def clear_leftovers(folder: Path) -> None:
 
 
 class KeepFolder(TrainerCallback):
-    """Looks after the run's folder whenever something is saved there."""
+    """Checks, whenever something is saved, that the run's folder is still its own."""
 
     def __init__(self, folder: RunFolder) -> None:
         self.folder = folder
@@ -185,47 +185,55 @@ class KeepFolder(TrainerCallback):
         self.folder.keep()
 
 
-def show_run(trainer: Trainer, place: Callable[[], tuple[str, float]], loss_name: str) -> None:
-    """Give a trainer this bar, log and curve instead of transformers' own; see `ProgressBar` and `RunLog`."""
+def show_run(trainer: Trainer, progress: Callable[[], tuple[str, float]], loss_name: str) -> None:
+    """Give a trainer this bar, log and curve instead of transformers' own; see `ProgressBar` and `RunLog`.
+
+    progress: returns the stage and the epoch that are reached.
+    """
     for callback in (ProgressCallback, PrinterCallback):
         trainer.remove_callback(callback)
-    trainer.add_callback(ProgressBar(place))
+    trainer.add_callback(ProgressBar(progress))
     trainer.add_callback(RunLog(loss_name))
 
 
 class ProgressBar(TrainerCallback):
-    """One line: stage, epoch, loss, learning rate, rows a second, time left."""
+    """Shows one line: stage, epoch, loss, learning rate, rows a second, time left."""
 
-    def __init__(self, place: Callable[[], tuple[str, float]]) -> None:
-        """place: gives the stage and the epoch that are reached."""
-        self.place = place
+    def __init__(self, progress: Callable[[], tuple[str, float]]) -> None:
+        """Take what returns the stage and the epoch that are reached."""
+        self.progress = progress
         self.bar: tqdm | None = None
+        self.shown: dict[str, str] = {}
 
     def on_train_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
-        self.started, self.first_step, self.shown = time.monotonic(), state.global_step, {}
+        """Open the bar at the step that is resumed from."""
+        self.started, self.first_step = time.monotonic(), state.global_step
         if state.is_world_process_zero and not args.disable_tqdm:
             self.bar = tqdm(total=state.max_steps, initial=state.global_step, desc="training", dynamic_ncols=True)
 
     def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
+        """Move the bar to the step that is reached."""
         if self.bar is not None:
             self.bar.update(state.global_step - self.bar.n)
 
     def on_log(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, logs: dict[str, Any], **_: Any
     ) -> None:
+        """Show the newest loss, learning rate, validation loss and speed."""
         if self.bar is None:
             return
         if "loss" in logs:
             self.shown |= {"loss": f"{logs['loss']:.3f}", "lr": f"{logs['learning_rate']:.1e}"}
         if "eval_loss" in logs:
             self.shown["val"] = f"{logs['eval_loss']:.3f}"
-        stage, epoch = self.place()
+        stage, epoch = self.progress()
         seconds = max(time.monotonic() - self.started, 1e-9)
         rows = (state.global_step - self.first_step) * rows_per_step(args)
         self.bar.set_description(f"{stage} epoch {epoch:.1f}", refresh=False)
         self.bar.set_postfix({**self.shown, "rows/s": f"{rows / seconds:.0f}"})
 
     def on_train_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
+        """Close the bar."""
         if self.bar is not None:
             self.bar.close()
 
@@ -237,9 +245,11 @@ class RunLog(TrainerCallback):
         self.loss_name = loss_name
 
     def on_evaluate(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
+        """Write the log and draw the curve."""
         self._write(args, state)
 
     def on_train_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
+        """Write the log and draw the curve."""
         self._write(args, state)
 
     def _write(self, args: TrainingArguments, state: TrainerState) -> None:
@@ -252,7 +262,7 @@ class RunLog(TrainerCallback):
 
 
 def draw_curve(history: list[dict[str, Any]], path: Path, loss_name: str) -> None:
-    """Training and validation loss over the steps, as a PNG."""
+    """Draw training and validation loss over the steps, as a PNG."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(7, 4), layout="constrained")

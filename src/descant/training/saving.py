@@ -1,4 +1,4 @@
-"""Mixin for a `transformers.Trainer` whose checkpoints appear whole or not at all."""
+"""Checkpoints and model folders that appear whole or not at all, and the mixin by which a trainer saves so."""
 
 import contextlib
 import errno
@@ -9,7 +9,7 @@ import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from accelerate.utils import gather_object
@@ -20,6 +20,11 @@ from transformers.utils import SAFE_WEIGHTS_NAME
 from descant.files import flush, sha256_of, write_whole
 from descant.program import BrokeOff, one_line
 
+if TYPE_CHECKING:  # the class that AtomicSaving is mixed into
+    from transformers import Trainer as Base
+else:
+    Base = object
+
 log = logging.getLogger(__name__)
 
 MANIFEST = "manifest.json"
@@ -27,6 +32,8 @@ MANIFEST = "manifest.json"
 STAGING = ".saving"
 # Fewer free bytes than this, after a failed write, count as a full disk.
 NOTHING_FREE = 2**20
+# In a checkpoint beside the tensors: tokenizer, random states, log history.
+SMALL_FILES_BYTES = 32 * 2**20
 _CHECKPOINT = re.compile(r"checkpoint-(\d+)")
 
 
@@ -35,7 +42,7 @@ class CheckpointError(BrokeOff):
 
 
 def stage(output_dir: str | Path, step: int) -> Path:
-    """An empty folder `.saving/checkpoint-<step>` to write the files of a checkpoint into."""
+    """Make an empty folder `.saving/checkpoint-<step>` to write the files of a checkpoint into."""
     staged = Path(output_dir) / STAGING / f"checkpoint-{step}"
     shutil.rmtree(staged, ignore_errors=True)
     staged.mkdir(parents=True)
@@ -43,9 +50,9 @@ def stage(output_dir: str | Path, step: int) -> Path:
 
 
 def commit(staged: Path) -> Path:
-    """Makes the checkpoint in `staged` visible beside `.saving`, flushed to the disk and with its manifest.
+    """Write the manifest of the checkpoint in `staged`, flush it to the disk, and move it to where it is looked for.
 
-    A folder of that name, such as a damaged one or the same step saved before, gives way to it.
+    It replaces a folder of the same name: a damaged checkpoint, or the same step saved before.
     """
     final = staged.parent.parent / staged.name
     _write_manifest(staged)
@@ -57,7 +64,7 @@ def commit(staged: Path) -> Path:
 
 
 def discard(folder: Path) -> None:
-    """Removes a checkpoint in such a way that a kill on the way leaves no half of it behind."""
+    """Remove a checkpoint; a kill on the way leaves no half of it behind."""
     doomed = folder.parent / STAGING / f"old-{folder.name}"
     shutil.rmtree(doomed, ignore_errors=True)
     doomed.parent.mkdir(exist_ok=True)
@@ -66,7 +73,7 @@ def discard(folder: Path) -> None:
 
 
 def find_problem(folder: str | Path) -> str | None:
-    """Why the checkpoint is not valid, by its manifest; None where every byte is as it was written."""
+    """Return why a checkpoint is not valid by its manifest, or None where every byte is as it was written."""
     folder = Path(folder)
     try:
         files = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))["files"]
@@ -86,13 +93,13 @@ def find_problem(folder: str | Path) -> str | None:
 
 
 def list_checkpoints(output_dir: str | Path) -> list[Path]:
-    """The folders `checkpoint-<step>`, valid or not, by rising step."""
+    """Return the folders `checkpoint-<step>`, valid or not, by rising step."""
     found = [path for path in Path(output_dir).glob("checkpoint-*") if _CHECKPOINT.fullmatch(path.name)]
     return sorted((path for path in found if path.is_dir()), key=_step)
 
 
 def newest_valid_checkpoint(output_dir: str | Path) -> Path | None:
-    """The checkpoint of the highest step whose files all have the hashes of its manifest; others are logged."""
+    """Return the checkpoint of the highest step whose files all match its manifest; damaged ones are logged."""
     for path in reversed(list_checkpoints(output_dir)):
         problem = find_problem(path)
         if problem is None:
@@ -102,7 +109,7 @@ def newest_valid_checkpoint(output_dir: str | Path) -> Path | None:
 
 
 def resume_point(resume: str | Path | bool | None, output_dir: str | Path) -> Path | None:
-    """The checkpoint to go on from.
+    """Return the checkpoint to go on from, or None for a new start.
 
     Args:
         resume: "auto" or True (the newest valid one, None where there is none yet), "no", False or None (start anew),
@@ -113,14 +120,14 @@ def resume_point(resume: str | Path | bool | None, output_dir: str | Path) -> Pa
             with another run's checkpoints.
     """
     present = list_checkpoints(output_dir)
-    if resume in ("no", False, None):
+    if resume is None or resume is False or resume == "no":
         if present:
             raise CheckpointError(
                 f"{output_dir} already holds {present[-1].name} of another run: choose another output folder, "
                 "go on from it with --resume auto, or remove it with --resume no"
             )
         return None
-    if resume not in ("auto", True):
+    if resume is not True and resume != "auto":
         return _require_valid(Path(resume))
     newest = newest_valid_checkpoint(output_dir)
     if newest is None and present:
@@ -132,14 +139,14 @@ def resume_point(resume: str | Path | bool | None, output_dir: str | Path) -> Pa
 
 
 def start_over(output_dir: str | Path) -> None:
-    """Removes all checkpoints, each named in the log: later ones of an old run would be resumed from otherwise."""
+    """Remove all checkpoints, each named in the log: later ones of an old run would be resumed from otherwise."""
     for path in list_checkpoints(output_dir):
         log.warning("removing %s of the run before", path)
         discard(path)
 
 
 def rotate(output_dir: str | Path, keep: int | None, newest: Path, best: str | Path | None = None) -> None:
-    """Removes old checkpoints until `keep` are left (None or 0: all stay), never `newest` nor `best`.
+    """Remove old checkpoints until `keep` are left (None or 0: all stay), never `newest` nor `best`.
 
     Checkpoints of later steps than `newest` belong to a line that the run has left; they go first.
     """
@@ -152,7 +159,7 @@ def rotate(output_dir: str | Path, keep: int | None, newest: Path, best: str | P
 
 
 def finish_killed_saves(output_dir: str | Path) -> None:
-    """Completes a save that was killed between its last byte and its rename, and clears all other leftovers."""
+    """Complete a save that was killed between its last byte and its rename, and clear all other leftovers."""
     staging = Path(output_dir) / STAGING
     for staged in staging.glob("checkpoint-*"):
         final = Path(output_dir) / staged.name
@@ -163,7 +170,7 @@ def finish_killed_saves(output_dir: str | Path) -> None:
 
 
 def require_space(output_dir: str | Path, needed: int) -> None:
-    """Raises `CheckpointError` where the file system of `output_dir` has fewer than `needed` bytes free."""
+    """Raise `CheckpointError` where the file system of `output_dir` has fewer than `needed` bytes free."""
     Path(output_dir).mkdir(parents=True, exist_ok=True)
     free = shutil.disk_usage(output_dir).free
     if free < needed:
@@ -174,9 +181,9 @@ def require_space(output_dir: str | Path, needed: int) -> None:
 
 
 def is_disk_full(error: BaseException, folder: Path) -> bool:
-    """Whether writing into `folder` failed with `error` because no space (or quota) was left.
+    """Return whether writing into `folder` failed with `error` because no space (or quota) was left.
 
-    safetensors reports it in words of its own, and torch.save only that its file ended at an unexpected place.
+    safetensors reports it in words of its own, and torch.save only that its file ended at an unexpected position.
     """
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
         return True
@@ -187,9 +194,9 @@ def is_disk_full(error: BaseException, folder: Path) -> bool:
 
 @contextlib.contextmanager
 def whole_model(folder: Path, writes: bool = True) -> Iterator[Path]:
-    """Give a folder to write a model into, whose files then appear in `folder` one by one, each whole, weights last.
+    """Yield a folder to write a model into, whose files then appear in `folder` one by one, each whole, weights last.
 
-    writes: whether this process is the one that puts them there.
+    writes: whether this process is the one that moves them there.
 
     Raises:
         CheckpointError: something could not be written; what `folder` held before is still there.
@@ -218,14 +225,14 @@ def whole_model(folder: Path, writes: bool = True) -> Iterator[Path]:
 
 
 def is_write_error(error: BaseException) -> bool:
-    """Whether a file could not be written; safetensors and torch.save say so in words of their own."""
+    """Return whether a file could not be written; safetensors and torch.save say so in words of their own."""
     if isinstance(error, OSError):
         return True
     return any(words in str(error) for words in ("I/O error", "No space left on device", "inline_container"))
 
 
 def disk_full(staged: Path) -> CheckpointError:
-    """Clears `staged` and says in one sentence what was not written and what is still there."""
+    """Clear `staged`, and return the error that says what was not written and which checkpoint is still there."""
     shutil.rmtree(staged, ignore_errors=True)
     output_dir = staged.parent.parent
     older = list_checkpoints(output_dir)
@@ -258,15 +265,11 @@ def _flushed_record(path: Path) -> dict[str, int | str]:
 
 
 def _step(path: Path) -> int:
-    return int(_CHECKPOINT.fullmatch(path.name)[1])
+    return int(path.name.rpartition("-")[2])
 
 
-# Beside the tensors: tokenizer, random states, log history.
-SMALL_FILES_BYTES = 32 * 2**20
-
-
-class AtomicSaving:
-    """Goes before `Trainer` among the bases: `class DescantTrainer(AtomicSaving, Seq2SeqTrainer)`.
+class AtomicSaving(Base):
+    """Writes checkpoints whole; goes before `Trainer` among the bases.
 
     `train(resume_from_checkpoint="auto" | "no" | PATH)` goes on from the newest valid checkpoint, starts over (and
     removes those of the run before), or goes on from the one named.
@@ -275,7 +278,7 @@ class AtomicSaving:
     _staged: Path | None = None
 
     def train(self, resume_from_checkpoint: str | bool | None = None, **options: Any) -> TrainOutput:
-        """As `Trainer.train`.
+        """Train as `Trainer.train` does, from the checkpoint that `resume_point` gives.
 
         Raises:
             CheckpointError: there is nothing valid to resume from, the checkpoint is another model's, or the disk has
@@ -328,13 +331,13 @@ class AtomicSaving:
         self.accelerator.wait_for_everyone()
 
     def _rotate(self, run_dir: Path) -> None:
-        """Removes what `save_total_limit` leaves out; also after the last step, for a kill amid the last removal."""
+        """Remove what `save_total_limit` leaves out; also after the last step, for a kill amid the last removal."""
         newest = run_dir / f"checkpoint-{self.state.global_step}"
         rotate(run_dir, self.args.save_total_limit, newest, self.state.best_model_checkpoint)
 
     @contextlib.contextmanager
     def _writing_into(self, staged: Path) -> Iterator[None]:
-        """Lets `Trainer` write below `staged`, where its own rotation finds nothing to remove."""
+        """Let `Trainer` write below `staged`, where its own rotation finds nothing to remove."""
         self._staged = staged
         try:
             yield
@@ -357,7 +360,7 @@ class AtomicSaving:
 
 
 def require_agreement(point: Path | None, output_dir: str) -> None:
-    """Raises `CheckpointError` where the processes found different checkpoints to resume from."""
+    """Raise `CheckpointError` where the processes found different checkpoints to resume from."""
     points = set(gather_object([point.name if point else "none"]))
     if len(points) > 1:
         raise CheckpointError(
@@ -367,14 +370,14 @@ def require_agreement(point: Path | None, output_dir: str) -> None:
 
 
 def checkpoint_bytes(model: torch.nn.Module, only_model: bool = False) -> int:
-    """The size of a checkpoint: the weights, and AdamW's two moments of those that train."""
+    """Return the size of a checkpoint in bytes: the weights, and AdamW's two moments of those that train."""
     weights = sum(p.numel() * p.element_size() for p in model.parameters())
     moments = 0 if only_model else sum(2 * p.numel() * p.element_size() for p in model.parameters() if p.requires_grad)
     return weights + moments + SMALL_FILES_BYTES
 
 
 def require_same_shapes(checkpoint: Path, model: torch.nn.Module) -> None:
-    """Raises `CheckpointError` where the checkpoint's weights have other shapes than the model's.
+    """Raise `CheckpointError` where the checkpoint's weights have other shapes than the model's.
 
     Adapters and sharded weights are left to the loader's own check.
     """

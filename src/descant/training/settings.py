@@ -7,7 +7,7 @@ import math
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Any, ClassVar, Generic, NoReturn, TypeVar, get_args, get_origin, get_type_hints
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, NoReturn, TypeVar, get_args, get_origin, get_type_hints
 
 import yaml
 from transformers import HfArgumentParser, TrainingArguments
@@ -46,6 +46,9 @@ class RunSettings(TrainingArguments):
         "world_size",
     )  # fmt: skip
 
+    if TYPE_CHECKING:
+        push_to_hub: bool = False  # Trainer's, which `__post_init__` changes
+
     dataset: str | None = field(default=None, metadata={"help": "demo, a folder, a CSV/JSONL file, or a Hub id"})
     audio_dir: str | None = field(default=None, metadata={"help": "folder of the sound files that the dataset names"})
     features: str = field(default="features", metadata={"help": "folder that keeps what is computed from sound"})
@@ -69,7 +72,7 @@ class RunSettings(TrainingArguments):
     remove_unused_columns: bool = field(default=False, metadata={"help": "drop batch keys that forward lacks"})
 
     def __post_init__(self) -> None:
-        """Take over the push from Trainer, which would do it file by file and with a card of its own."""
+        """Take over the push from Trainer, which would push file by file and with a card of its own."""
         super().__post_init__()
         self.publish, self.push_to_hub = self.push_to_hub, False
         self.dataloader_pin_memory &= self.device.type == "cuda"
@@ -281,8 +284,7 @@ def options_for(job: Job[Any, Any, OptionsT], kind: str) -> ModelOptions:
 
 
 def with_changes(settings: SettingsT, **changes: Any) -> SettingsT:
-    """Return a copy of settings with some of them changed; TrainingArguments has no other way that computes nothing.
-    """
+    """Return a copy of settings with some of them changed, without running `TrainingArguments.__post_init__` again."""
     changed = copy.copy(settings)
     for name, value in changes.items():
         setattr(changed, name, value)
@@ -290,7 +292,7 @@ def with_changes(settings: SettingsT, **changes: Any) -> SettingsT:
 
 
 class _Parser(HfArgumentParser):
-    """Ends the program with status 2 and one sentence; within a YAML file, that sentence names it."""
+    """Parses settings; ends the program with status 2 and one sentence, which names the YAML file it is about."""
 
     source: str | None = None
 
@@ -301,7 +303,7 @@ class _Parser(HfArgumentParser):
     def error(self, message: str) -> NoReturn:
         """End the program."""
         where = f"{self.source}: " if self.source else ""
-        self.exit(2, f"{self.prog}: {where}{' '.join(message.split())}\n")
+        argparse.ArgumentParser.exit(self, 2, f"{self.prog}: {where}{' '.join(message.split())}\n")
 
 
 def parse_job(
@@ -471,7 +473,8 @@ class _YamlFile:
 
     def _value(self, key: str, node: yaml.Node, hints: Collection[Any]) -> Any:
         """Return nothing, a list or a mapping, where the setting takes such."""
-        wanted = type(None) if isinstance(node, yaml.ScalarNode) else list if node.id == "sequence" else dict
+        kinds = {yaml.ScalarNode: type(None), yaml.SequenceNode: list, yaml.MappingNode: dict}
+        wanted = kinds[type(node)]
         found = {type(None): "nothing", list: "a list", dict: "a mapping"}[wanted]
         if wanted not in hints or node.tag not in (f"{YAML}{kind}" for kind in ("null", "seq", "map")):
             self._refuse(f"{key}: expected one value, found {found}")

@@ -1,6 +1,6 @@
 """The model a run starts from: a saved one, one with an adapter, or a new LPMusicCaps model of base or small size.
 
-A small one learns to listen before it learns to speak: what the closed answers say, without the words around it.
+The audio encoder of a small one is first trained to classify the closed answers, then the whole model to word them.
 """
 
 import logging
@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import torch
@@ -32,7 +32,7 @@ from transformers.utils import ADAPTER_CONFIG_NAME
 
 from descant.data.annotations import Row
 from descant.data.collator import FeatureReader
-from descant.evaluation.exact import canonical_answer
+from descant.evaluation.exact import canonical_answer, is_closed
 from descant.hub_client import fetch_model, find_file, load_patiently, patiently
 from descant.models.lp_music_caps import (
     LPMusicCapsConfig,
@@ -40,6 +40,7 @@ from descant.models.lp_music_caps import (
     LPMusicCapsForConditionalGeneration,
     LPMusicCapsProcessor,
 )
+from descant.models.lp_music_caps.modeling_lp_music_caps import LPMusicCapsAudioEncoder
 from descant.training.recipe import ModelStart
 from descant.training.saving import list_checkpoints
 from descant.training.settings import LPMusicCapsOptions, TrainingSettings
@@ -48,7 +49,7 @@ from descant.training.training_data import TrainingData, some_features
 log = logging.getLogger(__name__)
 
 OPTIONS = LPMusicCapsOptions
-Model = PreTrainedModel | PeftModel
+Model: TypeAlias = PreTrainedModel | PeftModel
 
 BASE_SIZES = {
     "d_model": 768, "encoder_layers": 6, "decoder_layers": 6, "encoder_attention_heads": 12,
@@ -96,7 +97,7 @@ def start_model(
 
 
 def load_start(source: str) -> tuple[Model, ProcessorMixin]:
-    """Load a model folder or Hub id; of an adapter, its base with the adapter on it, which trains on.
+    """Load a model folder or Hub id; an adapter is loaded onto its base, and trains on.
 
     Raises:
         ValueError: it is a pickle, cannot be loaded, or lacks weights.
@@ -234,7 +235,7 @@ def load_text_side(model: PreTrainedModel, source: str) -> None:
 
 
 @torch.no_grad()
-def standardise_convolutions(audio_encoder: nn.Module, mels: torch.Tensor) -> None:
+def standardise_convolutions(audio_encoder: LPMusicCapsAudioEncoder, mels: torch.Tensor) -> None:
     """Start the convolutions so that every channel has mean 0 and variance 1 over `mels` (clips, bands, frames).
 
     torch's own initialisation shrinks what differs between clips at each of the six layers, until a short run no
@@ -298,24 +299,22 @@ def warm_up_audio(
     model: PreTrainedModel, rows: Sequence[Row], features: FeatureReader, *,
     epochs: int, learning_rate: float, first_conv_lr_scale: float, seed: int,
 ) -> float:  # fmt: skip
-    """Train the audio encoder, in place, to name each clip's answers; the loss of the last epoch in nats a clip.
+    """Train the audio encoder, in place, to classify each clip's answers; return the last epoch's loss in nats a clip.
 
-    One linear head a question type reads the mean over time of `model.get_audio_features`, and is thrown away after.
-    A short run from random weights learns to listen several times faster so than through the decoder alone, which has
-    to learn the wording first. Rows without a question type are left out; 0.0 is returned where none has one.
+    One linear head a question type reads the mean over time of `model.get_audio_features`, and is discarded after.
+    A short run from random weights comes to use the audio several times faster so than through the decoder alone,
+    which has to learn the wording first. Rows without a closed question are left out; returns 0.0 where there is none.
     """
     clips, targets = class_targets(rows)
     if not clips:
         return 0.0
     torch.manual_seed(seed)
     heads = nn.ModuleList(nn.Linear(model.config.d_model, int(column.max()) + 1) for column in targets.T)
-    optimizer = torch.optim.AdamW(
-        [
-            {"params": [*model.audio_encoder.conv1.parameters()], "lr": first_conv_lr_scale * learning_rate},
-            {"params": [*model.audio_encoder.conv_stack.parameters(), *heads.parameters()]},
-        ],
-        lr=learning_rate, betas=(0.9, 0.98), weight_decay=0.05,
-    )  # fmt: skip
+    groups: list[dict[str, Any]] = [
+        {"params": [*model.audio_encoder.conv1.parameters()], "lr": first_conv_lr_scale * learning_rate},
+        {"params": [*model.audio_encoder.conv_stack.parameters(), *heads.parameters()]},
+    ]
+    optimizer = torch.optim.AdamW(groups, lr=learning_rate, betas=(0.9, 0.98), weight_decay=0.05)
     steps = epochs * -(-len(clips) // BATCH_CLIPS)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
     random, loss = np.random.default_rng([seed, 2]), 0.0
@@ -335,18 +334,18 @@ def warm_up_audio(
 
 
 def class_targets(rows: Sequence[Row]) -> tuple[list[str], torch.Tensor]:
-    """Clip ids, and the class of each clip's answer for each closed question type (clips, types); -100: not asked."""
-    closed = [row for row in rows if row.question_type and not row.question_type.startswith("long")]
+    """Return clip ids, and the class of each clip's answer to each closed question type (clips, types); -100: none."""
+    closed = [row for row in rows if is_closed(row.question_type)]
     clips = sorted({row.clip_id for row in closed})
-    kinds = sorted({row.question_type for row in closed})
-    place = {clip_id: number for number, clip_id in enumerate(clips)}
+    kinds = sorted({row.question_type for row in closed if row.question_type})
+    index = {clip_id: number for number, clip_id in enumerate(clips)}
     targets = torch.full((len(clips), len(kinds)), UNKNOWN)
     for number, kind in enumerate(kinds):
         classes: dict[object, int] = {}
         for row in closed:
             if row.question_type == kind:
                 answer = canonical_answer(row.answer, kind)
-                targets[place[row.clip_id], number] = classes.setdefault(answer, len(classes))
+                targets[index[row.clip_id], number] = classes.setdefault(answer, len(classes))
     return clips, targets
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 from functools import partial
+from typing import Any
 
 import numpy as np
 import torch
@@ -57,8 +58,8 @@ def build(options: MertLMOptions, texts: Iterable[str], demo: bool) -> tuple[Pre
     Raises:
         ValueError: only one of the two is given, or a part cannot be loaded.
     """
-    joined = {"layer_mix": options.layer_mix, "pooling": options.pooling, "pool_stride": options.pool_stride,
-              "projector": options.projector, "tokens_per_state": options.tokens_per_state}  # fmt: skip
+    names = ("layer_mix", "pooling", "pool_stride", "projector", "tokens_per_state")
+    joined: dict[str, Any] = {name: getattr(options, name) for name in names}
     if options.audio_encoder is None and options.text_model is None and demo:
         return new_tiny(texts, **joined)
     if options.audio_encoder is None or options.text_model is None:
@@ -118,15 +119,17 @@ def rows_to_fit(rows: Sequence[Row], dataset: str | None, audio_dir: str | None)
 
 
 def deal_types(rows: Sequence[Row], tokens: int) -> list[set[str]]:
-    """The question types that each token of a state stands for: none, which means all answers, for the first; then
-    one each, or as even a share as may be where there are fewer tokens; none again for tokens that are left.
+    """Deal the question types to the tokens of a state: the first gets none, which means all answers; the others one
+    each, or an even share where there are fewer tokens than types; tokens that are left get none.
     """
     kinds = sorted({row.question_type for row in rows if row.question_type})
     return [set(), *(set(kinds[token :: tokens - 1]) for token in range(tokens - 1))]
 
 
-def embed_answers(embedding: nn.Module, rows: TokenizedRows, kinds: set[str]) -> tuple[list[str], torch.Tensor]:
-    """Clips, and the embedding of each one's answers (clips, width), to some types of question or, with none, to all.
+def embed_answers(embedding: nn.Embedding, rows: TokenizedRows, kinds: set[str]) -> tuple[list[str], torch.Tensor]:
+    """Return clip ids, and an embedding (clips, width) of each clip's answers to some types of question.
+
+    kinds: the types; none stands for all.
     """
     tokens: dict[str, list[int]] = {}
     for row, labels in zip(rows.rows, rows.labels, strict=True):
@@ -135,12 +138,12 @@ def embed_answers(embedding: nn.Module, rows: TokenizedRows, kinds: set[str]) ->
     return list(tokens), embed_distinctive(embedding, list(tokens.values()))
 
 
-def embed_questions(embedding: nn.Module, rows: TokenizedRows) -> dict[str, torch.Tensor]:
-    """What sets the wordings of each type of question apart from those of the others, as long as a word."""
+def embed_questions(embedding: nn.Embedding, rows: TokenizedRows) -> dict[str, torch.Tensor]:
+    """Embed the words (width,) in which the questions of each type differ from others, at a word's mean norm."""
     tokens: dict[str, list[int]] = {}
     for row in rows.rows:
-        if row.question_type:
-            prompt = rows.prompts[row.question]
+        prompt = rows.prompts[row.question]
+        if row.question_type and prompt is not None:
             words = prompt[prompt < embedding.num_embeddings]  # without the audio's placeholders
             tokens.setdefault(row.question_type, []).extend(words.tolist())
     if not tokens:
@@ -149,8 +152,11 @@ def embed_questions(embedding: nn.Module, rows: TokenizedRows) -> dict[str, torc
     return dict(zip(tokens, embedding.weight.norm(dim=1).mean() * directions, strict=True))
 
 
-def embed_distinctive(embedding: nn.Module, texts: list[list[int]]) -> torch.Tensor:
-    """The mean embedding of each text's words (texts, width), each the heavier the fewer of the texts have it."""
+def embed_distinctive(embedding: nn.Embedding, texts: list[list[int]]) -> torch.Tensor:
+    """Return each text's mean embedding (texts, width), weighted by inverse document frequency among the texts.
+
+    texts: token ids.
+    """
     having = torch.zeros(embedding.num_embeddings)
     for text in texts:
         having[list(set(text))] += 1
@@ -159,16 +165,22 @@ def embed_distinctive(embedding: nn.Module, texts: list[list[int]]) -> torch.Ten
     return sums / torch.stack([rarity[text].sum() for text in texts])[:, None].clamp(min=1e-6)
 
 
-def fit_ridge(heard: torch.Tensor, words: torch.Tensor, spread: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Weight and bias of a layer from (clips, heard) to (clips, width), its results spread as single words are."""
+def fit_ridge(states: torch.Tensor, words: torch.Tensor, spread: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Fit a layer from states (clips, channels) to words (clips, width) by ridge regression.
+
+    spread: the standard deviation to which its results are scaled. Returns weight (width, channels) and bias (width,).
+    """
     common = words.mean(dim=0)
-    gram = heard.T @ heard + RIDGE * len(heard) * torch.eye(heard.shape[1])
-    weights = torch.linalg.solve(gram, heard.T @ (words - common))  # (heard, width)
-    return spread / (heard @ weights).std().clamp(min=1e-6) * weights.T, common
+    gram = states.T @ states + RIDGE * len(states) * torch.eye(states.shape[1])
+    weights = torch.linalg.solve(gram, states.T @ (words - common))  # (channels, width)
+    return spread / (states @ weights).std().clamp(min=1e-6) * weights.T, common
 
 
-def new_tiny(texts: Iterable[str], window_s: float = 10.0, **joined: object) -> tuple[PreTrainedModel, ProcessorMixin]:
-    """A model of kilobytes with random parts and a tokenizer of its own, saved whole; it shows the way."""
+def new_tiny(texts: Iterable[str], window_s: float = 10.0, **joined: Any) -> tuple[PreTrainedModel, ProcessorMixin]:
+    """Build a model of kilobytes from random parts, and its processor with a tokenizer learnt from `texts`.
+
+    joined: fields of MertLMConfig.
+    """
     tokenizer = train_chat_tokenizer(texts)
     extractor = MertLMFeatureExtractor(window_s=window_s)
     encoder = HubertModel(HubertConfig(**TINY_AUDIO))

@@ -9,7 +9,7 @@ import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from operator import attrgetter
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from accelerate import Accelerator
@@ -18,7 +18,7 @@ from torch import nn
 from torch.distributed.fsdp import FSDPModule
 from torch.distributed.tensor import DTensor
 from torch.nn import functional
-from transformers import PreTrainedModel, ProcessorMixin, Trainer
+from transformers import PreTrainedModel, ProcessorMixin, Trainer, TrainerControl
 
 from descant.data.collator import IGNORED, FeatureReader
 from descant.evaluation import exact_answer
@@ -27,6 +27,11 @@ from descant.program import BrokeOff
 from descant.training.run_folder import show_run
 from descant.training.saving import AtomicSaving
 from descant.training.training_data import CurriculumSampler, TokenizedRows, rows_per_step
+
+if TYPE_CHECKING:  # the class that the parts of a trainer are mixed into
+    from transformers import Trainer as Base
+else:
+    Base = object
 
 log = logging.getLogger(__name__)
 
@@ -39,8 +44,8 @@ class NonFiniteLossError(BrokeOff):
     """The loss or the weights became NaN or infinite; the message names the batch."""
 
 
-class FiniteLoss:
-    """Goes before `Trainer` (and before `AtomicSaving`) among the bases.
+class FiniteLoss(Base):
+    """Stops at a loss that is not finite; goes before `Trainer` (and before `AtomicSaving`) among the bases.
 
     A batch may carry `row_index` (batch,): it never reaches the model, and the error names its rows through
     `describe_rows`.
@@ -51,12 +56,13 @@ class FiniteLoss:
         self._unread: list[tuple[int, torch.Tensor, torch.Tensor | None]] = []  # step, loss, rows
 
     def describe_rows(self, rows: list[int]) -> str:
-        """What the error says of a batch's rows; a trainer that knows the clips names those."""
+        """Return what the error says of a batch's rows; a trainer that knows the clips names those."""
         return f"rows {', '.join(map(str, rows))}"
 
     def training_step(
         self, model: torch.nn.Module, inputs: dict[str, Any], *args: Any, **options: Any
     ) -> torch.Tensor:
+        """Take one step and return its loss, which is checked at once on a CPU, every 32 steps elsewhere."""
         rows = inputs.pop("row_index", None)
         loss = super().training_step(model, inputs, *args, **options)
         self._unread.append((self.state.global_step + 1, loss, rows))
@@ -65,7 +71,7 @@ class FiniteLoss:
         return loss
 
     def require_finite_losses(self) -> None:
-        """Raises `NonFiniteLossError` for the first loss since the last call that is not finite."""
+        """Raise `NonFiniteLossError` for the first loss since the last call that is not finite."""
         unread, self._unread = self._unread, []
         if not unread:
             return
@@ -90,14 +96,14 @@ class FiniteLoss:
 
 
 def _has_finite_weights(model: torch.nn.Module) -> bool:
-    """One read from the device for all trained weights (of this process's shards)."""
+    """Check all trained weights (of this process's shards) with one read from the device."""
     trained = [parameter.detach() for parameter in model.parameters() if parameter.requires_grad]
     local = [p.to_local() if isinstance(p, DTensor) else p for p in trained]
     return bool(torch.stack([p.isfinite().all() for p in local]).all())
 
 
-class FullySharded:
-    """Goes before `Trainer` among the bases; without FSDP it changes nothing."""
+class FullySharded(Base):
+    """Shards and saves under FSDP; goes before `Trainer` among the bases, and changes nothing without FSDP."""
 
     def _prepare_for_training(self, *args: Any, **options: Any) -> Any:
         require_fsdp2(self.accelerator)
@@ -116,7 +122,7 @@ class FullySharded:
 
 
 def require_fsdp2(accelerator: Accelerator) -> None:
-    """Raises ValueError where `accelerate launch` was told to use FSDP and something else would run.
+    """Raise ValueError where `accelerate launch` was asked for FSDP and something else would run.
 
     On the processor, and with one process, accelerate falls back without a word: every process then holds all of the
     model.
@@ -133,7 +139,7 @@ def require_fsdp2(accelerator: Accelerator) -> None:
 
 
 def keep_class_name(model: torch.nn.Module) -> None:
-    """Gives the sharded model's class, which torch makes on the fly, the name and module of the model's own.
+    """Give the sharded model's class, which torch makes on the fly, the name and module of the model's own.
 
     `save_pretrained` writes both into `auto_map` and copies that module's file: torch's would be published otherwise.
 
@@ -148,7 +154,7 @@ def keep_class_name(model: torch.nn.Module) -> None:
 
 @contextlib.contextmanager
 def embeddings_in_the_root(model: torch.nn.Module) -> Iterator[None]:
-    """Hides the embeddings from accelerate while it shards `model`.
+    """Hide the embeddings from accelerate while it shards `model`.
 
     accelerate (1.15) puts the input embedding and the head into a group of their own. Where the encoder's and
     decoder's embeddings are tied to them, their common weight would then belong to that group and to the root, which
@@ -165,13 +171,15 @@ def embeddings_in_the_root(model: torch.nn.Module) -> Iterator[None]:
 
 
 class CurriculumTrainer(FiniteLoss, AtomicSaving, FullySharded, Trainer):
-    """Trains on the rows of a curriculum; `measure` says what a validation gives.
+    """Trains on the rows of a curriculum; a subclass's `measure` returns the results of a validation.
 
     Args:
         curriculum: the order of the training rows over the whole run.
         loss_name: what the curve calls the loss.
         kwargs: those of `transformers.Trainer`; `data_collator` gives `row_index` beside the model's inputs.
     """
+
+    control: TrainerControl
 
     def __init__(self, *, curriculum: CurriculumSampler, loss_name: str, **kwargs: Any) -> None:
         self.curriculum = curriculum
@@ -195,7 +203,7 @@ class CurriculumTrainer(FiniteLoss, AtomicSaving, FullySharded, Trainer):
         self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
         return metrics
 
-    def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
+    def log(self, logs: dict[str, Any], start_time: float | None = None) -> None:
         """Add the stage; `epoch` counts the curriculum's epochs, not passes over the whole run."""
         logs["stage"], self.state.epoch = self.progress()
         super().log(logs, start_time)
@@ -227,7 +235,7 @@ class Validation:
     answers: int
 
     def measure(self, model: nn.Module, accelerator: Accelerator) -> dict[str, float]:
-        """`loss` in nats a token (not smoothed); `exact` in percent and `answer_words` for the answered rows."""
+        """Return `loss` in nats a token (not smoothed), and for the answered rows `exact` in % and `answer_words`."""
         training = model.training
         model.eval()
         metrics = {"loss": self.loss(model, accelerator)}
@@ -239,6 +247,7 @@ class Validation:
 
     @torch.no_grad()
     def loss(self, model: nn.Module, accelerator: Accelerator) -> float:
+        """Return the cross entropy over the rows of all processes, in nats a token."""
         totals = torch.zeros(2, dtype=torch.float64, device=accelerator.device)
         batches = self._batches(len(self.rows), accelerator.num_processes)
         for mine in batches[accelerator.process_index :: accelerator.num_processes]:
@@ -252,12 +261,12 @@ class Validation:
         return total / max(count, 1.0)
 
     def _batches(self, rows: int, processes: int) -> list[range]:
-        """Batches in order, padded with empty ones so that every process runs as many forwards."""
+        """Return batches in order, padded with empty ones so that every process runs as many forwards."""
         batches = [range(start, min(start + self.batch_size, rows)) for start in range(0, rows, self.batch_size)]
         return batches + [range(0)] * (-len(batches) % processes)
 
     def score_answers(self, model: PreTrainedModel, accelerator: Accelerator) -> dict[str, float]:
-        """Greedy answers to evenly spread rows; a few are logged."""
+        """Answer evenly spread rows greedily and log a few; return `exact` in % and the mean `answer_words`."""
         step = max(1, len(self.rows) // self.answers)
         chosen = self.rows.rows[::step][: self.answers]
         mine = chosen[accelerator.process_index :: accelerator.num_processes]
@@ -320,7 +329,7 @@ class DescantTrainer(CurriculumTrainer):
 
     def measure(self) -> dict[str, float] | None:
         """Return the loss over the validation rows, and scores of generated answers to some of them."""
-        return self.validation and self.validation.measure(self.model_wrapped, self.accelerator)
+        return self.validation.measure(self.model_wrapped, self.accelerator) if self.validation else None
 
 
 def scale_learning_rate(

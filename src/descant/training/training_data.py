@@ -24,7 +24,7 @@ from descant.training.settings import SettingsT, TrainingSettings, with_changes
 LIKE_LENGTH = 12
 
 
-class Place(NamedTuple):
+class Planned(NamedTuple):
     """A row in its epoch, with the number of its block (rows of one clip that stay together) and longest row there."""
 
     longest: int
@@ -35,7 +35,7 @@ class Place(NamedTuple):
 
 @dataclass(frozen=True)
 class StagePlan:
-    """The rows (indices into the training rows) of one stage and how many epochs they are seen.
+    """The rows of one stage, as indices into the training rows, and for how many epochs it lasts.
 
     An epoch is every row once, or `draws` tag-balanced draws with replacement: a tag, each as likely as any other,
     then one of its rows. `tagged` holds the rows of each tag.
@@ -49,9 +49,11 @@ class StagePlan:
 
     @property
     def rows_per_epoch(self) -> int:
+        """The rows, or draws, of one epoch."""
         return self.draws or len(self.rows)
 
     def epoch_rows(self, random: np.random.Generator) -> np.ndarray:
+        """Return the row indices of one epoch in random order."""
         if not self.draws:
             return random.permutation(self.rows)
         tags = random.integers(len(self.tagged), size=self.draws)
@@ -85,7 +87,7 @@ def plan_stages(
 
 
 def share_epochs(stages: Sequence[Stage], num_epochs: float) -> list[int]:
-    """Whole epochs of each stage, `num_epochs` (rounded) in all: as near their proportion as one for each allows.
+    """Return whole epochs of each stage, `num_epochs` (rounded) in all, in proportion, and at least one each.
 
     Raises:
         ValueError: fewer epochs than stages.
@@ -118,9 +120,10 @@ def _rows_by_tag(
 class CurriculumSampler(Sampler[tuple[int, int]]):
     """Yields `(row, epoch)` over all stages, every row once an epoch, the same for the same seed.
 
-    The whole run is one pass, so that one schedule spans stages of different sizes and a resumed run skips to its
-    place. Within stretches of up to 50 batches, rows of like length share a batch. With `rows_per_clip` above 1, up to
-    as many rows of one clip stay together where they are of like length too: its audio is encoded once for them.
+    The whole run is one pass, so that one schedule spans stages of different sizes and a resumed run skips the rows
+    that it has seen. Within stretches of up to 50 batches, rows of like length share a batch. With `rows_per_clip`
+    above 1, up to as many rows of one clip stay together where they are of like length too: its audio is encoded once
+    for them.
     """
 
     def __init__(
@@ -137,10 +140,11 @@ class CurriculumSampler(Sampler[tuple[int, int]]):
 
     @property
     def epochs(self) -> int:
+        """The epochs of all stages."""
         return sum(stage.epochs for stage in self.stages)
 
     def stage_at(self, row_count: int) -> tuple[str, float]:
-        """Name of the stage and the epoch (fractional) reached once `row_count` rows have been seen."""
+        """Return the stage's name and the epoch (fractional) reached once `row_count` rows have been seen."""
         epoch = 0.0
         for stage in self.stages:
             rows = stage.rows_per_epoch * stage.epochs
@@ -150,20 +154,20 @@ class CurriculumSampler(Sampler[tuple[int, int]]):
         raise AssertionError("a curriculum has at least one stage")
 
     def __iter__(self) -> Iterator[tuple[int, int]]:
-        pending: list[Place] = []
+        pending: list[Planned] = []
         for number, (block, epoch) in enumerate(self._blocks()):
             longest = int(self.lengths[block].max())
-            pending += [Place(longest, number, int(row), epoch) for row in block]
+            pending += [Planned(longest, number, int(row), epoch) for row in block]
             if len(pending) >= self.stretch:
                 whole = len(pending) // self.batch_size * self.batch_size
                 yield from self._grouped(pending[:whole], number)
                 pending = pending[whole:]
         whole = len(pending) // self.batch_size * self.batch_size
         yield from self._grouped(pending[:whole], 0)
-        yield from ((place.row, place.epoch) for place in pending[whole:])
+        yield from ((planned.row, planned.epoch) for planned in pending[whole:])
 
     def _blocks(self) -> Iterator[tuple[np.ndarray, int]]:
-        """Rows of one clip, at most `rows_per_clip` at a time, in the seeded order of each epoch."""
+        """Yield rows of one clip, at most `rows_per_clip` at a time, in the seeded order of each epoch."""
         epoch = 0
         for stage in self.stages:
             for _ in range(stage.epochs):
@@ -180,26 +184,26 @@ class CurriculumSampler(Sampler[tuple[int, int]]):
         return [blocks[index] for index in random.permutation(len(blocks))]
 
     def _block_starts(self, rows: np.ndarray) -> list[int]:
-        """Where in `rows`, sorted by clip and length, the next block starts: as many rows of one clip as may be."""
+        """Return the indices in `rows`, sorted by clip and length, at which blocks after the first start."""
         starts, first = [], 0
-        for place in range(1, len(rows)):
-            same_clip = self.clips[rows[place]] == self.clips[rows[first]]
-            alike = self.lengths[rows[place]] - self.lengths[rows[first]] <= LIKE_LENGTH
-            if not (same_clip and alike and place - first < self.rows_per_clip):
-                starts.append(place)
-                first = place
+        for index in range(1, len(rows)):
+            same_clip = self.clips[rows[index]] == self.clips[rows[first]]
+            alike = self.lengths[rows[index]] - self.lengths[rows[first]] <= LIKE_LENGTH
+            if not (same_clip and alike and index - first < self.rows_per_clip):
+                starts.append(index)
+                first = index
         return starts
 
-    def _grouped(self, places: list[Place], number: int) -> Iterator[tuple[int, int]]:
-        """One stretch of whole batches: blocks sorted by their longest row, batches shuffled."""
-        places = sorted(places, key=lambda place: (place.longest, place.block))
-        starts = np.arange(0, len(places), self.batch_size)
+    def _grouped(self, stretch: list[Planned], number: int) -> Iterator[tuple[int, int]]:
+        """Yield one stretch of whole batches: blocks sorted by their longest row, batches shuffled."""
+        ordered = sorted(stretch, key=lambda planned: (planned.longest, planned.block))
+        starts = np.arange(0, len(ordered), self.batch_size)
         for start in np.random.default_rng([self.seed, 1, number]).permutation(starts):
-            yield from ((place.row, place.epoch) for place in places[start : start + self.batch_size])
+            yield from ((planned.row, planned.epoch) for planned in ordered[start : start + self.batch_size])
 
 
 def rows_per_step(args: TrainingArguments) -> int:
-    """The effective batch: rows of all processes and accumulated batches in one optimizer step."""
+    """Return the effective batch: rows of all processes and accumulated batches in one optimizer step."""
     return args.per_device_train_batch_size * max(args.world_size, 1) * args.gradient_accumulation_steps
 
 
@@ -245,16 +249,16 @@ def _without_validation(settings: SettingsT) -> SettingsT:
 
 
 def _as_steps(steps: float, run: int) -> int:
-    """Below 1 they are a share of the run, as for Trainer."""
+    """Return whole steps; below 1 they are a share of the run, as for Trainer."""
     return math.ceil(steps * run) if steps < 1 else int(steps)
 
 
 class TokenizedRows(Dataset):
     """Rows tokenised once, ahead of the training step.
 
-    An item is asked for as `row` (validation) or `(row, epoch)` (training: the epoch seeds the augmentation) and holds
-    `row_index, clip_id, prompt_ids (None where the model has no prompt), label_ids, epoch`. What prompt and labels are
-    is the processor's to say; labels are cut at `max_answer_tokens` without losing the end token.
+    The index of an item is `row` (validation) or `(row, epoch)` (training: the epoch seeds the augmentation). An item
+    holds `row_index, clip_id, prompt_ids (None where the model has no prompt), label_ids, epoch`. The processor makes
+    prompts and labels; labels are cut at `max_answer_tokens` without losing the end token.
     """
 
     def __init__(self, rows: Sequence[Row], processor: ProcessorMixin, max_answer_tokens: int = 128) -> None:
@@ -289,7 +293,7 @@ class TokenizedRows(Dataset):
 
 
 def concatenate_configs(configs: Mapping[str, Sequence[Row]]) -> tuple[list[Row], dict[str, np.ndarray]]:
-    """All rows in one list, and for each configuration the indices of its rows."""
+    """Return all rows in one list, and for each configuration the indices of its rows."""
     rows: list[Row] = []
     indices = {}
     for name, part in configs.items():
@@ -314,14 +318,14 @@ class TrainingData:
     curriculum: CurriculumSampler
 
     def fingerprint(self) -> str:
-        """Number and hash of the rows to train and to validate on, with the sound of their clips."""
+        """Return number and hash of the rows to train and to validate on, the sound of their clips included."""
         kept = [(name, split, row) for name in sorted(self.configs) for split in ("train", "validation")
                 for row in self.configs[name].get(split, [])]  # fmt: skip
         digest = hashlib.sha256()
         for name, split, row in kept:
-            heard = self.features.sha256(row.clip_id)
-            said = (name, split, row.clip_id, row.question, row.answer, row.tags, heard)
-            digest.update(repr(said).encode("utf-8", "surrogatepass"))
+            sound = self.features.sha256(row.clip_id)
+            record = (name, split, row.clip_id, row.question, row.answer, row.tags, sound)
+            digest.update(repr(record).encode("utf-8", "surrogatepass"))
         return f"{len(kept)} rows, hash {digest.hexdigest()[:12]}"
 
 
@@ -343,7 +347,7 @@ def prepare_data(
 
 
 def some_features(data: TrainingData, clips: int = 64) -> torch.Tensor:
-    """Features of evenly spread training clips, (clips, bands, frames)."""
+    """Return the features of evenly spread training clips, (clips, bands, frames)."""
     ids = sorted({row.clip_id for row in data.rows.rows})
     chosen = ids[:: max(1, len(ids) // clips)][:clips]
     return torch.from_numpy(np.stack([data.features.read(clip_id) for clip_id in chosen]))

@@ -1,6 +1,6 @@
 """A model small enough to answer in milliseconds, and recordings whose windows it answers differently."""
 
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +16,7 @@ from descant.models.lp_music_caps import (
     LPMusicCapsProcessor,
 )
 from descant.models.lp_music_caps.decision_music import MusicDecisionConfig, QuestionType
-from descant.training.decisions import fit_reference
+from descant.training.music_reference import fit_reference
 from descant.training.start import train_tokenizer
 
 TEXTS = ("What is the genre?", "Which instruments play?", "a slow piano and drums", "jazz rock with a loud guitar")
@@ -66,7 +66,8 @@ def save_tiny_decider(folder: Path, seed: int = 0, threshold: float = 0.0) -> Pa
     To it, music is what sounds like the songs of `write_song`.
     """
     songs = [climb(10.0, 16_000, 110.0 * 1.5**step) for step in range(-2, 8)]
-    reference = replace(fit_reference(songs, songs, 16_000), limit=10.0)
+    noise = list(np.random.default_rng(0).normal(size=(4, 160_000)))
+    reference = fit_reference(songs, songs, 16_000, others=noise)
     model, processor = build_tiny_model(seed)
     genre = QuestionType(
         questions=["What is the genre?"], answers={"jazz": ["jazz"], "rock": ["rock"], "piano": ["a slow piano"]},

@@ -64,7 +64,7 @@ def test_about_noise_nothing_is_said(listener: Listener, tmp_path: Path) -> None
     assert {one["reason"] for one in answers.values()} == {"no music"}
     assert not any(one["sure"] or one["heard"] for one in answers.values())
     assert list(format_decisions(answers))[0] == (
-        "  genre  no music heard (nothing sounds like the music of the training)"
+        "  genre  no music heard (it sounds like noise, tones or speech)"
     )
 
 

@@ -38,7 +38,7 @@ from descant.evaluation.calibration import (
 from descant.evaluation.controls import answer_rows
 from descant.evaluation.exact import exact_answer
 from descant.models.lp_music_caps.decision_music import MusicDecisionConfig, build_tree
-from descant.models.lp_music_caps.track_music import MusicReference, describe_sound
+from descant.models.lp_music_caps.track_music import MusicReference, describe_sound, measure_bands
 from descant.training.decisions import save_decisions
 
 TYPES = ("genre", "tempo_class", "drums", "bass", "lead_instrument", "mood", "metre")
@@ -114,20 +114,21 @@ def measure_sounds(reference: MusicReference, corpus: Corpus, rows: Sequence[Row
     """Return the area under the ROC curve of music against each sound, and how often music is flagged by level."""
     clips = sorted({row.clip_id for row in rows if row.clip_id in corpus.audio})
     music = [corpus.audio[clip].load(RATE, SECONDS)[0] for clip in clips]
-    far = {name: distances(reference, waves) for name, waves in make_sounds(np.random.default_rng(0)).items()}
-    near = distances(reference, music)
+    far = {name: score_sounds(reference, waves) for name, waves in make_sounds(np.random.default_rng(0)).items()}
+    near = score_sounds(reference, music)
     flagged = {
         f"flagged at {decibel:+d} dB": float(
-            (distances(reference, [10 ** (decibel / 20) * wave for wave in music]) > reference.limit).mean()
+            (score_sounds(reference, [10 ** (decibel / 20) * wave for wave in music]) > reference.limit).mean()
         )
         for decibel in (-20, 0, 20)
     }
-    return {**{f"auc {name}": area_under_roc(far[name], near) for name in far}, **flagged}
+    found = {f"{name} flagged": float((far[name] > reference.limit).mean()) for name in far}
+    return {**{f"auc {name}": area_under_roc(far[name], near) for name in far}, **found, **flagged}
 
 
-def distances(reference: MusicReference, waves: Sequence[np.ndarray]) -> np.ndarray:
-    described = [describe_sound(torch.from_numpy(np.asarray(wave, np.float32)), RATE) for wave in waves]
-    return np.array([reference.distance(one) for one in described])
+def score_sounds(reference: MusicReference, waves: Sequence[np.ndarray]) -> np.ndarray:
+    described = [describe_sound(measure_bands(torch.from_numpy(np.asarray(one, np.float32)), RATE)) for one in waves]
+    return np.array([reference.score(one) for one in described])
 
 
 def area_under_roc(positive: np.ndarray, negative: np.ndarray) -> float:

@@ -19,7 +19,13 @@ from descant.models.lp_music_caps.decision_music import (
     build_tree,
     pool_windows,
 )
-from descant.models.lp_music_caps.track_music import MusicReference, cut_track, describe_sound, mark_contradictions
+from descant.models.lp_music_caps.track_music import (
+    MusicReference,
+    cut_track,
+    describe_sound,
+    mark_contradictions,
+    measure_bands,
+)
 
 GENRE = QuestionType(
     questions=["What is the genre?", "Which genre is this?"],
@@ -201,7 +207,7 @@ def test_windows_are_pooled_by_the_geometric_mean():
 
 
 def test_settings_survive_saving(config, tmp_path):
-    config.reference = {"mean": [0.0], "spread": [1.0], "centres": [[0.5]], "limit": 1.0}
+    config.reference = {"mean": [0.0], "spread": [1.0], "centres": [[0.5]], "weights": [1.0], "limit": 1.0}
     config.save_pretrained(tmp_path)
     loaded = MusicDecisionConfig.from_pretrained(str(tmp_path))
     assert loaded.types() == config.types() and loaded.reference == config.reference
@@ -210,15 +216,18 @@ def test_settings_survive_saving(config, tmp_path):
 
 def test_the_description_of_a_sound_does_not_depend_on_its_level():
     wave = torch.from_numpy(np.random.default_rng(0).normal(size=16_000).astype(np.float32))
-    torch.testing.assert_close(describe_sound(wave, 16_000), describe_sound(0.01 * wave, 16_000), atol=1e-3, rtol=0)
+    loud, soft = (describe_sound(measure_bands(gain * wave, 16_000)) for gain in (1.0, 0.01))
+    assert loud.shape == (91,)
+    np.testing.assert_allclose(loud, soft, atol=1e-3)
 
 
-def test_what_lies_far_from_the_training_sound_is_no_music():
+def test_what_lies_near_the_centres_of_music_is_music():
     times = torch.arange(16_000) / 16_000
-    tone = describe_sound(torch.sin(2 * torch.pi * 440 * times), 16_000)
-    reference = MusicReference([0.0] * 64, [1.0] * 64, [tone.tolist()], limit=0.5)
-    assert reference.is_music(0.1 * torch.sin(2 * torch.pi * 440 * times), 16_000)
-    assert not reference.is_music(torch.from_numpy(np.random.default_rng(0).normal(size=16_000)), 16_000)
+    tone, noise = torch.sin(2 * torch.pi * 440 * times), torch.from_numpy(np.random.default_rng(0).normal(size=16_000))
+    centres = [describe_sound(measure_bands(one, 16_000)).tolist() for one in (tone, noise)]
+    reference = MusicReference([0.0] * 91, [1.0] * 91, centres, weights=[-1.0, 1.0], limit=0.0)
+    assert reference.score(np.array(centres[0])) == pytest.approx(-1.0, abs=1e-3)
+    assert reference.is_music(0.1 * tone, 16_000) and not reference.is_music(noise, 16_000)
 
 
 @pytest.mark.parametrize("name", ["decision_music.py", "track_music.py", "pipeline_music_decision.py"])

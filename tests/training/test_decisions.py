@@ -2,7 +2,6 @@
 
 import numpy as np
 import pytest
-import torch
 from tiny import build_tiny_model
 
 from descant.data.demo import load_demo
@@ -11,7 +10,6 @@ from descant.training.decisions import (
     collect_types,
     find_threshold,
     fit_decisions,
-    fit_reference,
     fit_shifts,
     fit_temperature,
     shift_scores,
@@ -71,13 +69,3 @@ def test_the_threshold_is_the_least_probability_of_the_wanted_precision():
     probabilities = np.array([0.9, 0.8, 0.7, 0.6, 0.5])
     assert find_threshold(probabilities, np.array([1, 1, 0, 1, 0], bool), 0.75) == 0.6
     assert find_threshold(probabilities, np.zeros(5, bool), 0.75) == 1.0
-
-
-def test_noise_lies_outside_of_what_tones_sound_like():
-    generator = np.random.default_rng(0)
-    times = np.arange(16_000) / 16_000
-    tones = [np.sin(2 * np.pi * hertz * times).astype(np.float32) for hertz in generator.uniform(200, 800, 40)]
-    reference = fit_reference(tones[:30], tones[30:], 16_000)
-    assert sum(reference.is_music(torch.from_numpy(tone), 16_000) for tone in tones[30:]) >= 9
-    assert not reference.is_music(torch.from_numpy(generator.normal(size=16_000)), 16_000)
-    assert fit_reference([], [], 16_000) is None

@@ -14,7 +14,7 @@ from descant.models.lp_music_caps.track_music import NO_MUSIC, SILENCE, TrackDec
 WINDOWS_HEARD = 12  # of a track, at most
 REASONS = {
     SILENCE: "no music heard (silence)",
-    NO_MUSIC: "no music heard (nothing sounds like the music of the training)",
+    NO_MUSIC: "no music heard (it sounds like noise, tones or speech)",
     "unlike training": "not sure (the model was not trained on such a question)",
 }
 

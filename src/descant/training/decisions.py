@@ -23,12 +23,11 @@ from descant.models.lp_music_caps.decision_music import (
     MusicDecisionConfig,
     QuestionType,
 )
-from descant.models.lp_music_caps.track_music import MusicReference, describe_sound
+from descant.training.music_reference import fit_reference
 
 log = logging.getLogger(__name__)
 
 MAX_QUESTIONS, MAX_SENTENCES, MAX_CARRIERS = 8, 12, 8
-CENTRES, WITHIN = 128, 0.98
 FITTED_CLIPS = 500  # of the validation rows, and of those whose sound says what music is like
 OWN_THRESHOLD = 100  # decisions of a type from which on it gets a threshold of its own
 LEAST_LIKELY = 1e-3  # that an option's mean probability counts for
@@ -214,38 +213,3 @@ def find_threshold(probabilities: np.ndarray, hits: np.ndarray, precision: float
     shares = hits[order].cumsum() / np.arange(1, len(order) + 1)
     enough = np.flatnonzero(shares >= precision)
     return float(probabilities[order][enough[-1]]) if len(enough) else 1.0
-
-
-def fit_reference(
-    train: Iterable[np.ndarray], validation: Iterable[np.ndarray], sampling_rate: int, seed: int = 0
-) -> MusicReference | None:
-    """Fit what music sounds like on waveforms (samples,) of training clips; None where there are none to fit it on.
-
-    The limit is the distance within which 98 of 100 validation clips lie, and of training clips where there are none.
-    """
-    described = [describe_sound(torch.from_numpy(waveform), sampling_rate).numpy() for waveform in train]
-    if not described:
-        return None
-    points = np.stack(described)
-    mean, spread = points.mean(axis=0), points.std(axis=0) + 1e-3
-    places = (points - mean) / spread
-    centres = find_centres(places, min(CENTRES, len(places)), seed)
-    rounded = [np.round(one, 4).tolist() for one in (mean, spread, centres)]
-    reference = MusicReference(rounded[0], rounded[1], rounded[2], limit=0.0)
-    checked = [describe_sound(torch.from_numpy(waveform), sampling_rate) for waveform in validation]
-    distances = [reference.distance(one) for one in checked or map(torch.from_numpy, described)]
-    reference.limit = round(float(np.quantile(distances, WITHIN)), 4)
-    return reference
-
-
-def find_centres(places: np.ndarray, count: int, seed: int, rounds: int = 25) -> np.ndarray:
-    """Cluster points (points, features) by k-means; returns the centres (count, features)."""
-    generator = np.random.default_rng(seed)
-    centres = places[generator.choice(len(places), count, replace=False)]
-    for _ in range(rounds):
-        squares = (places**2).sum(axis=1)[:, None] - 2 * places @ centres.T + (centres**2).sum(axis=1)
-        nearest = squares.argmin(axis=1)
-        filled = [places[nearest == number].mean(axis=0) if (nearest == number).any() else centres[number]
-                  for number in range(count)]  # fmt: skip
-        centres = np.stack(filled)
-    return centres

@@ -161,7 +161,7 @@ class MusicDecisionConfig(DecisionConfig):
     Beside those of transformers' `DecisionConfig`:
     question_types: name → fields of a `QuestionType`. wordings: how many wordings of a question are averaged.
     precision: the share of sure answers that are right, for which the thresholds were fitted.
-    reference: what music sounds like, fields of a `MusicReference`; without it all sound is music.
+    reference: what tells music from other sounds, fields of a `MusicReference`; without it all sound is music.
     """
 
     question_types: dict[str, dict] = field(default_factory=dict)

@@ -1,13 +1,13 @@
 """What is decided about a whole track: which windows music is heard in, and one answer to each question from them.
 
-Silent windows, and windows that do not sound like the training music, are left out. This file lies in the folder of
+Silent windows, and those that sound like noise, tones or speech, are left out. This file lies in the folder of
 every question-answering model, byte for byte the same.
 """
 
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from itertools import islice
+from itertools import islice, pairwise
 from typing import Any
 
 import numpy as np
@@ -18,7 +18,9 @@ from transformers import PreTrainedModel, ProcessorMixin
 from .decision_music import DENIAL, MusicDecisionConfig, PlannedQuestion, answer_question, decide_options, normalise
 from .sound_file import SILENCE_RMS, measure_level
 
-FRAME, BANDS, RANGE_DB = 1024, 32, 40.0  # of the description of a sound
+FRAME_S, BANDS, TOP_HZ, RANGE_DB = 0.032, 32, 8000.0, 40.0  # of the description of a sound
+LEAST_FRAMES, LAGS, SPEEDS_HZ, SOFT_DB = 312, (1, 2, 4, 8, 16, 32, 64), (0.2, 1.5, 4.0, 8.0), -15.0
+WIDTH = 0.1  # of radial basis functions: what the mean squared distance is multiplied by
 WINDOWS_AT_ONCE = 16
 LEAST_LAST_S = 5.0  # a last window that is shorter is heard as the last 10 s of its track
 SILENCE, NO_MUSIC = "silence", "no music"  # why nothing is answered about a track
@@ -28,39 +30,90 @@ Span = tuple[float, float, np.ndarray]  # start and end of a window in seconds, 
 
 @dataclass
 class MusicReference:
-    """Centres of what training clips sound like, and how far from the nearest one music may lie.
+    """Tells music from noise, tones and speech: radial basis functions over descriptions of sounds, fitted on both.
 
-    A sound is described by the mean and the spread over time of its levels in mel bands, relative to its own level: so
-    the same sound louder or softer lies at the same place. mean, spread: those of the training clips' descriptions,
-    (2 × bands,); centres: (centres, 2 × bands), of descriptions standardised by them. limit: the largest distance.
+    mean, spread: of the descriptions that it was fitted on, (features,), by which others are standardised. centres:
+    (centres, features), of music, of varied music and of other sounds. weights: (centres,), below 0 for music. limit:
+    the score above which a sound is no music.
     """
 
     mean: list[float]
     spread: list[float]
     centres: list[list[float]]
+    weights: list[float]
     limit: float
 
-    def distance(self, description: torch.Tensor) -> float:
-        """Return the root mean square distance of a description (2 × bands,) to the nearest centre."""
-        place = (description - torch.tensor(self.mean)) / torch.tensor(self.spread)
-        return float((torch.tensor(self.centres) - place).square().mean(dim=1).min().sqrt())
+    def score(self, description: np.ndarray) -> float:
+        """Return how unlike music a description (features,) is: about −1 for music, about 1 for other sounds."""
+        place = (description - np.array(self.mean)) / np.array(self.spread)
+        return float(measure_nearness(place[None], np.array(self.centres))[0] @ np.array(self.weights))
 
     def is_music(self, waveform: torch.Tensor, sampling_rate: int) -> bool:
-        """Return whether a mono waveform (samples,) sounds like the training clips."""
-        return self.distance(describe_sound(waveform, sampling_rate)) <= self.limit
+        """Return whether a mono waveform (samples,) sounds like music."""
+        return self.score(describe_sound(measure_bands(waveform, sampling_rate))) <= self.limit
 
 
-def describe_sound(waveform: torch.Tensor, sampling_rate: int) -> torch.Tensor:
-    """Describe a mono waveform (samples,) by means and standard deviations over time of its levels in 32 mel bands.
+def measure_nearness(places: np.ndarray, centres: np.ndarray) -> np.ndarray:
+    """Return how near standardised descriptions (places, features) are to centres: 1 at a centre, 0 far from it."""
+    squares = np.square(places).mean(axis=1)[:, None] + np.square(centres).mean(axis=1)
+    return np.exp(-WIDTH * (squares - 2 * places @ centres.T / places.shape[1]))
 
-    Levels are in dB below the waveform's own level, at most 40: softer parts do not count, nor does the gain.
+
+def measure_bands(waveform: torch.Tensor, sampling_rate: int) -> np.ndarray:
+    """Return the power of a mono waveform (samples,) in 32 mel bands up to 8 kHz, (bands, frames), each 32 ms.
+
+    A short one is repeated until it fills 10 s.
     """
-    window = torch.hann_window(FRAME)
-    power = torch.stft(waveform.float(), FRAME, FRAME // 2, window=window, return_complex=True).abs().square()
-    filters = melscale_fbanks(FRAME // 2 + 1, 0.0, sampling_rate / 2, BANDS, sampling_rate)
-    mel = filters.T @ power  # (bands, frames)
-    levels = 10 * (mel / mel.mean().clamp(min=1e-20)).clamp(min=10 ** (-RANGE_DB / 10)).log10()
-    return torch.cat([levels.mean(dim=1), levels.std(dim=1)])
+    hop = round(FRAME_S * sampling_rate)
+    window, top_hz = torch.hann_window(2 * hop), min(sampling_rate / 2, TOP_HZ)
+    power = torch.stft(waveform.float(), 2 * hop, hop, window=window, return_complex=True).abs().square()
+    bands = (melscale_fbanks(hop + 1, 0.0, top_hz, BANDS, sampling_rate).T @ power).numpy()
+    return np.tile(bands, -(-LEAST_FRAMES // bands.shape[1]))[:, : max(LEAST_FRAMES, bands.shape[1])]
+
+
+def describe_sound(bands: np.ndarray) -> np.ndarray:
+    """Describe the power in mel bands (bands, frames) of a sound by 91 numbers, relative to its own level.
+
+    Mean and spread over time of the level in each band, of at most 40 dB; spread of the whole level and how often it
+    is low; how fast levels rise and fall; how alike spectra are up to 2 s apart; how regular its beginnings are. So
+    the same sound louder or softer has the same description.
+    """
+    relative = bands / max(float(bands.mean()), 1e-20)
+    floor = 10 ** (-RANGE_DB / 10)
+    levels, level = (10 * np.log10(np.maximum(one, floor)) for one in (relative, relative.mean(axis=0)))
+    groups = [level, *levels.reshape(4, -1, levels.shape[1]).mean(axis=1)]
+    return np.concatenate([
+        levels.mean(axis=1), levels.std(axis=1), [level.std(), np.mean(level < -10), np.mean(level < -20)],
+        *map(share_speeds, groups), compare_frames(levels, level), measure_rhythm(levels),
+    ])  # fmt: skip
+
+
+def share_speeds(levels: np.ndarray) -> np.ndarray:
+    """Return the shares of a level's (frames,) changes at 0.2 to 1.5 Hz, 1.5 to 4 Hz and 4 to 8 Hz."""
+    power = np.abs(np.fft.rfft((levels - levels.mean()) * np.hanning(len(levels)))) ** 2
+    hertz = np.fft.rfftfreq(len(levels), FRAME_S)
+    parts = [power[(hertz > low) & (hertz <= high)].sum() for low, high in pairwise(SPEEDS_HZ)]
+    return np.array(parts) / (power[hertz > SPEEDS_HZ[0]].sum() + 1e-9)
+
+
+def compare_frames(levels: np.ndarray, level: np.ndarray) -> np.ndarray:
+    """Return the mean cosine of spectra (bands, frames) that lie 1, 2, 4 … 64 frames apart, the soft ones left out."""
+    shapes = levels - levels.mean(axis=0)
+    shapes = shapes / np.maximum(np.linalg.norm(shapes, axis=0), 1e-9)
+    alike = []
+    for lag in LAGS:
+        loud = (level[lag:] > SOFT_DB) & (level[:-lag] > SOFT_DB)
+        alike.append((shapes[:, lag:] * shapes[:, :-lag]).sum(axis=0)[loud].mean() if loud.any() else 1.0)
+    return np.array(alike)
+
+
+def measure_rhythm(levels: np.ndarray) -> np.ndarray:
+    """Return how strongly the beginnings of sounds in levels (bands, frames) return after 0.26 to 2 s."""
+    onsets = np.maximum(np.diff(levels, axis=1), 0).mean(axis=0)
+    spectrum = np.abs(np.fft.rfft(onsets - onsets.mean(), 2 * len(onsets))) ** 2
+    returns = np.fft.irfft(spectrum)
+    strongest = np.sort(returns[8:64] / max(returns[0], 1e-9))[-5:]
+    return np.array([strongest[-1], strongest.mean()])
 
 
 class TrackDecider:
@@ -213,4 +266,5 @@ def state(answer: Mapping[str, Any]) -> tuple[str, float]:
 
 __all__ = [
     "MusicReference", "TrackDecider", "cut_track", "describe_sound", "join_spans", "mark_contradictions",
+    "measure_bands", "measure_nearness",
 ]  # fmt: skip

@@ -28,7 +28,7 @@ FLOORS = (
     ("models", PACKAGE),
     ("data",),
     ("building", "answering", "publish"),
-    ("evaluation",),
+    ("evaluation", "library"),
     ("training",),
     ("subgenre",),
     ("commands",),

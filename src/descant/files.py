@@ -7,7 +7,7 @@ import logging
 import os
 import shutil
 import uuid
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from errno import EACCES, EAGAIN
 from pathlib import Path
@@ -161,6 +161,62 @@ class JsonLines:
     def write(self, records: Iterable[Mapping[str, Any]]) -> None:
         """Replace the whole log in one step."""
         write_whole(self.path, b"".join(map(to_line, records)))
+
+
+class JobLog:
+    """The records of a long job: one JSONL file, with a part beside it for each process while the job runs.
+
+    Each record is written as soon as it is there, so that a kill loses none of them; the next run gathers the parts
+    and goes on from there. A part is locked while its process lives, so that no run takes another's records away.
+    """
+
+    def __init__(self, path: Path, key: str, check: Callable[[Record], bool], what: str) -> None:
+        """
+        key: the field by which a record is known. check: whether a record is one of the job's. what: their name.
+        """
+        self.path, self.key, self.check, self.what = path, key, check, what
+
+    def read(self) -> list[Record]:
+        """Read the log and all its parts: the last record of each key, without the half line that a kill leaves.
+
+        Raises ValueError where another run is writing, or for a file that holds something else.
+        """
+        records: dict[str, Record] = {}
+        for path in [self.path, *self._free_parts()]:
+            # The log is written in one step: a line that cannot be read is somebody else's. A part may be torn.
+            for record in JsonLines(path).read(whole=path == self.path):
+                if not self.check(record):
+                    raise ValueError(
+                        f"{path}: a line is no {self.what}; give another --output, or move this file away"
+                    )
+                records[record[self.key]] = record
+        return list(records.values())
+
+    def write(self, records: Iterable[Record]) -> None:
+        """Write the whole log in one step, and remove the parts that it now holds."""
+        JsonLines(self.path).write(records)
+        for part in self._free_parts():
+            part.unlink()
+
+    @contextmanager
+    def part(self, process: int = 0) -> Iterator[JsonLines]:
+        """Give a process's part, to append to; raises ValueError where another run writes it."""
+        part = JsonLines(self.path.with_name(f"{self.path.name}.part-{process}"))
+        with hold_lock(part.path, _busy(part.path)):
+            yield part
+
+    def _free_parts(self) -> list[Path]:
+        """List the log's parts; raise ValueError where one is being written."""
+        named = (path for path in self.path.parent.glob("*.part-*") if path.name.startswith(f"{self.path.name}.part-"))
+        parts = sorted(named)
+        for part in parts:
+            with hold_lock(part, _busy(part), shared=True):  # all processes of a run look at once
+                pass
+        return parts
+
+
+def _busy(part: Path) -> str:
+    return f"{part}: another run writes here; wait for its end, or give another --output"
 
 
 def gather(folder: Path, pattern: str) -> Iterator[Record]:

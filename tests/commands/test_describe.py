@@ -46,3 +46,33 @@ def test_files_and_a_model_are_needed(arguments: list[str], capsys: pytest.Captu
     with pytest.raises(SystemExit) as ended:
         raise SystemExit(cli.main(["describe", *arguments]))
     assert ended.value.code == 2 and "give sound files or folders, and --model" in capsys.readouterr().err
+
+
+def test_a_folder_is_described_into_files(folder: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    music, output = tmp_path / "music", tmp_path / "out" / "d.jsonl"
+    music.mkdir()
+    write_song(music / "one.wav", 10.0)
+    (music / "bad.mp3").write_text("no music")
+    command = ["describe", str(music), "--model", folder, "--output", str(output), "--states"]
+    assert cli.main([*command, "--sidecars", "caption", "--json"]) == 1
+    outcome = json.loads(capsys.readouterr().out)
+    assert (outcome["songs"], outcome["described"], outcome["failed"]) == (2, 1, 1) and outcome["songs_a_minute"] > 0
+    record = json.loads(output.read_text())
+    pytest.importorskip("jsonschema").validate(record, description.read_schema())
+    assert len(record["states"]) > 1 and (music / "one.caption.txt").read_text().strip() == record["text"]
+    (music / "bad.mp3").unlink()
+    assert cli.main(command) == 0 and "1 songs, 0 described (1 were before)" in capsys.readouterr().out
+    assert cli.main([*command[:-1]]) == 2 and "other settings" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("option", "said"),
+    [(["--output", "d.txt"], "ends in .jsonl"), (["--sidecars", "midi"], "neither caption nor json"),
+     (["--sidecars", "json"], "needs --output")],
+)  # fmt: skip
+def test_wrong_options_of_folders_are_refused(
+    folder: str, option: list[str], said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        raise SystemExit(cli.main(["describe", "song.wav", "--model", folder, *option]))
+    assert ended.value.code == 2 and said in capsys.readouterr().err

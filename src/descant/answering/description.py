@@ -7,6 +7,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any, Protocol
 
+import torch
 from transformers import PreTrainedModel, ProcessorMixin
 
 from descant.answering.measured import measure
@@ -77,13 +78,13 @@ class Answering(Protocol):
 class Describer:
     """Describes one sound file after another with the same model."""
 
-    def __init__(self, listener: Answering, hear: int | None = WINDOWS_HEARD) -> None:
+    def __init__(self, listener: Answering, hear: int | None = WINDOWS_HEARD, states: bool = False) -> None:
         """
-        hear: how many windows of a track are heard at most; None: all.
+        hear: how many windows of a track are heard at most; None: all. states: add the model's mean audio state.
 
         Raises ValueError for a model without decision.json.
         """
-        self.listener, self.hear = listener, hear
+        self.listener, self.hear, self.states = listener, hear, states
         self.questions = description_questions(listener.model.decision_config)
         self.decider = TrackDecider(listener.model, listener.processor, self.questions)
 
@@ -95,7 +96,8 @@ class Describer:
         for name, answer in answers.items():
             answer["question"] = self.questions[name]["instructions"]
         answers["genre"]["top"] = find_top(answers["genre"]["probabilities"])
-        return {
+        states = {"states": self.pool_states(track.windows)} if self.states and answers["genre"]["heard"] else {}
+        return states | {
             "audio": str(path),
             "duration_s": round(track.duration_s, 3),
             "caption": self._caption(path, track) if answers["genre"]["heard"] else None,
@@ -103,6 +105,16 @@ class Describer:
             "measured": measure(path),
             "model": self.listener.name,
         }
+
+    @torch.inference_mode()
+    def pool_states(self, windows: Sequence[Window]) -> list[float]:
+        """Return the mean (width,) of the model's audio states over positions and over windows of music."""
+        model, processor = self.listener.model, self.listener.processor
+        music = [window.samples for window in windows if self.decider.find_reason(window.samples) is None]
+        rate = processor.feature_extractor.sampling_rate
+        features = processor(audio=music, sampling_rate=rate, return_tensors="pt")["input_features"]
+        states = model.get_audio_features(features.to(model.device, model.dtype))  # (windows, positions, width)
+        return [round(value, 5) for value in states.float().mean(dim=(0, 1)).tolist()]
 
     def _caption(self, path: str | Path, track: TrackWindows) -> dict[str, Any]:
         """Return the caption of the windows in which music is heard, and the seconds it rests on."""

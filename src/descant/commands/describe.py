@@ -5,7 +5,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from descant.program import escape, hear, name_error, say, show, show_json, use_all_cores
+from descant.program import escape, hear, name_error, require_writable, say, show, show_json, use_all_cores
 
 if TYPE_CHECKING:
     from descant.answering.description import Describer
@@ -14,8 +14,12 @@ EXAMPLES = """\
 examples:
   descant describe --model outputs/mi_short_long song.mp3
   descant describe --model MODEL music/ --json > descriptions.jsonl
+  descant describe --model MODEL music/ --output descriptions.jsonl --sidecars caption,json --style short
   descant describe --schema
 
+With --output a folder (or a list: .txt, .m3u) is described into a file, .csv and .parquet with the .jsonl beside it;
+the same command goes on after a kill, and what failed stands in FILE.failed.jsonl. --sidecars writes song.caption.txt
+and song.json beside each song.
 Genre, mood, energy, tempo, metre, voice and instruments are decided with probabilities; "not sure" is said where they
 lie under the fitted threshold. BPM, key, loudness and silence are measured where descant[measure] is installed.
 Exit status: 0 all described, 1 some files skipped, 2 usage, 130 interrupted.
@@ -31,7 +35,7 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("audio", metavar="AUDIO", nargs="*", help="sound files, or folders of them")
+    parser.add_argument("audio", metavar="AUDIO", nargs="*", help="sound files or folders; with --output also lists")
     parser.add_argument("--model", metavar="MODEL", help="a model folder, or a model's id on the Hub")
     parser.add_argument(
         "--hear", metavar="N", type=hear, default=12,
@@ -40,7 +44,32 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
     parser.add_argument("--always", action="store_true", help='give the best guess in place of "not sure"')
     parser.add_argument("--json", action="store_true", help="print one JSON object a track")
     parser.add_argument("--schema", action="store_true", help="print the JSON Schema of a description")
+    folder = parser.add_argument_group("folders")
+    folder.add_argument("--output", metavar="FILE", type=output, help="write descriptions to .jsonl, .csv or .parquet")
+    folder.add_argument(
+        "--sidecars", metavar="KINDS", type=sidecars, default=frozenset(),
+        help="write beside each song: caption, json or caption,json",
+    )  # fmt: skip
+    folder.add_argument("--style", choices=("short", "long", "tags"), default="long", help="of captions in files")
+    folder.add_argument("--overwrite", action="store_true", help="write sidecars over files of others too")
+    folder.add_argument("--states", action="store_true", help="add the model's mean audio state, for descant search")
     parser.set_defaults(func=run)
+
+
+def output(text: str) -> Path:
+    """Read the option `--output`."""
+    path = Path(text)
+    if path.suffix not in (".jsonl", ".csv", ".parquet") or path.is_dir():
+        raise argparse.ArgumentTypeError(f"{text} is no file that ends in .jsonl, .csv or .parquet")
+    return path
+
+
+def sidecars(text: str) -> frozenset[str]:
+    """Read the option `--sidecars`."""
+    kinds = frozenset(kind.strip() for kind in text.split(","))
+    if not kinds <= {"caption", "json"}:
+        raise argparse.ArgumentTypeError(f"{text!r} is neither caption nor json nor both")
+    return kinds
 
 
 def run(args: argparse.Namespace) -> int:
@@ -53,8 +82,18 @@ def run(args: argparse.Namespace) -> int:
         raise ValueError("give sound files or folders, and --model")
     from descant.answering.model_folder import find_model
 
-    find_model(args.model)  # before the seconds that importing torch takes
+    model = find_model(args.model)  # before the seconds that importing torch takes
+    if args.output:
+        return describe_folder(args, model)
+    if args.sidecars:
+        raise ValueError("--sidecars needs --output, which remembers what was written")
     paths = list_files(args.audio)
+    describer = load_describer(args)
+    return 1 if sum(not _show(describer, path, args) for path in paths) else 0
+
+
+def load_describer(args: argparse.Namespace) -> "Describer":
+    """Load the model."""
     import transformers
 
     from descant.answering.description import Describer
@@ -63,8 +102,28 @@ def run(args: argparse.Namespace) -> int:
     transformers.logging.set_verbosity_error()
     transformers.logging.disable_progress_bar()
     use_all_cores()
-    describer = Describer(Listener.load(args.model), args.hear)
-    return 1 if sum(not _show(describer, path, args) for path in paths) else 0
+    return Describer(Listener.load(args.model), args.hear, args.states)
+
+
+def describe_folder(args: argparse.Namespace, model: Path) -> int:
+    """Describe songs into files, and say what came of it; return the exit status."""
+    from descant.answering.model_folder import fingerprint_model
+    from descant.library.describing import Job, describe_songs, list_songs
+
+    songs = list_songs(args.audio)
+    require_writable(args.output.parent)
+    settings = {"weights": fingerprint_model(model), "hear": args.hear, "states": args.states}
+    job = Job(args.output, settings, args.style, args.sidecars, args.overwrite)
+    outcome = describe_songs(songs, lambda: load_describer(args).describe, job)
+    if args.json:
+        show_json(json.dumps(outcome.to_record(), ensure_ascii=False))
+    else:
+        pace = f", {outcome.songs_a_minute:.1f} songs a minute" if outcome.songs_a_minute else ""
+        new = f"{outcome.described} described ({outcome.known} were before), {len(outcome.failed)} skipped{pace}"
+        show(f"{args.output}: {outcome.songs} songs, {new}")
+        if outcome.dependence:
+            show(outcome.dependence)
+    return 1 if outcome.failed or outcome.left_alone else 0
 
 
 def _show(describer: "Describer", path: str, args: argparse.Namespace) -> bool:

@@ -1,0 +1,276 @@
+"""Descriptions of whole folders: a job that goes on after a kill, and says at its end whether the model listened."""
+
+import csv
+import io
+import json
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+
+from descant.data.audio import AudioError, list_sound_files
+from descant.files import JobLog, JsonLines, Record, replace_whole, write_whole
+from descant.library.facts import CHOSEN, COLUMNS, is_description, read_fact, to_row, write_text
+from descant.library.sidecars import Sidecars
+from descant.program import BrokeOff, name_error, one_line, say
+
+SUFFIXES = (".jsonl", ".csv", ".parquet")
+LISTS = (".txt", ".m3u", ".m3u8")
+FORMULAS = ("=", "+", "-", "@", "\t", "\r")  # what a spreadsheet would take for one, at a cell's beginning
+LEAST_SONGS = 5  # that answered a question, for a sentence about what the answers depend on
+HARDLY = 0.1  # by so little the probability of an answer falls, at most, where the sound hardly matters
+
+Describe = Callable[[str], Record]
+
+
+@dataclass(frozen=True)
+class Job:
+    """What is written, and how.
+
+    output: .jsonl, or .csv or .parquet with the .jsonl beside it. settings: of the model, which make descriptions
+    comparable: a log of others is refused. kinds: of files beside the songs, see `Sidecars`.
+    """
+
+    output: Path
+    settings: Record
+    style: str = "long"
+    kinds: frozenset[str] = frozenset()
+    overwrite: bool = False
+
+    @property
+    def log(self) -> Path:
+        """The JSONL file that holds all descriptions."""
+        return self.output.with_suffix(".jsonl")
+
+    @property
+    def failed(self) -> Path:
+        """The ledger of songs that could not be described: audio and error."""
+        return self.output.with_suffix(".failed.jsonl")
+
+
+@dataclass
+class Outcome:
+    """What came of a job: counts of songs, how fast, and a sentence about what the answers depend on."""
+
+    songs: int
+    known: int = 0
+    described: int = 0
+    failed: dict[str, str] = field(default_factory=dict)
+    left_alone: int = 0
+    songs_a_minute: float | None = None
+    dependence: str | None = None
+
+    def to_record(self) -> Record:
+        """Return the outcome as JSON holds it, failures as their number."""
+        return {**vars(self), "failed": len(self.failed)}
+
+
+def list_songs(names: Iterable[str]) -> list[str]:
+    """Return the songs that are named: files, all sound files of folders, and those of lists (.txt, .m3u), each once.
+
+    A list holds a path a line, relative to its own folder; lines that begin with # are comments. Raises ValueError.
+    """
+    songs: list[str] = []
+    for name in names:
+        path = Path(name)
+        if path.is_dir():
+            listed = list_sound_files(path)
+            listed.warn(used=(*LISTS, *SUFFIXES, ".json"))
+            found = list(map(str, listed.files))
+        elif path.suffix.lower() in LISTS:
+            found = list(_read_list(path))
+        else:
+            found = [name]
+        if not found:
+            raise ValueError(f"{name}: holds no sound files")
+        songs += found
+    return list(dict.fromkeys(songs))
+
+
+def _read_list(path: Path) -> Iterator[str]:
+    try:
+        lines = path.read_bytes().decode("utf-8-sig", "surrogateescape").splitlines()
+    except OSError as error:
+        raise ValueError(f"{path}: cannot be read as a list of songs: {one_line(error)}") from error
+    for line in lines:
+        if line.strip() and not line.startswith("#"):
+            yield str(path.parent / line.strip())
+
+
+def describe_songs(songs: Sequence[str], load: Callable[[], Describe], job: Job) -> Outcome:
+    """Describe what is not described yet, write all that the job asks for, and return what came of it.
+
+    Args:
+        songs: paths, which are also the names in the output.
+        load: loads the model and returns what describes a song; called where anything is left to describe.
+        job: what is written.
+
+    Raises ValueError for a log of another model or other settings, or one that another run writes.
+    """
+    log = JobLog(job.log, "audio", _is_record, "description")
+    records = log.read()
+    known = {record["audio"]: record for record in records if "error" not in record}
+    other = next((one for one in known.values() if one.get("settings") != job.settings), None)
+    if other is not None:
+        raise ValueError(f"{job.log}: holds descriptions of another model or other settings; give another --output")
+    log.write(known.values())
+    outcome = Outcome(len(songs), known=sum(song in known for song in songs))
+    sidecars = Sidecars(job.output.with_suffix(".sidecars.jsonl"), job.kinds, job.style, job.overwrite)
+    for song in filter(known.__contains__, songs):
+        _write_sidecars(sidecars, known[song], outcome)
+    missing = [song for song in songs if song not in known]
+    if missing:
+        describe = load()
+        with log.part() as part:
+            began = time.monotonic()
+            for song in show_progress(missing, began):
+                record = _describe(describe, song, job, outcome)
+                part.append(record)  # out of this process: a kill no longer loses it
+                if "error" not in record:
+                    _write_sidecars(sidecars, record, outcome)
+            outcome.songs_a_minute = round(60 * len(missing) / max(time.monotonic() - began, 1e-9), 2)
+    publish(log, songs, job, outcome)
+    return outcome
+
+
+def _is_record(record: Record) -> bool:
+    return is_description(record) or record.keys() == {"audio", "error"}
+
+
+def _describe(describe: Describe, song: str, job: Job, outcome: Outcome) -> Record:
+    """Return the description of a song, or a record of why there is none, which is said on stderr."""
+    try:
+        description = describe(song)
+    except Exception as error:  # whatever one file raises is that file's problem
+        reason = name_error(error)
+        outcome.failed[song] = reason
+        say(f"descant describe: {reason if isinstance(error, AudioError) else f'{song}: {reason}'}")
+        return {"audio": song, "error": reason}
+    outcome.described += 1
+    return description | {"audio": song, "settings": job.settings}
+
+
+def _write_sidecars(sidecars: Sidecars, description: Record, outcome: Outcome) -> None:
+    try:
+        refused = sidecars.write(description, Path(description["audio"]))
+    except OSError as error:
+        refused = [f"{description['audio']}: {name_error(error)}"]
+    outcome.left_alone += len(refused)
+    for sentence in refused:
+        say(f"descant describe: {sentence}")
+
+
+def show_progress(songs: Sequence[str], began: float) -> Iterator[str]:
+    """Pass songs on, and show how many are done, how many a minute, and how long the rest takes."""
+    form = "{l_bar}{bar}| {n_fmt}/{total_fmt} songs [{elapsed}<{remaining}{postfix}]"
+    with tqdm(total=len(songs), desc="describing", disable=None, dynamic_ncols=True, bar_format=form) as bar:
+        for done, song in enumerate(songs, start=1):
+            yield song
+            bar.set_postfix_str(f"{60 * done / max(time.monotonic() - began, 1e-9):.1f} songs a minute", refresh=False)
+            bar.update()
+
+
+def publish(log: JobLog, songs: Sequence[str], job: Job, outcome: Outcome) -> None:
+    """Write the log in the order of the songs, the ledger of what failed and the table; raise BrokeOff for a loss."""
+    order = {song: number for number, song in enumerate(songs)}
+    records = sorted(log.read(), key=lambda record: order.get(record["audio"], len(order)))
+    good = [record | {"text": write_text(record, job.style)} for record in records if "error" not in record]
+    lost = order.keys() - {record["audio"] for record in records}
+    if lost:
+        raise BrokeOff(f"{job.log}: {len(lost)} descriptions are gone, as if it was changed: run the command again")
+    failed = [record for record in records if "error" in record]
+    if failed:
+        JsonLines(job.failed).write(failed)
+    else:
+        job.failed.unlink(missing_ok=True)
+    write_table(job.output, good, job.style)
+    log.write(good)
+    outcome.dependence = judge_dependence([record for record in good if record["audio"] in order])
+
+
+def write_table(path: Path, descriptions: Sequence[Record], style: str) -> None:
+    """Write descriptions as CSV or Parquet, one row a song; a .jsonl path needs no table."""
+    rows = [to_row(description, style) for description in descriptions]
+    if path.suffix == ".csv":
+        text = io.StringIO()
+        writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
+        writer.writeheader()
+        writer.writerows({name: _plain(cell) for name, cell in row.items()} for row in rows)
+        write_whole(path, text.getvalue())
+    elif path.suffix == ".parquet":
+        import pyarrow
+        from pyarrow import parquet
+
+        numbers = {"duration_s", "bpm", "loudness_lufs"}
+        schema = pyarrow.schema(
+            [(name, pyarrow.float64() if name in numbers else pyarrow.string()) for name in (*COLUMNS, "description")]
+        )
+        whole = [row | {"description": json.dumps(one)} for row, one in zip(rows, descriptions, strict=True)]
+        readable = [{name: _text(cell) for name, cell in row.items()} for row in whole]
+        with replace_whole(path) as partial:
+            parquet.write_table(pyarrow.Table.from_pylist(readable, schema=schema), partial)
+
+
+def _plain(cell: Any) -> Any:
+    """Return a cell that no spreadsheet takes for a formula."""
+    return f"./{cell}" if isinstance(cell, str) and cell.startswith(FORMULAS) else cell
+
+
+def _text(cell: Any) -> Any:
+    """Return a cell as Parquet can hold it: bytes of a name that are no UTF-8 become question marks."""
+    return cell.encode("utf-8", "replace").decode() if isinstance(cell, str) else cell
+
+
+# Whether the answers depend on the audio
+
+
+@dataclass(frozen=True)
+class Dependence:
+    """How one question's answers depend on the sound.
+
+    commonest: the answer that most songs have, and `same`, how many of `songs`. own, other: the mean probability of a
+    song's answer when its own sound is played, and when each other song's is: a control with shuffled audio, whose
+    answers are those of the other songs.
+    """
+
+    name: str
+    commonest: str
+    same: int
+    songs: int
+    own: float
+    other: float
+
+
+def measure_dependence(name: str, answers: Iterable[Record]) -> Dependence | None:
+    """Return how the answers to a question depend on the sound; None where too few songs have one."""
+    answered = [(fact, answer) for answer in answers if (fact := read_fact(answer)) is not None]
+    if len(answered) < LEAST_SONGS:
+        return None
+    totals: Counter[str] = Counter()
+    for _, answer in answered:
+        for option, probability in answer["probabilities"].items():
+            totals[answer["legend"][option] if answer["type"] == "score" else option] += probability
+    own = sum(fact.probability for fact, _ in answered) / len(answered)
+    others = sum(totals[fact.value] - fact.probability for fact, _ in answered)
+    commonest, same = Counter(fact.value for fact, _ in answered).most_common(1)[0]
+    return Dependence(name, commonest, same, len(answered), own, others / len(answered) / (len(answered) - 1))
+
+
+def judge_dependence(descriptions: Sequence[Record]) -> str | None:
+    """Return a sentence on whether the answers depend on the audio of this folder; None for fewer than five songs."""
+    asked = [measure_dependence(name, (one["decisions"][name] for one in descriptions)) for name in CHOSEN]
+    measured = [one for one in asked if one is not None]
+    if not measured:
+        return None
+    first = measured[0]
+    called = f"{first.same} of {first.songs} songs are called {first.commonest}"
+    fall = f"the {first.name.replace('_class', '')} of a song has {100 * first.own:.0f} % with its own sound and "
+    fall += f"{100 * first.other:.0f} % with another song's"
+    deaf = [one for one in measured if one.own - one.other < HARDLY]
+    if first in deaf or 2 * len(deaf) > len(measured):
+        return f"The answers hardly depend on the audio of this folder: {called}; {fall}."
+    return f"The answers depend on the audio of this folder: {fall}; {called}."

@@ -1,0 +1,82 @@
+"""What descriptions say: sure facts alone, text of three styles, rows, and files of descriptions."""
+
+import json
+from pathlib import Path
+
+import pytest
+from made_up import choice, describe
+
+from descant.answering import description as descriptions
+from descant.library.describing import write_table
+from descant.library.facts import find_sound, read_descriptions, sure_facts, to_row, write_text
+
+
+def test_made_up_descriptions_keep_the_published_schema() -> None:
+    jsonschema = pytest.importorskip("jsonschema")
+    jsonschema.validate(describe("a.mp3", states=[0.5], text="x", settings={}), descriptions.read_schema())
+
+
+def test_only_what_is_sure_is_a_fact() -> None:
+    facts = sure_facts(describe("a.mp3"))
+    assert (facts.genres, facts.mood, facts.tempo, facts.metre) == (("jazz",), "calm", "slow", "4/4")
+    assert (facts.energy, facts.sound, facts.singing) == (None, None, "no singing")
+    assert (facts.instruments, facts.bpm, facts.key) == (("piano", "bass"), 92.0, "C sharp minor")
+    doubtful = describe("a.mp3", probability=0.4, bpm=92.0)
+    doubtful["measured"]["bpm"]["confidence"] = doubtful["measured"]["key"]["confidence"] = 0.01
+    doubtful["decisions"]["mood"]["reason"] = "unlike training"
+    facts = sure_facts(doubtful)
+    assert (facts.genres, facts.mood, facts.bpm, facts.key) == ((), None, None, None)
+
+
+def test_a_least_probability_replaces_the_thresholds_and_lets_several_genres_in() -> None:
+    two = describe("a.mp3")
+    two["decisions"]["genre"] = choice({"rock": 0.35, "jazz": 0.45, "classical": 0.2}, sure=False)
+    assert sure_facts(two).genres == ()
+    assert sure_facts(two, 0.3).genres == ("jazz", "rock")
+    assert sure_facts(two, 0.3).singing == "no singing" and sure_facts(two, 0.96).instruments == ()
+
+
+def test_the_voice_is_named_where_somebody_sings() -> None:
+    sung = describe("a.mp3", vocals=0.9)
+    assert sure_facts(sung).singing == "singing"
+    sung["decisions"]["voice"]["sure"] = True
+    assert sure_facts(sung).singing == "female voice"
+
+
+@pytest.mark.parametrize(
+    ("style", "text"),
+    [
+        ("short", "Calm slow jazz with piano and bass, no singing, in 4/4, 92 BPM, C sharp minor."),
+        ("tags", "jazz, calm, slow, no singing, piano, bass, 4/4, 92 BPM, C sharp minor"),
+    ],
+)
+def test_a_style_is_made_of_facts(style: str, text: str) -> None:
+    assert write_text(describe("a.mp3"), style) == text
+    assert write_text(describe("a.mp3"), "long").startswith("A quiet evening. A second sentence. Calm slow jazz")
+    assert write_text(describe("a.mp3", caption=None), style) == ""
+
+
+def test_a_row_has_nothing_where_nothing_is_sure() -> None:
+    row = to_row(describe("a.mp3", probability=0.3, bpm=None), "tags")
+    assert (row["genre"], row["bpm"], row["loudness_lufs"], row["mood"]) == (None, None, None, "calm")
+
+
+def test_descriptions_are_read_back_from_both_forms_and_bad_lines_are_named(tmp_path: Path) -> None:
+    good = describe("a.mp3")
+    (tmp_path / "d.jsonl").write_text("\n".join([json.dumps(good), "{}", "no json"]))
+    found, problems = read_descriptions(tmp_path / "d.jsonl")
+    assert found == [good] and [problem.row for problem in problems] == [2, 3]
+    pytest.importorskip("pyarrow")
+    write_table(tmp_path / "d.parquet", [good], "long")
+    assert read_descriptions(tmp_path / "d.parquet") == ([good], [])
+    with pytest.raises(ValueError, match=r"d\.csv: descriptions are read from"):
+        read_descriptions(tmp_path / "d.csv")
+    (tmp_path / "none.jsonl").write_text("{}\n")
+    with pytest.raises(ValueError, match="holds no descriptions"):
+        read_descriptions(tmp_path / "none.jsonl")
+
+
+def test_the_sound_is_looked_for_below_the_folders(tmp_path: Path) -> None:
+    (tmp_path / "a.mp3").write_bytes(b"")
+    assert find_sound("a.mp3", [tmp_path]) == tmp_path / "a.mp3"
+    assert find_sound("b.mp3", [tmp_path]) is None

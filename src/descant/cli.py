@@ -29,13 +29,15 @@ def build_parser() -> ArgumentParser:
         features,
         push,
         score,
+        tag,
     )
 
     parser = ArgumentParser(prog="descant", description=(descant.__doc__ or "").split("\n")[0])
     parser.add_argument("--version", action="version", version=f"descant {descant.__version__}")
     parser.set_defaults(goes_on="")
     subparsers = parser.add_subparsers(title="commands", metavar="COMMAND", dest="command", required=True)
-    for command in (download, features, ask, decide, describe, classify, convert, evaluate, score, compare, push):
+    asking = (ask, decide, describe, tag, classify)
+    for command in (download, features, *asking, convert, evaluate, score, compare, push):
         command.add_parser(subparsers)
     return parser
 

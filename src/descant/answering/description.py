@@ -1,7 +1,7 @@
 """Describes whole tracks: a fixed set of typed questions, a caption, and what signal processing measures."""
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
@@ -107,7 +107,7 @@ class Describer:
         }
 
     @torch.inference_mode()
-    def pool_states(self, windows: Sequence[Window]) -> list[float]:
+    def pool_states(self, windows: Iterable[Window]) -> list[float]:
         """Return the mean (width,) of the model's audio states over positions and over windows of music."""
         model, processor = self.listener.model, self.listener.processor
         music = [window.samples for window in windows if self.decider.find_reason(window.samples) is None]

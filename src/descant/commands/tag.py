@@ -1,0 +1,110 @@
+"""`descant tag`: what is sure about songs written into their tags, and taken back."""
+
+import argparse
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from descant.program import say, share, show, show_json
+
+if TYPE_CHECKING:
+    from descant.library.tagging import Change
+
+EXAMPLES = """\
+examples:
+  descant tag music/ --from descriptions.jsonl --pretend
+  descant tag music/ --from descriptions.jsonl --fields genre,mood,comment --mode append --genres my_genres.yaml
+  descant tag music/ --undo
+
+MP3, FLAC, Ogg, Opus, MP4, WAV and AIFF, by mutagen (pip install descant[tags]). The sound stays as it is. The folder's
+.descant-tags.jsonl remembers what each field held, for --undo. --genres maps our names to yours (YAML or JSON): a
+name, a list, or nothing to leave a genre out.
+Exit status: 0 all done, 1 some files skipped, 2 usage, 130 interrupted.
+"""
+FIELDS = ("genre", "mood", "bpm", "key", "comment")
+
+
+def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    """Add the command to the parser of `descant`."""
+    parser = subparsers.add_parser(
+        "tag",
+        help="write genre, mood, BPM and key into the tags of songs",
+        description="Write what descriptions are sure of into the tags of songs, or take it back.",
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("folder", metavar="FOLDER", type=Path, help="the folder of songs")
+    parser.add_argument("--from", dest="descriptions", metavar="FILE", type=Path, help="descriptions to tag by")
+    parser.add_argument(
+        "--fields", metavar="NAMES", type=fields, default=FIELDS[:-1],
+        help=f"of {','.join(FIELDS)} (default: all but comment, which gets [MOOD: calm; …])",
+    )  # fmt: skip
+    parser.add_argument(
+        "--mode", choices=("fill", "append", "overwrite"), default="fill",
+        help="write fields that are empty, beside what is there, or over it (default: %(default)s)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--min_confidence", metavar="P", type=share,
+        help="write what is at least so probable, several genres too (default: the model's own thresholds)",
+    )  # fmt: skip
+    parser.add_argument("--genres", metavar="FILE", type=Path, help="a YAML or JSON file: our genres → yours")
+    parser.add_argument("--undo", action="store_true", help="give every field back what it held before")
+    parser.add_argument("--pretend", action="store_true", help="say what would change, and change nothing")
+    parser.add_argument("--json", action="store_true", help="print one JSON object a file")
+    parser.set_defaults(func=run)
+
+
+def fields(text: str) -> tuple[str, ...]:
+    """Read the option `--fields`."""
+    names = tuple(name.strip() for name in text.split(","))
+    if not set(names) <= set(FIELDS):
+        raise argparse.ArgumentTypeError(f"{text!r}: fields are {', '.join(FIELDS)}")
+    return names
+
+
+def run(args: argparse.Namespace) -> int:
+    """Tag or take back, and return the exit status; raises ValueError for what cannot be done at all."""
+    from descant.library.tag_files import require_mutagen
+
+    if args.undo == (args.descriptions is not None):
+        raise ValueError("give either --from, to tag, or --undo")
+    require_mutagen()
+    changed = failed = 0
+    for change in make_changes(args):
+        if change.error:
+            failed += 1
+            say(f"descant tag: {change.audio}: {change.error}")
+        if change.after:
+            changed += 1
+            _show(change, args.json)
+    if not args.json:
+        done = "would change" if args.pretend else "restored" if args.undo else "tagged"
+        show(f"{args.folder}: {changed} files {done}, {failed} skipped")
+    return 1 if failed else 0
+
+
+def make_changes(args: argparse.Namespace) -> "Iterator[Change]":
+    """Yield what is done to each file, as it is done."""
+    from descant.library.facts import read_descriptions
+    from descant.library.tagging import TagSettings, find_undescribed, read_genre_map, tag_folder, undo_folder
+
+    if args.undo:
+        yield from undo_folder(args.folder, args.pretend)
+        return
+    genres = read_genre_map(args.genres) if args.genres else None
+    settings = TagSettings(args.fields, args.mode, args.min_confidence, genres, args.pretend)
+    descriptions, problems = read_descriptions(args.descriptions)
+    for problem in problems:
+        say(f"descant tag: {problem}")
+    yield from tag_folder(args.folder, descriptions, settings)
+    for path in find_undescribed(args.folder, descriptions):
+        say(f"descant tag: {path}: has no description, and stays as it is")
+
+
+def _show(change: "Change", as_json: bool) -> None:
+    if as_json:
+        record = {"audio": change.audio, "before": change.before, "after": change.after}
+        show_json(json.dumps(record, ensure_ascii=False))
+    else:
+        show("\n".join(change.to_lines()))

@@ -10,6 +10,7 @@ import logging
 import math
 import os
 import re
+import resource
 import signal
 import sys
 import tempfile
@@ -30,6 +31,7 @@ SIGNALS = {signal.SIGINT: "interrupted", signal.SIGTERM: "terminated"}
 GRACE_S = 10.0
 AGAIN_S = 0.001  # until a signal is sent again whose exception was lost
 GOES_ON = "the same command goes on from here"
+ENOUGH_MEMORY = 5e9  # bytes of address space for torch, of which the libraries of CUDA take most
 # How torch, whose RuntimeErrors have no class of their own on a CPU, says that memory is short.
 SHORT_OF_MEMORY = ("can't allocate memory", "not enough memory", "out of memory")
 
@@ -85,12 +87,13 @@ class Ending:
 
     @contextmanager
     def loading(self) -> Iterator[None]:
-        """Import modules in the block; raises ImportError as ValueError, in one sentence."""
+        """Import modules in the block; raises ImportError."""
+        _warn_of_little_memory()
         self._loading = True
         try:
             yield
-        except (ImportError, MemoryError) as error:
-            raise ValueError(f"a library cannot be loaded: {one_line(error)}") from error
+        except MemoryError as error:
+            raise ImportError("there is not enough memory") from error
         finally:
             self._loading = False
 
@@ -145,6 +148,8 @@ class Ending:
             return BROKE_OFF
         if isinstance(error, ValueError):
             status = REFUSED
+        elif isinstance(error, ImportError):
+            status, sentence = REFUSED, f"a library cannot be loaded: {sentence}"
         elif isinstance(error, KeyboardInterrupt):  # of a thread that cannot set handlers
             log.error("%s", self._last_words(signal.SIGINT))
             return 128 + signal.SIGINT
@@ -156,6 +161,16 @@ class Ending:
             return None
         log.error("%s: %s", self.name, sentence)
         return status
+
+
+def _warn_of_little_memory() -> None:
+    """Say beforehand what libraries written in C do not say: they crash, or try again for ever."""
+    limit, _ = resource.getrlimit(resource.RLIMIT_AS)
+    if limit != resource.RLIM_INFINITY and limit < ENOUGH_MEMORY:
+        log.warning(
+            "this process may have %.1f GB of address space (ulimit -v): with less than about %d, libraries may fail, "
+            "crash or never return", limit / 1e9, ENOUGH_MEMORY / 1e9,
+        )  # fmt: skip
 
 
 def _code_above(frame: FrameType | None) -> Iterator[CodeType]:
@@ -219,6 +234,7 @@ def run_program(name: str, run: Callable[[], int], goes_on: str = GOES_ON, level
     """Run a program to its end, see `Ending`, and return its exit status."""
     try:
         with Ending(name, goes_on, level):
+            _warn_of_little_memory()
             sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]  # names need not be text
             status = run()
             with _naming_stdout():

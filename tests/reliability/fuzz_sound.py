@@ -14,6 +14,7 @@ import threading
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from queue import Empty, Queue
 
@@ -36,8 +37,13 @@ def break_file(number: int) -> tuple[str, bytes, float]:
     data = bytearray(whole)
     for _ in range(random.integers(1, 4)):
         data = BREAKS[random.integers(len(BREAKS))](data, random)
-    seconds = sum(len(samples) / rate for samples, rate in read_blocks(io.BytesIO(whole), kind))
-    return kind, bytes(data), seconds * max(1.0, len(data) / len(whole)) + SLACK_S
+    return kind, bytes(data), measure(kind) * max(1.0, len(data) / len(whole)) + SLACK_S
+
+
+@cache
+def measure(kind: str) -> float:
+    """Return the seconds of a whole file."""
+    return sum(len(samples) / rate for samples, rate in read_blocks(io.BytesIO(make(kind)), kind))
 
 
 def flip_bits(data: bytearray, random: np.random.Generator) -> bytearray:

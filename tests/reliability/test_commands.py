@@ -12,6 +12,7 @@ import resource
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,6 +21,7 @@ import numpy as np
 import pytest
 import soundfile
 import torch
+from disks import fill, mount, small_disk
 from safetensors.torch import load_file, save_file
 from tiny import save_tiny_adapter, save_tiny_decider, save_tiny_model, write_song
 from tiny_subgenre import save_tiny_subgenre
@@ -288,38 +290,87 @@ def test_a_folder_that_cannot_be_written_is_refused_before_work(
     assert error.count("\n") == 1 and str(tmp_path / place) in error, error
 
 
+@pytest.mark.reliability
+@pytest.mark.parametrize("command", JOBS)
+def test_a_disk_that_is_full_or_read_only_is_named(
+    command: str, models: Path, sounds: Path, tmp_path: Path, capsys: Capture
+) -> None:
+    with small_disk(tmp_path / "disk") as disk:
+        filler = fill(disk)
+        assert job(command, models, sounds, disk) in (1, 2)
+        mount(disk, "-o", "remount,ro")
+        assert job(command, models, sounds, disk) == 2
+        mount(disk, "-o", "remount,rw")
+        full, frozen = (line for line in capsys.readouterr().err.splitlines() if f": {disk}" in line)
+        assert "no space left" in full.lower() and "read-only" in frozen.lower(), (full, frozen)
+        filler.unlink()
+        assert job(command, models, sounds, disk) == JOBS[command][0]
+
+
 # Signals
 
 
-@pytest.mark.parametrize(
-    ("program", "number", "status", "delay"),
-    [
-        ("ask", signal.SIGINT, 130, 0.0),
-        ("ask", signal.SIGTERM, 143, 6.0),
-        ("captions", signal.SIGINT, 130, 1.5),
-        ("captions", signal.SIGTERM, 143, 0.0),
-        ("captions", signal.SIGTERM, 143, 6.0),
-    ],
-)
-def test_a_signal_at_any_time_is_one_sentence(
-    program: str, number: int, status: int, delay: float, models: Path, tmp_path: Path
+def asked_for(program: str, models: Path, folder: Path) -> list[str]:
+    """Return the line of a program that has more to do than any test waits for."""
+    song = folder / "song.wav"
+    if not song.exists():
+        write_song(song, 600.0, 8_000)
+    if program == "ask":
+        return LINES["ask"](models, [str(song)] * 500)
+    for number in range(500):
+        song.with_name(f"{number}.wav").hardlink_to(song)
+    arguments = ["--checkpoint", str(models / "model"), "--audio", str(folder)]
+    return [*arguments, "--output", str(folder / "captions.csv"), "--num_beams", "1", "--batch_size", "2"]
+
+
+@pytest.mark.parametrize(("program", "number", "status"), [
+    ("ask", signal.SIGTERM, 143), ("captions", signal.SIGINT, 130), ("captions", signal.SIGTERM, 143),
+])  # fmt: skip
+def test_a_signal_at_work_is_one_sentence(
+    program: str, number: int, status: int, models: Path, tmp_path: Path
 ) -> None:
-    song = write_song(tmp_path / "song.wav", 1200.0, 8_000)
-    command = [sys.executable, "-m", "descant.cli", *LINES["ask"](models, [str(song)] * 50), "--batch_size", "2"]
-    if program == "captions":
-        command = [sys.executable, str(RECIPE), "--checkpoint", str(models / "model"), "--audio", str(tmp_path)]
-        command += ["--output", str(tmp_path / "captions.csv")]
-    ready = {"preexec_fn": lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)}
-    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, **ready) as process:
-        wait_until_caught(process)
+    line = asked_for(program, models, tmp_path)
+    shown, answers = tmp_path / "shown", tmp_path / "captions.jsonl.part-0"
+    child = os.fork()  # which has imported everything
+    if child == 0:
+        ended = 99
         try:
-            process.wait(timeout=delay)
-        except subprocess.TimeoutExpired:
-            process.send_signal(number)
-        error = process.stderr.read()
-    name = "descant" if program == "ask" else "captions_from_qa"
-    assert process.returncode == status and error.splitlines()[-1].startswith(name), error
+            for stream, name in ((1, shown), (2, tmp_path / "said")):
+                os.dup2(os.open(name, os.O_WRONLY | os.O_CREAT), stream)
+            sys.stdout, sys.stderr = open(1, "w", closefd=False), open(2, "w", closefd=False)  # noqa: SIM115
+            if program == "ask":
+                ended = cli.main(line)
+            else:
+                ended = run_program("captions_from_qa", lambda: caption_collection((GENRE,), 2, line))
+        finally:
+            sys.stderr.flush()
+            os._exit(ended)
+    first = shown if program == "ask" else answers
+    while not (first.exists() and first.stat().st_size):
+        assert os.waitpid(child, os.WNOHANG) == (0, 0), (tmp_path / "said").read_text()
+        time.sleep(0.01)
+    os.kill(child, number)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == status
+    error = (tmp_path / "said").read_text()
+    assert error.splitlines()[-1].startswith("descant ask" if program == "ask" else "captions_from_qa"), error
     assert "Traceback" not in error
+
+
+@pytest.mark.parametrize(("program", "number", "status"), [
+    ("ask", signal.SIGINT, 130), ("captions", signal.SIGTERM, 143),
+])  # fmt: skip
+def test_a_signal_at_once_is_one_sentence(
+    program: str, number: int, status: int, models: Path, tmp_path: Path
+) -> None:
+    start = ["-m", "descant.cli"] if program == "ask" else [str(RECIPE)]
+    line = [sys.executable, *start, *asked_for(program, models, tmp_path)]
+    ready = {"preexec_fn": lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)}
+    with subprocess.Popen(line, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, **ready) as process:
+        wait_until_caught(process)
+        process.send_signal(number)
+        error = process.stderr.read()
+    assert process.returncode == status and error.count("\n") == 1, error
+    assert error.startswith("descant" if program == "ask" else "captions_from_qa"), error
 
 
 def wait_until_caught(process: subprocess.Popen) -> None:

@@ -9,7 +9,7 @@ import torch
 from tiny import save_tiny_model, write_song
 from tiny_subgenre import AUDIO_DIM, build_tiny_subgenre, save_tiny_subgenre
 
-from descant.answering.model_folder import ModelFolderError
+from descant.answering.model_folder import ModelFolderError, fingerprint_model
 from descant.answering.recordings import Recording, in_order
 from descant.subgenre.classify import (
     MAX_PASSAGES,
@@ -24,7 +24,7 @@ from descant.subgenre.classify import (
     load_captioner,
     take_pieces_away,
 )
-from descant.subgenre.hearing import Said, TrackHearing, hash_captioner
+from descant.subgenre.hearing import CaptionerAnswer, TrackHearing
 
 EVIDENCE = [
     Evidence(Piece("lyrics", "first line\nsecond line"), 0.214),
@@ -61,7 +61,7 @@ def test_json_is_one_line_with_everything() -> None:
 
 
 LYRICS = "we drive all night\non broken strings\nand nobody knows\nthe words we sing"
-SAID = (Said(0, 10, "genre?", "loud guitar"), Said(10, 14, "genre?", "restless drums"))
+SAID = (CaptionerAnswer(0, 10, "genre?", "loud guitar"), CaptionerAnswer(10, 14, "genre?", "restless drums"))
 EMBEDS = np.random.default_rng(0).standard_normal((2, AUDIO_DIM)).astype(np.float32)
 TRACK = TrackParts(LYRICS, SAID, EMBEDS, ((0, 10), (10, 14)))
 
@@ -140,7 +140,7 @@ def load(folder: Path, **settings: object) -> TrackClassifier:
 def test_the_models_own_captioner_asks_its_questions_in_its_way(
     captioner: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    own = {"captioner": captioner, "captioner_hash": hash_captioner(Path(captioner)), "questions": ["Is it fast?"]}
+    own = {"captioner": captioner, "captioner_hash": fingerprint_model(Path(captioner)), "questions": ["Is it fast?"]}
     listener, note = load_captioner(load(tmp_path, **own, captioner_generation={"num_beams": 3}), None)
     assert note is None and not caplog.records
     assert listener.questions == ("Is it fast?",) and listener.listener.generation["num_beams"] == 3
@@ -154,7 +154,8 @@ def test_without_questions_the_captioner_gives_captions(captioner: str, tmp_path
 def test_a_captioner_that_is_gone_is_noted_and_one_that_is_asked_for_must_be_there(tmp_path: Path) -> None:
     classifier = load(tmp_path, captioner="/nowhere/captioner")
     listener, note = load_captioner(classifier, None)
-    assert listener is None and note.startswith("the model's captioner is gone, nothing was heard: /nowhere/captioner")
+    gone = "the model's captioner is gone, only lyrics were read: /nowhere/captioner"
+    assert listener is None and note.startswith(gone)
     with pytest.raises(ModelFolderError, match="/nowhere/other"):
         load_captioner(classifier, "/nowhere/other")
 
@@ -162,7 +163,7 @@ def test_a_captioner_that_is_gone_is_noted_and_one_that_is_asked_for_must_be_the
 def test_a_model_without_captioner_reads_lyrics_alone_and_says_so(tmp_path: Path) -> None:
     classifier = load(tmp_path / "model")
     listener, note = load_captioner(classifier, None)
-    assert listener is None and note == "the model names no captioner: nothing was heard"
+    assert listener is None and note == "the model names no captioner: only lyrics were read"
     song = write_song(tmp_path / "song.wav", seconds=1)
     song.with_suffix(".txt").write_text(WORDS)
     recordings = [Recording(tmp_path / "gone.mp3", "gone"), Recording(song, "song"), Recording(song, "song")]
@@ -183,14 +184,15 @@ def test_recordings_are_numbered_as_given_the_same_one_twice_too(captioner: str,
 
 
 def test_windows_are_named_once_however_many_answers_they_have() -> None:
-    said = tuple(Said(start, start + 10.0, question, "yes") for start in (0.0, 10.0) for question in ("a", "b"))
-    assert join_parts(None, TrackHearing("0", said)).spans == ((0.0, 10.0), (10.0, 20.0))
+    asked = [(0.0, "a"), (0.0, "b"), (10.0, "a"), (10.0, "b")]
+    answers = tuple(CaptionerAnswer(start, start + 10, question, "yes") for start, question in asked)
+    assert join_parts(None, TrackHearing("0", answers)).spans == ((0.0, 10.0), (10.0, 20.0))
 
 
 GENRE, MOOD = "What is the genre?", "What is the mood?"
 PART_CAPTIONS = (
-    Said(0, 10, GENRE, "jazz"), Said(0, 10, MOOD, "calm"), Said(10, 14, GENRE, "jazz"),
-    Said(10, 14, MOOD, " "),
+    CaptionerAnswer(0, 10, GENRE, "jazz"), CaptionerAnswer(0, 10, MOOD, "calm"),
+    CaptionerAnswer(10, 14, GENRE, "jazz"), CaptionerAnswer(10, 14, MOOD, " "),
 )
 PART_EMBEDS = np.array([[1.0, 2.0], [3.0, 6.0]], dtype=np.float32)
 PART_TRACK = TrackParts("one\n\ntwo\nthree", PART_CAPTIONS, PART_EMBEDS, ((0, 10), (10, 14)))
@@ -204,7 +206,7 @@ def test_a_line_of_the_lyrics_is_a_piece_and_the_others_stay() -> None:
     assert [(piece.text, rest.lyrics) for piece, rest in pieces_of("lyrics")] == [
         ("one", "two\nthree"), ("two", "one\nthree"), ("three", "one\ntwo"),
     ]  # fmt: skip
-    assert all(rest.said == PART_CAPTIONS for _, rest in pieces_of("lyrics"))
+    assert all(rest.answers == PART_CAPTIONS for _, rest in pieces_of("lyrics"))
 
 
 def test_long_lyrics_are_a_few_passages_that_hold_every_line() -> None:

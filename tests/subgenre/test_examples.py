@@ -24,7 +24,7 @@ from descant.subgenre.examples import (
     read_corpus,
     read_data,
 )
-from descant.subgenre.hearing import Said, TrackHearing
+from descant.subgenre.hearing import CaptionerAnswer, TrackHearing
 from descant.subgenre.labels import LabelTree, Track
 from descant.training.start import train_tokenizer
 
@@ -51,8 +51,9 @@ def test_labels_hold_the_genres_of_subgenres_too():
 
 def test_captions_are_the_answers_to_the_questions_that_count_and_a_track_not_heard_has_none():
     tracks = [Track(name, None, None, None, "jazz", (), None, "train", "test") for name in ("a", "b", "c")]
-    said = (Said(0, 10, "genre?", "jazz"), Said(0, 10, "which of these?", "pop"), Said(10, 20, "genre?", " "))
-    hearings = {"a": TrackHearing("a", said, np.ones(3)), "b": TrackHearing("b", error="bad file")}
+    given = [(0, 10, "genre?", "jazz"), (0, 10, "which of these?", "pop"), (10, 20, "genre?", " ")]
+    answers = tuple(CaptionerAnswer(*one) for one in given)
+    hearings = {"a": TrackHearing("a", answers, np.ones(3)), "b": TrackHearing("b", error="bad file")}
     heard, bad, unheard = gather_examples(tracks, hearings, ["genre?"], TREE)
     assert heard.captions == ("jazz",) and heard.audio_embeds is not None
     assert bad.is_empty and unheard.is_empty

@@ -10,10 +10,10 @@ import torch
 from tiny import build_tiny_model, save_tiny_model, write_song
 
 from descant.answering.listener import Listener
-from descant.answering.model_folder import ModelFolderError
+from descant.answering.model_folder import ModelFolderError, fingerprint_model
 from descant.data.audio import AudioError, load_audio, windows
 from descant.subgenre import hearing
-from descant.subgenre.hearing import TrackListener, hash_captioner, hear_tracks, one_ahead
+from descant.subgenre.hearing import TrackListener, hear_tracks, one_ahead
 
 QUESTIONS = ["What is the genre?"]
 
@@ -39,7 +39,7 @@ def test_a_second_run_hears_nothing_and_gives_the_same(workplace):
     first = hear_tracks(songs, captioner, QUESTIONS, cache)
     second = hear_tracks(songs, captioner, QUESTIONS, cache)
     assert heard == ["a", "b"]
-    assert [one.said for one in first.values()] == [one.said for one in second.values()]
+    assert [one.answers for one in first.values()] == [one.answers for one in second.values()]
     assert all((first[name].audio_embeds == second[name].audio_embeds).all() for name in songs)
 
 
@@ -50,7 +50,7 @@ def test_after_a_kill_only_the_torn_track_is_heard_again(workplace):
     path.write_bytes(path.read_bytes()[:-40])
     again = hear_tracks(songs, captioner, QUESTIONS, cache)
     assert len(heard) == 3
-    assert [one.said for one in again.values()] == [one.said for one in expected.values()]
+    assert [one.answers for one in again.values()] == [one.answers for one in expected.values()]
     hear_tracks(songs, captioner, QUESTIONS, cache)
     assert len(heard) == 3
 
@@ -89,7 +89,7 @@ def test_an_unreadable_track_is_named_each_time_and_the_others_are_heard(workpla
     songs["bad"].write_bytes(b"no sound at all")
     for _ in range(2):
         found = hear_tracks(songs, captioner, QUESTIONS, cache)
-        assert list(found) == ["bad", "a", "b"] and found["bad"].error and found["a"].said
+        assert list(found) == ["bad", "a", "b"] and found["bad"].error and found["a"].answers
     assert heard == ["bad", "a", "b", "bad"]
     assert "bad.wav" in caplog.text
 
@@ -113,11 +113,11 @@ def test_every_window_is_asked_every_question_in_order_and_a_bad_file_is_named(l
     tracks = [("long", songs["long"]), ("gone", tmp_path / "gone.wav"), ("short", songs["short"])]
     heard = {one.track_id: one for one in TrackListener(listener, TRACK_QUESTIONS, batch_size=2).hear(tracks)}
     assert heard.keys() == {"long", "gone", "short"}
-    spans = [(said.start_s, said.end_s, said.question) for said in heard["long"].said]
+    spans = [(said.start_s, said.end_s, said.question) for said in heard["long"].answers]
     assert spans == [(start, min(start + 10, 25), question) for start in (0, 10, 20) for question in TRACK_QUESTIONS]
-    assert heard["gone"].said == () and heard["gone"].audio_embeds is None
+    assert heard["gone"].answers == () and heard["gone"].audio_embeds is None
     assert "gone.wav: does not exist" in heard["gone"].error
-    assert heard["short"].sentences(TRACK_QUESTIONS[:1]) == [heard["short"].said[0].answer]
+    assert heard["short"].sentences(TRACK_QUESTIONS[:1]) == [heard["short"].answers[0].answer]
 
 
 def test_a_track_is_heard_alike_alone_and_among_others(listener, tmp_path):
@@ -125,7 +125,7 @@ def test_a_track_is_heard_alike_alone_and_among_others(listener, tmp_path):
     together = {one.track_id: one for one in TrackListener(listener, TRACK_QUESTIONS).hear(songs)}
     for song in songs:
         (alone,) = TrackListener(listener, TRACK_QUESTIONS).hear([song])
-        assert alone.said == together[song[0]].said
+        assert alone.answers == together[song[0]].answers
         np.testing.assert_array_equal(alone.audio_embeds, together[song[0]].audio_embeds)
 
 
@@ -144,7 +144,7 @@ def test_the_embedding_is_the_mean_over_positions_and_over_windows_by_their_leng
 def test_a_captioner_has_the_same_hash_wherever_it_lies_and_another_one_has_not(tmp_path):
     first, copy, other = (save_tiny_model(tmp_path / str(seed) / name, seed) for name, seed in
                           (("a", 0), ("b", 0), ("a", 1)))  # fmt: skip
-    assert hash_captioner(first) == hash_captioner(copy) != hash_captioner(other)
+    assert fingerprint_model(first) == fingerprint_model(copy) != fingerprint_model(other)
 
 
 def test_items_are_made_one_ahead_of_their_use_and_in_order():
@@ -174,7 +174,7 @@ def test_a_track_ends_when_its_windows_do_and_not_by_a_count(listener, tmp_path,
     songs = [("a", tmp_path / "a.wav"), ("b", tmp_path / "b.wav")]
     monkeypatch.setattr(hearing, "stream_windows", lambda *_: pieces)
     heard = list(TrackListener(listener, TRACK_QUESTIONS, batch_size=2).hear(songs))
-    assert [(one.track_id, len(one.said)) for one in heard] == [("a", 6), ("b", 6)]
+    assert [(one.track_id, len(one.answers)) for one in heard] == [("a", 6), ("b", 6)]
 
 
 def test_a_track_that_changes_while_it_is_heard_is_named_and_the_others_are_heard(listener, tmp_path, monkeypatch):
@@ -190,8 +190,8 @@ def test_a_track_that_changes_while_it_is_heard_is_named_and_the_others_are_hear
     monkeypatch.setattr(hearing, "stream_windows", change)
     for batch_size in (1, 2, 64):
         found = {one.track_id: one for one in TrackListener(listener, TRACK_QUESTIONS, batch_size).hear(songs)}
-        assert "changed" in found["a"].error and not found["a"].said
-        assert len(found["b"].said) == 6 and found["b"].error is None
+        assert "changed" in found["a"].error and not found["a"].answers
+        assert len(found["b"].answers) == 6 and found["b"].error is None
 
 
 def test_silent_windows_of_a_track_are_left_out(listener, tmp_path):
@@ -199,4 +199,4 @@ def test_silent_windows_of_a_track_are_left_out(listener, tmp_path):
     waveform[160_000:] = 0
     soundfile.write(tmp_path / "song.flac", waveform, 16_000)
     (heard,) = TrackListener(listener, TRACK_QUESTIONS).hear([("song", tmp_path / "song.flac")])
-    assert {said.end_s for said in heard.said} == {10.0} and heard.error is None
+    assert {said.end_s for said in heard.answers} == {10.0} and heard.error is None

@@ -5,7 +5,7 @@ import pytest
 from label_systems import TREE
 
 from descant.subgenre.examples import SubgenreData, gather_examples
-from descant.subgenre.hearing import Said, TrackHearing
+from descant.subgenre.hearing import CaptionerAnswer, TrackHearing
 from descant.subgenre.labels import LabelTree, Track, TrackCorpus, ask_for_genre
 from descant.subgenre.plain_systems import (
     TfidfProbe,
@@ -75,7 +75,7 @@ def test_vectors_equal_those_of_scikit_learn():
     probe = TfidfProbe(TEXTS, GENRE, LABELS, genres=2)
     reader = text.TfidfVectorizer(sublinear_tf=True, ngram_range=(1, 2), min_df=2, token_pattern=r"(?u)\b\w+\b")
     expected = reader.fit_transform(TEXTS).toarray()
-    assert list(probe.places) == list(reader.get_feature_names_out())
+    assert list(probe.columns) == list(reader.get_feature_names_out())
     assert probe.vectors(TEXTS).numpy()[:, :-1] == pytest.approx(expected)
 
 
@@ -95,7 +95,7 @@ def data():
     tracks.append(Track("9", None, "more jazz words sung", None, "jazz", (), "en", "train", "test"))
     tracks.append(Track("10", None, "pop words sung pop", None, "pop", ("pop---disco",), "en", "train", "test"))
     answers = ["it is pop", "a disco song", "it is jazz", "it is pop"]
-    said = tuple(Said(10.0 * n, 10.0 * n + 10, ASKED, answer) for n, answer in enumerate(answers))
+    said = tuple(CaptionerAnswer(10.0 * n, 10.0 * n + 10, ASKED, answer) for n, answer in enumerate(answers))
     hearings = {"4": TrackHearing("4", said, np.ones(2)), "7": TrackHearing("7", error="bad")}
     corpus = TrackCorpus(tracks, SYSTEMS_TREE, "test", "cc0-1.0", "1")
     by_split = {split: corpus.split(split) for split in ("train", "validation", "test")}

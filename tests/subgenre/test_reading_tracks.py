@@ -224,7 +224,7 @@ TREE = LabelTree({"pop": ("disco", "ballad"), "electronic": ("house", "disco"), 
 
 
 def record(**fields) -> TrackRecord:
-    usual = {"place": "t.csv:2", "track_id": "a", "audio": None, "genre": "pop", "lyrics": "hey you"}
+    usual = {"where": "t.csv:2", "track_id": "a", "audio": None, "genre": "pop", "lyrics": "hey you"}
     return TrackRecord(**usual | fields)
 
 
@@ -242,7 +242,7 @@ def test_a_label_that_is_not_in_the_tree_is_named_and_the_track_kept():
 
 
 def test_a_track_of_another_genre_or_of_a_known_id_is_left_out():
-    rows = [record(genre="polka"), record(track_id="b"), record(track_id="b", place="t.csv:4")]
+    rows = [record(genre="polka"), record(track_id="b"), record(track_id="b", where="t.csv:4")]
     found = read_records(rows, TREE, "x")
     assert [track.track_id for track in found.tracks] == ["b"]
     assert found.problems == [

@@ -9,8 +9,8 @@ from descant.subgenre.reading_tracks import load_demo_tracks
 from descant.subgenre.same_sound import (
     bit_error_rate,
     find_duplicates,
-    fingerprint_file,
-    fingerprint_files,
+    fingerprint_sound,
+    fingerprint_sounds,
     fingerprint_waveform,
 )
 
@@ -22,7 +22,7 @@ def clips():
 
 @pytest.fixture(scope="module")
 def prints(clips):
-    return {path.stem: fingerprint_file(path) for path in clips}
+    return {path.stem: fingerprint_sound(path) for path in clips}
 
 
 def write_mp3(path, waveform):
@@ -45,7 +45,7 @@ def write_other_rate(path, waveform):
 def test_a_sound_is_found_again(clips, prints, tmp_path, write):
     for path in clips[:2]:
         write(tmp_path / "again.wav", load_audio(path))
-        found = find_duplicates(prints | {"again": fingerprint_file(tmp_path / "again.wav")})
+        found = find_duplicates(prints | {"again": fingerprint_sound(tmp_path / "again.wav")})
         assert found == [tuple(sorted((path.stem, "again")))], path.stem
 
 
@@ -80,6 +80,6 @@ def test_bit_errors_are_counted_where_the_fingerprints_overlap():
 
 def test_a_file_that_cannot_be_read_is_named_and_the_rest_goes_on(clips, tmp_path):
     (tmp_path / "bad.mp3").write_bytes(b"no sound")
-    prints, problems = fingerprint_files({"good": clips[0], "bad": tmp_path / "bad.mp3"})
+    prints, problems = fingerprint_sounds({"good": clips[0], "bad": tmp_path / "bad.mp3"})
     assert list(prints) == ["good"]
     assert len(problems) == 1 and problems[0].startswith("bad: bad.mp3 ")

@@ -53,6 +53,7 @@ def test_the_model_holds_thresholds_captioner_and_questions(finished):
     assert model.config.genres == ["jazz", "pop"] and len(model.config.subgenres) == 4
     assert set(model.config.thresholds) == {*model.config.genres, *model.config.subgenres}
     assert model.config.captioner == captioner and model.config.questions == list(RECIPE.questions)
+    assert list(folder.parent.rglob(f"{model.config.captioner_hash}/hearings.jsonl"))  # the cache knows it by the same
     assert model.config.captioner_generation == {"num_beams": 1}
     assert model.audio_projection is not None and model.config.audio_dim == 16
 

@@ -2,12 +2,14 @@
 
 import pytest
 import torch
+from tiny import save_tiny_model
 from tiny_classifier import build_classifier
 from tiny_tracks import make_job
 from transformers import BertConfig, BertModel
 
-from descant.subgenre.labels import LabelTree
-from descant.subgenre.training import SubgenreOptions, load_classifier
+from descant.subgenre.examples import SubgenreData
+from descant.subgenre.labels import LabelTree, TrackCorpus
+from descant.subgenre.training import SubgenreOptions, fit_to_data, load_classifier
 from descant.training.start import train_tokenizer
 
 TREE = LabelTree({"pop": ("disco",), "jazz": ("swing", "bebop")})
@@ -41,3 +43,14 @@ def test_a_classifier_with_other_labels_is_refused(tmp_path):
     processor.save_pretrained(tmp_path / "classifier")
     with pytest.raises(ValueError, match="knows 5 labels, others than those of this tree"):
         load_classifier(SubgenreOptions(), TREE, TEXTS, 4, seed=0, init_from=str(tmp_path / "classifier"))
+
+
+def test_a_classifier_trained_with_another_captioner_is_refused(tmp_path):
+    captioner = str(save_tiny_model(tmp_path / "captioner"))
+    data = SubgenreData(TrackCorpus([], TREE, "x", "cc0-1.0", "1"), captioner, (None,), {}, {}, {}, {})
+    model, _ = build_classifier("cross_attention")
+    fit_to_data(model, [], data)
+    fit_to_data(model, [], data)  # the same captioner
+    model.config.captioner_hash = "0" * 16
+    with pytest.raises(ValueError, match="in place of 0{16}.: pass the same --captioner, or start a new model"):
+        fit_to_data(model, [], data)

@@ -12,7 +12,7 @@ from descant.subgenre.labels import LabelTree
 from descant.subgenre.tuning import (
     FEWER,
     fit_weights,
-    read_words,
+    read_logits,
     set_prior,
     tune_on_validation,
     tune_scale,
@@ -43,7 +43,7 @@ def contrary():
 def test_words_and_weights_make_the_logits_of_what_is_there():
     model, processor = build_classifier("late")
     inputs, pad = ExampleInputs(make_examples(), processor), processor.tokenizer.pad_token_id
-    words, there = read_words(model, inputs, pad)
+    words, there = read_logits(model, inputs, pad)
     assert there.tolist() == [[True] * 3, [False, True, True], [True, False, False], [False] * 3]
     mean = (words * there.T[:, :, None]).sum(dim=0) / there.sum(dim=1).clamp(min=1)[:, None]
     expected = mean[:, :2].sigmoid()

@@ -14,7 +14,6 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from descant.answering.model_folder import ModelFolderError, find_model, load_model
 from descant.answering.recordings import Audio, ReadWindows, Recording, answer_id, as_recording, as_track, in_order
 from descant.answering.stream import AnswerStream, Request
 from descant.answering.tracks import answer_track, read_window
@@ -67,24 +66,6 @@ class Answer:
 
 class Listener(AnswerStream):
     """A loaded model that answers about recordings: `ask`, `decide`, `describe`."""
-
-    @classmethod
-    def load(
-        cls, source: str | Path, precision: str = "fp32", device: torch.device | str | None = None, **generation: Any
-    ) -> "Listener":
-        """Load a folder or a model on the Hub, onto the GPU where there is one; raise ModelFolderError.
-
-        precision: fp32, bf16 or int8. A model that has such a tier answers in it; others take their weights to bf16.
-        """
-        model, processor = load_model(find_model(source))
-        model = model.to(device or ("cuda" if torch.cuda.is_available() else "cpu"))
-        if precision in model.tiers:
-            generation |= {} if precision == "fp32" else {"tier": precision}
-        elif precision == "bf16":
-            model.to(torch.bfloat16)
-        elif precision != "fp32":
-            raise ModelFolderError(f"{source}: does not answer in {precision}; give another precision")
-        return cls(model, processor, str(source), **generation)
 
     def ask(
         self, audio: Audio, question: str | None | Sequence[str | None] = None, *, windows: bool = False,

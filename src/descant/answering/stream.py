@@ -7,10 +7,12 @@ import math
 from collections.abc import Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar
 
 import torch
 
+from descant.answering.model_folder import ModelFolderError, find_model, load_model
 from descant.data.audio import Window
 from descant.program import name_error
 
@@ -122,6 +124,24 @@ class AnswerStream:
         own.pop("transformers_version", None)
         self.generation = {**own, **generation, "precision": str(model.dtype).removeprefix("torch.")}
         self.prompt_ids = lru_cache(maxsize=1024)(processor.prompt_ids)
+
+    @classmethod
+    def load(
+        cls, source: str | Path, precision: str = "fp32", device: torch.device | str | None = None, **generation: Any
+    ) -> Self:
+        """Load a folder or a model on the Hub, onto the GPU where there is one; raise ModelFolderError.
+
+        precision: fp32, bf16 or int8. A model that has such a tier answers in it; others take their weights to bf16.
+        """
+        model, processor = load_model(find_model(source))
+        model = model.to(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+        if precision in model.tiers:
+            generation |= {} if precision == "fp32" else {"tier": precision}
+        elif precision == "bf16":
+            model.to(torch.bfloat16)
+        elif precision != "fp32":
+            raise ModelFolderError(f"{source}: does not answer in {precision}; give another precision")
+        return cls(model, processor, str(source), **generation)
 
     @property
     def features(self) -> "FrontEnd":

@@ -3,7 +3,7 @@
 import json
 import shutil
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -21,8 +21,7 @@ from descant.files import JsonLines, naming, replace_whole, require_inside, writ
 SHARD_ROWS = 500_000
 FEATURE_SHARD_CLIPS = 1_000  # about 250 MB
 MISSING_FILE = "missing_clips.jsonl"
-TREE_FILE = "label_tree.json"
-PUBLISHED = ["README.md", MISSING_FILE, SETTINGS_FILE, TREE_FILE, "*/*.parquet"]
+PUBLISHED = ("README.md", MISSING_FILE, SETTINGS_FILE, "*/*.parquet")
 
 
 @dataclass(frozen=True)
@@ -101,8 +100,12 @@ def write_dataset_card(folder: Path, facts: DatasetFacts) -> None:
     write_whole(folder / "README.md", text)
 
 
-def push_dataset(folder: Path, repo_id: str, private: bool = False, api: HfApi | None = None) -> str:
+def push_dataset(
+    folder: Path, repo_id: str, private: bool = False, more: Sequence[str] = (), api: HfApi | None = None
+) -> str:
     """Upload the folder's card, rows and (where they were written) features in one commit; return its address.
+
+    more: names of other files to upload.
 
     Raises ValueError where the Hub refuses or cannot be reached, or a file is a link out of the folder: nothing is
     then published, and the folder is whole.
@@ -112,7 +115,8 @@ def push_dataset(folder: Path, repo_id: str, private: bool = False, api: HfApi |
     api = api or HfApi()
     ask = partial(ask_hub, source=repo_id, retries=PUSH_RETRIES, hub=api.endpoint)
     try:
-        for path in sorted({path for pattern in PUBLISHED for path in folder.glob(pattern)}):
+        patterns = [*PUBLISHED, *more]
+        for path in sorted({path for pattern in patterns for path in folder.glob(pattern)}):
             require_inside(path, folder)
         made = ask(partial(api.create_repo, repo_id, repo_type="dataset", private=private, exist_ok=True))
         upload = partial(
@@ -120,7 +124,7 @@ def push_dataset(folder: Path, repo_id: str, private: bool = False, api: HfApi |
             repo_id=made.repo_id,
             repo_type="dataset",
             folder_path=folder,
-            allow_patterns=PUBLISHED,
+            allow_patterns=patterns,
             delete_patterns=["*/*.parquet", SETTINGS_FILE],
             commit_message="Publish the dataset",
         )

@@ -9,7 +9,7 @@ from dataclasses import replace
 import numpy as np
 
 from descant.subgenre.labels import Track, TrackCorpus
-from descant.subgenre.same_sound import find_duplicates, fingerprint_files
+from descant.subgenre.same_sound import find_duplicates, fingerprint_sounds
 
 SHARES = {"train": 0.8, "validation": 0.1, "test": 0.1}
 _GUEST = re.compile(r"\s+[\[(]?(?:feat\.?|ft\.?|featuring)\s+", re.IGNORECASE)
@@ -137,7 +137,7 @@ def split_corpus(
     prints: dict[str, np.ndarray] = {}
     problems: list[str] = []
     if compare_audio:
-        prints, problems = fingerprint_files({track.track_id: track.audio for track in corpus.tracks if track.audio})
+        prints, problems = fingerprint_sounds({track.track_id: track.audio for track in corpus.tracks if track.audio})
     pairs = find_duplicates(prints)
     tracks = split_by_artist(corpus.tracks, seed, shares, pairs)
     notes = [f"{first} and {second} are the same sound and stay in one split" for first, second in pairs]

@@ -10,13 +10,13 @@ import numpy as np
 import torch
 from transformers import PreTrainedModel, ProcessorMixin
 
-from descant.answering.listener import Listener
-from descant.answering.model_folder import CLASSIFYING, ModelFolderError, find_model, load_model
+from descant.answering.model_folder import CLASSIFYING, ModelFolderError, find_model, fingerprint_model, load_model
 from descant.answering.recordings import Recording
+from descant.answering.stream import AnswerStream
 from descant.data.audio import format_stamp
 from descant.models.subgenre.modeling_subgenre import name_labels
 from descant.program import escape, name_error
-from descant.subgenre.hearing import Said, TrackHearing, TrackListener, find_spans, hash_captioner, pool_windows
+from descant.subgenre.hearing import CaptionerAnswer, TrackHearing, TrackListener, find_spans, pool_windows
 from descant.subgenre.lyrics import Lyrics, find_lyrics, read_lyrics_file
 
 log = logging.getLogger(__name__)
@@ -30,18 +30,18 @@ class TrackParts:
     """The lyrics, the captioner's answers and its embedding of each window, (windows, width) at `spans` (seconds)."""
 
     lyrics: str | None = None
-    said: tuple[Said, ...] = ()
+    answers: tuple[CaptionerAnswer, ...] = ()
     window_embeds: np.ndarray | None = None
     spans: tuple[tuple[float, float], ...] = ()
 
     @property
     def captions(self) -> list[str] | None:
         """The answers as the classifier reads them, None where there are none."""
-        return [one.answer for one in self.said if one.answer.strip()] or None
+        return [one.answer for one in self.answers if one.answer.strip()] or None
 
     @property
     def audio_embeds(self) -> np.ndarray | None:
-        """(width,), None where no window is left."""
+        """The mean embedding of the windows (width,), None where no window is left."""
         return None if self.window_embeds is None else pool_windows(self.window_embeds, self.spans)
 
     @property
@@ -82,12 +82,12 @@ def _without_passages(track: TrackParts) -> Iterator[tuple[Piece, TrackParts]]:
 def _without_answers(track: TrackParts) -> Iterator[tuple[Piece, TrackParts]]:
     """Take the same answer to the same question about several windows as one piece: alone, none would be missed."""
     given: dict[tuple[str | None, str], list[tuple[float, float]]] = {}
-    for one in track.said:
+    for one in track.answers:
         if one.answer.strip():
             given.setdefault((one.question, one.answer), []).append((one.start_s, one.end_s))
     for (question, answer), spans in given.items():
-        others = tuple(one for one in track.said if (one.question, one.answer) != (question, answer))
-        yield Piece("captions", answer, question, tuple(spans)), replace(track, said=others)
+        others = tuple(one for one in track.answers if (one.question, one.answer) != (question, answer))
+        yield Piece("captions", answer, question, tuple(spans)), replace(track, answers=others)
 
 
 def _embeds_of(track: TrackParts) -> np.ndarray:
@@ -180,7 +180,7 @@ class TrackClassifier:
     def __init__(self, model: PreTrainedModel, processor: ProcessorMixin, name: str, batch_size: int = 32) -> None:
         self.model, self.processor, self.name, self.batch_size = model, processor, name, batch_size
         config = model.config
-        self.labels = [config.id2label[place] for place in range(config.num_labels)]
+        self.labels = [config.id2label[number] for number in range(config.num_labels)]
         self.parents = torch.tensor(config.parents, dtype=torch.long)
 
     @classmethod
@@ -202,29 +202,28 @@ class TrackClassifier:
         thresholds = torch.tensor(self.model.config.list_thresholds(track.modalities))
         named = name_labels(torch.from_numpy(probabilities[:1]), thresholds, self.parents)[0].numpy()
         genres = len(self.labels) - len(self.parents)
-        places = sorted(np.flatnonzero(named), key=lambda place: (place >= genres, -own[place]))
         labels = []
-        for place in places:
-            heaviest = np.argsort(-drops[:, place], kind="stable")[:PIECES_SHOWN]
-            evidence = [Evidence(pieces[one][0], float(drops[one, place])) for one in heaviest]
+        for label in sorted(np.flatnonzero(named), key=lambda label: (label >= genres, -own[label])):
+            heaviest = np.argsort(-drops[:, label], kind="stable")[:PIECES_SHOWN]
+            evidence = [Evidence(pieces[one][0], float(drops[one, label])) for one in heaviest]
             evidence = [one for one in evidence if one.drop >= LEAST_DROP]
-            labels.append(NamedLabel(self.labels[place], float(own[place]), evidence))
+            labels.append(NamedLabel(self.labels[label], float(own[label]), evidence))
         return labels, dict(zip(self.labels, own.tolist(), strict=True))
 
     @torch.no_grad()
     def score(self, tracks: Sequence[TrackParts]) -> np.ndarray:
         """Predict probabilities (tracks, labels), genres first; raise ValueError where they are not finite."""
-        found = []
+        scores = []
         for start in range(0, len(tracks), self.batch_size):
             batch = tracks[start : start + self.batch_size]
             inputs = self.processor(
                 lyrics=[one.lyrics for one in batch], captions=[one.captions for one in batch],
                 audio_embeds=[one.audio_embeds for one in batch], return_tensors="pt",
             ).to(self.model.device)  # fmt: skip
-            found.append(self.model(**inputs).logits.float().sigmoid().cpu())
-        probabilities = torch.cat(found).numpy()
+            scores.append(self.model(**inputs).logits.float().sigmoid().cpu())
+        probabilities = torch.cat(scores).numpy()
         if not np.isfinite(probabilities).all():
-            raise ValueError("the model's scores are no finite numbers: its weights, or what it heard, are damaged")
+            raise ValueError("the model's scores are no finite numbers: its weights, or the embeddings, are damaged")
         return probabilities
 
 
@@ -285,7 +284,7 @@ class Classifying:
 
 def join_parts(lyrics: str | None, hearing: TrackHearing) -> TrackParts:
     """Join lyrics, answers and embeddings to a track."""
-    return TrackParts(lyrics, hearing.said, hearing.window_embeds, find_spans(hearing.said))
+    return TrackParts(lyrics, hearing.answers, hearing.window_embeds, find_spans(hearing.answers))
 
 
 def load_captioner(
@@ -302,10 +301,10 @@ def load_captioner(
     config = classifier.model.config
     wanted = source or config.find_captioner()
     if wanted is None:
-        return None, "the model names no captioner: nothing was heard"
+        return None, "the model names no captioner: only lyrics were read"
     try:
-        digest = hash_captioner(find_model(wanted))
-        captioner = Listener.load(wanted, **config.captioner_generation)
+        fingerprint = fingerprint_model(find_model(wanted))
+        captioner = AnswerStream.load(wanted, **config.captioner_generation)
         hears = TrackListener(captioner, config.questions or [None], batch_size)
         width = hears.measure_width()
         if width != config.audio_dim:
@@ -314,7 +313,7 @@ def load_captioner(
     except ModelFolderError as error:
         if source:
             raise
-        return None, f"the model's captioner is gone, nothing was heard: {error}"
-    if config.captioner_hash not in (None, digest):
-        log.warning("%s has other weights than the captioner that %s was trained with", wanted, classifier.name)
+        return None, f"the model's captioner is gone, only lyrics were read: {error}"
+    if config.captioner_hash not in (None, fingerprint):
+        log.warning("%s is not the captioner that %s was trained with, by its fingerprint", wanted, classifier.name)
     return hears, None

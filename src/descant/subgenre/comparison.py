@@ -46,17 +46,17 @@ class Comparison:
 
 
 def compare_systems(data: SubgenreData, classifiers: Mapping[str, Sequence[Classifier]], split: str) -> Comparison:
-    """Let all systems predict a split, which must have tracks.
+    """Predict a split, which must have tracks, with all systems.
 
     classifiers: one a seed of `fusion` and of each single modality.
     """
     examples = data.examples[split]
     read = {name: [one.read(examples) for one in runs] for name, runs in classifiers.items()}
 
-    def tell(name: str, modalities: Collection[str] = MODALITIES) -> Runs:
-        return [one.tell(inputs, modalities) for one, inputs in zip(classifiers[name], read[name], strict=True)]
+    def predict(name: str, modalities: Collection[str] = MODALITIES) -> Runs:
+        return [one.predict(inputs, modalities) for one, inputs in zip(classifiers[name], read[name], strict=True)]
 
-    systems = {name: tell(name) for name in classifiers}
+    systems = {name: predict(name) for name in classifiers}
     plain: dict[str, Callable[[], LabelPredictions]] = {
         "TF-IDF of lyrics": lambda: predict_by_tfidf(data, split, captions=False),
         "TF-IDF of lyrics and captions": lambda: predict_by_tfidf(data, split, captions=True),
@@ -65,7 +65,7 @@ def compare_systems(data: SubgenreData, classifiers: Mapping[str, Sequence[Class
     }
     systems |= {name: [system()] for name, system in plain.items()}
     subsets = [subset for size in (3, 2, 1) for subset in combinations(MODALITIES, size)]
-    visible = {subset: tell(FUSION, subset) for subset in subsets}
+    visible = {subset: predict(FUSION, subset) for subset in subsets}
     gold = data.gold(split)
     if gold is None:
         raise ValueError(f"no tracks in the {split} split to compare systems on")

@@ -12,11 +12,11 @@ from typing import Any
 import datasets
 from huggingface_hub import DatasetCardData
 
-from descant.building.dataset_folder import TREE_FILE, push_dataset, write_config
+from descant.building.dataset_folder import push_dataset, write_config
 from descant.files import JsonLines, write_whole
 from descant.program import ArgumentParser, require_writable, run_program, say, show
 from descant.subgenre.artist_splits import split_corpus
-from descant.subgenre.labels import TRACK_SPLITS, LabelTree, Track, TrackCorpus
+from descant.subgenre.labels import TRACK_SPLITS, TREE_FILE, LabelTree, Track, TrackCorpus
 from descant.subgenre.reading_tracks import load_tracks
 
 COLUMNS = {
@@ -81,7 +81,7 @@ CONFIG = "tracks"
 
 
 def write_track_card(folder: Path, corpus: TrackCorpus, description: str, command: str) -> None:
-    """Writes README.md beside the rows."""
+    """Write README.md beside the rows."""
     splits = [name for name in TRACK_SPLITS if corpus.split(name)]
     files = [{"split": name, "path": f"{CONFIG}/{name}-*.parquet"} for name in splits]
     data = DatasetCardData(
@@ -131,7 +131,7 @@ class TrackBuild:
 
 
 def build_track_parser(text: str) -> argparse.ArgumentParser:
-    """The arguments; `text` is the script's own description."""
+    """Build the parser of a script's command line; text: the script's own description."""
     parser = ArgumentParser(description=text, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--annotations", metavar="SOURCE", required=True, help="the folder or table of the tracks")
     parser.add_argument("--audio_dir", metavar="FOLDER", help="sound files named by id, where the source names none")
@@ -168,18 +168,18 @@ def _run(build: TrackBuild, args: argparse.Namespace) -> int:
     write_track_card(args.output, corpus, description, _command(build, args))
     _report(corpus, args.output)
     if args.push_to_hub:
-        show(push_dataset(args.output, args.push_to_hub, args.private))
+        show(push_dataset(args.output, args.push_to_hub, args.private, more=[TREE_FILE]))
     return 1 if corpus.problems else 0
 
 
 def _write_log(path: Path, corpus: TrackCorpus) -> None:
-    """Everything that was left out or handled by a rule, a line each."""
+    """Write everything that was left out or handled by a rule, a line each."""
     records = [("problem", text) for text in corpus.problems] + [("note", text) for text in corpus.notes]
     JsonLines(path).write({"kind": kind, "text": text} for kind, text in records)
 
 
 def _command(build: TrackBuild, args: argparse.Namespace) -> str:
-    # Names without their folders: where things lie on this machine is nobody's business.
+    # Names without their folders: paths of this machine are not published.
     command = ["python", f"datasets_scripts/{build.script}", "--annotations", Path(args.annotations).name]
     command += ["--label_tree", Path(args.label_tree).name] if args.label_tree else []
     command += ["--shares", *map(str, args.shares), "--seed", str(args.seed), "--output", args.output.name]

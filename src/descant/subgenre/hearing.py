@@ -1,4 +1,4 @@
-"""What a captioner hears in whole tracks: its answers about every window, and its audio embedding of all of them."""
+"""What a captioner gives of whole tracks: its answers about every window, and their mean audio embedding."""
 
 import base64
 import json
@@ -6,16 +6,16 @@ import logging
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field, replace
+from itertools import islice
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
 from tqdm import tqdm
 
-from descant.answering.listener import Listener
-from descant.answering.model_folder import find_model, fingerprint_files, fingerprint_model
-from descant.answering.stream import Request
+from descant.answering.model_folder import find_model, fingerprint_model
+from descant.answering.stream import AnswerStream, Request
 from descant.data.audio import AudioError, Window, format_stamp, stream_windows
 from descant.files import JsonLines
 from descant.program import name_error
@@ -24,15 +24,13 @@ log = logging.getLogger(__name__)
 
 Item = TypeVar("Item")
 
-# Counted up when a hearing comes to be made in another way: 2 is the mean of windows by their length, 3 leaves silent
-# windows out, and last ones under 0.5 s.
+# Counted up when hearings are made in another way: 2 is the mean of windows by their length, 3 leaves silent windows
+# out, and last ones under 0.5 s.
 HEARING_VERSION = 3
-# What decides a captioner's answers and embeddings. Code and records beside them do not count.
-HEARING_FILES = ("*.safetensors", "config.json", "generation_config.json", "processor_config.json", "tokenizer.json")
 
 
 @dataclass(frozen=True)
-class Said:
+class CaptionerAnswer:
     """One answer about one window (seconds)."""
 
     start_s: float
@@ -43,66 +41,67 @@ class Said:
 
 @dataclass(frozen=True)
 class TrackHearing:
-    """All that was heard in a track, or why nothing was: `error`, with `said` empty and no embedding.
+    """A captioner's answers about a track and its embedding; or an `error`, with neither.
 
     audio_embeds: (width,), the mean of the captioner's audio embeddings over their positions and all windows.
     window_embeds: (windows, width), what each window adds to that mean; None where the hearing comes from a cache.
     """
 
     track_id: str
-    said: tuple[Said, ...] = ()
+    answers: tuple[CaptionerAnswer, ...] = ()
     audio_embeds: np.ndarray | None = None
     window_embeds: np.ndarray | None = None
     error: str | None = None
 
     def sentences(self, questions: Sequence[str | None]) -> list[str]:
-        """The answers to some of the questions, window by window."""
-        return [one.answer for one in self.said if one.question in questions]
+        """Return the answers to some of the questions, window by window."""
+        return [one.answer for one in self.answers if one.question in questions]
 
 
 @dataclass
 class _Unfinished:
-    """A track whose answers are still coming."""
+    """A track of which some answers are missing yet."""
 
     track_id: str
     path: Path
-    said: dict[int, Said] = field(default_factory=dict)  # by their number
+    answers: dict[int, CaptionerAnswer] = field(default_factory=dict)  # by their number
     embeds: list[torch.Tensor] = field(default_factory=list)
     asked: int = 0
     read: bool = False  # all its windows have been read
     failed: bool = False  # and named: answers that still come do not count
 
     def finish(self) -> TrackHearing:
-        said = tuple(self.said[number] for number in sorted(self.said))
+        answers = tuple(self.answers[number] for number in sorted(self.answers))
         embeds = torch.stack(self.embeds).numpy()
-        return TrackHearing(self.track_id, said, pool_windows(embeds, find_spans(said)), embeds)
+        return TrackHearing(self.track_id, answers, pool_windows(embeds, find_spans(answers)), embeds)
 
     def fail(self, reason: str) -> TrackHearing:
         self.failed = True
         return TrackHearing(self.track_id, error=f"{self.path}: {reason}")
 
 
-Asked = tuple[_Unfinished, int, Said | None]  # the number and the answer to be; None: the track has failed
+# An answer's track and number, and the answer without its text; None: the track has failed.
+Asked = tuple[_Unfinished, int, CaptionerAnswer | None]
 
 
 class TrackListener:
-    """Hears tracks with a captioner, any model that answers questions, in bounded memory."""
+    """Captions and embeds tracks with a captioner, any model that answers questions, in bounded memory."""
 
-    def __init__(self, listener: Listener, questions: Sequence[str | None], batch_size: int = 64) -> None:
-        """questions: asked of every window of 10 s; None asks for a caption."""
+    def __init__(self, listener: AnswerStream, questions: Sequence[str | None], batch_size: int = 64) -> None:
+        """Take a captioner and the questions that are asked about every window of 10 s; None asks for a caption."""
         self.listener, self.questions, self.batch_size = listener, tuple(questions), batch_size
 
     def hear(self, tracks: Iterable[tuple[str, Path]]) -> Iterator[TrackHearing]:
-        """Yield each track's hearing as soon as it is there; one of which anything fails comes with its error."""
+        """Yield each track's hearing as soon as it is complete; where anything of a track fails, with its error."""
         requests = self._requests(tracks)
-        for (track, number, said), outcome in self.listener.answer(requests, self.batch_size, refuses=True):
+        for (track, number, asked), outcome in self.listener.answer(requests, self.batch_size, refuses=True):
             if track.failed:
                 continue
-            if said is None or outcome.error is not None:
+            if asked is None or outcome.error is not None:
                 yield track.fail(outcome.error or "")
                 continue
-            track.said[number] = replace(said, answer=outcome.text)
-            if track.read and len(track.said) == track.asked:
+            track.answers[number] = replace(asked, answer=outcome.text)
+            if track.read and len(track.answers) == track.asked:
                 yield track.finish()
 
     def _requests(self, tracks: Iterable[tuple[str, Path]]) -> Iterator[Request[Asked]]:
@@ -131,8 +130,8 @@ class TrackListener:
             raise AudioError(track.path, f"{stamp}: {name_error(error)}") from error
         first, track.asked = track.asked, track.asked + len(self.questions)
         for number, question in enumerate(self.questions, start=first):
-            said = Said(window.start_s, window.end_s, question, "")
-            yield Request((track, number, said), (track.track_id, window.start_s), question, features)
+            asked = CaptionerAnswer(window.start_s, window.end_s, question, "")
+            yield Request((track, number, asked), (track.track_id, window.start_s), question, features)
 
     def measure_width(self) -> int:
         """Return the width of the model's audio embeddings."""
@@ -142,7 +141,7 @@ class TrackListener:
 
     @torch.no_grad()
     def _embed(self, features: torch.Tensor) -> torch.Tensor:
-        """The mean over positions of one window's audio embedding, (width,) on the CPU."""
+        """Return the mean over positions of one window's audio embedding, (width,) on the CPU."""
         embeds = self.listener.model.get_audio_features(features[None].to(self.listener.model.device))
         mean = embeds[0].mean(dim=0).float().cpu()
         if not torch.isfinite(mean).all():
@@ -160,17 +159,21 @@ def _open(path: Path, sampling_rate: int, window_s: float) -> Collection[Window]
 
 
 def one_ahead(items: Iterable[Item]) -> Iterator[Item]:
-    """The items, each made in a thread while the one before it is in use."""
-    iterator, end = iter(items), object()
+    """Yield the items, each made in a thread while the one before it is in use."""
+    iterator = iter(items)
+
+    def take() -> list[Item]:
+        return list(islice(iterator, 1))
+
     with ThreadPoolExecutor(1) as thread:
-        coming = thread.submit(next, iterator, end)
-        while (item := coming.result()) is not end:
-            coming = thread.submit(next, iterator, end)
-            yield item
+        coming = thread.submit(take)
+        while taken := coming.result():
+            coming = thread.submit(take)
+            yield taken[0]
 
 
 def mark_last(items: Iterable[Item]) -> Iterator[tuple[Item, bool]]:
-    """Yield each item with whether it is the last one, which is known when no other follows, not by a count."""
+    """Yield each item with whether it is the last one: known when no other follows, not by a count."""
     held: list[Item] = []
     for item in items:
         if held:
@@ -180,36 +183,31 @@ def mark_last(items: Iterable[Item]) -> Iterator[tuple[Item, bool]]:
         yield held.pop(), True
 
 
-def find_spans(said: Iterable[Said]) -> tuple[tuple[float, float], ...]:
-    """The windows that answers are about, each once, in their order."""
-    return tuple(dict.fromkeys((one.start_s, one.end_s) for one in said))
+def find_spans(answers: Iterable[CaptionerAnswer]) -> tuple[tuple[float, float], ...]:
+    """Return the windows that answers are about (start and end in seconds), each once, in their order."""
+    return tuple(dict.fromkeys((one.start_s, one.end_s) for one in answers))
 
 
 def pool_windows(embeds: np.ndarray, spans: Sequence[tuple[float, float]]) -> np.ndarray:
-    """The mean of windows (windows, width) by their length: a last one of 10 ms says little of a track."""
+    """Return the mean of windows (windows, width) weighted by their seconds: a last one of 10 ms counts for little."""
     seconds = np.array([end_s - start_s for start_s, end_s in spans])
     return np.average(embeds, axis=0, weights=seconds).astype(embeds.dtype)
-
-
-def hash_captioner(folder: Path) -> str:
-    """16 hex digits of a model folder's weights and settings: the same for the same captioner, wherever it lies."""
-    return fingerprint_files(folder, HEARING_FILES)
 
 
 class HearingCache:
     """Hearings under `<root>/<captioner's fingerprint>/hearings.jsonl`; appended to, so that a kill loses none.
 
-    A hearing counts while the sound file has the size that it had, the same questions are asked in the same way, and
-    hearings are made as they were then.
+    A cached hearing is reused only while the sound file's size, the questions, the settings of generation and
+    HEARING_VERSION are unchanged.
     """
 
-    def __init__(self, root: str | Path, captioner_hash: str, asked: Mapping[str, object]) -> None:
-        """asked: the questions and the settings of generation, all that decides the answers beside the model."""
-        self.path = Path(root) / captioner_hash / "hearings.jsonl"
+    def __init__(self, root: str | Path, fingerprint: str, asked: Mapping[str, Any]) -> None:
+        """Open the cache of a captioner; asked: the questions and the settings of generation."""
+        self.path = Path(root) / fingerprint / "hearings.jsonl"
         self.asked = json.loads(json.dumps({**asked, "version": HEARING_VERSION}))
 
     def read(self, tracks: Mapping[str, Path]) -> dict[str, TrackHearing]:
-        """The hearings of some of the tracks (id → sound file) that are known."""
+        """Return the cached hearings of some of the tracks (id → sound file)."""
         found = {}
         for record in JsonLines(self.path).read():  # of a torn line, the track is heard again
             path = tracks.get(record["track_id"])
@@ -218,22 +216,22 @@ class HearingCache:
         return found
 
     def add(self, hearings: Iterable[TrackHearing], tracks: Mapping[str, Path]) -> Iterator[TrackHearing]:
-        """Writes each hearing down before it is passed on; errors are passed on only, for a file may be mended."""
+        """Append each hearing before it is passed on; errors are only passed on, since a file may be mended."""
         self.path.parent.mkdir(parents=True, exist_ok=True)
         for hearing in hearings:
-            if hearing.error is None:
-                heard = {"audio_bytes": _size(tracks[hearing.track_id]), "asked": self.asked}
-                JsonLines(self.path).append(_to_record(hearing) | heard)
+            if hearing.audio_embeds is not None:
+                key = {"audio_bytes": _size(tracks[hearing.track_id]), "asked": self.asked}
+                JsonLines(self.path).append(_to_record(hearing, hearing.audio_embeds) | key)
             yield hearing
 
 
 def hear_tracks(
     tracks: Mapping[str, Path], captioner: str, questions: Sequence[str | None], root: str | Path,
-    batch_size: int = 64, **generation: object,
+    batch_size: int = 64, **generation: Any,
 ) -> dict[str, TrackHearing]:  # fmt: skip
-    """What a captioner hears in tracks (id → sound file), from the cache under `root` as far as it is there.
+    """Return a captioner's hearings of tracks (id → sound file), from the cache under `root` as far as it has them.
 
-    Every track has its hearing; one that cannot be read has its `error`, which is logged.
+    The hearing of a track that cannot be read is an `error`, which is logged.
 
     Raises:
         ModelFolderError: there is no such captioner, or it cannot answer.
@@ -243,12 +241,12 @@ def hear_tracks(
     found = cache.read(tracks)
     missing = [(track_id, path) for track_id, path in tracks.items() if track_id not in found]
     if missing:
-        listener = TrackListener(Listener.load(captioner, **generation), questions, batch_size)
+        listener = TrackListener(AnswerStream.load(captioner, **generation), questions, batch_size)
         heard = tqdm(listener.hear(missing), total=len(missing), desc="listening", unit="track", disable=None)
         for hearing in cache.add(heard, tracks):
             found[hearing.track_id] = hearing
             if hearing.error is not None:
-                log.warning("not heard: %s", hearing.error)
+                log.warning("not captioned: %s", hearing.error)
     return {track_id: found[track_id] for track_id in tracks}
 
 
@@ -256,12 +254,12 @@ def _size(path: Path) -> int:
     return path.stat().st_size if path.is_file() else -1
 
 
-def _to_record(hearing: TrackHearing) -> dict[str, object]:
-    embeds = base64.b64encode(hearing.audio_embeds.astype("<f4").tobytes()).decode()
-    said = [asdict(one) for one in hearing.said]
-    return {"track_id": hearing.track_id, "said": said, "audio_embeds": embeds}
+def _to_record(hearing: TrackHearing, audio_embeds: np.ndarray) -> dict[str, Any]:
+    embeds = base64.b64encode(audio_embeds.astype("<f4").tobytes()).decode()
+    answers = [asdict(one) for one in hearing.answers]
+    return {"track_id": hearing.track_id, "said": answers, "audio_embeds": embeds}
 
 
-def _from_record(record: dict) -> TrackHearing:
+def _from_record(record: Mapping[str, Any]) -> TrackHearing:
     embeds = np.frombuffer(base64.b64decode(record["audio_embeds"]), dtype="<f4")
-    return TrackHearing(record["track_id"], tuple(Said(**one) for one in record["said"]), embeds)
+    return TrackHearing(record["track_id"], tuple(CaptionerAnswer(**one) for one in record["said"]), embeds)

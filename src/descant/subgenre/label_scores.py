@@ -17,7 +17,7 @@ from descant.subgenre.labels import LabelTree, Track
 class GoldLabels:
     """The true labels of tracks.
 
-    genre: (tracks,), places in the tree's genres. subgenres: (tracks, subgenres), true or false.
+    genre: (tracks,), indices of the tree's genres. subgenres: (tracks, subgenres), true or false.
     groups: (tracks,), the artist, or the track itself where the artist is unknown; resampled together.
     """
 
@@ -29,7 +29,7 @@ class GoldLabels:
 
 @dataclass(frozen=True)
 class LabelPredictions:
-    """A system's probabilities, and what it decides.
+    """A system's probabilities and decisions.
 
     genres: (tracks, genres); the decided genre is the most probable one. subgenres: (tracks, subgenres).
     chosen: (tracks, subgenres), the decided subgenres.
@@ -42,7 +42,7 @@ class LabelPredictions:
 
 def gather_gold(tracks: Sequence[Track], tree: LabelTree) -> GoldLabels:
     """Gather the true labels of tracks; raises ValueError for one that is not in the tree."""
-    genres = {name: place for place, name in enumerate(tree.genres)}
+    genres = {name: index for index, name in enumerate(tree.genres)}
     unknown = [(track.track_id, track.genre) for track in tracks if track.genre not in genres]
     if unknown:
         raise ValueError(f"track {unknown[0][0]}: genre {unknown[0][1]!r} is not in the label tree")
@@ -53,13 +53,13 @@ def gather_gold(tracks: Sequence[Track], tree: LabelTree) -> GoldLabels:
 
 def mark_labels(labels: Sequence[Collection[str]], tree: LabelTree) -> np.ndarray:
     """Mark sets of full names as (sets, subgenres), true where a set has the label; raises ValueError as above."""
-    places = {name: place for place, name in enumerate(tree.subgenres)}
-    marked = np.zeros((len(labels), len(places)), dtype=bool)
+    columns = {name: column for column, name in enumerate(tree.subgenres)}
+    marked = np.zeros((len(labels), len(columns)), dtype=bool)
     for row, names in enumerate(labels):
         for name in names:
-            if name not in places:
+            if name not in columns:
                 raise ValueError(f"subgenre {name!r} is not in the label tree")
-            marked[row, places[name]] = True
+            marked[row, columns[name]] = True
     return marked
 
 
@@ -67,11 +67,11 @@ def one_hot_predictions(
     genres: Sequence[str | None], subgenres: Sequence[Collection[str]], tree: LabelTree
 ) -> LabelPredictions:
     """Turn decisions into probabilities: 1 for what is decided; no genre (None) is a guess without any confidence."""
-    places = {name: place for place, name in enumerate(tree.genres)}
-    probabilities = np.zeros((len(genres), len(places)))
+    columns = {name: column for column, name in enumerate(tree.genres)}
+    probabilities = np.zeros((len(genres), len(columns)))
     for row, genre in enumerate(genres):
         if genre is not None:
-            probabilities[row, places[genre]] = 1.0
+            probabilities[row, columns[genre]] = 1.0
     chosen = mark_labels(subgenres, tree)
     return LabelPredictions(probabilities, chosen.astype(float), chosen)
 
@@ -239,11 +239,11 @@ def reliability_table(probabilities: np.ndarray, outcomes: np.ndarray, bins: int
     if not (probabilities >= 0).all() or not (probabilities <= 1).all():
         raise ValueError("probabilities lie between 0 and 1")
     edges = np.linspace(0, 1, bins + 1)
-    place = np.clip(np.digitize(probabilities, edges[1:-1], right=True), 0, bins - 1)
+    bin_of = np.clip(np.digitize(probabilities, edges[1:-1], right=True), 0, bins - 1)
     return [
         ReliabilityBin(float(edges[number]), float(edges[number + 1]), int(inside.sum()),
                        float(probabilities[inside].mean()), float(outcomes[inside].mean()))
-        for number in range(bins) if (inside := place == number).any()
+        for number in range(bins) if (inside := bin_of == number).any()
     ]  # fmt: skip
 
 
@@ -263,8 +263,8 @@ def paired_difference(
     The interval is that of new artists: the systems' own variation over seeds is averaged, not resampled.
     """
     system, other = (_mean_over_runs(gold, one, score) for one in (runs, others))
-    values = (_measured([one], gold, seed, n=1)[0] for one in (other, system))
-    return Difference(score, *values, interval=_measured([system, other], gold, seed, n)[1])
+    below, above = (_measured([one], gold, seed, n=1)[0] for one in (other, system))
+    return Difference(score, below, above, _measured([system, other], gold, seed, n)[1])
 
 
 def _mean_over_runs(gold: GoldLabels, runs: Sequence[LabelPredictions], score: str) -> WeightedScore:
@@ -279,9 +279,9 @@ def _measured(systems: Sequence[WeightedScore], gold: GoldLabels, seed: int, n: 
         values = [system(weights) for system in systems]
         return values[0] - sum(values[1:], np.zeros_like(values[0]))
 
-    places = {group: place for place, group in enumerate(dict.fromkeys(gold.groups))}
-    of_track = np.array([places[group] for group in gold.groups])
-    sampled = [measure(block[:, of_track].astype(float)) for block in draws(len(places), seed, n)]
+    numbers = {group: number for number, group in enumerate(dict.fromkeys(gold.groups))}
+    of_track = np.array([numbers[group] for group in gold.groups])
+    sampled = [measure(block[:, of_track].astype(float)) for block in draws(len(numbers), seed, n)]
     return float(measure(np.ones((1, len(of_track))))[0]), percentiles(np.concatenate(sampled))
 
 
@@ -296,8 +296,7 @@ def render_measured(systems: Mapping[str, Mapping[str, tuple[float, Interval]]])
 def render_differences(differences: Mapping[str, Difference]) -> str:
     """Render a row a comparison: its score, the difference and the 95 % interval."""
     rows = [
-        [name, found.name.replace("_", " "), f"{found.gap:+.3f}",
-         f"[{found.interval.low:+.3f}, {found.interval.high:+.3f}]"]
-        for name, found in differences.items()
+        [name, one.name.replace("_", " "), f"{one.gap:+.3f}", f"[{one.interval.low:+.3f}, {one.interval.high:+.3f}]"]
+        for name, one in differences.items()
     ]  # fmt: skip
     return "\n".join(table_lines(["comparison", "score", "difference", "95 % interval"], rows))

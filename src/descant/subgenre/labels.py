@@ -9,6 +9,7 @@ from pathlib import Path
 from descant.files import write_whole
 
 SEPARATOR = "---"
+TREE_FILE = "label_tree.json"  # beside the tracks that carry its labels
 
 
 @dataclass(frozen=True)

@@ -69,7 +69,7 @@ def clean_lyrics(text: str) -> Lyrics:
 
 
 def _mend_mojibake(text: str, notes: list[str]) -> str:
-    """UTF-8 that was once read as Windows-1252 ("Ã©" for "é"): undone where the whole text allows it, else named."""
+    """Undo UTF-8 read as Windows-1252 ("Ã©" for "é") where the whole text allows it; else note it."""
     if not _MOJIBAKE.search(text):
         return text
     for encoding in ("cp1252", "latin-1"):
@@ -99,7 +99,7 @@ def _strip_stamps(text: str, notes: list[str]) -> str:
 
 
 def _tidy(text: str) -> str:
-    """NFC, one kind of line end, no control characters, no space around lines, one empty line between verses."""
+    """Normalise to NFC, one kind of line end, no control characters or space around lines, one line between verses."""
     text = unicodedata.normalize("NFC", text.replace("\r\n", "\n").replace("\r", "\n").replace("\ufeff", ""))
     lines = "\n".join(" ".join(line.split()) for line in _CONTROL.sub(" ", text).split("\n"))
     return re.sub(r"\n{3,}", "\n\n", lines).strip()

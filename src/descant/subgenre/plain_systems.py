@@ -21,22 +21,22 @@ WORD = re.compile(r"[^\W_]+(?:['’][^\W_]+)*")
 class TfidfProbe:
     """Logistic regressions of genres (one of many) and subgenres (each by itself) on TF-IDF of words and word pairs.
 
-    The same texts give the same weights.
-
-    A text without known words, such as an empty one, gets the shares of the training tracks.
+    The same texts give the same weights. A text without known words, such as an empty one, gets the shares of the
+    training tracks.
     """
 
     def __init__(
         self, texts: Sequence[str], genre: np.ndarray, subgenres: np.ndarray, genres: int,
         inverse_penalty: float = 10.0,
     ) -> None:  # fmt: skip
-        """
-        genre: (texts,), the place of each text's genre. subgenres: (texts, subgenres), true or false.
+        """Fit the regressions.
+
+        genre: (texts,), the index of each text's genre. subgenres: (texts, subgenres), true or false.
         genres: how many there are. inverse_penalty: weight of the loss against that of half the squared weights.
         """
         counts = Counter(term for text in texts for term in set(split_terms(text)))
         known = sorted(term for term, count in counts.items() if count > 1)
-        self.places = {term: place for place, term in enumerate(known)}
+        self.columns = {term: column for column, term in enumerate(known)}
         # Smoothed inverse document frequencies (Manning et al., Introduction to Information Retrieval, 6.2).
         self.idf = np.array([np.log((1 + len(texts)) / (1 + counts[term])) + 1 for term in known])
         vectors = self.vectors(texts)
@@ -48,8 +48,8 @@ class TfidfProbe:
         rows = np.zeros((len(texts), len(self.idf)))
         for row, text in enumerate(texts):
             for term, count in Counter(split_terms(text)).items():
-                if term in self.places:
-                    rows[row, self.places[term]] = 1 + np.log(count)
+                if term in self.columns:
+                    rows[row, self.columns[term]] = 1 + np.log(count)
         rows *= self.idf
         rows /= np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-12)
         return torch.from_numpy(np.concatenate([rows, np.ones((len(texts), 1))], axis=1))

@@ -1,4 +1,4 @@
-"""What a table, a folder or a labels file says of each track, checked against the label tree and made into tracks."""
+"""Reads tracks from a table, a folder or a labels file, and checks them against the label tree."""
 
 import hashlib
 import json
@@ -7,7 +7,6 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from descant.building.dataset_folder import TREE_FILE
 from descant.data.annotations import checked_id
 from descant.data.audio import list_sound_files
 from descant.data.demo import CORPUS_VERSION, SPLITS, demo_dir
@@ -15,6 +14,7 @@ from descant.data.tables import TABLE_SUFFIXES, Problem, Record, name_problem, r
 from descant.subgenre.labels import (
     SEPARATOR,
     TRACK_SPLITS,
+    TREE_FILE,
     LabelTree,
     Track,
     TrackCorpus,
@@ -37,9 +37,9 @@ from descant.subgenre.lyrics import (
 
 @dataclass(frozen=True)
 class TrackRecord:
-    """One track as its source tells of it. `place` is where: `tracks.csv:7`."""
+    """One track as its source describes it. `where` is its position there: `tracks.csv:7`."""
 
-    place: str
+    where: str
     track_id: str
     audio: Path | None
     genre: str
@@ -62,7 +62,7 @@ class Reading:
 
 
 def tree_of(records: Iterable[TrackRecord]) -> LabelTree:
-    """The labels that the records themselves use, as far as they can be labels."""
+    """Build the tree of the labels that the records themselves use, as far as they can be labels."""
     records = list(records)
     labels = {_full_name(label, record.genre) for record in records for label in record.subgenres}
     genres = {record.genre.strip() for record in records}
@@ -70,14 +70,15 @@ def tree_of(records: Iterable[TrackRecord]) -> LabelTree:
 
 
 def read_records(records: Iterable[TrackRecord], tree: LabelTree, source: str) -> Reading:
-    """Makes tracks of records. One of another genre than the tree's, or with nothing to hear or read, is left out."""
-    reading, places = Reading(source), {}
+    """Make tracks of records; one of a genre that the tree lacks, or with neither audio nor lyrics, is left out."""
+    reading = Reading(source)
+    seen: dict[str, str] = {}
     for record in records:
-        where = f"{record.place}: {record.track_id}"
-        if record.track_id in places:
-            reading.problems.append(f"{where}: the same id stands in {places[record.track_id]}; left out")
+        where = f"{record.where}: {record.track_id}"
+        if record.track_id in seen:
+            reading.problems.append(f"{where}: the same id stands in {seen[record.track_id]}; left out")
             continue
-        places[record.track_id] = record.place
+        seen[record.track_id] = record.where
         try:
             _read_record(record, tree, reading, where)
         except ValueError as error:
@@ -105,7 +106,7 @@ def _read_record(record: TrackRecord, tree: LabelTree, reading: Reading, where: 
 
 
 def _read_lyrics(record: TrackRecord, audio: Path | None, reading: Reading, where: str) -> Lyrics:
-    """The record's own lyrics, else its lyrics file, else what lies beside or in the sound file."""
+    """Read the record's own lyrics, else its lyrics file, else what lies beside or in the sound file."""
     try:
         if record.lyrics is not None:
             lyrics = clean_lyrics(record.lyrics)
@@ -131,7 +132,7 @@ def _find_subgenres(record: TrackRecord, tree: LabelTree, reading: Reading, wher
 
 
 def _find_subgenre(label: str, genre: str, tree: LabelTree) -> str:
-    """A bare name means the one below the track's own genre, where there is one."""
+    """Return the full name of a label; a bare name means the one below the track's own genre, where there is one."""
     try:
         return tree.find_subgenre(_full_name(label, genre))
     except ValueError:
@@ -148,7 +149,7 @@ LABEL_SEPARATOR = ";"
 def read_track_table(
     path: Path, splits: tuple[str, ...] = TRACK_SPLITS
 ) -> tuple[list[TrackRecord], list[str]]:
-    """The records of a table, and a sentence for each row that is none.
+    """Return the records of a table, and a sentence for each row that cannot be used.
 
     Columns: `genre` and one of `id` and `audio` (the id is then its stem); where they exist also `subgenres` (a list,
     or text with `;` between), `artist`, `lyrics` or `lyrics_file`, `language`, and `split`. Relative paths count from
@@ -167,13 +168,13 @@ def read_track_table(
     return records, problems
 
 
-def _make_record(record: Record, path: Path, place: str, splits: tuple[str, ...]) -> TrackRecord:
+def _make_record(record: Record, path: Path, where: str, splits: tuple[str, ...]) -> TrackRecord:
     audio, lyrics_file, split = (_text(record, name) for name in ("audio", "lyrics_file", "split"))
     if split not in (None, *splits):
         raise ValueError(f"split {split!r} is none of {', '.join(splits)}")
     folder = path.resolve().parent
     return TrackRecord(
-        place=place,
+        where=where,
         track_id=checked_id(_text(record, "id") or Path(audio or "").stem),
         audio=folder / audio if audio else None,
         genre=_text(record, "genre") or "",
@@ -198,7 +199,7 @@ def _text(record: Record, name: str) -> str | None:
 
 
 def _lyrics(record: Record) -> str | None:
-    """An empty cell says nothing: the lyrics may lie elsewhere."""
+    """Return the lyrics of a cell; an empty one is None, since the lyrics may lie elsewhere."""
     value = record.get("lyrics")
     if value is not None and not isinstance(value, str):
         raise ValueError(f"lyrics are no text but {type(value).__name__}")
@@ -240,15 +241,15 @@ def list_audio(folder: Path) -> list[Path]:
 
 
 def read_track_folder(folder: Path) -> tuple[list[TrackRecord], list[str]]:
-    """A record for each sound file one or two folders deep, its artist out of its tags; a sentence for each other."""
+    """Return a record for each sound file one or two folders deep, its artist from its tags; a sentence for others."""
     records, problems = [], []
     for path in list_audio(folder):
-        place = path.relative_to(folder)
-        if not 2 <= len(place.parts) <= 3:
-            problems.append(f"{place}: lies neither in genre/ nor in genre/subgenre/; left out")
+        inner = path.relative_to(folder)
+        if not 2 <= len(inner.parts) <= 3:
+            problems.append(f"{inner}: lies neither in genre/ nor in genre/subgenre/; left out")
             continue
-        genre, subgenres = place.parts[0], place.parts[1:-1]
-        records.append(TrackRecord(str(place), path.stem, path, genre, subgenres, _artist(path)))
+        genre, subgenres = inner.parts[0], inner.parts[1:-1]
+        records.append(TrackRecord(str(inner), path.stem, path, genre, subgenres, _artist(path)))
     return records, problems
 
 
@@ -266,12 +267,12 @@ _WRAPPERS = ("S", "N", "L", "M", "SS", "BOOL", "NULL")
 
 
 def is_ludwig(folder: Path) -> bool:
-    """Whether a folder has the layout: its labels file is enough, since lyrics may lie elsewhere."""
+    """Return whether a folder has the layout: its labels file is enough, since lyrics may lie elsewhere."""
     return (folder / LABELS_FILE).is_file()
 
 
 def read_ludwig(folder: Path) -> tuple[list[TrackRecord], list[str]]:
-    """The records of the labels file, each with its sound file where one of its id is found, and the bad ones named.
+    """Return the records of the labels file, with the sound files named by their ids, and a sentence for each bad one.
 
     Raises:
         ValueError: the labels file is none.
@@ -280,11 +281,10 @@ def read_ludwig(folder: Path) -> tuple[list[TrackRecord], list[str]]:
     audio = {path.stem: path for path in list_audio(folder)}
     records, problems = [], []
     for track_id, value in labels.items():
-        place = f"{LABELS_FILE}: {track_id}"
         try:
             records.append(_make_ludwig_record(track_id, _unwrap(value), audio.get(track_id)))
         except ValueError as error:
-            problems.append(f"{place}: {error}; left out")
+            problems.append(f"{LABELS_FILE}: {track_id}: {error}; left out")
     unlabelled = sorted(audio.keys() - labels.keys())
     problems += [f"{audio[name].relative_to(folder)}: has no entry in {LABELS_FILE}; left out" for name in unlabelled]
     return records, problems
@@ -315,7 +315,7 @@ def _make_ludwig_record(track_id: str, fields: Any, audio: Path | None) -> Track
 
 
 def _unwrap(value: Any) -> Any:
-    """The bare value of a DynamoDB attribute, all the way down."""
+    """Return the bare value of a DynamoDB attribute, all the way down."""
     if isinstance(value, dict) and len(value) == 1 and next(iter(value)) in _WRAPPERS:
         kind, inner = next(iter(value.items()))
         return None if kind == "NULL" else _unwrap(inner)
@@ -328,7 +328,7 @@ LUDWIG_LICENCE = "cc-by-nc-sa-4.0"
 
 
 def load_tracks(source: str | Path, tree: LabelTree | None = None, audio_dir: str | Path | None = None) -> TrackCorpus:
-    """Reads a collection.
+    """Read a collection.
 
     Args:
         source: `demo`; a table (see `read_track_table`); a folder with the Ludwig layout, with one table in it, with
@@ -347,12 +347,12 @@ def load_tracks(source: str | Path, tree: LabelTree | None = None, audio_dir: st
     records = records if audio_dir is None else _with_audio(records, Path(audio_dir))
     tree = tree or _own_tree(path) or (tree_of(records) if records else None)
     name = path.resolve().stem if path.is_file() else path.resolve().name
-    found = read_records(records, tree, name) if tree else None
-    if found is None or not found.tracks:
-        first = next(iter([*problems, *(found.problems if found else [])]), "no sound files in it")
+    found = read_records(records, tree, name) if tree else Reading(name)
+    problems = problems + found.problems
+    if tree is None or not found.tracks:
+        first = problems[0] if problems else "no sound files in it"
         raise ValueError(f"{source}: holds no track that can be used: {first}")
     licence = LUDWIG_LICENCE if path.is_dir() and is_ludwig(path) else "unknown"
-    problems = problems + found.problems
     return TrackCorpus(found.tracks, tree, name, licence, _revision(records), problems, found.notes)
 
 
@@ -387,9 +387,9 @@ def _with_audio(records: Iterable[TrackRecord], folder: Path) -> list[TrackRecor
 
 
 def _revision(records: Iterable[TrackRecord]) -> str:
-    """A hash of what the source says of its tracks, wherever it lies."""
+    """Return a hash of the records, whatever folder they come from."""
     digest = hashlib.sha256()
     for record in records:
-        said = (record.track_id, record.genre, record.subgenres, record.artist, record.lyrics, record.split)
-        digest.update(repr(said).encode("utf-8", "surrogatepass"))
+        values = (record.track_id, record.genre, record.subgenres, record.artist, record.lyrics, record.split)
+        digest.update(repr(values).encode("utf-8", "surrogatepass"))
     return digest.hexdigest()[:12]

@@ -8,11 +8,13 @@ from pathlib import Path
 from typing import Any
 
 from descant.answering.model_folder import find_model
+from descant.data.splits import ClipHashes
 from descant.files import write_whole
 from descant.models.subgenre.configuration_subgenre import MODALITIES
+from descant.publish.facts import SCORES_FILE
 from descant.publish.records import describe_data, inherit_records, write_records
 from descant.subgenre.comparison import FUSION, as_scores, compare_systems, render_comparison
-from descant.subgenre.examples import Example, SubgenreData, fingerprint, read_corpus, read_data
+from descant.subgenre.examples import Example, SubgenreData, fingerprint_corpus, read_corpus, read_data
 from descant.subgenre.labels import TrackCorpus
 from descant.subgenre.recipe import SubgenreRecipe
 from descant.subgenre.training import (
@@ -38,7 +40,6 @@ CAPTIONER = Recipe(
     demo={"num_train_epochs": 6, "audio_warm_up_epochs": 10, "save_epochs": 6, "eval_epochs": 6, "eval_answers": 0},
 )
 REPORT_FILE = "subgenres.md"
-SCORES_FILE = "scores.json"
 
 
 class SubgenreRun(Run[SubgenreSettings, TrackCorpus]):
@@ -58,7 +59,7 @@ class SubgenreRun(Run[SubgenreSettings, TrackCorpus]):
         return [STAGE]
 
     def identify(self) -> dict[str, Any]:
-        """Return what the run is known again by."""
+        """Return what identifies the run."""
         return identify_run(self.job, stages=[], questions=self.recipe.questions)
 
     def read_corpus(self) -> TrackCorpus:
@@ -78,16 +79,16 @@ class SubgenreRun(Run[SubgenreSettings, TrackCorpus]):
         check_hub(settings, [*inherited, {"id": corpus.id, "licence": corpus.licence}])
 
     def prepare(self, corpus: TrackCorpus, folder: RunFolder) -> str:
-        """Let the captioner answer about every track."""
+        """Read the captioner's answers about every track, and return a fingerprint of the tracks."""
         settings, captioner = self.settings, self.settings.captioner
-        known_by = fingerprint(corpus)
-        folder.check({"training_data": known_by}, starts_over=True)
+        fingerprint = fingerprint_corpus(corpus)
+        folder.check({"training_data": fingerprint}, starts_over=True)
         if captioner is not None:
             find_model(captioner)
         elif settings.dataset == "demo":
             captioner = train_demo_captioner(settings)
         self.data = read_data(corpus, captioner, self.recipe.questions, settings.features, settings.max_tracks)
-        return known_by
+        return fingerprint
 
     def begin(self, folder: RunFolder) -> list[str]:
         """Return the lines of the plan."""
@@ -144,16 +145,16 @@ def train_demo_captioner(settings: SubgenreSettings) -> str:
 
 
 def record_data(folder: Path, data: SubgenreData, init_from: str | None) -> None:
-    """Write what the classifier was trained on, and what its captioner was: the licences of both bind it."""
+    """Write the records of the tracks and those of the captioner: the licences of both bind the classifier."""
     inherited, inherited_clips = inherit_records(data.captioner) if data.captioner else ([], {})
-    tracks = {example.track_id: _digest(example) for example in data.examples["train"]}
+    tracks = {example.track_id: ClipHashes(_digest(example)) for example in data.examples["train"]}
     corpus = data.corpus
     entry = describe_data(corpus.id, corpus.revision, corpus.licence, tracks, ["tracks"])
     write_records(folder, [*inherited, entry], inherited_clips | tracks, init_from)
 
 
 def _digest(example: Example) -> str:
-    """Return the sha256 of what was read of a track."""
+    """Return the sha256 of a track's lyrics and embedding."""
     digest = hashlib.sha256((example.lyrics or "").encode("utf-8", "surrogateescape"))
     if example.audio_embeds is not None:
         digest.update(example.audio_embeds.tobytes())
@@ -161,7 +162,7 @@ def _digest(example: Example) -> str:
 
 
 def trained_modalities(data: SubgenreData) -> tuple[str, ...]:
-    """Return those that any training track has."""
+    """Return the modalities that any training track has."""
     counts = count_modalities(data)
     return tuple(name for name in MODALITIES if counts[name])
 
@@ -180,9 +181,9 @@ def compare(
     settings: SubgenreSettings, options: SubgenreOptions, data: SubgenreData, classifier: Classifier,
     callbacks: Sequence[KeepFolder],
 ) -> None:  # fmt: skip
-    """Train what is compared with; print and save the table on the test tracks.
+    """Train the single modalities and further seeds; print and save the table on the test tracks.
 
-    Tracks of the test split decide nothing: whatever is chosen is chosen on validation tracks.
+    All thresholds and weights are tuned on validation tracks.
     """
     folder = Path(settings.output_dir)
     classifiers = {FUSION: [classifier]}
@@ -198,15 +199,15 @@ def compare(
                 )  # fmt: skip
                 classifiers[name].append(train_classifier(changed, options, data, modalities, callbacks))
     if settings.process_index == 0:
-        found = compare_systems(data, classifiers, "test")
-        report = render_comparison(found)
+        comparison = compare_systems(data, classifiers, "test")
+        report = render_comparison(comparison)
         write_whole(folder / REPORT_FILE, report)
-        write_whole(folder / SCORES_FILE, json.dumps(as_scores(found, data), indent=2) + "\n")
+        write_whole(folder / SCORES_FILE, json.dumps(as_scores(comparison, data), indent=2) + "\n")
         print(report)
 
 
 def describe_plan(name: str, data: SubgenreData, output_dir: str) -> list[str]:
-    """Return data, labels and what is there to read, a line each."""
+    """Return the plan: labels, data, how many tracks have each modality, captioner and output, a line each."""
     tracks = ", ".join(f"{len(tracks):,} {split} tracks" for split, tracks in data.tracks.items())
     return [
         f"{name}: {len(data.tree.genres)} genres, {len(data.tree.subgenres)} subgenres",

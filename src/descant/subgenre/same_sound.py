@@ -100,7 +100,7 @@ BITS = 32
 LOWEST_HZ, HIGHEST_HZ = 250.0, 3_000.0  # what every encoding keeps
 
 
-def fingerprint_files(paths: Mapping[str, Path]) -> tuple[dict[str, np.ndarray], list[str]]:
+def fingerprint_sounds(paths: Mapping[str, Path]) -> tuple[dict[str, np.ndarray], list[str]]:
     """Fingerprint files on as many threads as cores: track id → fingerprint, and a sentence for each that fails."""
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         found = dict(zip(paths, pool.map(_try_fingerprint, paths.values()), strict=True))
@@ -108,7 +108,7 @@ def fingerprint_files(paths: Mapping[str, Path]) -> tuple[dict[str, np.ndarray],
     return prints, [f"{track_id}: {reason}" for track_id, reason in found.items() if isinstance(reason, str)]
 
 
-def fingerprint_file(path: Path) -> np.ndarray:
+def fingerprint_sound(path: Path) -> np.ndarray:
     """Fingerprint a file's first 30 seconds, (frames,) uint32; raises AudioError."""
     needed, blocks = round(SECONDS * SAMPLING_RATE), []
     for block in stream_audio(path, SAMPLING_RATE):
@@ -140,6 +140,6 @@ def _band_filters() -> np.ndarray:
 
 def _try_fingerprint(path: Path) -> np.ndarray | str:
     try:
-        return fingerprint_file(path)
+        return fingerprint_sound(path)
     except AudioError as error:
         return f"{path.name} {error.reason}; it is compared with no other sound"

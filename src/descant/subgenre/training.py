@@ -22,7 +22,7 @@ from transformers import (
     set_seed,
 )
 
-from descant.answering.model_folder import find_model
+from descant.answering.model_folder import find_model, fingerprint_model
 from descant.hub_client import load_patiently
 from descant.models.subgenre import SubgenreConfig, SubgenreForSequenceClassification, SubgenreProcessor
 from descant.models.subgenre.configuration_subgenre import MODALITIES
@@ -35,9 +35,8 @@ from descant.subgenre.examples import (
     mark_visible,
     predict_probabilities,
 )
-from descant.subgenre.hearing import hash_captioner
 from descant.subgenre.label_scores import GoldLabels, LabelPredictions, genre_accuracy, genre_macro_f1, subgenre_map
-from descant.subgenre.labels import LabelTree, split_label
+from descant.subgenre.labels import LabelTree
 from descant.subgenre.recipe import SubgenreRecipe
 from descant.subgenre.tuning import set_prior, tune_on_validation
 from descant.training.recipe import Stage
@@ -150,8 +149,9 @@ def load_classifier(
     else:
         encoder, tokenizer = None, train_tokenizer(texts, options.vocabulary)
         text_config = small_encoder(options, tokenizer)
+    branches = {genre: list(names) for genre, names in tree.branches.items()}
     config = SubgenreConfig(
-        text_config=text_config.to_dict(), label_tree=branches(tree), audio_dim=audio_dim,
+        text_config=text_config.to_dict(), label_tree=branches, audio_dim=audio_dim,
         hidden_size=options.hidden_size, fusion=options.fusion, dropout=options.dropout,
         modality_dropout=options.modality_dropout, token_dropout=options.token_dropout,
     )  # fmt: skip
@@ -161,17 +161,8 @@ def load_classifier(
     return model, SubgenreProcessor(tokenizer, options.window_tokens, options.overlap_tokens, audio_dim)
 
 
-def branches(tree: LabelTree) -> dict[str, list[str]]:
-    """The tree as the model's configuration has it."""
-    names: dict[str, list[str]] = {genre: [] for genre in tree.genres}
-    for label in tree.subgenres:
-        genre, name = split_label(label)
-        names[genre].append(name)
-    return names
-
-
 def small_encoder(options: SubgenreOptions, tokenizer: PreTrainedTokenizerBase) -> DistilBertConfig:
-    """A fresh text encoder that trains in seconds; with 0 layers it is a bag of token embeddings."""
+    """Configure a text encoder that trains in seconds; with 0 layers it is a bag of token embeddings."""
     width = options.text_hidden_size
     return DistilBertConfig(
         vocab_size=len(tokenizer), dim=width, hidden_dim=2 * width, n_layers=options.text_layers, n_heads=4,
@@ -194,7 +185,8 @@ def _load(source: str, tree: LabelTree) -> tuple[PreTrainedModel, SubgenreProces
     return model, processor
 
 
-SCORES = {"genre_accuracy": genre_accuracy, "genre_macro_f1": genre_macro_f1, "subgenre_map": subgenre_map}
+# The scores that need no thresholds.
+THRESHOLD_FREE = {"genre_accuracy": genre_accuracy, "genre_macro_f1": genre_macro_f1, "subgenre_map": subgenre_map}
 
 
 class SubgenreTrainer(CurriculumTrainer):
@@ -222,14 +214,16 @@ class SubgenreTrainer(CurriculumTrainer):
 
 
 def score_probabilities(probabilities: np.ndarray, examples: ExampleInputs, gold: GoldLabels) -> dict[str, float]:
-    """`loss` in nats a track, and the scores that need no thresholds."""
+    """Return `loss` in nats a track, and the scores that need no thresholds."""
     truth = examples.labels
     likely = torch.from_numpy(probabilities).clamp(1e-6, 1 - 1e-6)
     loss = functional.binary_cross_entropy(likely, truth, reduction="none").sum(dim=1).mean()
     genres = len(gold.tree.genres)
-    told = LabelPredictions(probabilities[:, :genres], probabilities[:, genres:], np.zeros_like(gold.subgenres))
+    parts = probabilities[:, :genres], probabilities[:, genres:]
+    predictions = LabelPredictions(*parts, chosen=np.zeros_like(gold.subgenres))
     weights = np.ones((1, len(truth)))
-    return {"loss": float(loss)} | {name: float(score(gold, told)(weights)[0]) for name, score in SCORES.items()}
+    scores = {name: float(score(gold, predictions)(weights)[0]) for name, score in THRESHOLD_FREE.items()}
+    return {"loss": float(loss), **scores}
 
 
 FINISHED = ".finished"
@@ -245,11 +239,11 @@ class Classifier:
     modalities: tuple[str, ...]
 
     def read(self, examples: Sequence[Example]) -> ExampleInputs:
-        """Examples as it takes them, with the modalities that it was trained on."""
+        """Prepare examples as the model's inputs, with the modalities that it was trained on."""
         return ExampleInputs([example.keep(self.modalities) for example in examples], self.processor)
 
-    def tell(self, inputs: ExampleInputs, modalities: Collection[str] = MODALITIES) -> LabelPredictions:
-        """What it says about what it has read, with some of that hidden."""
+    def predict(self, inputs: ExampleInputs, modalities: Collection[str] = MODALITIES) -> LabelPredictions:
+        """Predict labels of what `read` returned; modalities: those that are not hidden."""
         pad = self.processor.tokenizer.pad_token_id
         probabilities = predict_probabilities(self.model, inputs, pad, modalities=modalities)
         return decide(probabilities, self.model.config, inputs.there * mark_visible(modalities))
@@ -295,15 +289,15 @@ def fit_to_data(model: PreTrainedModel, train: Sequence[Example], data: Subgenre
     """Record the captioner in a model's config; give a new one the scale of its embeddings and the label shares."""
     config = model.config
     if data.captioner is not None:
-        digest = hash_captioner(find_model(data.captioner))
-        if config.captioner_hash not in (None, digest):
+        fingerprint = fingerprint_model(find_model(data.captioner))
+        if config.captioner_hash not in (None, fingerprint):
             raise ValueError(
-                f"--init_from was trained with the captioner {config.captioner}, and {data.captioner} has other "
-                "weights: pass the same --captioner"
+                f"--init_from was trained with the captioner {config.captioner}, and {data.captioner} is another one "
+                f"({fingerprint} in place of {config.captioner_hash}): pass the same --captioner, or start a new model"
             )
-        config.captioner, config.captioner_hash = data.captioner, digest
+        config.captioner, config.captioner_hash = data.captioner, fingerprint
         config.questions, config.captioner_generation = list(data.questions), dict(data.generation)
-    if model.name_or_path:  # a loaded one knows both
+    if model.name_or_path:  # a loaded one has both
         return
     embeds = [torch.from_numpy(one.audio_embeds.copy()) for one in train if one.audio_embeds is not None]
     if embeds:
@@ -334,7 +328,7 @@ def build_trainer(
 
 
 def save_classifier(model: PreTrainedModel, processor: SubgenreProcessor, folder: Path) -> None:
-    """Write the model folder; `FINISHED` in it says that it is whole."""
+    """Write the model folder; the file `.finished` in it marks it as whole."""
     with whole_model(folder) as staged:
         model.save_pretrained(staged)
         processor.save_pretrained(staged)

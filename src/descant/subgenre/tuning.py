@@ -36,10 +36,10 @@ def tune_thresholds(probabilities: np.ndarray, gold: GoldLabels) -> dict[str, fl
         return np.concatenate([thresholds[:genres], np.full(len(parents), one)])
 
     thresholds = with_level(_best([_macro_f1(probabilities, gold, with_level(one)) for one in CANDIDATES]))
-    for place in np.flatnonzero(gold.subgenres.sum(axis=0) >= OWN_THRESHOLD_TRACKS):
-        genre = probabilities[:, parents[place]]
-        truth, likely = gold.subgenres[:, place], probabilities[:, genres + place] / np.maximum(genre, 1e-30)
-        thresholds[genres + place] = _best([_f1(truth, likely >= one) for one in CANDIDATES])
+    for label in np.flatnonzero(gold.subgenres.sum(axis=0) >= OWN_THRESHOLD_TRACKS):
+        genre = probabilities[:, parents[label]]
+        truth, likely = gold.subgenres[:, label], probabilities[:, genres + label] / np.maximum(genre, 1e-30)
+        thresholds[genres + label] = _best([_f1(truth, likely >= one) for one in CANDIDATES])
     return {label: float(one) for label, one in zip([*tree.genres, *tree.subgenres], thresholds, strict=True)}
 
 
@@ -76,12 +76,13 @@ def _f1(truth: np.ndarray, predicted: np.ndarray) -> float:
 def _all_genres(gold: GoldLabels, parents: list[int]) -> np.ndarray:
     """Mark the genres of each track, those of its subgenres among them (tracks, genres)."""
     truth = np.eye(len(gold.tree.genres), dtype=bool)[gold.genre]
-    for place, parent in enumerate(parents):
-        truth[:, parent] |= gold.subgenres[:, place]
+    for label, parent in enumerate(parents):
+        truth[:, parent] |= gold.subgenres[:, label]
     return truth
 
 
-# Pulls weights to those of a mean, and shifts to 0 (in nats): few validation tracks should not turn a modality off.
+# Regularises weights towards those of a mean, and shifts towards 0 (in nats): few validation tracks should not turn a
+# modality off.
 PENALTY = 0.1
 
 
@@ -100,38 +101,38 @@ def fit_weights(model: PreTrainedModel, examples: ExampleInputs, pad_token_id: i
     learnt from the examples that have the whole subset (stacking, Wolpert 1992; for one modality alone it is Platt's
     scaling, 1999). A subset that no example has keeps the weights of a mean.
     """
-    words, there = read_words(model, examples, pad_token_id)
+    logits, there = read_logits(model, examples, pad_token_id)
     fusion, genres = model.fusion, len(model.config.genres)
     level = (torch.arange(model.config.num_labels) >= genres).long()  # 0 of a genre, 1 of a subgenre
     for subset in range(1, SUBSETS):
-        seen = [place for place in range(len(MODALITIES)) if subset >> place & 1]
+        seen = [bit for bit in range(len(MODALITIES)) if subset >> bit & 1]
         rows = there[:, seen].all(dim=1)
         if rows.any():
-            loss_of = _judge(model, words[seen][:, rows], examples.labels[rows], level)
+            loss_of = _build_loss(model, logits[seen][:, rows], examples.labels[rows], level)
             weights, shifts = _fit(loss_of, len(seen))
             fusion.weights[subset, seen] = weights[:, level].to(fusion.weights)
             fusion.shifts[subset] = shifts[level].to(fusion.shifts)
 
 
-def read_words(
+def read_logits(
     model: PreTrainedModel, examples: ExampleInputs, pad_token_id: int
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Return each modality's logits (modalities, examples, labels), and which there are (examples, modalities)."""
-    heard: list[torch.Tensor] = []
-    hook = model.fusion.register_forward_hook(lambda _, __, fused: heard.append(fused.parts.float().cpu()))
+    logits: list[torch.Tensor] = []
+    hook = model.fusion.register_forward_hook(lambda _, __, fused: logits.append(fused.parts.float().cpu()))
     predict_probabilities(model, examples, pad_token_id)
     hook.remove()
-    return torch.cat(heard, dim=1), examples.there.bool()
+    return torch.cat(logits, dim=1), examples.there.bool()
 
 
-def _judge(
-    model: PreTrainedModel, words: torch.Tensor, labels: torch.Tensor, level: torch.Tensor
+def _build_loss(
+    model: PreTrainedModel, logits: torch.Tensor, labels: torch.Tensor, level: torch.Tensor
 ) -> Callable[[torch.Tensor, torch.Tensor], torch.Tensor]:
     """Build the loss of weights (modalities, levels) and shifts (levels,) on the logits of some tracks."""
     genres, parents = len(model.config.genres), model.parents.cpu()
 
     def loss_of(weights: torch.Tensor, shifts: torch.Tensor) -> torch.Tensor:
-        raw = (weights[:, None, level] * words).sum(dim=0) + shifts[level]
+        raw = (weights[:, None, level] * logits).sum(dim=0) + shifts[level]
         return hierarchical_loss(raw[:, :genres], raw[:, genres:], labels, parents).mean()
 
     return loss_of

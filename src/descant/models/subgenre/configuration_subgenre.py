@@ -38,7 +38,8 @@ class SubgenreConfig(PreTrainedConfig):
     thresholds: label → the probability from which it is named, of a subgenre given its genre (0.5 where none is
         given). threshold_scales: what they are multiplied by where only some modalities are there, such as
         `lyrics+captions` (1 where none is given), since the best threshold depends on how much is known.
-    captioner: Hub id or folder of the captioner that gave captions and audio embedding, `captioner_hash` its weights'.
+    captioner: Hub id or folder of the captioner that gave captions and audio embedding. captioner_hash: its
+        fingerprint, see `descant.answering.model_folder.fingerprint_model`.
     questions: what the captioner was asked about each window, `captioner_generation` with which settings.
     """
 

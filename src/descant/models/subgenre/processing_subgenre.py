@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from transformers import BatchFeature, PreTrainedTokenizerBase
 from transformers.processing_utils import ProcessorMixin
@@ -37,7 +38,7 @@ class SubgenreProcessor(ProcessorMixin):
         self,
         lyrics: Text | Sequence[str | None] | None = None,
         captions: Text | Sequence[Text | None] | None = None,
-        audio_embeds: Sequence[Sequence[float] | None] | torch.Tensor | None = None,
+        audio_embeds: Sequence[np.ndarray | Sequence[float] | None] | torch.Tensor | None = None,
         return_tensors: str | None = None,
         padding: bool | str = True,
         truncation: bool | str | None = None,

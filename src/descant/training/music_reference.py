@@ -52,7 +52,7 @@ def fit_reference(
     centres = np.concatenate([find_centres(one, min(CENTRES, len(one)), seed) for one in places])
     weights = fit_weights(places[0], places[1], centres)
     rounded = [np.round(one, 4).tolist() for one in (mean, spread, centres, weights)]
-    reference = MusicReference(*rounded, limit=0.0)
+    reference = MusicReference(rounded[0], rounded[1], rounded[2], rounded[3], limit=0.0)
     scores = [
         reference.score(describe_sound(measure_bands(torch.from_numpy(one), sampling_rate))) for one in validation
     ]

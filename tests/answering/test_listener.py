@@ -31,6 +31,7 @@ from descant.answering.listener import (
 from descant.answering.model_folder import ModelFolderError
 from descant.answering.recordings import Recording, in_order
 from descant.answering.stream import Outcome, Request
+from descant.answering.tracks import pool_track
 from descant.data.audio import AudioError, Window, load_audio, windows
 
 GENERATION = {"num_beams": 5, "max_length": 128}
@@ -389,15 +390,15 @@ def test_one_question_from_python_gives_one_answer(listener: Listener, tmp_path:
     assert len(listener.ask(song, ["What is the genre?", None], windows=True)) == 6
 
 
-def test_the_answer_about_the_whole_is_that_of_most_windows(listener: Listener) -> None:
+def test_the_answer_about_the_whole_is_that_of_most_windows() -> None:
     def given(text: str | None, score: float | None, start_s: float) -> Answer:
         return Answer("i", "a", "a.wav", start_s, start_s + 10, "q", "m", {}, prediction=text, score=score)
 
-    song = Recording(Path("a.wav"), "a.wav")
-    answers = [given("jazz", -0.9, 0.0), given("rock", -0.1, 10.0), given("jazz", -0.5, 20.0), given(None, None, 30.0)]
-    whole = listener._merge(answers, song)
-    assert (whole.prediction, whole.score, whole.start_s, whole.end_s) == ("jazz", -0.5, 0.0, 40.0)
-    assert listener._merge(answers[:2], song).prediction == "rock"
+    answers = [given("jazz", -0.9, 0.0), given("rock", -0.1, 10.0), given("jazz", -0.5, 20.0)]
+    whole = pool_track(answers)
+    assert (whole.prediction, whole.score, whole.start_s, whole.end_s) == ("jazz", -0.5, 0.0, 30.0)
+    assert (whole.heard, whole.others) == ([[0.0, 10.0], [20.0, 30.0]], {"rock": 1})
+    assert pool_track(answers[:2]).prediction == "rock"
 
 
 def test_sound_from_python_may_be_bytes_a_waveform_or_a_url(listener: Listener, tmp_path: Path) -> None:

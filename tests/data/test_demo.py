@@ -17,10 +17,15 @@ from descant.data.demo import (
     load_demo,
     verify_manifest,
 )
+from descant.data.term_tables import DEMO
 from descant.evaluation import exact_answer
 
 MEGABYTE = 1_000_000
 TERMS = json.loads((demo_dir() / "terms.json").read_text(encoding="utf-8"))  # closed type → term → synonyms
+
+
+def test_the_terms_of_the_corpus_are_those_that_are_read():
+    assert TERMS == DEMO
 
 
 @pytest.fixture(scope="module")

@@ -1,12 +1,11 @@
 """Exact answers: whole sentences compared by what they name."""
 
-import json
-from importlib.resources import files
 from types import SimpleNamespace
 
 import pytest
 
 from descant.data.demo import facts, load_demo
+from descant.data.term_tables import COMMON
 from descant.data.terms import find_terms, normalise, surface_forms
 from descant.evaluation import exact_answer, majority_answers
 from descant.evaluation.exact import exact_measures, is_closed
@@ -127,8 +126,7 @@ def test_every_wording_of_the_table_names_one_answer(question_type: str) -> None
 
 
 def test_the_table_gives_no_wording_two_meanings() -> None:
-    table = json.loads(files("descant.evaluation").joinpath("synonyms.json").read_text(encoding="utf-8"))
-    for question_type, answers in table.items():
+    for question_type, answers in COMMON.items():
         if isinstance(answers, dict):
             wordings = [normalise(word) for canonical, words in answers.items() for word in (canonical, *words)]
             assert len(wordings) == len(set(wordings)), question_type

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
-from descant.answering.listener import Answer
+from descant.answering.tracks import Answer
 from descant.files import JobLog, JsonLines, Record, gather
 
 

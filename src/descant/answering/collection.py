@@ -19,9 +19,10 @@ from accelerate.utils import InitProcessGroupKwargs, gather_object
 from tqdm import tqdm
 
 from descant.answering.answer_log import read_log, write_log, write_part
-from descant.answering.listener import Answer, Asking, Listener
+from descant.answering.listener import Asking, Listener
 from descant.answering.model_folder import PRECISIONS, find_model, fingerprint_model
 from descant.answering.recordings import Recording
+from descant.answering.tracks import Answer
 from descant.data.audio import (
     Window,
     format_stamp,

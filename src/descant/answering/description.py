@@ -11,7 +11,7 @@ import torch
 from transformers import PreTrainedModel, ProcessorMixin
 
 from descant.answering.measured import measure
-from descant.answering.tracks import Answer, answer_track, read_window
+from descant.answering.tracks import Answer, pool_track
 from descant.answering.typed_answers import WINDOWS_HEARD, as_span, describe_answer, hear_track
 from descant.data.audio import TrackWindows, Window
 from descant.models.lp_music_caps.decision_music import MusicDecisionConfig
@@ -116,10 +116,13 @@ class Describer:
         states = model.get_audio_features(features.to(model.device, model.dtype))  # (windows, positions, width)
         return [round(value, 5) for value in states.float().mean(dim=(0, 1)).tolist()]
 
-    def _caption(self, path: str | Path, track: TrackWindows) -> dict[str, Any]:
-        """Return the caption of the windows in which music is heard, and the seconds it rests on."""
+    def _caption(self, path: str | Path, track: TrackWindows) -> dict[str, Any] | None:
+        """Return the caption of the windows in which music is heard, and what it rests on; None where all failed."""
         music = [window for window in track.windows if self.decider.find_reason(window.samples) is None]
-        caption = answer_track(None, list(map(read_window, self.listener.answer_windows(path, music, [None]))))
+        answered = [one for one in self.listener.answer_windows(path, music, [None]) if one.error is None]
+        if not answered:
+            return None
+        caption = pool_track(answered)
         return {"text": caption.prediction, "heard": caption.heard, "windows": caption.windows, "of": caption.of}
 
 

@@ -3,10 +3,9 @@
 All windows and questions go through one stream (`AnswerStream`); nothing is answered where nothing can be heard.
 """
 
-import json
 import logging
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,52 +15,12 @@ from tqdm import tqdm
 
 from descant.answering.recordings import Audio, ReadWindows, Recording, answer_id, as_recording, as_track, in_order
 from descant.answering.stream import AnswerStream, Request
-from descant.answering.tracks import answer_track, read_window
+from descant.answering.tracks import Answer, pool_answers
 from descant.answering.typed_answers import decide_file
-from descant.data.audio import AudioError, Window, format_stamp, stream_windows
-from descant.program import name_error, shorten
+from descant.data.audio import AudioError, Window, stream_windows
+from descant.program import name_error
 
 log = logging.getLogger(__name__)
-
-LONGEST_QUESTION = 60  # characters of it in a message
-
-
-@dataclass(frozen=True)
-class Answer:
-    """A line of answers.jsonl.
-
-    What cannot be answered has an `error` in place of the prediction; a window in which nothing can be heard has one
-    such line, without a question, and a file that cannot be read one without a window. start_s, end_s: seconds.
-    score: length-normalised log-probability of the prediction. generation: all settings that decide the answer.
-    """
-
-    id: str
-    clip_id: str
-    audio: str
-    start_s: float | None
-    end_s: float | None
-    question: str | None
-    model: str
-    generation: Mapping[str, Any]
-    question_type: str | None = None
-    prediction: str | None = None
-    references: list[str] = field(default_factory=list)
-    score: float | None = None
-    error: str | None = None
-
-    def describe_error(self) -> str:
-        """Return what could not be answered and why, as `file: window: question: error`."""
-        stamp = "" if self.start_s is None or self.end_s is None else format_stamp(self.start_s, self.end_s)
-        question = shorten(" ".join((self.question or "").split()), LONGEST_QUESTION)
-        return ": ".join(filter(None, [self.audio, stamp, question, self.error]))
-
-    def to_record(self) -> dict[str, Any]:
-        """Return the fields as a line of answers.jsonl holds them."""
-        return asdict(self)
-
-    def to_json(self) -> str:
-        """Return the answer as one line of JSON."""
-        return json.dumps(self.to_record(), ensure_ascii=False)
 
 
 class Listener(AnswerStream):
@@ -82,7 +41,7 @@ class Listener(AnswerStream):
             sampling_rate: of a waveform, in Hz.
 
         Returns:
-            An Answer; for several questions, or with `windows`, a list.
+            A TrackAnswer, which says what it rests on; for several questions a list; with `windows` a list of Answers.
 
         Raises:
             AudioError: the sound cannot be read, or nothing can be heard in it.
@@ -97,21 +56,13 @@ class Listener(AnswerStream):
             raise AudioError(recording.audio, asked[0].error or "")
         if windows:
             return asked
-        merged = [self._merge([answer for answer in asked if answer.question == one], recording) for one in questions]
+        pooled = {answer.question: answer for answer in pool_answers(good)}
+        missing = [one for one in questions if one not in pooled]
+        failed = next((answer for answer in asked if answer.question in missing), None)
+        if failed is not None:
+            raise ValueError(f"{recording.audio}: {failed.error}")
+        merged = [pooled[one] for one in questions]
         return merged[0] if question is None or isinstance(question, str) else merged
-
-    def _merge(self, answers: Sequence[Answer], recording: Recording) -> Answer:
-        """Return what the windows say, see `answer_track`, as one answer about the whole recording."""
-        good = [answer for answer in answers if answer.error is None and answer.prediction is not None]
-        if not good:
-            raise ValueError(f"{recording.audio}: {answers[0].error}")
-        track = answer_track(answers[0].question, list(map(read_window, good)))
-        scores = [one.score for one in good if one.prediction == track.prediction and one.score is not None]
-        ends = [answer.end_s for answer in answers if answer.end_s is not None]
-        return replace(
-            answers[0], id=answer_id(recording.audio, None, track.question, self.generation), start_s=0.0,
-            end_s=max(ends), prediction=track.prediction, score=max(scores, default=None), error=None,
-        )  # fmt: skip
 
     def answer_windows(
         self, audio: str | Path, windows: Collection[Window], questions: Sequence[str | None]

@@ -1,7 +1,6 @@
 """`descant ask`: questions about sound files, answered for the track or window by window."""
 
 import argparse
-import json
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -10,10 +9,7 @@ from descant.answering.model_folder import PRECISIONS
 from descant.program import MOST_BEAMS, count, hear, question, say, show, show_json, use_all_cores
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
-    from descant.answering.listener import Answer
-    from descant.answering.tracks import TrackAnswer
+    from descant.answering.tracks import Answer
 
 EXAMPLES = """\
 examples:
@@ -88,30 +84,16 @@ def run(args: argparse.Namespace) -> int:
     )  # fmt: skip
     answers = in_order(show_progress(asking))
     skipped = 0
-    for answer, track in ((one, None) for one in answers) if args.windows else pool_answers(answers):
-        _show(answer, track, args.json)
+    for answer in answers if args.windows else pool_answers(answers):
+        _show(answer, args.json)
         skipped += answer.error is not None
     return 1 if skipped else 0
 
 
-def _show(answer: "Answer", track: "TrackAnswer | None", as_json: bool) -> None:
+def _show(answer: "Answer", as_json: bool) -> None:
     if answer.error is not None:
         say(f"descant ask: {answer.describe_error()}")
     if as_json:
-        show_json(json.dumps(track.to_record(answer.to_record()), ensure_ascii=False) if track else answer.to_json())
-    elif track:
-        show(_join([answer.audio, answer.question, track.to_text()]))
+        show_json(answer.to_json())
     elif answer.error is None:
-        show(_format_line(answer))
-
-
-def _format_line(answer: "Answer") -> str:
-    from descant.data.audio import format_stamp
-
-    stamp = format_stamp(answer.start_s or 0.0, answer.end_s or 0.0)
-    return _join([answer.audio, stamp, answer.question, answer.prediction])
-
-
-def _join(parts: "Iterable[str | None]") -> str:
-    """Join parts to one line, two spaces between them and single ones in them."""
-    return "  ".join(" ".join(part.split()) for part in parts if part is not None)
+        show(answer.to_text())

@@ -1,13 +1,13 @@
 """What a text says in the terms of the field: genres, instruments, moods, tempi that it names, and what it denies.
 
-The terms of each question type, with their synonyms, are those of `synonyms.json` and of the demo corpus.
+This file and that of the terms lie in the folder of every question-answering model, byte for byte the same.
 """
 
-import json
 import re
 import unicodedata
 from functools import cache
-from importlib.resources import files
+
+from .term_tables import COMMON, DEMO
 
 # No term reaches over these: "bass, drums" are two instruments, not a bass drum.
 PAUSE = re.compile(r"[,;:!?()\n]|\.(?!\d)|(?<!\d)/|/(?!\d)|\s[-–—]\s")
@@ -15,7 +15,7 @@ DROPPED = {"a", "an", "the", "any"}
 NEGATIONS = {"no", "without", "not", "isnt", "neither", "nor", "never", "lacks", "lacking"}
 # "Yes" and "no" answer only where they open the answer alone: "drums with no fills" are drums.
 BARE_ANSWERS = {word: rf"\A{word}(?= \||\Z)" for word in ("yes", "no")}
-SOURCES = (("descant.evaluation", "synonyms.json"), ("descant.data", "demo/terms.json"))  # a later one wins
+TABLES = (COMMON, DEMO)  # a later one wins
 
 
 def normalise(text: str) -> str:
@@ -30,18 +30,11 @@ def normalise(text: str) -> str:
 
 
 @cache
-def read_synonyms(package: str, name: str) -> dict[str, dict[str, list[str]] | str]:
-    """Read one synonym table from a package's data; an absent one is empty."""
-    file = files(package).joinpath(name)
-    return json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
-
-
-@cache
 def surface_forms(question_type: str) -> dict[str, str]:
     """Map every normalised wording of a question type to its canonical answer."""
     forms: dict[str, str] = {}
-    for package, name in SOURCES:
-        terms = read_synonyms(package, name).get(question_type, {})
+    for table in TABLES:
+        terms = table.get(question_type, {})
         if isinstance(terms, str):
             forms.update(surface_forms(terms))
             continue

@@ -107,7 +107,7 @@ def _fit(
 
 
 def match_labels(answer: str, tree: LabelTree) -> tuple[str | None, tuple[str, ...]]:
-    """Find the genre and the subgenres (full names) that an answer names, also by a synonym of `synonyms.json`.
+    """Find the genre and the subgenres (full names) that an answer names, also by a synonym.
 
     Of several genres the one named first counts. Where only subgenres are named, the first one's genre does. A name
     that stands under several genres means the one under the answer's genre. What the answer denies is left out.

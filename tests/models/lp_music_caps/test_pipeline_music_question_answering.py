@@ -18,6 +18,7 @@ import torch
 from tiny import save_tiny_model, write_song
 from transformers import Pipeline, pipeline
 
+from descant.answering.listener import Listener
 from descant.data.audio import AudioError, load_audio, windows
 
 QUESTION = "What is the genre?"
@@ -36,7 +37,7 @@ def song(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def pipe(folder: Path) -> Pipeline:
-    return pipeline(TASK, model=str(folder))
+    return pipeline(TASK, model=str(folder), windows=True)
 
 
 @pytest.fixture(scope="module")
@@ -78,6 +79,32 @@ FORMS: dict[str, Callable[[Path], object]] = {
     "dict with path": lambda song: {"bytes": None, "path": str(song)},
     "dataset row": lambda song: {"audio": {"path": str(song), "bytes": None}, "clip_id": "song"},
 }
+
+
+@pytest.mark.parametrize("batch_size", [1, 4])
+def test_the_track_is_answered_about_as_the_listener_does(
+    pipe: Pipeline, folder: Path, tmp_path: Path, batch_size: int
+) -> None:
+    song, asked = write_song(tmp_path / "song.wav", 33.0, 16_000), [QUESTION, None, "Which instruments play?"]
+    waveform = soundfile.read(song, dtype="float32")[0]
+    waveform[160_000:320_000] = 0  # a silent window does not count
+    soundfile.write(song, waveform, 16_000)
+    expected = Listener.load(str(folder)).ask(song, asked)
+    answers = pipe(song, question=asked, windows=False, batch_size=batch_size)
+    assert [one["answer"] for one in answers] == [one.prediction for one in expected]
+    for one, track in zip(answers, expected, strict=True):
+        assert (one["start_s"], one["end_s"], one["question"]) == (0.0, 33.0, track.question)
+        assert (one["windows"], one["of"], one["heard"]) == (track.windows, 3, track.heard)
+        assert one["confidence"] == pytest.approx(track.confidence, abs=1e-3) and one["others"] == track.others
+
+
+def test_a_pipeline_answers_about_the_track_unless_windows_are_asked_for(folder: Path, song: Path) -> None:
+    pipe = pipeline(TASK, model=str(folder))
+    assert len(pipe(song, question=QUESTION, return_dict_in_generate=True)) == 1
+    assert [one["end_s"] for one in pipe(song, question=QUESTION, windows=True)] == [10.0, 12.0]
+    assert pipe(song, question=QUESTION, hear=1)[0]["of"] == 1
+    with pytest.raises(ValueError, match="num_return_sequences"):
+        pipe(song, question=QUESTION, num_return_sequences=2, num_beams=2)
 
 
 @pytest.mark.parametrize("form", FORMS)
@@ -145,7 +172,7 @@ def test_settings_reach_generate(pipe: Pipeline, song: Path, folder: Path) -> No
     tokens = pipe.model.generate(**inputs, num_beams=4, max_length=5)
     (text,) = pipe.processor.batch_decode(tokens, skip_special_tokens=True)
     assert pipe(song, question=QUESTION, num_beams=4, max_length=5)[0]["answer"] == text.strip()
-    fixed = pipeline(TASK, model=str(folder), num_beams=4, max_length=5)
+    fixed = pipeline(TASK, model=str(folder), num_beams=4, max_length=5, windows=True)
     assert fixed(song, question=QUESTION)[0]["answer"] == text.strip()
 
 
@@ -286,7 +313,7 @@ import json, sys
 sys.modules["descant"] = None
 from transformers import pipeline
 pipe = pipeline({task}model=sys.argv[1], trust_remote_code=True)
-print(json.dumps(pipe(sys.argv[2], question="What is the genre?")))
+print(json.dumps(pipe(sys.argv[2], question="What is the genre?", windows=True)))
 assert not any(name.startswith("descant.") for name in sys.modules)
 if len(sys.argv) > 3:
     pipe.save_pretrained(sys.argv[3])

@@ -1,8 +1,9 @@
-"""`pipeline("music-question-answering")`: answers to questions about recordings of any length, window by window."""
+"""`pipeline("music-question-answering")`: answers about recordings of any length, for the track or by window."""
 
 import logging
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict
 from io import BytesIO
 from itertools import groupby
 from operator import itemgetter
@@ -25,6 +26,8 @@ from .sound_file import (
     require_finite,
     require_sound,
 )
+from .track_answers import WindowAnswer, answer_track
+from .track_music import Span, cut_track
 
 log = logging.getLogger(__name__)
 
@@ -32,10 +35,15 @@ Audio = str | os.PathLike | bytes | np.ndarray | torch.Tensor | Mapping[str, Any
 ONE = (str, os.PathLike, bytes, np.ndarray, torch.Tensor, Mapping)
 URL_SCHEMES = ("http://", "https://")
 DOWNLOAD_TIMEOUT_S = 60
+WINDOWS_HEARD = 12
+# What `generate` would return beside tokens: for tracks nothing is made of it.
+OUTPUTS = frozenset({
+    "return_dict_in_generate", "output_scores", "output_logits", "output_attentions", "output_hidden_states",
+})  # fmt: skip
 
 
 class MusicQuestionAnsweringPipeline(ChunkPipeline):
-    """Answers each question about each window of a recording, the last partial one included."""
+    """Answers each question about a recording: what its windows say most often, or with `windows` about each one."""
 
     _load_processor = True
     _load_tokenizer = False
@@ -53,11 +61,16 @@ class MusicQuestionAnsweringPipeline(ChunkPipeline):
             `path`, or with `audio` (any of these) and a `question` of its own. A list of them is answered as a list; a
             generator or dataset, lazily.
         question: one question or several; without one the answer is a caption.
-        kwargs: batch_size, num_workers, and settings of `generate` such as num_beams. With num_return_sequences=n each
-            question has n entries, the likeliest first where beams rank them. Of what return_dict_in_generate adds,
-            nothing is returned: call the model's `generate` for scores.
+        kwargs: batch_size, num_workers, settings of `generate` such as num_beams, and
+            hear: how many windows of 10 s of a recording are heard at most, spread evenly (12; None: all).
+            windows: True answers about each window of the whole recording, the last partial one included. Then, with
+            num_return_sequences=n, each question has n entries, the likeliest first where beams rank them.
+            Of what return_dict_in_generate adds, nothing is returned: call the model's `generate` for scores.
 
-        Returns for each recording a list of {"start_s", "end_s", "question", "answer"}; seconds are floats.
+        Returns for each recording a list of {"start_s", "end_s", "question", "answer"}, one a question; seconds are
+        floats. Beside them stands what the answer about a track rests on: "windows" (how many say so, "of" how many),
+        "heard" (their seconds), "confidence", "score" and "others" (other answers → windows). With `windows` the list
+        has one entry a window and question, without these.
         Raises ValueError, which names the recording, where one cannot be read or heard or comes with an empty list of
         questions. A list ends with it: give a generator to have the answers before it.
         """
@@ -70,11 +83,19 @@ class MusicQuestionAnsweringPipeline(ChunkPipeline):
         return super().__call__(inputs, **kwargs, **({} if question is None else {"question": question}))
 
     def _sanitize_parameters(
-        self, question: str | Sequence[str] | None = None, **generate_kwargs: Any
+        self, question: str | Sequence[str] | None = None, windows: bool | None = None, **kwargs: Any
     ) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
-        return ({} if question is None else {"question": question}), generate_kwargs, {}
+        way = {} if windows is None else {"windows": windows}
+        hear = {"hear": kwargs.pop("hear")} if "hear" in kwargs else {}
+        return way | hear | ({} if question is None else {"question": question}), way | kwargs, way
 
-    def preprocess(self, audio: Audio, question: str | Sequence[str] | None = None) -> Iterator[dict[str, Any]]:
+    def preprocess(
+        self,
+        audio: Audio,
+        question: str | Sequence[str] | None = None,
+        windows: bool = False,
+        hear: int | None = WINDOWS_HEARD,
+    ) -> Iterator[dict[str, Any]]:
         """Yield one item for each window and question."""
         if isinstance(audio, Mapping):
             question = audio.get("question", question)
@@ -82,8 +103,13 @@ class MusicQuestionAnsweringPipeline(ChunkPipeline):
         if not questions:
             raise ValueError(f"{describe(audio)}: comes with an empty list of questions; leave it out for a caption")
         extractor = self.processor.feature_extractor
-        windows = split_windows(load_waveform(audio, extractor.sampling_rate), extractor, describe(audio))
-        for number, (start_s, end_s, samples) in enumerate(windows):
+        waveform = load_waveform(audio, extractor.sampling_rate)
+        if windows:
+            heard = split_windows(waveform, extractor)
+        else:
+            heard = cut_track(waveform, extractor.sampling_rate, extractor.window_s, hear)
+        audible = leave_out_silence(heard, describe(audio))
+        for number, (start_s, end_s, samples) in enumerate(audible):
             inputs = self.processor(audio=[samples], sampling_rate=extractor.sampling_rate, return_tensors="pt")
             for order, text in enumerate(questions):
                 prompt = self.processor.prompt_ids(text) or []
@@ -93,10 +119,14 @@ class MusicQuestionAnsweringPipeline(ChunkPipeline):
                     "prompt_input_ids": torch.tensor([prompt], dtype=torch.long),
                     "prompt_attention_mask": torch.ones((1, len(prompt)), dtype=torch.long),
                     "window": {"start_s": start_s, "end_s": end_s, "question": text},
-                    "is_last": number == len(windows) - 1 and order == len(questions) - 1,
+                    "is_last": number == len(audible) - 1 and order == len(questions) - 1,
                 }
 
-    def _forward(self, model_inputs: dict[str, Any], **generate_kwargs: Any) -> dict[str, Any]:
+    def _forward(
+        self, model_inputs: dict[str, Any], windows: bool = False, **generate_kwargs: Any
+    ) -> dict[str, Any]:
+        if not windows:
+            return self._answer_for_track(model_inputs, generate_kwargs)
         clips = model_inputs["features"]
         new = torch.tensor([i == 0 or not torch.equal(clips[i], clips[i - 1]) for i in range(len(clips))])
         result = self.model.generate(
@@ -110,8 +140,26 @@ class MusicQuestionAnsweringPipeline(ChunkPipeline):
         token_ids = tokens.unflatten(0, (len(clips), -1))  # (questions, answers to each, tokens)
         return {"token_ids": token_ids, "window": model_inputs["window"], "is_last": model_inputs["is_last"]}
 
-    def postprocess(self, model_outputs: list[dict[str, Any]]) -> list[dict[str, Any]]:
-        """Turn the tokens of a recording into its answers, in the order of windows and questions."""
+    def _answer_for_track(self, model_inputs: dict[str, Any], settings: Mapping[str, Any]) -> dict[str, Any]:
+        """Answer with the score of each answer, by which it is weighed."""
+        clips, mask = model_inputs["features"], model_inputs["prompt_attention_mask"].bool()
+        asked = zip(model_inputs["prompt_input_ids"], mask, strict=True)
+        prompts = [ids[kept].tolist() or None for ids, kept in asked]
+        keys, key = [], 0
+        for number in range(len(clips)):  # the questions about a window share its convolutions
+            key += number > 0 and not torch.equal(clips[number], clips[number - 1])
+            keys.append(key)
+        pairs = zip(keys, clips, prompts, strict=True)
+        kept_settings = {name: value for name, value in settings.items() if name not in OUTPUTS}
+        answered = sorted(self.model.answer_many(pairs, batch_size=len(clips), **kept_settings))
+        texts = self.processor.batch_decode([tokens for _, tokens, _ in answered], skip_special_tokens=True)
+        said = [(text.strip(), score) for text, (_, _, score) in zip(texts, answered, strict=True)]
+        return {"said": said, "window": model_inputs["window"], "is_last": model_inputs["is_last"]}
+
+    def postprocess(self, model_outputs: list[dict[str, Any]], windows: bool = False) -> list[dict[str, Any]]:
+        """Turn what was said about a recording into its answers, in the order of windows and questions."""
+        if not windows:
+            return pool_outputs(model_outputs)
         return [
             {**output["window"], "answer": text.strip()}
             for output in model_outputs
@@ -122,6 +170,22 @@ class MusicQuestionAnsweringPipeline(ChunkPipeline):
         """Save the model and, which transformers leaves out, the processor."""
         super().save_pretrained(save_directory, **kwargs)
         self.processor.save_pretrained(save_directory)
+
+
+def pool_outputs(model_outputs: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Return one answer to each question about a recording, out of those about its windows."""
+    asked: dict[str | None, list[WindowAnswer]] = {}
+    for output in model_outputs:
+        window, said = output["window"], output["said"]
+        text, score = said[0] if isinstance(said, list) else said  # a list is a batch of one
+        one = WindowAnswer(window["start_s"], window["end_s"], text, score)
+        asked.setdefault(window["question"], []).append(one)
+    answers = []
+    for question, found in asked.items():
+        pooled = asdict(answer_track(question, found))
+        place = {"start_s": found[0].start_s, "end_s": found[-1].end_s, "question": question}
+        answers.append({**place, "answer": pooled.pop("prediction"), **pooled})
+    return answers
 
 
 def load_waveform(audio: Audio, sampling_rate: int) -> np.ndarray:
@@ -163,25 +227,27 @@ def is_decoder(audio: Any) -> TypeGuard[Any]:
     return hasattr(audio, "get_all_samples")
 
 
-def split_windows(waveform: np.ndarray, extractor: Any, name: str) -> list[tuple[float, float, np.ndarray]]:
-    """Cut a waveform into (start in s, end in s, samples) of one window each.
-
-    A last window under 0.5 s that follows others is left out, and so are silent ones, which are logged.
-    """
+def split_windows(waveform: np.ndarray, extractor: Any) -> list[Span]:
+    """Cut a waveform into windows, a last one under 0.5 s that follows others left out."""
     rate, size = extractor.sampling_rate, extractor.num_samples
-    windows: list[tuple[float, float, np.ndarray]] = []
-    silent: list[tuple[float, float, np.ndarray]] = []
-    for start in range(0, len(waveform), size):
-        piece = waveform[start : start + size]
-        if start == 0 or len(piece) >= LEAST_S * rate:
-            window = start / rate, (start + len(piece)) / rate, piece
-            (windows if measure_level(piece) >= SILENCE_RMS else silent).append(window)
+    pieces = [(start, waveform[start : start + size]) for start in range(0, len(waveform), size)]
+    return [
+        (start / rate, (start + len(piece)) / rate, piece)
+        for start, piece in pieces
+        if start == 0 or len(piece) >= LEAST_S * rate
+    ]
+
+
+def leave_out_silence(windows: Sequence[Span], name: str) -> list[Span]:
+    """Return the windows in which something can be heard, and log the others; ValueError where there is none."""
+    audible = [window for window in windows if measure_level(window[2]) >= SILENCE_RMS]
+    silent = [window for window in windows if measure_level(window[2]) < SILENCE_RMS]
     if silent:
         spans = ", ".join(f"{start_s:g}–{end_s:g} s" for start_s, end_s, _ in silent[:3])
         log.warning("%s: is silent in %d windows, which are left out: %s", name, len(silent), spans)
-    if not windows:
+    if not audible:
         raise ValueError(f"{name}: is silent in all its windows")
-    return windows
+    return audible
 
 
 def _read(audio: Audio, name: str, sampling_rate: int) -> tuple[np.ndarray, int]:

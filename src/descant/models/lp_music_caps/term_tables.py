@@ -1,0 +1,1 @@
+../../data/term_tables.py

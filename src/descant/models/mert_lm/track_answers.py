@@ -1,0 +1,1 @@
+../lp_music_caps/track_answers.py

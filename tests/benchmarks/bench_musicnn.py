@@ -21,7 +21,7 @@ from descant.models.musicnn import PRETRAINED, MusicnnFeatureExtractor, MusicnnM
 
 sys.path.append(str(Path(__file__).parents[1]))  # pytest puts it there itself
 
-from plain_musicnn import network_weights, plain_network, small_model  # noqa: E402
+from plain_musicnn import network_weights, plain_network, small_model
 
 HOP_S = 256 / 16_000
 

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "data/download"))
-from audio_server import AudioServer, encode, music  # noqa: E402 (lies beside the tests of the download)
+from audio_server import AudioServer, encode, music
 
-from descant.cli import main  # noqa: E402
+from descant.cli import main
 
 HEADER = "ytid,start_s,end_s,audioset_positive_labels,aspect_list,caption,author_id,is_balanced_subset,"
 HEADER += "is_audioset_eval\n"

@@ -11,13 +11,13 @@ import pytest
 import soundfile
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "data" / "download"))
-from audio_server import AudioServer, encode, music  # noqa: E402 (lies beside the tests of the download)
+from audio_server import AudioServer, encode, music
 
-from descant.cli import main  # noqa: E402
-from descant.data.annotations import Row, make_clip_id  # noqa: E402
-from descant.data.download import DownloadSettings, Ledger, download_clips  # noqa: E402
-from descant.data.download import fetch as fetching  # noqa: E402
-from descant.data.download.fetch import find_ffmpeg  # noqa: E402
+from descant.cli import main
+from descant.data.annotations import Row, make_clip_id
+from descant.data.download import DownloadSettings, Ledger, download_clips
+from descant.data.download import fetch as fetching
+from descant.data.download.fetch import find_ffmpeg
 
 WINDOW = (3.0, 6.0)
 HEADER = "ytid,start_s,end_s,audioset_positive_labels,aspect_list,caption,author_id,is_balanced_subset,"

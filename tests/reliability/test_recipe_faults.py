@@ -17,15 +17,15 @@ from disks import fill, mount, small_disk
 from safetensors.torch import load_file
 
 sys.path.append(str(Path(__file__).parents[1] / "training"))
-from tiny_recipe import run_recipe, write_corpus  # noqa: E402 (lies beside the tests of training)
-from transformers import TrainerCallback  # noqa: E402
+from tiny_recipe import run_recipe, write_corpus
+from transformers import TrainerCallback
 
-from descant import program  # noqa: E402
-from descant.program import Ending  # noqa: E402
-from descant.training import run_folder  # noqa: E402
-from descant.training.recipe import GOES_ON  # noqa: E402
-from descant.training.saving import list_checkpoints  # noqa: E402
-from descant.training.trainer import DescantTrainer  # noqa: E402
+from descant import program
+from descant.program import Ending
+from descant.training import run_folder
+from descant.training.recipe import GOES_ON
+from descant.training.saving import list_checkpoints
+from descant.training.trainer import DescantTrainer
 
 RECIPE = Path(__file__).parents[2] / "recipes" / "mi_short.py"
 Prepare = Callable[[DescantTrainer], None]

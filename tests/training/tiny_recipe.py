@@ -7,10 +7,10 @@ from pathlib import Path
 
 sys.path.append(str(Path(__file__).parents[1]))  # for scripts; pytest puts it there itself
 
-from tiny import save_tiny_model, write_song  # noqa: E402 - needs the path above
+from tiny import save_tiny_model, write_song
 
-from descant.training import Recipe, Stage, run  # noqa: E402
-from descant.training.trainer import DescantTrainer  # noqa: E402
+from descant.training import Recipe, Stage, run
+from descant.training.trainer import DescantTrainer
 
 RECIPE = Recipe(name="mi_short_long", stages=(Stage("short", 1), Stage("long", 2)))
 QUESTIONS = ("Which instruments play?", "What is the genre?", "How fast is it?")

@@ -67,7 +67,7 @@ class ModelStart(Protocol):
     """What builds a new model of one kind; a module will do, such as `descant.training.start`."""
 
     @property
-    def OPTIONS(self) -> Any:  # noqa: N802 (a module's constant)
+    def OPTIONS(self) -> Any:
         """The dataclass of the options that only this kind of model has (see `descant.training.settings`)."""
 
     def build(self, options: Any, texts: Iterable[str], demo: bool) -> "tuple[PreTrainedModel, ProcessorMixin]":

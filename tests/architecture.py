@@ -38,7 +38,7 @@ FLOORS = (
 # Measure → largest value allowed. Goals of reach: 49 for a recipe (60 with MertLM, 71 for subgenres), 18 for `ask`.
 LIMITS: dict[str, float] = {
     "longest file": 500,
-    "longest function": 58,
+    "longest function": 56,
     "back arrows": 0,
     "circles": 0,
     "circles for type checkers only": 1,
@@ -59,8 +59,8 @@ LIMITS: dict[str, float] = {
     "reach of mi_short_long": 56,
     "reach of subgenre": 76,
 }
-# Measure → the smallest value allowed. The goal is 130.
-LEAST: dict[str, float] = {"median file": 127}
+# Measure → the smallest value allowed.
+LEAST: dict[str, float] = {"median file": 150, "annotated arguments, %": 100}
 
 Function = ast.FunctionDef | ast.AsyncFunctionDef
 

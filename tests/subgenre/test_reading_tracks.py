@@ -16,8 +16,8 @@ from descant.subgenre.reading_tracks import (
     list_audio,
     load_demo_tracks,
     load_tracks,
+    make_tracks,
     read_ludwig,
-    read_records,
     read_track_folder,
     read_track_table,
     tree_of,
@@ -230,20 +230,20 @@ def record(**fields) -> TrackRecord:
 
 def test_labels_take_the_trees_spelling_and_a_bare_name_the_tracks_own_genre():
     labels = (" Pop--- Ballad", "disco", "PUNK", "electronic---disco", "disco")
-    (track,) = read_records([record(genre=" POP ", subgenres=labels)], TREE, "x").tracks
+    (track,) = make_tracks([record(genre=" POP ", subgenres=labels)], TREE, "x").tracks
     assert track.genre == "pop"
     assert track.subgenres == ("pop---ballad", "pop---disco", "rock---punk", "electronic---disco")
 
 
 def test_a_label_that_is_not_in_the_tree_is_named_and_the_track_kept():
-    found = read_records([record(subgenres=("polka", "ballad"))], TREE, "x")
+    found = make_tracks([record(subgenres=("polka", "ballad"))], TREE, "x")
     assert found.tracks[0].subgenres == ("pop---ballad",)
     assert found.problems == ["t.csv:2: a: subgenre 'polka' is not in the label tree; the track is kept without it"]
 
 
 def test_a_track_of_another_genre_or_of_a_known_id_is_left_out():
     rows = [record(genre="polka"), record(track_id="b"), record(track_id="b", where="t.csv:4")]
-    found = read_records(rows, TREE, "x")
+    found = make_tracks(rows, TREE, "x")
     assert [track.track_id for track in found.tracks] == ["b"]
     assert found.problems == [
         "t.csv:2: a: genre 'polka' is not in the label tree; left out",
@@ -253,7 +253,7 @@ def test_a_track_of_another_genre_or_of_a_known_id_is_left_out():
 
 def test_missing_sound_leaves_the_lyrics_and_missing_both_leaves_the_track_out():
     rows = [record(audio=Path("none.mp3")), record(track_id="b", lyrics=None)]
-    found = read_records(rows, TREE, "x")
+    found = make_tracks(rows, TREE, "x")
     assert [(track.audio, track.lyrics) for track in found.tracks] == [(None, "hey you")]
     assert "audio none.mp3 is not there" in found.problems[0]
     assert found.problems[1] == "t.csv:2: b: has neither audio nor lyrics; left out"
@@ -264,7 +264,7 @@ def test_bad_lyrics_count_as_none_and_instrumentals_are_noted(tmp_path):
     (tmp_path / "a.txt").write_bytes(b"\0\0")
     rows = [record(audio=tmp_path / "a.ogg", lyrics=None), record(track_id="b", audio=tmp_path / "a.ogg",
                                                                  lyrics="[Instrumental]")]  # fmt: skip
-    found = read_records(rows, TREE, "x")
+    found = make_tracks(rows, TREE, "x")
     assert [(track.lyrics, track.language) for track in found.tracks] == [(None, None)] * 2
     assert len(found.problems) == 1 and "NUL bytes" in found.problems[0]
     assert "t.csv:2: b: is marked as instrumental" in found.notes
@@ -273,7 +273,7 @@ def test_bad_lyrics_count_as_none_and_instrumentals_are_noted(tmp_path):
 def test_language_is_detected_where_it_is_not_given():
     words = "ich weiß nicht warum du immer noch nicht schläfst"
     rows = [record(lyrics=words), record(track_id="b", lyrics=words, language="nds")]
-    assert [track.language for track in read_records(rows, TREE, "x").tracks] == ["de", "nds"]
+    assert [track.language for track in make_tracks(rows, TREE, "x").tracks] == ["de", "nds"]
 
 
 @pytest.mark.parametrize("label", ["pop---", "---", "a---b---c"])

@@ -71,7 +71,8 @@ def test_a_demo_of_few_clips_reports_those_clips(tmp_path, capsys):
     scores = json.loads((tmp_path / "out" / "listening.json").read_text())
     assert set(scores) == {"test", "test_grooves"} and scores["test"]["n"] < 40
     fitted = json.loads((tmp_path / "out" / "decision.json").read_text())
-    assert fitted["question_types"] and len(fitted["reference"]["centres"]) == 2
+    # Two clips, each of them varied twice, and two made sounds of four kinds.
+    assert fitted["question_types"] and len(fitted["reference"]["centres"]) == 2 * 3 + 2 * 4
 
 
 def test_too_few_epochs_are_refused_with_status_2(tmp_path, caplog):

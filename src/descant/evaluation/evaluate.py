@@ -33,6 +33,7 @@ from descant.evaluation.predictions_file import Item, read_items
 from descant.evaluation.report import render_report
 from descant.evaluation.scoring import describe_parts, intervals, item_measures
 from descant.files import JsonLines, hold_lock, write_whole
+from descant.publish.facts import SCORES_FILE
 from descant.publish.records import hash_clips, read_records
 
 BATCHES_A_CHUNK = 4
@@ -353,5 +354,5 @@ def summarise(
 
 def write_results(folder: Path, result: dict[str, Any]) -> None:
     """Write scores.json and results.md, each whole or not at all."""
-    write_whole(folder / "scores.json", json.dumps(result, indent=2) + "\n")
+    write_whole(folder / SCORES_FILE, json.dumps(result, indent=2) + "\n")
     write_whole(folder / "results.md", render_report(result))

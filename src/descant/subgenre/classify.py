@@ -247,10 +247,10 @@ class Classifying:
             number = int(hearing.track_id)
             recording = self.recordings[number]
             try:
-                found = self._classify(recording, hearing)
+                result = self._classify(recording, hearing)
             except Exception as error:  # whatever one recording raises is its problem
-                found = Classification(recording.audio, self.classifier.name, error=name_error(error))
-            yield number, found
+                result = Classification(recording.audio, self.classifier.name, error=name_error(error))
+            yield number, result
 
     def _hear(self) -> Iterator[TrackHearing]:
         numbered = [(str(number), recording.path) for number, recording in enumerate(self.recordings)]

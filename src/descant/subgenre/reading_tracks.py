@@ -69,7 +69,7 @@ def tree_of(records: Iterable[TrackRecord]) -> LabelTree:
     return LabelTree.of(filter(is_name, genres), filter(is_full_name, labels))
 
 
-def read_records(records: Iterable[TrackRecord], tree: LabelTree, source: str) -> Reading:
+def make_tracks(records: Iterable[TrackRecord], tree: LabelTree, source: str) -> Reading:
     """Make tracks of records; one of a genre that the tree lacks, or with neither audio nor lyrics, is left out."""
     reading = Reading(source)
     seen: dict[str, str] = {}
@@ -227,10 +227,10 @@ def load_demo_tracks() -> TrackCorpus:
     """
     records, problems = read_track_table(demo_dir() / "demo_tracks.csv", SPLITS)
     tree = LabelTree.read(demo_dir() / "demo_labels.json")
-    found = read_records(records, tree, SOURCE)
-    if problems or found.problems:
-        raise ValueError(f"the demo corpus is damaged, reinstall descant: {[*problems, *found.problems][0]}")
-    return TrackCorpus(found.tracks, tree, "descant/demo", "apache-2.0", CORPUS_VERSION, notes=found.notes)
+    reading = make_tracks(records, tree, SOURCE)
+    if problems or reading.problems:
+        raise ValueError(f"the demo corpus is damaged, reinstall descant: {[*problems, *reading.problems][0]}")
+    return TrackCorpus(reading.tracks, tree, "descant/demo", "apache-2.0", CORPUS_VERSION, notes=reading.notes)
 
 
 def list_audio(folder: Path) -> list[Path]:
@@ -347,13 +347,13 @@ def load_tracks(source: str | Path, tree: LabelTree | None = None, audio_dir: st
     records = records if audio_dir is None else _with_audio(records, Path(audio_dir))
     tree = tree or _own_tree(path) or (tree_of(records) if records else None)
     name = path.resolve().stem if path.is_file() else path.resolve().name
-    found = read_records(records, tree, name) if tree else Reading(name)
-    problems = problems + found.problems
-    if tree is None or not found.tracks:
+    reading = make_tracks(records, tree, name) if tree else Reading(name)
+    problems = problems + reading.problems
+    if tree is None or not reading.tracks:
         first = problems[0] if problems else "no sound files in it"
         raise ValueError(f"{source}: holds no track that can be used: {first}")
     licence = LUDWIG_LICENCE if path.is_dir() and is_ludwig(path) else "unknown"
-    return TrackCorpus(found.tracks, tree, name, licence, _revision(records), problems, found.notes)
+    return TrackCorpus(reading.tracks, tree, name, licence, _revision(records), problems, reading.notes)
 
 
 def _read(path: Path) -> tuple[list[TrackRecord], list[str]]:

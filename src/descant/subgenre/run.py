@@ -106,7 +106,7 @@ class SubgenreRun(Run[SubgenreSettings, TrackCorpus]):
         if settings.process_index == 0:
             record_data(folder, data, settings.init_from)
         if data.tracks["test"]:
-            compare(settings, self.options, data, self.classifier, self.callbacks)
+            compare_on_test(settings, self.options, data, self.classifier, self.callbacks)
 
     @property
     def base_model(self) -> str | None:
@@ -177,7 +177,7 @@ def count_modalities(data: SubgenreData) -> dict[str, int]:
     }
 
 
-def compare(
+def compare_on_test(
     settings: SubgenreSettings, options: SubgenreOptions, data: SubgenreData, classifier: Classifier,
     callbacks: Sequence[KeepFolder],
 ) -> None:  # fmt: skip

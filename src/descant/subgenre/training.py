@@ -128,7 +128,7 @@ def load_classifier(
     """Return the model and processor to train, in float32: a loaded one, or a new one around a text encoder.
 
     Args:
-        options: what a new one is like.
+        options: shape and dropout of a new one.
         texts: the training tracks' lyrics and captions, from which a small encoder's tokenizer is made.
         audio_dim: width of the captioner's audio embeddings.
         seed: of a new one's weights.

@@ -24,6 +24,7 @@ from descant.models.lp_music_caps.decision_music import (
     QuestionType,
 )
 from descant.training.music_reference import fit_reference
+from descant.training.training_data import spread_evenly
 
 log = logging.getLogger(__name__)
 
@@ -62,7 +63,7 @@ def save_decisions(
     known = [read_waveforms(audio, rows, rate, window_s) for rows in (train, validation)]
     reference = fit_reference(known[0], known[1], rate)
     if reference is None:
-        log.info("decision.json: no clip's sound is at hand, so noise will not be told from music")
+        log.info("decision.json: no clip's sound is at hand, so noise is taken for music")
     config.reference = None if reference is None else asdict(reference)
     config.save_pretrained(folder)
     return config
@@ -70,15 +71,8 @@ def save_decisions(
 
 def limit_rows(rows: Sequence[Row], clips: int) -> list[Row]:
     """Return the rows of at most so many clips, spread evenly over all."""
-    kept = set(spread([row.clip_id for row in rows], clips))
+    kept = set(spread_evenly([row.clip_id for row in rows], clips))
     return [row for row in rows if row.clip_id in kept]
-
-
-def spread(names: Iterable[str], count: int) -> list[str]:
-    """Return at most `count` different names, spread evenly over all in their order."""
-    different = list(dict.fromkeys(names))
-    numbers = np.linspace(0, len(different) - 1, min(count, len(different))).astype(int)
-    return [different[number] for number in numbers]
 
 
 def read_waveforms(
@@ -86,7 +80,7 @@ def read_waveforms(
 ) -> list[np.ndarray]:
     """Read the sound of at most 500 clips of the rows; those that cannot be read are left out."""
     waveforms = []
-    for clip_id in spread((row.clip_id for row in rows if row.clip_id in audio), FITTED_CLIPS):
+    for clip_id in spread_evenly((row.clip_id for row in rows if row.clip_id in audio), FITTED_CLIPS):
         try:
             waveforms.append(audio[clip_id].load(sampling_rate, window_s)[0])
         except (AudioError, OSError) as error:

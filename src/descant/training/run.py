@@ -8,7 +8,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
-import numpy as np
 import torch
 import transformers
 from peft import PeftModel
@@ -57,6 +56,7 @@ from descant.training.training_data import (
     prepare_data,
     rows_per_step,
     share_epochs,
+    spread_evenly,
 )
 
 log = logging.getLogger(__name__)
@@ -405,11 +405,11 @@ def build_validation(
     processor: ProcessorMixin, data: TrainingData, collator: AudioTextCollator, settings: TrainingSettings
 ) -> Validation | None:
     """Return up to `eval_rows` validation rows, spread evenly, or None where there are none."""
-    rows = list(dict.fromkeys(row for splits in data.configs.values() for row in splits.get("validation", [])))
-    if not rows or not settings.eval_rows:
+    validation = (row for splits in data.configs.values() for row in splits.get("validation", []))
+    rows = spread_evenly(validation, settings.eval_rows)
+    if not rows:
         return None
-    chosen = np.linspace(0, len(rows) - 1, min(settings.eval_rows, len(rows))).astype(int)
-    tokenized = TokenizedRows([rows[index] for index in chosen], processor, settings.max_answer_tokens)
+    tokenized = TokenizedRows(rows, processor, settings.max_answer_tokens)
     return Validation(
         tokenized, collator, processor, data.features, settings.per_device_eval_batch_size, settings.eval_answers
     )

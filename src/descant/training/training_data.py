@@ -3,9 +3,9 @@
 import hashlib
 import itertools
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 import torch
@@ -18,6 +18,8 @@ from descant.data.extraction import keep_heard
 from descant.data.features import FeatureStore
 from descant.training.recipe import Stage
 from descant.training.settings import SettingsT, TrainingSettings, with_changes
+
+Kind = TypeVar("Kind", bound=Hashable)
 
 # Tokens by which rows that stay together may differ. At bart-base size, padding an answer by 23 tokens costs as much
 # as encoding the audio of one clip.
@@ -351,3 +353,10 @@ def some_features(data: TrainingData, clips: int = 64) -> torch.Tensor:
     ids = sorted({row.clip_id for row in data.rows.rows})
     chosen = ids[:: max(1, len(ids) // clips)][:clips]
     return torch.from_numpy(np.stack([data.features.read(clip_id) for clip_id in chosen]))
+
+
+def spread_evenly(items: Iterable[Kind], count: int) -> list[Kind]:
+    """Return at most `count` different items, spread evenly over all in their order."""
+    different = list(dict.fromkeys(items))
+    indices = np.linspace(0, len(different) - 1, min(count, len(different))).astype(int)
+    return [different[index] for index in indices]

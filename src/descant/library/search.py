@@ -1,0 +1,195 @@
+"""Search of an index by words, facts, conditions and likeness; a `Searcher` stays warm for many searches.
+
+A song's score is the sum of three parts between 0 and 1: how likely the facts are that the query names (and unlikely
+those that it denies), how well its words match (BM25), and how near its caption is in meaning.
+"""
+
+import json
+import sqlite3
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from descant.files import write_whole
+from descant.library.query import Query, matched_facts, parse_query, select_ids
+from descant.library.search_index import STEPS, UNKNOWN, VERSION, Encoder, load_encoder
+
+FACTS, WORDS, MEANING, LIKENESS = 1.0, 0.5, 0.5, 1.0  # weights of the parts
+LEAST_LIKELY = 0.02  # what a fact's probability counts at least: one surprise alone excludes nothing
+MOST_MATCHES = 1_000  # songs whose words are ranked
+
+
+@dataclass(frozen=True)
+class Hit:
+    """A song that was found: its score, path and caption, its columns, and the facts that the query spoke of."""
+
+    audio: str
+    path: str
+    score: float
+    caption: str | None
+    columns: dict[str, Any]
+    facts: dict[str, float]
+
+    def to_record(self) -> dict[str, Any]:
+        """Return a line of JSON."""
+        return {
+            "audio": self.audio, "path": self.path, "score": round(self.score, 4), "caption": self.caption,
+            "facts": self.facts, **self.columns,
+        }  # fmt: skip
+
+
+class Searcher:
+    """An index that is open for reading, with its vectors in memory once they are needed."""
+
+    def __init__(self, database: Path, load: Callable[[], Encoder] = load_encoder) -> None:
+        """Open an index; raises ValueError for a file that is none. load: the encoder of its sentences."""
+        if not database.is_file():
+            raise ValueError(f"{database}: no such index: descant index DESCRIPTIONS --database {database}")
+        self.load = load
+        self.connection = sqlite3.connect(f"{database.resolve().as_uri()}?mode=ro", uri=True)
+        try:
+            self.connection.execute("PRAGMA query_only = ON")
+            about = {name: json.loads(value) for name, value in self.connection.execute("SELECT * FROM about")}
+        except (sqlite3.Error, ValueError) as error:
+            raise ValueError(f"{database}: is no index of descant ({error}): make it again") from error
+        if about.get("version") != VERSION:
+            raise ValueError(f"{database}: was made by another version: make it again with descant index")
+        self.options: list[str] = about["options"]
+        self.has_sentences: bool = about["sentences"]
+        self.size: int = self.connection.execute("SELECT count(*) FROM tracks").fetchone()[0]
+
+    def search(
+        self, text: str = "", where: str | None = None, like: str | None = None, limit: int = 10
+    ) -> list[Hit]:
+        """Return the best songs, the best first.
+
+        Args:
+            text: what is looked for, in words.
+            where: a condition, see `select_ids`.
+            like: a song of the index, by its name or path, whose likes are looked for.
+            limit: hits at most.
+
+        Raises ValueError for a condition that is none, and for a song that is not in the index.
+        """
+        query = parse_query(text, self.options)
+        scores = np.zeros(self.size, np.float32) if not text.strip() else self.score(query)
+        left_out = np.zeros(self.size, bool)
+        if like is not None:
+            number = self.find(like)
+            scores += LIKENESS * self.liken(number)
+            left_out[number] = True
+        if where is not None:
+            allowed = np.zeros(self.size, bool)
+            allowed[np.asarray(select_ids(self.connection, where), int) - 1] = True
+            left_out |= ~allowed
+        scores = np.where(left_out, -np.inf, scores)
+        best = np.argsort(-scores, kind="stable")[:limit]
+        return [self._hit(int(number), float(scores[number]), query) for number in best if np.isfinite(scores[number])]
+
+    def score(self, query: Query) -> np.ndarray:
+        """Return the scores (songs,) of a query in words."""
+        scores = FACTS * self.score_facts(query) + WORDS * self.score_words(query.words)
+        if self.has_sentences:
+            (vector,) = self.load().encode([query.text])
+            scores = scores + MEANING * np.clip(self.sentences @ vector, 0, 1)
+        return scores
+
+    def score_facts(self, query: Query) -> np.ndarray:
+        """Return the geometric mean (songs,) of the probabilities that a song has and lacks what it should."""
+        total = np.zeros(self.size, np.float32)
+        for groups, wanted in ((query.wanted, True), (query.unwanted, False)):
+            for group in groups:
+                columns = self.likely[:, [self.options.index(option) for option in group]]  # (songs, options)
+                present = np.where(columns == UNKNOWN, STEPS / 2, columns).max(axis=1) / STEPS
+                total += np.log(np.maximum(present if wanted else 1 - present, LEAST_LIKELY))
+        named = len(query.wanted) + len(query.unwanted)
+        return np.exp(total / named) if named else total
+
+    def score_words(self, words: Sequence[str]) -> np.ndarray:
+        """Return BM25 (songs,) of the best thousand songs, as shares of the best one's."""
+        scores = np.zeros(self.size, np.float32)
+        if words:
+            asked = " OR ".join(f'"{word}"' for word in words)
+            ranked = self.connection.execute(
+                "SELECT rowid, -rank FROM words WHERE words MATCH ? ORDER BY rank LIMIT ?", (asked, MOST_MATCHES)
+            ).fetchall()
+            for number, score in ranked:
+                scores[number - 1] = score / max(ranked[0][1], 1e-12)
+        return scores
+
+    def liken(self, number: int) -> np.ndarray:
+        """Return how like (songs,) all songs are to one: by their audio states, else by what was decided."""
+        vectors = self.states if self.states is not None else self.decided
+        centred = vectors - vectors.mean(axis=0)
+        norms = np.linalg.norm(centred, axis=1) * np.linalg.norm(centred[number])
+        return centred @ centred[number] / np.maximum(norms, 1e-12)
+
+    def find(self, name: str) -> int:
+        """Return the number of a song by its name in the descriptions or its path; raises ValueError."""
+        asked = (name, str(Path(name).resolve()))
+        row = self.connection.execute(
+            "SELECT id FROM songs JOIN tracks USING (id) WHERE audio = ? OR path = ? LIMIT 1", asked
+        ).fetchone()
+        if row is None:
+            raise ValueError(f"{name}: is not in the index: describe it, and make the index again")
+        return row[0] - 1
+
+    @cached_property
+    def likely(self) -> np.ndarray:
+        """Probabilities (songs, options) of all options, in steps; uint8."""
+        packed = b"".join(row[0] for row in self.connection.execute("SELECT options FROM songs ORDER BY id"))
+        return np.frombuffer(packed, np.uint8).reshape(self.size, len(self.options))
+
+    @cached_property
+    def decided(self) -> np.ndarray:
+        """What was decided, (songs, options) between 0 and 1; what is not known is a half."""
+        return np.where(self.likely == UNKNOWN, STEPS / 2, self.likely).astype(np.float32) / STEPS
+
+    @cached_property
+    def sentences(self) -> np.ndarray:
+        """Embeddings (songs, width) of captions; zeros where there is none."""
+        found = self._read_vectors("sentence")
+        return np.zeros((self.size, 1), np.float32) if found is None else found
+
+    @cached_property
+    def states(self) -> np.ndarray | None:
+        """Mean audio states (songs, width); None where not every song has them."""
+        has = self.connection.execute("SELECT count(states) FROM songs").fetchone()[0]
+        return self._read_vectors("states") if has == self.size else None
+
+    def _read_vectors(self, column: str) -> np.ndarray | None:
+        rows = [row[0] for row in self.connection.execute(f"SELECT {column} FROM songs ORDER BY id")]
+        width = max((len(row) for row in rows if row is not None), default=0)
+        if not width:
+            return None
+        if any(row is not None and len(row) != width for row in rows):
+            raise ValueError(f"the {column} of songs are of different models: describe all with one")
+        packed = b"".join(bytes(width) if row is None else row for row in rows)
+        return np.frombuffer(packed, np.float16).reshape(self.size, -1).astype(np.float32)
+
+    def _hit(self, number: int, score: float, query: Query) -> Hit:
+        rows = self.connection.execute("SELECT * FROM tracks WHERE id = ?", (number + 1,))
+        columns = dict(zip([one[0] for one in rows.description], rows.fetchone(), strict=True))
+        path, caption = self.connection.execute(
+            "SELECT path, caption FROM songs WHERE id = ?", (number + 1,)
+        ).fetchone()
+        known = {
+            name: int(value) / STEPS
+            for name, value in zip(self.options, self.likely[number], strict=True)
+            if value != UNKNOWN
+        }
+        columns.pop("id")
+        return Hit(columns.pop("audio"), path, score, caption, columns, matched_facts(query, known))
+
+
+def write_playlist(path: Path, hits: Sequence[Hit]) -> None:
+    """Write hits as an .m3u playlist, by their paths; one whose path holds a line break is left out."""
+    lines = ["#EXTM3U"]
+    for hit in hits:
+        if not {"\n", "\r"} & set(hit.path):
+            lines += [f"#EXTINF:{round(hit.columns['duration_s'] or -1)},{Path(hit.path).stem}", hit.path]
+    write_whole(path, "\n".join(lines) + "\n")

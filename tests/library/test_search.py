@@ -1,0 +1,168 @@
+"""Search: what a query wants and denies, conditions that can only read, likeness, playlists, the two commands."""
+
+import json
+import sqlite3
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+from made_up import describe
+
+from descant import cli
+from descant.library import search_index
+from descant.library.query import parse_query, select_ids
+from descant.library.search import Searcher, write_playlist
+from descant.library.search_index import write_index
+
+SONGS = [
+    describe("calm piano.mp3", states=[1.0, 0.0, 0.2]),
+    describe("calm drums.mp3", playing=("piano", "drums"), states=[0.9, 0.1, 0.2]),
+    describe("fast rock.mp3", "rock", mood="tense", tempo="fast", playing=("bass", "drums"), bpm=160.0,
+             caption="A furious storm of guitars.", vocals=0.9, states=[-1.0, 0.5, 0.1]),
+    describe("sad flute.mp3", "classical", mood="sad", playing=("flute",), bpm=None, states=[0.0, -1.0, 0.9]),
+]  # fmt: skip
+NAMES = [one["audio"] for one in SONGS]
+
+
+class Meaning:
+    """Stands for a sentence encoder: a text about weather is near every other one about weather."""
+
+    def encode(self, sentences: Sequence[str]) -> np.ndarray:
+        weather = [any(word in one for word in ("storm", "hurricane")) for one in sentences]
+        return np.array([[1.0, 0.0] if found else [0.0, 1.0] for found in weather], np.float32)
+
+
+@pytest.fixture(scope="module")
+def database(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("index") / "music.db"
+    write_index(path, SONGS, None)
+    return path
+
+
+@pytest.fixture
+def searcher(database: Path) -> Searcher:
+    return Searcher(database)
+
+
+def names(searcher: Searcher, *words: str, **arguments: str) -> list[str]:
+    return [hit.audio for hit in searcher.search(*words, **arguments)]
+
+
+def test_a_query_is_read_as_facts_that_are_wanted_and_denied(searcher: Searcher) -> None:
+    query = parse_query("relaxed piano without drums or bass, slow, but no singing and in 4/4", searcher.options)
+    assert set(query.wanted) == {("mood:calm",), ("instruments:piano",), ("tempo_class:slow",), ("metre:4/4",)}
+    assert set(query.unwanted) == {("instruments:drums",), ("instruments:bass",), ("vocals:yes",)}
+    assert query.words == ("relaxed", "piano", "slow", "4", "4") and "drums" not in query.text
+    assert parse_query("instrumental", searcher.options).unwanted == (("vocals:yes",),)
+    assert parse_query("a woman's voice", searcher.options).wanted == (("vocals:yes",),)
+    assert set(parse_query("a female singer", searcher.options).wanted) == {("voice:female",), ("vocals:yes",)}
+    assert parse_query("zither", searcher.options).wanted == ()
+
+
+def test_what_is_denied_sinks_and_what_is_wanted_rises(searcher: Searcher) -> None:
+    assert names(searcher, "calm piano without drums, slow")[0] == "calm piano.mp3"
+    assert names(searcher, "calm music with drums")[0] == "calm drums.mp3"
+    assert names(searcher, "furious")[0] == "fast rock.mp3"  # a word of the caption alone
+    hit = searcher.search("piano without drums")[0]
+    assert hit.facts == {"instruments:piano": 0.9, "instruments:drums": 0.1} and hit.columns["genre"] == "jazz"
+
+
+def test_meaning_is_searched_where_sentences_were_indexed(tmp_path: Path) -> None:
+    write_index(tmp_path / "m.db", SONGS, Meaning())
+    assert names(Searcher(tmp_path / "m.db", Meaning), "hurricane")[0] == "fast rock.mp3"
+
+
+def test_likeness_goes_by_audio_states_or_else_by_what_was_decided(searcher: Searcher, tmp_path: Path) -> None:
+    assert names(searcher, like="calm piano.mp3") == ["calm drums.mp3", "sad flute.mp3", "fast rock.mp3"]
+    write_index(tmp_path / "m.db", [*SONGS[:3], {k: v for k, v in SONGS[3].items() if k != "states"}], None)
+    assert names(Searcher(tmp_path / "m.db"), like="calm piano.mp3")[0] == "calm drums.mp3"
+    with pytest.raises(ValueError, match="is not in the index"):
+        searcher.search(like="unknown.mp3")
+
+
+@pytest.mark.parametrize(
+    ("condition", "found"),
+    [
+        ("genre = 'jazz' and bpm < 100", NAMES[:2]), ("drums > 0.5", NAMES[1:3]),
+        ("vocals < 0.2 and bpm is null", NAMES[3:]),
+        ("audio like '%rock%' or (mood in ('sad'))", NAMES[2:]), ("lower(genre) = ')' or 1", NAMES),
+        ("key = 'x;--'", []),
+        ("abs(bpm - 160) between 0 and 1", NAMES[2:3]),
+    ],
+)  # fmt: skip
+def test_conditions_choose(searcher: Searcher, condition: str, found: list[str]) -> None:
+    assert sorted(names(searcher, where=condition)) == sorted(found)
+
+
+@pytest.mark.parametrize(
+    "condition",
+    [
+        "1; DROP TABLE tracks", "1) UNION SELECT id FROM songs --", "1) OR (1", "(1", "", "1 -- x", "1 /* x */", "?",
+        "id IN (SELECT id FROM tracks)", "id IN (SELECT rowid FROM songs)", "EXISTS (SELECT 1)", "randomblob(9)",
+        "'open", "load_extension('x')", "zeroblob(1000000000)", "path = 'x'", "[id] = 1", "1 " + "or 1 " * 1000,
+        "nothing = 1", "genre = char(0)", "printf('%s', id)", "PRAGMA writable_schema", "sqlite_version() = ''",
+        "id = :a", "`id`",
+    ],
+)  # fmt: skip
+def test_anything_but_one_expression_over_tracks_is_refused(searcher: Searcher, condition: str) -> None:
+    with pytest.raises(ValueError, match="--where"):
+        searcher.search(where=condition)
+    assert len(names(searcher, "jazz")) == 4  # and the connection goes on
+
+
+def test_the_connection_cannot_write_at_all(searcher: Searcher, database: Path) -> None:
+    before = database.read_bytes()
+    for statement in ("DELETE FROM tracks", "CREATE TABLE x (a)", "INSERT INTO about VALUES ('a', 'b')"):
+        with pytest.raises(sqlite3.OperationalError, match="readonly"):
+            searcher.connection.execute(statement)
+    assert database.read_bytes() == before
+
+
+def test_a_condition_without_end_is_stopped(searcher: Searcher, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("descant.library.query.MOST_STEPS", 0)
+    monkeypatch.setattr("descant.library.query.STEPS_AT_ONCE", 1)
+    with pytest.raises(ValueError, match="interrupted"):
+        select_ids(searcher.connection, "id > 0")
+
+
+def test_a_song_counts_once_and_odd_names_are_kept(tmp_path: Path) -> None:
+    odd = [describe("caf\udce9.mp3"), describe("caf\udce9.mp3", "rock"), describe('"; DROP.mp3')]
+    write_index(tmp_path / "m.db", odd, None)
+    hits = Searcher(tmp_path / "m.db").search(where="1")
+    assert [(hit.audio, hit.columns["genre"]) for hit in hits] == [("caf\\udce9.mp3", "rock"), ('"; DROP.mp3', "jazz")]
+
+
+def test_a_playlist_holds_the_paths(searcher: Searcher, tmp_path: Path) -> None:
+    hits = searcher.search("calm", limit=2)
+    write_playlist(tmp_path / "p.m3u", [*hits, hits[0].__class__("a", "a\n#b", 1.0, None, {"duration_s": 1}, {})])
+    lines = (tmp_path / "p.m3u").read_text().splitlines()
+    assert lines[0] == "#EXTM3U" and lines[1].startswith("#EXTINF:30,calm")
+    assert lines[2::2] == [one.path for one in hits]
+
+
+def test_files_that_are_no_index_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="no such index"):
+        Searcher(tmp_path / "m.db")
+    for content in (b"no database at all", b""):
+        (tmp_path / "m.db").write_bytes(content)
+        with pytest.raises(ValueError, match="is no index of descant"):
+            Searcher(tmp_path / "m.db")
+
+
+def test_the_commands_index_and_find(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("d.jsonl").write_text("".join(json.dumps(one) + "\n" for one in SONGS) + "{}\n")
+    monkeypatch.setattr(search_index, "has_encoder", lambda: False)
+    assert cli.main(["index", "d.jsonl"]) == 1
+    shown = capsys.readouterr()
+    assert "music.db: 4 songs by words and facts, 1 left out" in shown.out
+    assert "d.jsonl:5: is no description" in shown.err
+    assert cli.main(["search", "sad flute", "--json", "--limit", "1", "--m3u", "p.m3u"]) == 0
+    record = json.loads(capsys.readouterr().out)
+    assert record["audio"] == "sad flute.mp3" and record["facts"]["mood:sad"] == 0.8 and Path("p.m3u").exists()
+    assert cli.main(["search", "--where", "genre = 'polka'"]) == 0 and "no song fits" in capsys.readouterr().out
+    assert cli.main(["search", "calm piano", "--limit", "1"]) == 0 and "piano 90 %" in capsys.readouterr().out
+    assert cli.main(["search"]) == 2 and cli.main(["search", "--where", "1;"]) == 2

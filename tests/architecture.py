@@ -35,7 +35,11 @@ FLOORS = (
     ("cli",),
 )
 
-# Measure → largest value allowed. Goals of reach: 49 for a recipe (60 with MertLM, 71 for subgenres), 18 for `ask`.
+# Measure → largest value allowed. Goals before new features: reach 49 for a recipe (60 with MertLM, 71 for subgenres)
+# and 18 for `ask`; 15, 11 and 6 files of a model's folder. What is above them is brought by typed answers and answers
+# about whole tracks (seven files of a recipe's reach, ten of that of `ask`, seven of a model's folder), by the one
+# reader of sound through FFmpeg (a file of each), and in `ask` by what is there once instead of thrice (`stream`,
+# `recordings`, `program`, `hub_client`).
 LIMITS: dict[str, float] = {
     "longest file": 500,
     "longest function": 56,
@@ -57,7 +61,7 @@ LIMITS: dict[str, float] = {
     "reach of mi_long": 56,
     "reach of mi_short": 56,
     "reach of mi_short_long": 56,
-    "reach of subgenre": 76,
+    "reach of subgenre": 75,
 }
 # Measure → the smallest value allowed.
 LEAST: dict[str, float] = {"median file": 150, "annotated arguments, %": 100}

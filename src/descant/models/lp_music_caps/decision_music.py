@@ -322,6 +322,7 @@ def mentions_option(question: Question, name: str, kind: QuestionType) -> float:
 
 
 def names_type(question: Question, name: str, kind: QuestionType) -> float:
+    """Return 1 where the question has all words of the type's name, else 0."""
     words = set(normalise(name).replace("_", " ").split()) - GENERIC
     asked = set(normalise(f"{question.name} {question.instructions or ''}").replace("_", " ").split())
     return float(bool(words) and words <= asked)
@@ -407,6 +408,7 @@ def deciding_prefix(tokens: Sequence[int], owners: Mapping[tuple[int, ...], set[
 
 
 def pad(numbers: list[int], length: int) -> list[int]:
+    """Fill a list up to a length with −1."""
     return numbers + [-1] * (length - len(numbers))
 
 

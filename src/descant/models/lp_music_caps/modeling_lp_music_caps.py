@@ -157,6 +157,7 @@ class LPMusicCapsAudioEncoder(nn.Module):
         self.sinusoids = nn.Buffer(build_sinusoids(config.audio_positions, width), persistent=False)
 
     def forward(self, input_features: torch.Tensor) -> torch.Tensor:
+        """Encode log-mels (batch, bands, frames) as embeddings (batch, positions, d_model)."""
         hidden_states = self.activation(self.conv1(input_features))  # (batch, d_model, frames)
         for conv in self.conv_stack:
             hidden_states = self.activation(conv(hidden_states))

@@ -59,6 +59,7 @@ class MusicnnNorm(nn.Module):
         self.register_buffer("running_var", torch.ones(channels))
 
     def forward(self, hidden_states: torch.Tensor) -> torch.Tensor:
+        """Normalise the last axis (…, channels) by the running mean and variance."""
         scale = self.weight * (self.running_var + self.eps).rsqrt()
         return hidden_states * scale + (self.bias - self.running_mean * scale)
 

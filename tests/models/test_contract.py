@@ -341,7 +341,7 @@ def test_a_folder_is_asked_about_every_window(place: Place, folder: str, capsys:
 @pytest.mark.parametrize("folder", FOLDERS)
 def test_a_pipeline_answers_as_generate_does(place: Place, folder: str) -> None:
     listen = pipeline("music-question-answering", model=str(place.folder(folder)))
-    answers = listen(str(place.song("a")), question=[QUESTION, "Fast?"], batch_size=3)
+    answers = listen(str(place.song("a")), question=[QUESTION, "Fast?"], batch_size=3, windows=True)
     assert [(one["start_s"], one["question"]) for one in answers[:3]] == [
         (0.0, QUESTION), (0.0, "Fast?"), (place.window_s, QUESTION),
     ]  # fmt: skip

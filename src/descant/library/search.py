@@ -123,10 +123,7 @@ class Searcher:
 
     def liken(self, number: int) -> np.ndarray:
         """Return how like (songs,) all songs are to one: by their audio states, else by what was decided."""
-        vectors = self.states if self.states is not None else self.decided
-        centred = vectors - vectors.mean(axis=0)
-        norms = np.linalg.norm(centred, axis=1) * np.linalg.norm(centred[number])
-        return centred @ centred[number] / np.maximum(norms, 1e-12)
+        return self.directions @ self.directions[number]
 
     def find(self, name: str) -> int:
         """Return the number of a song by its name in the descriptions or its path; raises ValueError."""
@@ -145,9 +142,13 @@ class Searcher:
         return np.frombuffer(packed, np.uint8).reshape(self.size, len(self.options))
 
     @cached_property
-    def decided(self) -> np.ndarray:
-        """What was decided, (songs, options) between 0 and 1; what is not known is a half."""
-        return np.where(self.likely == UNKNOWN, STEPS / 2, self.likely).astype(np.float32) / STEPS
+    def directions(self) -> np.ndarray:
+        """Unit vectors (songs, width) from the mean of all songs to each, in audio states or in what was decided."""
+        vectors = self.read_states()
+        if vectors is None:
+            vectors = np.where(self.likely == UNKNOWN, STEPS / 2, self.likely).astype(np.float32) / STEPS
+        centred = vectors - vectors.mean(axis=0)
+        return centred / np.maximum(np.linalg.norm(centred, axis=1, keepdims=True), 1e-12)
 
     @cached_property
     def sentences(self) -> np.ndarray:
@@ -155,9 +156,8 @@ class Searcher:
         found = self._read_vectors("sentence")
         return np.zeros((self.size, 1), np.float32) if found is None else found
 
-    @cached_property
-    def states(self) -> np.ndarray | None:
-        """Mean audio states (songs, width); None where not every song has them."""
+    def read_states(self) -> np.ndarray | None:
+        """Return mean audio states (songs, width); None where not every song has them."""
         has = self.connection.execute("SELECT count(states) FROM songs").fetchone()[0]
         return self._read_vectors("states") if has == self.size else None
 

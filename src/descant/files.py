@@ -1,15 +1,16 @@
 """Files that survive kills: written whole, locked, appended to line by line, and known by their sha256."""
 
+import errno
 import fcntl
 import hashlib
 import json
 import logging
 import os
 import shutil
+import stat
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from errno import EACCES, EAGAIN
 from pathlib import Path
 from typing import Any
 
@@ -113,7 +114,7 @@ def hold_lock(path: Path, busy: str | None = None, *, shared: bool = False, inhe
         try:
             lock(file, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | (fcntl.LOCK_NB if busy else 0))
         except OSError as error:
-            if busy and error.errno in (EAGAIN, EACCES):
+            if busy and error.errno in (errno.EAGAIN, errno.EACCES):
                 raise ValueError(busy) from error
             log.warning("%s cannot be locked (%s): start no second run here", path, error.strerror)
         yield
@@ -245,6 +246,13 @@ def _from_line(line: bytes) -> Record | None:
 def _ends_whole(descriptor: int) -> bool:
     size = os.fstat(descriptor).st_size
     return size == 0 or os.pread(descriptor, 1, size - 1) == b"\n"
+
+
+def read_regular(path: str | Path) -> bytes:
+    """Return what a regular file holds; raise OSError, also for a pipe, which may never end, or a device."""
+    if not stat.S_ISREG(os.stat(path).st_mode):
+        raise OSError(errno.EINVAL, "it is no regular file", str(path))
+    return Path(path).read_bytes()
 
 
 def sha256_of(path: str | Path) -> str:

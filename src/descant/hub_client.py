@@ -415,7 +415,7 @@ def _explain_one(error: BaseException, source: str, hub: str) -> _Trouble | None
     if isinstance(error, errors.HFValidationError):
         reason = _first_line(error)
         return _Trouble(error=MissingError(f"{source!r} is no name of a repository: {reason}"), cause=error)
-    if isinstance(error, errors.OfflineModeIsEnabled):
+    if isinstance(error, errors.OfflineModeIsEnabled) or "(OfflineModeIsEnabled)" in str(error):  # as datasets says
         said = f"{source}: HF_HUB_OFFLINE forbids to ask {hub} for it, and this machine does not hold it: unset it"
         return _Trouble(error=NetworkError(said), cause=error)
     if isinstance(error, errors.FileMetadataError):

@@ -5,7 +5,9 @@ something out, 2 usage or refused before work, 130 interrupted, 143 terminated.
 """
 
 import argparse
+import codecs
 import errno
+import json
 import logging
 import math
 import os
@@ -66,7 +68,10 @@ class Ending:
         self._before: dict[int, object] = {}
 
     def __enter__(self) -> "Ending":
+        closed = _open_closed_streams()
         log_to_stderr(self.level)
+        if "stdout" in closed:
+            log.warning("stdout is closed: no results are shown")
         if threading.current_thread() is threading.main_thread():  # no other thread may
             heeded = [number for number in SIGNALS if signal.getsignal(number) != signal.SIG_IGN]
             self._before = {number: signal.signal(number, self._heed) for number in heeded}
@@ -161,6 +166,22 @@ class Ending:
             return None
         log.error("%s: %s", self.name, sentence)
         return status
+
+
+def _open_closed_streams() -> list[str]:
+    """Open to nowhere what whoever started the program has closed; return the names.
+
+    Python has None in place of such a stream, and the next file that is opened would get its number and its output.
+    """
+    closed = []
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # takes the lowest number that is free
+            setattr(sys, name, open(number, "w" if number else "r", encoding="utf-8", closefd=False))  # noqa: SIM115
+            closed.append(name)
+    return closed
 
 
 def _warn_of_little_memory() -> None:
@@ -278,8 +299,11 @@ def show(text: str) -> None:
 
 
 def show_json(text: str) -> None:
-    """Write JSON to stdout, above the bars on stderr; raises OSError."""
-    _write_out(escape_json(text))
+    """Write JSON to stdout, above the bars on stderr, in ASCII where stdout takes no UTF-8; raises OSError."""
+    text = escape_json(text)
+    if codecs.lookup(sys.stdout.encoding or "utf-8").name != "utf-8":
+        text = re.sub(r"[^\x00-\x7f]", lambda found: json.dumps(found[0])[1:-1], text)
+    _write_out(text)
 
 
 def _write_out(text: str) -> None:
@@ -392,10 +416,9 @@ def question(text: str) -> str:
     if not text.strip():
         raise argparse.ArgumentTypeError("the question is empty")
     try:
-        text.encode()
-    except UnicodeEncodeError:
+        return text.encode("utf-8", "surrogateescape").decode()  # its bytes, in whatever locale Python took them
+    except UnicodeError:
         raise argparse.ArgumentTypeError(f"the question {text!r} is no UTF-8 text") from None
-    return text
 
 
 # Cores

@@ -5,7 +5,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from descant.program import escape, hear, name_error, say, show, show_json, use_all_cores
+from descant.program import escape, hear, name_error, question, say, show, show_json, use_all_cores
 
 if TYPE_CHECKING:
     from descant.answering.typed_answers import Decider
@@ -90,12 +90,18 @@ def read_questions(path: Path) -> dict[str, Any]:
     """Read a YAML or JSON file of questions; raises ValueError with its name."""
     import yaml
 
+    from descant.files import read_regular
+
     try:
-        questions = yaml.safe_load(path.read_text(encoding="utf-8"))
+        questions = yaml.safe_load(read_regular(path).decode("utf-8"))
     except (OSError, UnicodeDecodeError, yaml.YAMLError, RecursionError, ValueError) as error:
         raise ValueError(f"{path}: cannot be read as YAML or JSON: {str(error).splitlines()[0]}") from error
     if not isinstance(questions, dict) or not all(isinstance(name, str) for name in questions):
         raise ValueError(f"{path}: is no mapping of names to questions")
+    try:
+        json.dumps(questions, ensure_ascii=False, default=str).encode()
+    except (UnicodeEncodeError, TypeError) as error:
+        raise ValueError(f"{path}: holds what is no text: {error}") from error
     return questions
 
 
@@ -113,13 +119,16 @@ def read_score(text: str) -> tuple[str, dict[str, Any]]:
 
 def read_yesno(text: str) -> tuple[str, dict[str, Any]]:
     """Read a question of yes or no, which is its own name."""
-    if not text.strip():
-        raise argparse.ArgumentTypeError("the question is empty")
-    return text.strip(), {"type": "noul", "instructions": text.strip()}
+    name = _one_line(text)
+    return name, {"type": "noul", "instructions": name}
+
+
+def _one_line(text: str) -> str:
+    return " ".join(question(text).split())
 
 
 def _split(text: str) -> tuple[str, list[str]]:
-    name, _, rest = text.partition("=")
+    name, _, rest = _one_line(text).partition("=")
     options = [option.strip() for option in rest.split(",") if option.strip()]
     if not name.strip() or len(options) < 2 or len(set(options)) < len(options):
         raise argparse.ArgumentTypeError(f"{text!r} is no NAME=OPTION,OPTION with at least two different options")
@@ -142,5 +151,5 @@ def _show(decider: "Decider", audio: str, args: argparse.Namespace) -> bool:
     if args.json:
         show_json(json.dumps(decisions.to_record(args.model), ensure_ascii=False))
     else:
-        show("\n".join([escape(audio), *format_decisions(decisions.answers, args.always)]))
+        show("\n".join(map(escape, [audio, *format_decisions(decisions.answers, args.always)])))
     return True

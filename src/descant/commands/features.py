@@ -58,7 +58,7 @@ def run(args: argparse.Namespace) -> int:
     """Compute or check features, and return the exit status."""
     if args.verify or args.repair:
         return _check(args)
-    if args.clips is None:
+    if not args.clips:
         raise ValueError("name the clips, or give --verify")
     require_writable(args.features)
     return _extract(args)

@@ -131,7 +131,7 @@ def _load_published(dataset: str, configs: Sequence[str]) -> Corpus:
         raise
     except (FileNotFoundError, HFValidationError) as error:
         raise ValueError(f"--dataset {dataset}: no such file, folder or Hub dataset: {error}") from error
-    except (OSError, ValueError, DatasetsError, YAMLError) as error:
+    except (OSError, ValueError, LookupError, DatasetsError, YAMLError) as error:
         raise ValueError(f"--dataset {dataset}: cannot be read: {error}") from error
     rows = {
         config: {split: [_read_row(dataset, record) for record in part] for split, part in splits.items()}

@@ -16,7 +16,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from descant.files import replace_whole, sha256_of
+from descant.files import read_regular, replace_whole, sha256_of
 
 log = logging.getLogger(__name__)
 
@@ -156,7 +156,7 @@ def read_table(path: str | Path) -> Table:
 
 def _read_text(path: Path) -> str:
     try:
-        content = path.read_bytes()
+        content = read_regular(path)
     except OSError as error:
         raise AnnotationError(f"{path}: cannot be read: {error.strerror}") from error
     if content[:2] in (b"\xff\xfe", b"\xfe\xff") or b"\0" in content[:2]:  # a byte order mark, or ASCII in pairs

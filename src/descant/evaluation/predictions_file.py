@@ -16,6 +16,7 @@ from descant.data.tables import (
     read_json_records,
     read_table,
 )
+from descant.files import read_regular
 
 PREDICTION = ("prediction", "predictions")
 REFERENCES = ("references", "reference", "ground_truth", "true_captions")
@@ -163,9 +164,10 @@ def read_train_references(path: str | Path) -> Texts:
 
 def _read_lines(path: str | Path) -> list[str]:
     try:
-        return Path(path).read_text(encoding="utf-8-sig").split("\n")
+        text = read_regular(path).decode("utf-8-sig")
     except (OSError, ValueError) as error:
         raise AnnotationError(f"{path}: cannot be read as UTF-8 text: {error}") from error
+    return text.replace("\r\n", "\n").replace("\r", "\n").split("\n")
 
 
 def is_held_out(record: Record) -> bool:

@@ -13,7 +13,7 @@ from typing import Any
 from tqdm import tqdm
 
 from descant.data.audio import AudioError, list_sound_files
-from descant.files import JobLog, JsonLines, Record, replace_whole, write_whole
+from descant.files import JobLog, JsonLines, Record, read_regular, replace_whole, write_whole
 from descant.library.facts import CHOSEN, COLUMNS, is_description, read_fact, to_row, write_text
 from descant.library.sidecars import Sidecars
 from descant.program import BrokeOff, name_error, one_line, say
@@ -93,7 +93,7 @@ def list_songs(names: Iterable[str]) -> list[str]:
 
 def _read_list(path: Path) -> Iterator[str]:
     try:
-        lines = path.read_bytes().decode("utf-8-sig", "surrogateescape").splitlines()
+        lines = read_regular(path).decode("utf-8-sig", "surrogateescape").splitlines()
     except OSError as error:
         raise ValueError(f"{path}: cannot be read as a list of songs: {one_line(error)}") from error
     for line in lines:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from descant.data.audio import list_sound_files
-from descant.files import JsonLines, Record, hold_lock, replace_whole
+from descant.files import JsonLines, Record, hold_lock, read_regular, replace_whole
 from descant.library.facts import Description, Facts, pair_sounds, sure_facts
 from descant.library.sidecars import short_key
 from descant.library.tag_files import TagFile, Tags
@@ -65,7 +65,7 @@ def read_genre_map(path: Path) -> dict[str, list[str]]:
     import yaml
 
     try:
-        found = yaml.safe_load(path.read_text(encoding="utf-8"))
+        found = yaml.safe_load(read_regular(path).decode("utf-8"))
     except (OSError, ValueError, yaml.YAMLError, RecursionError) as error:
         raise ValueError(f"{path}: cannot be read as YAML or JSON: {one_line(error)}") from error
     if not isinstance(found, dict):

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
-from descant.files import write_whole
+from descant.files import read_regular, write_whole
 
 SEPARATOR = "---"
 TREE_FILE = "label_tree.json"  # beside the tracks that carry its labels
@@ -41,10 +41,11 @@ class LabelTree:
     def read(cls, path: str | Path) -> "LabelTree":
         """Read `{"genre": ["subgenre", …], …}`; a ValueError names the file and what is wrong in it."""
         try:
-            found = json.loads(Path(path).read_text(encoding="utf-8-sig"), object_pairs_hook=_require_single_names)
+            text = read_regular(path).decode("utf-8-sig")
+            found = json.loads(text, object_pairs_hook=_require_single_names)
         except OSError as error:
             raise ValueError(f"label tree {path}: cannot be read: {error.strerror}") from error
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise ValueError(f"label tree {path}: {error}") from error
         if not isinstance(found, dict) or not all(_is_names(names) for names in found.values()):
             raise ValueError(f'label tree {path}: expected {{"genre": ["subgenre", …], …}}')

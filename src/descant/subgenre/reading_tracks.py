@@ -11,6 +11,7 @@ from descant.data.annotations import checked_id
 from descant.data.audio import list_sound_files
 from descant.data.demo import CORPUS_VERSION, SPLITS, demo_dir
 from descant.data.tables import TABLE_SUFFIXES, Problem, Record, name_problem, read_table
+from descant.files import read_regular
 from descant.subgenre.labels import (
     SEPARATOR,
     TRACK_SPLITS,
@@ -292,8 +293,8 @@ def read_ludwig(folder: Path) -> tuple[list[TrackRecord], list[str]]:
 
 def _read_labels(path: Path) -> Mapping[str, Any]:
     try:
-        found = json.loads(path.read_bytes().decode("utf-8-sig"))
-    except ValueError as error:  # broken JSON or other bytes
+        found = json.loads(read_regular(path).decode("utf-8-sig"))
+    except (OSError, ValueError, RecursionError) as error:  # broken JSON or other bytes
         raise ValueError(f"{path}: cannot be read as JSON: {error}") from error
     tracks = found.get("tracks", found) if isinstance(found, dict) else found
     if not isinstance(tracks, dict) or not tracks:

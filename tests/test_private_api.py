@@ -101,7 +101,7 @@ WORDS = [
 ]
 
 # Private by their form, but documented, or not another library's.
-PUBLIC = {"_exit", "_kwargs", "_L", "_recall"}
+PUBLIC = {"_class", "_exit", "_kwargs", "_L", "_p", "_recall"}
 
 
 def find(name: str) -> Any:

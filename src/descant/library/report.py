@@ -71,7 +71,7 @@ def show_decision(name: str, answer: Mapping[str, Any]) -> dict[str, Any]:
 
 def show_answers(audio: str, answers: Sequence[Record]) -> Track:
     """Return what the page shows of the answers about one recording."""
-    rows = []
+    rows: list[dict[str, Any]] = []
     for one in answers:
         span = None if one.get("start_s") is None else [one["start_s"], one["end_s"]]
         score = one.get("score")

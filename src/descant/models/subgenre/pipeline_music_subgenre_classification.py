@@ -107,9 +107,8 @@ class MusicSubgenreClassificationPipeline(Pipeline):
         if track["captions"] is None:
             config = self.model.config
             questions = config.questions or [None]
-            answers = listener(
-                track["audio"], question=questions, batch_size=WINDOWS_AT_ONCE, **config.captioner_generation
-            )
+            settings = {"windows": True, "batch_size": WINDOWS_AT_ONCE, **config.captioner_generation}
+            answers = listener(track["audio"], question=questions, **settings)
             track["captions"] = [answer["answer"] for answer in answers if answer["answer"].strip()]
         if track["audio_embeds"] is None:
             track["audio_embeds"] = embed_audio(listener, track["audio"])
@@ -148,7 +147,7 @@ def load_listener(source: str, device: torch.device) -> Any:
 @torch.no_grad()
 def embed_audio(listener: Any, audio: Any) -> torch.Tensor:
     """Average the captioner's audio embeddings over positions and windows, weighted by length: (width,)."""
-    windows = list(listener.preprocess(audio))
+    windows = list(listener.preprocess(audio, windows=True))
     features = [window["features"] for window in windows]
     means = []
     for start in range(0, len(features), WINDOWS_AT_ONCE):

@@ -8,7 +8,13 @@ import soundfile
 from tiny import save_tiny_decider, write_song
 
 from descant.answering import description
-from descant.answering.description import Describer, description_questions, format_description, read_schema
+from descant.answering.description import (
+    Describer,
+    description_questions,
+    format_description,
+    mark_caption,
+    read_schema,
+)
 from descant.answering.listener import Listener
 from descant.answering.measured import measure
 
@@ -51,6 +57,34 @@ def test_about_what_is_not_music_nothing_is_invented(
     assert found["caption"] is None and found["decisions"]["genre"]["reason"] == said
     lines = list(format_description(found))
     assert len(lines) == 2 and "no music heard" in lines[1]
+
+
+def test_a_caption_that_contradicts_decisions_is_named_on_both_sides() -> None:
+    def genre(best: str) -> dict:
+        return {"type": "choice", "choice": best, "probabilities": {best: 0.9}, "sure": True}
+
+    answers = {
+        "genre": genre("hip-hop"), "tempo_class": genre("slow"),
+        "instruments.drums": {"type": "noul", "noul": 0.9}, "instruments.piano": {"type": "noul", "noul": 0.1},
+        "vocals": {"type": "noul", "noul": 0.1, "reason": "unlike training"},
+    }  # fmt: skip
+    text = "It is jazz music. Piano and vocals are heard, no drums. The tempo is slow."
+    against = ["genre", "instruments.drums", "instruments.piano"]
+    assert mark_caption(text, answers) == against
+    assert all(answers[name]["contradicts"] == ["caption"] for name in against)
+    assert mark_caption("Hip hop with a kick drum. Fast.", answers) == ["tempo_class"]
+    assert mark_caption("A song.", answers) == []
+
+
+def test_contradictions_are_shown(describer: Describer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    caption = {"text": "It is rock music. A grand piano.", "heard": [[0.0, 12.0]], "windows": 2, "of": 2}
+    monkeypatch.setattr(describer, "_caption", lambda path, track: dict(caption))
+    monkeypatch.setattr(description, "state", lambda answer: ("jazz", 0.5))
+    found = describer.describe(write_song(tmp_path / "song.wav", 12.0))
+    jsonschema.validate(found, read_schema())
+    assert found["caption"]["contradicts"] == ["genre"] and found["decisions"]["genre"]["contradicts"] == ["caption"]
+    lines = list(format_description(found))
+    assert lines[1].endswith("A grand piano. (contradicts genre)") and "(contradicts caption)" in lines[2]
 
 
 def test_the_options_are_those_of_the_training(describer: Describer) -> None:

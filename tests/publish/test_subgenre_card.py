@@ -16,9 +16,10 @@ TREE = {"jazz": ["swing"], "pop": ["disco"]}
 DATA = {"id": "tester/tracks", "revision": "1", "configs": [], "split": "train", "licence": "cc0-1.0", "clips": 9}
 SCORES = {
     "protocol": "subgenres, fusion", "dataset": "tester/tracks", "config": None, "split": "test", "n": 40,
-    "genre_accuracy": 0.625, "intervals": {"genre_accuracy": [0.5, 0.75]},
+    "genre_accuracy": 0.625, "intervals": {"genre_accuracy": [0.5, 0.75]}, "genre_calibration_error": 0.053,
 }  # fmt: skip
 LYRICS = {**SCORES, "protocol": "subgenres, lyrics", "genre_accuracy": 0.25, "baseline": True}
+del LYRICS["genre_calibration_error"]
 
 
 @pytest.fixture
@@ -42,6 +43,7 @@ def test_the_card_states_labels_captioner_and_scores_and_claims_its_own_only(cla
     assert [round(one.metric_value, 3) for one in card.data.eval_results] == [0.625]
     assert "- jazz: swing" in card.text and "tester/captioner" in card.text and "What is the genre?" in card.text
     assert "0.625 [0.500, 0.750]" in card.text and "0.250 [0.500, 0.750]" in card.text
+    assert card.text.count("likeliest genre is on average 0.053 away") == 1
     assert "descant classify tester/subgenres" in card.text and "the captioner listens first" in card.text
 
 

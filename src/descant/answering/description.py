@@ -12,10 +12,12 @@ from transformers import PreTrainedModel, ProcessorMixin
 
 from descant.answering.measured import measure
 from descant.answering.tracks import Answer, pool_track
-from descant.answering.typed_answers import WINDOWS_HEARD, as_span, describe_answer, hear_track
+from descant.answering.typed_answers import WINDOWS_HEARD, as_span, describe_answer, hear_track, name_contradictions
 from descant.data.audio import TrackWindows, Window
 from descant.models.lp_music_caps.decision_music import MusicDecisionConfig
-from descant.models.lp_music_caps.track_music import TrackDecider
+from descant.models.lp_music_caps.terms import agrees, find_terms
+from descant.models.lp_music_caps.track_answers import is_kind, read_categories
+from descant.models.lp_music_caps.track_music import TrackDecider, state
 
 INSTRUMENTS = (
     "piano", "organ", "acoustic guitar", "electric guitar", "bass", "drums", "violin", "strings", "brass", "trumpet",
@@ -32,6 +34,7 @@ CHOICES = {
 }
 ENERGY = {"type": "score", "instructions": "How energetic is it?", "criteria": ["calm", "moderate", "driving"]}
 VOCALS = {"type": "noul", "instructions": "Is there a singer?"}
+EXCLUSIVE = {"genre": "genres", "tempo_class": "tempi"}  # decisions of which a caption can name another option
 TOP = 3  # genres that are named
 
 
@@ -96,11 +99,14 @@ class Describer:
         for name, answer in answers.items():
             answer["question"] = self.questions[name]["instructions"]
         answers["genre"]["top"] = find_top(answers["genre"]["probabilities"])
+        caption = self._caption(path, track) if answers["genre"]["heard"] else None
+        if caption and (against := mark_caption(caption["text"], answers)):
+            caption["contradicts"] = against
         states = {"states": self.pool_states(track.windows)} if self.states and answers["genre"]["heard"] else {}
         return states | {
             "audio": str(path),
             "duration_s": round(track.duration_s, 3),
-            "caption": self._caption(path, track) if answers["genre"]["heard"] else None,
+            "caption": caption,
             "decisions": nest(answers),
             "measured": measure(path),
             "model": self.listener.name,
@@ -132,6 +138,35 @@ def find_top(probabilities: Mapping[str, float]) -> list[dict[str, Any]]:
     return [{"option": option, "probability": probability} for option, probability in ordered]
 
 
+def mark_caption(caption: str, answers: Mapping[str, dict[str, Any]]) -> list[str]:
+    """Name the answers that a caption contradicts, and the caption in them: genre, tempo, instruments that it denies
+    or that are denied. What is not answered is not contradicted.
+    """
+    claims = read_categories(caption)
+    against = [
+        name
+        for name, category in EXCLUSIVE.items()
+        if not answers[name].get("reason")
+        and (named := claims[category][0])
+        and not any(is_same(state(answers[name])[0], term, name) for term in named)
+    ]
+    playing, denied = claims["instruments"]
+    for name, answer in answers.items():
+        instrument = {"vocals": "vocals"}.get(name, name.partition("instruments.")[2])
+        if instrument and not answer.get("reason"):
+            heard = answer["noul"] >= 0.5
+            against += [name] * any(agrees(instrument, term) for term in (denied - playing if heard else playing))
+    for name in against:
+        answers[name]["contradicts"] = sorted({*answers[name].get("contradicts", ()), "caption"})
+    return against
+
+
+def is_same(option: str, term: str, question_type: str) -> bool:
+    """Return whether an option and a term of a caption go together: one word for both, or a kind of the other."""
+    names = find_terms(option, question_type) or {option}
+    return any(is_kind(name, term) for name in names)
+
+
 def nest(answers: Mapping[str, dict[str, Any]]) -> dict[str, Any]:
     """Return answers by name, those about instruments in a dict of their own."""
     nested: dict[str, Any] = {name: answer for name, answer in answers.items() if "." not in name}
@@ -145,7 +180,8 @@ def format_description(description: Mapping[str, Any], always: bool = False) -> 
     minutes, seconds = divmod(round(description["duration_s"]), 60)
     yield f"{description['audio']}  ({minutes}:{seconds:02d})"
     if description["caption"]:
-        yield f"  caption      {' '.join(description['caption']['text'].split())}"
+        text, note = " ".join(description["caption"]["text"].split()), name_contradictions(description["caption"])
+        yield f"  caption      {text}{f' ({note})' if note else ''}"
     decisions = description["decisions"]
     if not decisions["genre"]["heard"]:
         yield f"  {describe_answer(decisions['genre'])}"
@@ -163,7 +199,8 @@ def format_answers(decisions: Mapping[str, Any], always: bool) -> Iterator[str]:
             left_out.append(name)
         elif name == "genre" and (answer["sure"] or always):
             top = ", ".join(f"{one['option']} {100 * one['probability']:.0f} %" for one in answer["top"])
-            yield f"  {name:<11}  {top}"
+            note = name_contradictions(answer)
+            yield f"  {name:<11}  {top}{f' ({note})' if note else ''}"
         elif name != "instruments":
             yield f"  {name:<11}  {describe_answer(answer, always)}"
     known = {name: answer for name, answer in decisions["instruments"].items() if not answer.get("reason")}

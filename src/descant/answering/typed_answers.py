@@ -108,5 +108,11 @@ def describe_answer(answer: Answer, always: bool = False) -> str:
         return REASONS[answer["reason"]]
     text, probability = state(answer)
     share = f"{100 * probability:.0f} %"
-    note = f", contradicts {', '.join(answer['contradicts'])}" if answer.get("contradicts") else ""
+    contradictions = name_contradictions(answer)
+    note = f", {contradictions}" if contradictions else ""
     return f"{text} ({share}{note})" if answer["sure"] or always else f"not sure ({text}? {share}{note})"
+
+
+def name_contradictions(answer: Answer) -> str:
+    """Return `contradicts drums, caption` for an answer or a caption, "" where it contradicts nothing."""
+    return f"contradicts {', '.join(answer['contradicts'])}" if answer.get("contradicts") else ""

@@ -70,7 +70,10 @@ class TrainingFacts(TypedDict, total=False):
 
 
 class Scores(TypedDict, total=False):
-    """One entry of `scores.json`; each score that `intervals` names is a number beside it."""
+    """One entry of `scores.json`; each score that `intervals` names is a number beside it.
+
+    genre_calibration_error: of a subgenre classifier's likeliest genre.
+    """
 
     protocol: Required[str]
     n: Required[int]
@@ -78,6 +81,7 @@ class Scores(TypedDict, total=False):
     config: str | None
     split: str | None
     intervals: dict[str, tuple[float, float]]
+    genre_calibration_error: float | None
 
 
 class Accuracy(TypedDict):

@@ -127,13 +127,21 @@ def mean_scores(gold: GoldLabels, runs: Runs) -> dict[str, float]:
     return {name: float(np.mean([one[name] for one in scores])) for name in scores[0]}
 
 
+def pool_genres(comparison: Comparison) -> tuple[np.ndarray, np.ndarray]:
+    """Return the probability of the likeliest genre of every track and seed of fusion, and whether it is right."""
+    runs = comparison.systems[FUSION]
+    return (
+        np.concatenate([run.genres.max(axis=1) for run in runs]),
+        np.concatenate([run.genres.argmax(axis=1) == comparison.gold.genre for run in runs]),
+    )
+
+
 def render_calibration(comparison: Comparison) -> str:
     """Render expected calibration errors, and the reliability of the likeliest genre."""
-    runs, seeds = comparison.systems[FUSION], len(comparison.systems[FUSION])
-    top = np.concatenate([run.genres.max(axis=1) for run in runs])
-    right = np.concatenate([run.genres.argmax(axis=1) == comparison.gold.genre for run in runs])
+    runs = comparison.systems[FUSION]
+    top, right = pool_genres(comparison)
     subgenres = np.stack([run.subgenres for run in runs])
-    truth = np.stack([comparison.gold.subgenres] * seeds)
+    truth = np.stack([comparison.gold.subgenres] * len(runs))
     rows = [[f"{one.low:.1f}–{one.high:.1f}", str(one.count), f"{one.probability:.3f}", f"{one.share_true:.3f}"]
             for one in reliability_table(top, right)]  # fmt: skip
     errors = (
@@ -146,11 +154,12 @@ def render_calibration(comparison: Comparison) -> str:
 def as_scores(comparison: Comparison, data: SubgenreData) -> list[dict]:
     """List the scores of every system as `scores.json` holds them; all but fusion's are baselines."""
     entries = []
+    calibration = {"genre_calibration_error": round(expected_calibration_error(*pool_genres(comparison)), 4)}
     for name, measured in comparison.measured.items():
         entries.append({
             "protocol": f"subgenres, {name}", "dataset": data.corpus.id, "config": None, "split": comparison.split,
             "n": len(comparison.gold.genre), **{score: value for score, (value, _) in measured.items()},
-            **({} if name == FUSION else {"baseline": True}),
+            **(calibration if name == FUSION else {"baseline": True}),
             "intervals": {score: list(interval) for score, (_, interval) in measured.items()},
         })  # fmt: skip
     return entries

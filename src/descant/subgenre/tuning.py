@@ -6,6 +6,7 @@ from itertools import combinations
 
 import numpy as np
 import torch
+from torch.nn.functional import binary_cross_entropy_with_logits
 from transformers import PreTrainedModel
 
 from descant.models.subgenre.configuration_subgenre import MODALITIES, join_modalities
@@ -99,7 +100,7 @@ def fit_weights(model: PreTrainedModel, examples: ExampleInputs, pad_token_id: i
 
     Each subset of the modalities has its own, for genres and for subgenres: one weight a modality and one shift,
     learnt from the examples that have the whole subset (stacking, Wolpert 1992; for one modality alone it is Platt's
-    scaling, 1999). A subset that no example has keeps the weights of a mean.
+    scaling, 1999). Then genres are calibrated. A subset that no example has keeps the weights of a mean.
     """
     logits, there = read_logits(model, examples, pad_token_id)
     fusion, genres = model.fusion, len(model.config.genres)
@@ -110,6 +111,9 @@ def fit_weights(model: PreTrainedModel, examples: ExampleInputs, pad_token_id: i
         if rows.any():
             loss_of = _build_loss(model, logits[seen][:, rows], examples.labels[rows], level)
             weights, shifts = _fit(loss_of, len(seen))
+            of_genres = (weights[:, :1, None] * logits[seen][:, rows, :genres]).sum(dim=0) + shifts[0]
+            scale, shift = calibrate_genres(of_genres, examples.labels[rows, :genres])
+            weights[:, 0], shifts[0] = scale * weights[:, 0], scale * shifts[0] + shift
             fusion.weights[subset, seen] = weights[:, level].to(fusion.weights)
             fusion.shifts[subset] = shifts[level].to(fusion.shifts)
 
@@ -153,6 +157,28 @@ def _fit(
 
     optimizer.step(step)
     return (logs.exp() / modalities).detach(), shifts.detach()
+
+
+def calibrate_genres(logits: torch.Tensor, labels: torch.Tensor) -> tuple[float, float]:
+    """Fit the scale and shift of genre logits (tracks, genres) at which probabilities are shares that come true.
+
+    The likeliest genre of a track counts as much as all of its genres together (labels, of 0 and 1): genres exclude
+    each other, so what is best for each by itself leaves the likeliest one under-confident (Platt's scaling, 1999).
+    """
+    best = logits.argmax(dim=1, keepdim=True)
+    log_scale, shift = torch.zeros((), requires_grad=True), torch.zeros((), requires_grad=True)
+    optimizer = torch.optim.LBFGS([log_scale, shift], max_iter=50, line_search_fn="strong_wolfe")
+
+    def step() -> torch.Tensor:
+        optimizer.zero_grad()
+        losses = binary_cross_entropy_with_logits(log_scale.exp() * logits + shift, labels, reduction="none")
+        loss = (losses.sum(dim=1) + losses.gather(1, best)[:, 0]).mean()
+        loss = loss + PENALTY / 10 * (log_scale.square() + shift.square())
+        loss.backward()
+        return loss
+
+    optimizer.step(step)
+    return float(log_scale.detach().exp()), float(shift.detach())
 
 
 FEWER = [subset for size in range(1, len(MODALITIES)) for subset in combinations(MODALITIES, size)]

@@ -50,11 +50,16 @@ def write_page(output: Path, count: int) -> Path:
     return output / "report.html"
 
 
+def dump_page(page: Path, chromium: str) -> str:
+    """Return the document as it stands after its scripts have run."""
+    browser = [chromium, "--headless", "--no-sandbox", "--disable-gpu", "--dump-dom", page.resolve().as_uri()]
+    return subprocess.run(browser, capture_output=True, text=True, check=True).stdout
+
+
 def open_page(page: Path, chromium: str) -> dict[str, Any]:
     """Return milliseconds until the page was ready, by its own clock, and of the whole browser with its start."""
-    browser = [chromium, "--headless", "--no-sandbox", "--disable-gpu"]
     began = time.perf_counter()
-    shown = subprocess.run([*browser, "--dump-dom", page.as_uri()], capture_output=True, text=True, check=True).stdout
+    shown = dump_page(page, chromium)
     whole = time.perf_counter() - began
     ready = re.search(r'<html[^>]*data-ready="(\d+)"', shown)
     if ready is None:

@@ -149,7 +149,8 @@ def recall_at_10(ranking: Sequence[str], right: frozenset[str]) -> float:
 
 def measure_quality(descriptions: Sequence[dict[str, Any]], sentences: bool = False) -> dict[str, Any]:
     """Return each system's scores, and the paired differences from plain BM25, with 95 % intervals over queries."""
-    rows = facts()
+    described = {one["audio"] for one in descriptions}
+    rows = [row for row in facts() if row["clip_id"] in described]
     queries = draw_queries(rows)
     with tempfile.TemporaryDirectory() as folder:
         database = Path(folder) / "music.db"
@@ -243,7 +244,9 @@ def main() -> None:
         result = measure_speed(args.songs) | {"sqlite": sqlite3.sqlite_version}
     else:
         found = read_descriptions(args.descriptions)[0] if args.descriptions else describe_corpus(facts())
-        result = measure_quality([one | {"audio": Path(one["audio"]).stem} for one in found], args.sentences)
+        clips = {row["clip_id"] for row in facts()}
+        named = [one | {"audio": Path(one["audio"]).stem} for one in found]
+        result = measure_quality([one for one in named if one["audio"] in clips], args.sentences)
     print(json.dumps(result, indent=2))
 
 

@@ -195,6 +195,8 @@ def test_own_name_with_a_control_character_is_refused_for_that(tmp_path, name):
 BAD_OWN = [
     ({"answer": float("nan")}, "answer is empty"),
     ({"audio": None}, "audio is empty"),
+    ({"audio": "a\0.wav"}, "audio holds a NUL character"),
+    ({"question": "a\0?"}, "question holds a NUL character"),
     ({"audio": {"path": "a.wav"}}, "audio is dict, not text"),
     ({"question": ["Q?"]}, "question is list, not text"),
     ({"answer": 5}, "answer is int, not text"),

@@ -58,6 +58,13 @@ def test_quote_in_the_wrong_place_costs_its_own_line(tmp_path):
     assert "broken CSV" in found[0][1].reason and found[1][1] == {"a": "2", "b": "z"}
 
 
+def test_field_of_a_megabyte_costs_its_own_line_at_most(tmp_path):
+    found = read(write(tmp_path / "t.csv", f"a,b\n{'x' * 1_000_000},1\n2,z\n"))
+    assert isinstance(found[0][1], Problem) and found[-1][1] == {"a": "2", "b": "z"}
+    (_, record), *_ = read(write(tmp_path / "t.jsonl", json.dumps({"a": "x" * 1_000_000, "b": "z"})))
+    assert len(record["a"]) == 1_000_000
+
+
 @pytest.mark.parametrize("record", ["text", [1], {"a": 1}])
 def test_record_that_lacks_columns_names_them(tmp_path, record):
     ((row, problem),) = read(write(tmp_path / "t.json", json.dumps([record])))

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from huggingface_hub import constants
-from tiny import save_tiny_model
+from tiny import save_tiny_model, write_song
 
 from descant import cli
 from descant.hub_client import PublishError
@@ -268,6 +268,50 @@ def test_types_are_checked_as_json_has_them(tmp_path: Path) -> None:
         with pytest.raises(RecordError):
             check(value, shape, tmp_path)
     check(SCORE, Scores, tmp_path)
+
+
+def test_text_of_a_record_stays_text_on_a_card(folder: Path) -> None:  # H13
+    hostile = "x\n---\n# Title\n| {{ 7 * 7 }} {% raw %} <script>alert(1)</script>"
+    (folder / "training_facts.json").write_text(json.dumps({"hardware": hostile, "run": {"note": hostile}}))
+    (folder / "training_data.json").write_text(json.dumps([{**DATA, "id": hostile}]))
+    card = write_card(folder).read_text()
+    assert "49" not in card and "\n# Title" not in card and card.count("\n---\n") == 1
+
+
+# H1 to H3: what a folder may make a command do
+
+
+def header(size: int, text: bytes = b"{}") -> bytes:
+    return size.to_bytes(8, "little") + text
+
+
+TENSOR = json.dumps({"lm_head.weight": {"dtype": "F32", "shape": [2**40, 2**40], "data_offsets": [0, 8]}}).encode()
+WEIGHTS = {
+    "empty": b"", "a header of 2^60 bytes": header(2**60), "of 99 MB": header(99_000_000), "a page": b"<!DOCTYPE>",
+    "an absurd shape": header(len(TENSOR), TENSOR) + bytes(8), "no JSON": header(5, b"{{{{{"),
+    "another dtype": header(len(TENSOR), TENSOR.replace(b"F32", b"X32")) + bytes(8),
+    "offsets beyond the end": header(len(TENSOR), TENSOR.replace(b"[0, 8]", b"[0, 99]")) + bytes(8),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("content", WEIGHTS.values(), ids=WEIGHTS)
+def test_weights_of_any_bytes_are_refused_in_a_sentence(folder: Path, capsys, content: bytes) -> None:  # H2
+    (folder / "model.safetensors").write_bytes(content)
+    assert cli.main(["ask", str(folder), "song.wav", "-q", "What is the genre?"]) == 2
+    said = capsys.readouterr().err
+    assert said.startswith("descant ask: ") and said.count("\n") == 1
+
+
+@pytest.mark.parametrize("file", ["config.json", "processor_config.json", "tokenizer_config.json"])
+def test_code_of_a_folder_is_never_run(folder: Path, tmp_path: Path, capsys, file: str) -> None:  # H3
+    for name in ("evil", "modeling_lp_music_caps", "sound_file"):
+        (folder / f"{name}.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w')\nclass X: pass")
+    kinds = ("AutoConfig", "AutoModel", "AutoModelForMultimodalLM", "AutoProcessor", "AutoTokenizer")
+    config = json.loads((folder / file).read_text())
+    (folder / file).write_text(json.dumps({**config, "auto_map": dict.fromkeys(kinds, "evil.X")}))
+    song = write_song(tmp_path / "song.mp3", 3.0, 16_000)  # a WAV by its content
+    assert cli.main(["ask", str(folder), str(song), "-q", "What is the genre?"]) == 0
+    assert capsys.readouterr().out and not (tmp_path / "ran").exists()
 
 
 # H6: training_clips.txt.gz

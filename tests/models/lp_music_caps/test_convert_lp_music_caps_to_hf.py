@@ -110,6 +110,7 @@ def put(name: str, value: torch.Tensor | str):
         (put("audio_encoder.positional_embedding", torch.zeros(32, 32)), "positional_embedding is not what"),
         (lambda w: w | {"bart.lm_head.weight": w["bart.lm_head.weight"] + 1}, "lm_head.weight differs from"),
         (lambda w: {}, "holds no state_dict"),
+        (lambda w: w | {5: torch.zeros(1)}, "5"),
     ],
 )
 def test_every_key_is_used_or_refused_by_name(

@@ -136,7 +136,7 @@ def load_weights(model: LPMusicCapsForConditionalGeneration, weights: StateDict)
 def refuse(reason: str, names: set[str]) -> None:
     """Raise ConversionError with all names, if there are any."""
     if names:
-        raise ConversionError(f"{reason}: {', '.join(sorted(names))}")
+        raise ConversionError(f"{reason}: {', '.join(sorted(map(str, names)))}")
 
 
 def save(model: LPMusicCapsForConditionalGeneration, processor: LPMusicCapsProcessor, output: Path) -> None:

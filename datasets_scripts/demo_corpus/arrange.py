@@ -68,7 +68,7 @@ def _programs(plan: ClipPlan) -> dict[str, int]:
 def _backing(plan: ClipPlan, chords: list[Chord], tempo: float) -> dict[str, Track]:
     """mma's tracks gathered into accompaniment, bass and drums."""
     stems = {name: Track(name) for name in ("accompaniment", "bass", "drums")}
-    for track in read_midi(_run_mma(_mma_source(plan, chords, tempo))):
+    for track in read_midi(run_mma(_mma_source(plan, chords, tempo))):
         if track.name in UNPITCHED_TRACKS:
             continue
         for event in track.events:
@@ -90,7 +90,7 @@ def _mma_source(plan: ClipPlan, chords: list[Chord], tempo: float) -> str:
     return f"RndSeed {plan.seed}\nTempo {tempo}\nUse {plan.groove.file}\nGroove {plan.groove.name}\n{bars}\n"
 
 
-def _run_mma(source: str) -> bytes:
+def run_mma(source: str) -> bytes:
     """mma's MIDI file for its source text; an empty home keeps a user's settings out."""
     with tempfile.TemporaryDirectory() as folder:
         Path(folder, "clip.mma").write_text(source, encoding="ascii")

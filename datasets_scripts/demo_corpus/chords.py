@@ -45,7 +45,12 @@ def mode_of(progression: str) -> str:
 
 def spell(progression: str, key: str) -> list[Chord]:
     """The eight chords, one a bar, of a named progression in a key."""
-    return [_chord(numeral, KEYS.index(key)) for numeral in PROGRESSIONS[progression].split()]
+    return spell_numerals(PROGRESSIONS[progression], key)
+
+
+def spell_numerals(numerals: str, key: str) -> list[Chord]:
+    """Return the chords of Roman numerals like `I vi ii7 V7` in a key."""
+    return [_chord(numeral, KEYS.index(key)) for numeral in numerals.split()]
 
 
 def scale(key: str, mode: str) -> frozenset[int]:

@@ -1,9 +1,10 @@
 """The tune of a clip: a seeded walk over chord and scale tones in a two-bar rhythm."""
 
 import random
+from collections.abc import Sequence
+from typing import Protocol
 
 from demo_corpus.chords import Chord
-from demo_corpus.grooves import Groove
 from demo_corpus.midi import TICKS_PER_BEAT, Event, note
 
 # Onsets within a bar, in beats (4/4, 3/4) or eighths (6/8); each note lasts to the next.
@@ -17,11 +18,33 @@ SWUNG_HALF = 2 / 3
 SOUNDING = 0.92  # share of a note's length that sounds
 
 
+class Bar(Protocol):
+    """What a tune needs to know of a groove."""
+
+    @property
+    def metre(self) -> str: ...
+
+    @property
+    def beats(self) -> int: ...
+
+    @property
+    def swing(self) -> bool: ...
+
+
 def compose(
-    chords: list[Chord], scale: frozenset[int], groove: Groove, pitch_range: tuple[int, int], rng: random.Random
+    chords: list[Chord],
+    scale: frozenset[int],
+    groove: Bar,
+    pitch_range: tuple[int, int],
+    rng: random.Random,
+    rhythms: Sequence[Sequence[float]] = (),
+    sounding: float = SOUNDING,
 ) -> list[Event]:
-    """Note events of the tune, one chord a bar: chord tones on every other note, scale tones between."""
-    rhythms = rng.sample(RHYTHMS[groove.metre], 2)
+    """Note events of the tune, one chord a bar: chord tones on every other note, scale tones between.
+
+    `rhythms` are the pool from which the two bars' onsets are drawn, `sounding` the share of a note that is held.
+    """
+    rhythms = rng.sample(rhythms or RHYTHMS[groove.metre], 2)
     units = {"4/4": 4, "3/4": 3, "6/8": 6}[groove.metre]
     events: list[Event] = []
     key = sum(pitch_range) // 2
@@ -31,12 +54,12 @@ def compose(
             tones = chord.pitch_classes if index % 2 == 0 else scale
             key = _step(key, tones, pitch_range, rng)
             start = round((bar + onset / units) * bar_ticks(groove))
-            length = round((end - onset) / units * bar_ticks(groove) * SOUNDING)
+            length = round((end - onset) / units * bar_ticks(groove) * sounding)
             events += note(start, length, LEAD_CHANNEL, key, rng.randint(92, 112))
     return events
 
 
-def bar_ticks(groove: Groove) -> int:
+def bar_ticks(groove: Bar) -> int:
     return groove.beats * TICKS_PER_BEAT
 
 

@@ -16,10 +16,10 @@ BLOCK = 64  # fluidsynth's buffer: events take effect at its edges
 class Synth:
     """One soundfont in memory; every stem gets a fresh synthesiser, for a used one leaves traces in the next sound."""
 
-    def __init__(self, soundfont: Path) -> None:
-        self._lib = _library()
+    def __init__(self, soundfont: Path, rate: int = RATE) -> None:
+        self._lib, self._rate = _library(), rate
         self._settings = ctypes.c_void_p(self._lib.new_fluid_settings())
-        self._lib.fluid_settings_setnum(self._settings, b"synth.sample-rate", ctypes.c_double(RATE))
+        self._lib.fluid_settings_setnum(self._settings, b"synth.sample-rate", ctypes.c_double(rate))
         self._lib.fluid_settings_setnum(self._settings, b"synth.gain", ctypes.c_double(0.5))
         for effect in (b"synth.reverb.active", b"synth.chorus.active"):
             self._lib.fluid_settings_setint(self._settings, effect, 0)
@@ -30,11 +30,11 @@ class Synth:
         self._soundfont = ctypes.c_void_p(self._lib.fluid_synth_get_sfont_by_id(self._loader, number))
 
     def play(self, track: Track, beats_per_minute: float, seconds: float) -> np.ndarray:
-        """The track as mono float32 at RATE, of at least the given length."""
+        """The track as mono float32 at the synthesiser's rate, of at least the given length."""
         synth = ctypes.c_void_p(self._lib.new_fluid_synth(self._settings))
         self._lib.fluid_synth_add_sfont(synth, self._soundfont)
         try:
-            return self._play_on(synth, track, beats_per_minute, int(np.ceil(seconds * RATE / BLOCK)))
+            return self._play_on(synth, track, beats_per_minute, int(np.ceil(seconds * self._rate / BLOCK)))
         finally:
             self._lib.fluid_synth_remove_sfont(synth, self._soundfont)
             self._lib.delete_fluid_synth(synth)
@@ -42,7 +42,7 @@ class Synth:
     def _play_on(self, synth: ctypes.c_void_p, track: Track, beats_per_minute: float, blocks: int) -> np.ndarray:
         sides, position = np.zeros((2, blocks * BLOCK), np.float32), 0
         for event in sorted(track.events):
-            due = round(event.tick * 60 / beats_per_minute / TICKS_PER_BEAT * RATE / BLOCK)
+            due = round(event.tick * 60 / beats_per_minute / TICKS_PER_BEAT * self._rate / BLOCK)
             if due >= blocks:
                 break
             self._fill(synth, sides, position, due)

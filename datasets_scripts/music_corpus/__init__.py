@@ -1,0 +1,1 @@
+"""Renders the large training corpus: thousands of clips whose facts are known, and sound without music."""

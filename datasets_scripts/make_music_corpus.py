@@ -4,8 +4,9 @@
         musescore-general-soundfont-small timgm6mb-soundfont opl3-soundfont && mma -G
     python datasets_scripts/make_music_corpus.py --output DIR --clips 6000 --processes 2
 
-Writes DIR/audio/<clip_id>.ogg and DIR/facts.jsonl, a line a clip in the order in which they are done; the plan's order is
-random over genres, so that any beginning of it is a corpus. Run again, it makes what is missing. All is drawn from seeds.
+Writes DIR/audio/<clip_id>.ogg and DIR/facts.jsonl, a line a clip in the order in which they are done. The plan's order
+is random over genres, so that any beginning of it is a corpus. Run again, it makes what is missing. All is drawn from
+seeds.
 """
 
 import argparse

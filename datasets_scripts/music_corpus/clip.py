@@ -7,8 +7,8 @@ import random
 import numpy as np
 import soundfile
 import soxr
-
 from demo_corpus.synth import Synth
+
 from music_corpus.effects import RATE, apply_effects
 from music_corpus.instruments import MELODIC
 from music_corpus.notes import CLIP_S, Arrangement, Part, arrange

@@ -30,10 +30,11 @@ def apply_effects(sound: np.ndarray, seed: str) -> tuple[np.ndarray, list[str]]:
         applied.append("saturation")
     if rng.random() < 0.3:
         ratio_db = rng.uniform(15, 40)
-        sound = sound + coloured_noise(len(sound), rng.choice((0.0, 0.5, 1.0)), noise) * _rms(sound) * 10 ** (-ratio_db / 20)
+        level = _rms(sound) * 10 ** (-ratio_db / 20)
+        sound = sound + coloured_noise(len(sound), rng.choice((0.0, 0.5, 1.0)), noise) * level
         applied.append(f"noise {ratio_db:.0f} dB")
-    level = rng.uniform(*LOUDNESS_DB)
-    sound = limit(sound / _rms(sound) * 10 ** (level / 20))
+    loudness = rng.uniform(*LOUDNESS_DB)
+    sound = limit(sound / _rms(sound) * 10 ** (loudness / 20))
     return _code(sound, rng, applied), applied
 
 
@@ -72,7 +73,8 @@ def _equaliser(samples: int, rng: random.Random, applied: list[str]) -> np.ndarr
         applied.append("equaliser")
     if rng.random() < 0.25:
         high, low = rng.choice(((7000, 20), (5000, 60), (4000, 100), (3400, 300), (8000, 250)))
-        decibels -= 24 * np.maximum(octaves - np.log2(high / 1000), 0) + 24 * np.maximum(np.log2(low / 1000) - octaves, 0)
+        above, below = octaves - np.log2(high / 1000), np.log2(low / 1000) - octaves
+        decibels -= 24 * np.maximum(above, 0) + 24 * np.maximum(below, 0)
         applied.append(f"band {low}-{high} Hz")
     return 10 ** (decibels / 20) if decibels.any() else None
 

@@ -120,7 +120,7 @@ DISTORTED = (29, 30)
 
 
 def chord_programs(name: str, genre: str) -> tuple[int, ...]:
-    """Return the programs with which an instrument plays chords in a genre: loud guitars in rock, clean ones elsewhere."""
+    """Return the programs of an instrument that plays chords: guitars are distorted in rock and clean elsewhere."""
     if name == "electric guitar":
         return DISTORTED if genre in ("rock", "metal", "punk") else (26, 27, 28)
     return MELODIC[name].programs

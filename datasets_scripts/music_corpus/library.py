@@ -60,7 +60,7 @@ def library() -> dict[str, list[LibraryGroove]]:
 
 @functools.cache
 def split_files() -> dict[str, dict[str, list[str]]]:
-    """Return {split: {genre: files}}: in a genre of four files and more, about every ninth is for validation and test."""
+    """Return {split: {genre: files}}: of genres with four files or more, a ninth is for validation, a ninth test."""
     by_genre: dict[str, list[str]] = {}
     for file, grooves in library().items():
         by_genre.setdefault(grooves[0].genre, []).append(file)

@@ -5,12 +5,13 @@ import math
 import random
 from collections import Counter
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from demo_corpus.arrange import run_mma
 from demo_corpus.chords import Chord, scale, spell_numerals
 from demo_corpus.melody import RHYTHMS, bar_ticks, compose
 from demo_corpus.midi import TICKS_PER_BEAT, Event, Track, note, read_midi
+
 from music_corpus.instruments import BASS_PROGRAMS, BASSES, MELODIC, NAMES, chord_programs
 from music_corpus.library import LibraryGroove
 from music_corpus.plan import ClipPlan
@@ -20,6 +21,7 @@ SONG_BARS = 32
 DRUM_CHANNEL = 9
 BASS_TRACKS = ("BASS", "WALK")
 LOW_KEY = 50  # a bass track's mean key lies below
+FEWEST_NOTES = {"lead": 2, "chords": 2, "bass": 2, "drums": 4}
 DRUM_KITS = (0, 0, 0, 8, 16, 24, 25, 32, 40)
 BUSY = {
     "4/4": ((0, 0.5, 1, 1.5, 2, 2.5, 3, 3.5), (0, 0.5, 1, 1.5, 2, 3), (0, 0.25, 0.5, 1, 1.5, 2, 2.5, 3, 3.25, 3.5),
@@ -53,7 +55,10 @@ class Arrangement:
 
 
 def arrange(plan: ClipPlan) -> Arrangement:
-    """Return the sounding parts of a planned song or solo; those without a note in the clip are left out."""
+    """Return the sounding parts of a planned song or solo; those without notes in the clip are left out.
+
+    Where the groove has none of the parts that were drawn, one instrument plays alone.
+    """
     assert plan.groove is not None
     rng = random.Random(f"{plan.seed}/arrange")
     tempo = plan.tempo_bpm * plan.groove.mma_tempo_factor
@@ -65,7 +70,7 @@ def arrange(plan: ClipPlan) -> Arrangement:
     cut = first * bar_ticks(plan.groove)
     start = cut + round(offset_s * tempo / 60 * TICKS_PER_BEAT)
     end = start + round(CLIP_S * tempo / 60 * TICKS_PER_BEAT)
-    sounding = [part for part in parts if _notes_between(part.track.events, start, end) >= (4 if part.role == "drums" else 2)]
+    sounding = _sounding(parts, start, end) or _sounding(_solo(plan, rng), start, end)
     for part in sounding:
         part.track = _from_tick(part, cut)
     return Arrangement(sounding, tempo, offset_s)
@@ -73,10 +78,10 @@ def arrange(plan: ClipPlan) -> Arrangement:
 
 def _solo(plan: ClipPlan, rng: random.Random) -> list[Part]:
     """One instrument alone: a line, and for most that can, its own accompaniment."""
-    assert plan.lead is not None
+    plan = plan if plan.lead else replace(plan, lead=rng.choice(list(MELODIC)))
     part = _tune(plan, _song_chords(plan), rng)
-    if MELODIC[plan.lead].chordal and rng.random() < 0.7:
-        part.track.events += _comping(plan, _song_chords(plan), rng, top=MELODIC[plan.lead].low)
+    if MELODIC[part.name].chordal and rng.random() < 0.7:
+        part.track.events += _comping(plan, _song_chords(plan), rng, top=MELODIC[part.name].low)
     return [part]
 
 
@@ -221,7 +226,8 @@ def _roots(plan: ClipPlan, chords: list[Chord], rng: random.Random) -> list[Even
         for index, (onset, end) in enumerate(zip(onsets, [*onsets[1:], units], strict=True)):
             key = root + (7 if index % 4 == 2 and root < 36 else 0)
             start = round((bar + onset / units) * bar_ticks(groove))
-            events += note(start, round((end - onset) / units * bar_ticks(groove) * 0.85), 2, key, rng.randint(85, 110))
+            ticks = round((end - onset) / units * bar_ticks(groove) * 0.85)
+            events += note(start, ticks, 2, key, rng.randint(85, 110))
     return events
 
 
@@ -233,8 +239,10 @@ def _tonic(key: str) -> int:
     return spell_numerals("I", key)[0].root
 
 
-def _notes_between(events: list[Event], start: int, end: int) -> int:
-    return sum(event.is_note_on and start <= event.tick < end for event in events)
+def _sounding(parts: list[Part], start: int, end: int) -> list[Part]:
+    """The parts with enough notes between two ticks to be recognised."""
+    notes = [sum(event.is_note_on and start <= event.tick < end for event in part.track.events) for part in parts]
+    return [part for part, count in zip(parts, notes, strict=True) if count >= FEWEST_NOTES[part.role]]
 
 
 def _from_tick(part: Part, cut: int) -> Track:

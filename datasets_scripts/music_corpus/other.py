@@ -9,12 +9,13 @@ import soxr
 from music_corpus.effects import RATE, coloured_noise
 
 SAMPLES = 10 * RATE
-VOICES = ("en", "en-us", "en-gb-scotland", "de", "fr-fr", "es", "it", "pt", "pl", "nl", "sv", "ru", "tr", "el", "hu", "cs",
-          "fi", "ro", "cmn", "hi")  # fmt: skip
+VOICES = ("en", "en-us", "en-gb-scotland", "de", "fr-fr", "es", "it", "pt", "pl", "nl", "sv", "ru", "tr", "el", "hu",
+          "cs", "fi", "ro", "cmn", "hi")  # fmt: skip
 VARIANTS = ("", "+m1", "+m3", "+m5", "+m7", "+f1", "+f2", "+f3", "+f4", "+f5", "+croak", "+whisper")
 WORDS = ("river", "station", "Monday", "forty", "under", "window", "people", "seven", "because", "answer", "market",
-         "never", "paper", "morning", "letter", "mountain", "between", "number", "water", "family", "always", "country",
-         "table", "through", "winter", "little", "report", "question", "hundred", "doctor", "after", "story")  # fmt: skip
+         "never", "paper", "morning", "letter", "mountain", "between", "number", "water", "family", "always",
+         "country", "table", "through", "winter", "little", "report", "question", "hundred", "doctor", "after",
+         "story")  # fmt: skip
 
 
 def make_other(seed: str) -> tuple[np.ndarray, str, str]:
@@ -32,7 +33,8 @@ def make_other(seed: str) -> tuple[np.ndarray, str, str]:
 def _speech(rng: random.Random) -> tuple[np.ndarray, str, str]:
     voice = rng.choice(VOICES) + rng.choice(VARIANTS)
     text = ". ".join(" ".join(rng.choices(WORDS, k=rng.randint(4, 11))) for _ in range(9))
-    command = ["espeak-ng", "-v", voice, "-s", str(rng.randint(110, 230)), "-p", str(rng.randint(20, 80)), "--stdout", text]
+    speed, pitch = str(rng.randint(110, 230)), str(rng.randint(20, 80))
+    command = ["espeak-ng", "-v", voice, "-s", speed, "-p", pitch, "--stdout", text]
     wave = subprocess.run(command, capture_output=True, check=True).stdout
     spoken = np.frombuffer(wave[44 : 44 + (len(wave) - 44) // 2 * 2], "<i2").astype(np.float32) / 32768
     spoken = soxr.resample(spoken, 22050, RATE)[:SAMPLES]
@@ -67,7 +69,8 @@ def _field(rng: random.Random, noise: np.random.Generator) -> tuple[np.ndarray, 
     if kind == "waves":
         return bed * (0.1 + np.sin(np.pi * rng.uniform(0.08, 0.2) * time + rng.random()) ** 4), kind
     if kind == "insects":
-        chirp = np.sin(2 * np.pi * rng.uniform(2500, 6000) * time) * (np.sin(2 * np.pi * rng.uniform(15, 40) * time) > 0)
+        chirp = np.sin(2 * np.pi * rng.uniform(2500, 6000) * time)
+        chirp *= np.sin(2 * np.pi * rng.uniform(15, 40) * time) > 0
         return chirp * (np.sin(2 * np.pi * rng.uniform(0.5, 3) * time) > rng.uniform(-1, 0.3)) + 0.2 * bed, kind
     if kind == "engine":
         pulse = np.cumsum(rng.uniform(20, 70) * (1 + 0.1 * _gusts(noise, 0.5))) / RATE
@@ -86,7 +89,8 @@ def _birds(rng: random.Random, time: np.ndarray) -> np.ndarray:
         length, base, glide = rng.uniform(0.06, 0.4), rng.uniform(1800, 5000), rng.uniform(-2500, 2500)
         part = time[: int(length * RATE)]
         warble = rng.uniform(0, 400) * np.sin(2 * np.pi * rng.uniform(10, 40) * part)
-        call = np.sin(2 * np.pi * np.cumsum(base + glide * part / length + warble) / RATE) * np.sin(np.pi * part / length)
+        pitch = base + glide * part / length + warble
+        call = np.sin(2 * np.pi * np.cumsum(pitch) / RATE) * np.sin(np.pi * part / length)
         for _ in range(rng.randint(2, 12)):
             start = rng.randrange(SAMPLES - len(call))
             sound[start : start + len(call)] += call * rng.uniform(0.2, 1)

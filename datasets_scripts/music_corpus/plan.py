@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from demo_corpus.chords import KEYS
+
 from music_corpus.harmony import draw_progression
 from music_corpus.instruments import BASSES, CHORDS, LEADS, MELODIC, POPULAR_CHORDS, POPULAR_LEADS
 from music_corpus.library import LibraryGroove, demo_test_pairs, library, split_files
@@ -62,8 +63,7 @@ def plan_clips(count: int) -> Iterator[ClipPlan]:
     while number < count:
         group = number // CLIPS_A_SONG
         rng = random.Random(f"{SEED}/group/{group}")
-        for plan in _plan_group(number, rng)[: count - number]:
-            yield plan
+        yield from _plan_group(number, rng)[: count - number]
         number += CLIPS_A_SONG
 
 

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 FOLDERS = (Path("/usr/share/sounds/sf3"), Path("/usr/share/sounds/sf2"))
-# Debian package and licence of each. Sound rendered with the copyleft ones trains nothing: it is for validation and test.
+# Debian package and licence of each. Sound rendered with the copyleft ones is for validation and test, never training.
 SOUNDFONTS = {
     "FluidR3Mono_GM.sf3": ("fluidr3mono-gm-soundfont", "MIT"),
     "FluidR3_GM.sf2": ("fluid-soundfont-gm", "MIT"),
@@ -12,7 +12,11 @@ SOUNDFONTS = {
     "OPL-3_FM_128M.sf2": ("opl3-soundfont", "CC-BY-SA-4.0"),
 }
 FREE = tuple(name for name, (_, licence) in SOUNDFONTS.items() if licence == "MIT")
-SOUNDFONTS_OF = {"train": FREE, "validation": (*FREE, "TimGM6mb.sf2"), "test": (*FREE, "TimGM6mb.sf2", "OPL-3_FM_128M.sf2")}
+SOUNDFONTS_OF = {
+    "train": FREE,
+    "validation": (*FREE, "TimGM6mb.sf2"),
+    "test": (*FREE, "TimGM6mb.sf2", "OPL-3_FM_128M.sf2"),
+}
 
 
 def soundfont_path(name: str) -> Path:

@@ -56,6 +56,13 @@ def test_a_style_is_made_of_facts(style: str, text: str) -> None:
     assert write_text(describe("a.mp3", caption=None), style) == ""
 
 
+def test_a_caption_that_contradicts_what_is_sure_is_left_out() -> None:
+    odd = describe("a.mp3")
+    for against, kept in (("energy", True), ("genre", False), ("instruments.piano", False), ("lyrics", True)):
+        odd["caption"]["contradicts"] = [against]
+        assert write_text(odd, "long").startswith("A quiet evening.") is kept
+
+
 def test_a_row_has_nothing_where_nothing_is_sure() -> None:
     row = to_row(describe("a.mp3", probability=0.3, bpm=None), "tags")
     assert (row["genre"], row["bpm"], row["loudness_lufs"], row["mood"]) == (None, None, None, "calm")

@@ -15,7 +15,14 @@ import soundfile
 from made_up import describe
 
 from descant import cli
-from descant.library.report import draw_spectrogram, render_page, show_answers, show_description, write_report
+from descant.library.report import (
+    draw_spectrogram,
+    render_page,
+    show_answers,
+    show_caption,
+    show_description,
+    write_report,
+)
 
 EVIL = "</script><script>alert(1)</script><img src=x onerror=alert(2)>\u2028&amp;\"'"
 
@@ -57,6 +64,8 @@ def test_a_track_is_shown_with_probabilities_and_windows() -> None:
     genre, drums = (next(one for one in track["decisions"] if one["name"] == name) for name in ("genre", "drums"))
     assert genre["options"][0] == ["jazz", 0.9] and genre["sure"] and track["heard"] == [[0.0, 30.0]]
     assert (drums["said"], drums["options"]) == ("no", [["yes", 0.1]])
+    assert track["caption"] == "A quiet evening. A second sentence."
+    assert show_caption({"text": "Rock.", "contradicts": ["genre"]}) == "Rock. (contradicts genre)"
     assert track["measured"] == "92 BPM, C sharp minor, -14.0 LUFS" and track["genre"] == "jazz"
     assert next(one for one in track["decisions"] if one["name"] == "energy")["options"][0] == ["calm", 0.7]
 

@@ -166,3 +166,12 @@ def test_the_commands_index_and_find(
     assert cli.main(["search", "--where", "genre = 'polka'"]) == 0 and "no song fits" in capsys.readouterr().out
     assert cli.main(["search", "calm piano", "--limit", "1"]) == 0 and "piano 90 %" in capsys.readouterr().out
     assert cli.main(["search"]) == 2 and cli.main(["search", "--where", "1;"]) == 2
+
+
+def test_instruments_of_like_names_share_a_column(tmp_path: Path) -> None:
+    odd = describe("a.mp3")
+    odd["decisions"]["instruments"] |= {"Piano": odd["decisions"]["instruments"]["piano"], "bpm": {**SONGS[0][
+        "decisions"]["instruments"]["piano"]}, "!": odd["decisions"]["instruments"]["drums"]}  # fmt: skip
+    write_index(tmp_path / "m.db", [odd], None)
+    (hit,) = Searcher(tmp_path / "m.db").search(where="piano > 0.8 and unnamed < 0.2 and bpm = 92")
+    assert hit.audio == "a.mp3"

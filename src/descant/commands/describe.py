@@ -24,6 +24,7 @@ Genre, mood, energy, tempo, metre, voice and instruments are decided with probab
 lie under the fitted threshold. BPM, key, loudness and silence are measured where descant[measure] is installed.
 Exit status: 0 all described, 1 some files skipped, 2 usage, 130 interrupted.
 """
+GOES_ON = "with --output, the same command goes on from here"
 
 
 def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -53,7 +54,7 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
     folder.add_argument("--style", choices=("short", "long", "tags"), default="long", help="of captions in files")
     folder.add_argument("--overwrite", action="store_true", help="write sidecars over files of others too")
     folder.add_argument("--states", action="store_true", help="add the model's mean audio state, for descant search")
-    parser.set_defaults(func=run)
+    parser.set_defaults(func=run, goes_on=GOES_ON)
 
 
 def output(text: str) -> Path:

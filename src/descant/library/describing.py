@@ -132,7 +132,7 @@ def describe_songs(songs: Sequence[str], load: Callable[[], Describe], job: Job)
                 part.append(record)  # out of this process: a kill no longer loses it
                 if "error" not in record:
                     _write_sidecars(sidecars, record, outcome)
-            outcome.songs_a_minute = round(60 * len(missing) / max(time.monotonic() - began, 1e-9), 2)
+            outcome.songs_a_minute = round(60 * outcome.described / max(time.monotonic() - began, 1e-9), 2)
     publish(log, songs, job, outcome)
     return outcome
 

@@ -113,7 +113,7 @@ def write_text(description: Description, style: str) -> str:
     """Return the caption of a track in one of the `STYLES`; "" where no music is heard.
 
     short: one sentence from what is sure, or the first of the model's caption where nothing is. long: the model's
-    caption and that sentence. tags: what is sure, separated by commas.
+    caption, unless it contradicts what is sure, and that sentence. tags: what is sure, separated by commas.
     """
     if description["caption"] is None:
         return ""
@@ -123,7 +123,14 @@ def write_text(description: Description, style: str) -> str:
     sentence = write_sentence(facts)
     if style == "short":
         return sentence or caption.partition(". ")[0]
-    return " ".join(filter(None, [caption, sentence]))
+    return " ".join(filter(None, [None if contradicts_sure(description) else caption, sentence]))
+
+
+def contradicts_sure(description: Description) -> bool:
+    """Return whether the caption of a track contradicts an answer that is sure."""
+    decisions = description["decisions"]
+    answers = decisions | {f"instruments.{name}": answer for name, answer in decisions["instruments"].items()}
+    return any(answers[name]["sure"] for name in description["caption"].get("contradicts", ()) if name in answers)
 
 
 def list_tags(facts: Facts) -> list[str]:

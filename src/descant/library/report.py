@@ -48,10 +48,18 @@ def show_description(description: Record) -> Track:
     said.append(None if values["loudness_lufs"] is None else f"{values['loudness_lufs']:.1f} LUFS")
     return _track(
         description["audio"], description["duration_s"], heard=decisions["genre"].get("heard", []),
-        caption=(description["caption"] or {}).get("text"), genre=genre.value if genre else None,
+        caption=show_caption(description["caption"]), genre=genre.value if genre else None,
         sure=round(genre.probability, 4) if genre else 0, bpm=values["bpm"], measured=", ".join(filter(None, said)),
         decisions=[show_decision(name, answer) for name, answer in asked.items()],
     )  # fmt: skip
+
+
+def show_caption(caption: Mapping[str, Any] | None) -> str | None:
+    """Return a caption, with the names of answers that it contradicts."""
+    if caption is None:
+        return None
+    against = ", ".join(caption.get("contradicts", ()))
+    return f"{caption['text']} (contradicts {against})" if against else caption["text"]
 
 
 def show_decision(name: str, answer: Mapping[str, Any]) -> dict[str, Any]:

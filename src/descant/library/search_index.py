@@ -97,7 +97,7 @@ def pack_options(options: dict[str, float], vocabulary: Sequence[str]) -> bytes:
 
 def column_of(instrument: str) -> str:
     """Return the name of an instrument's column: `electric_guitar`."""
-    return re.sub(r"\W+", "_", instrument).strip("_")
+    return re.sub(r"\W+", "_", instrument.lower()).strip("_") or "unnamed"
 
 
 def read_columns(description: Description, instruments: Sequence[str]) -> dict[str, Any]:

@@ -160,6 +160,10 @@ def test_the_commands_index_and_find(
     shown = capsys.readouterr()
     assert "music.db: 4 songs by words and facts, 1 left out" in shown.out
     assert "d.jsonl:5: is no description" in shown.err
+    assert cli.main(["index", "d.jsonl", "--json"]) == 1
+    assert json.loads(capsys.readouterr().out) == {
+        "database": "music.db", "songs": 4, "sentences": False, "left_out": 1
+    }  # fmt: skip
     assert cli.main(["search", "sad flute", "--json", "--limit", "1", "--m3u", "p.m3u"]) == 0
     record = json.loads(capsys.readouterr().out)
     assert record["audio"] == "sad flute.mp3" and record["facts"]["mood:sad"] == 0.8 and Path("p.m3u").exists()

@@ -1,9 +1,10 @@
 """`descant index`: described songs in one SQLite file, for `descant search`."""
 
 import argparse
+import json
 from pathlib import Path
 
-from descant.program import say, show
+from descant.program import say, show, show_json
 
 EXAMPLES = """\
 examples:
@@ -27,6 +28,7 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
     parser.add_argument("descriptions", metavar="FILE", nargs="+", type=Path, help="descriptions (.jsonl, .parquet)")
     parser.add_argument("--database", metavar="FILE", type=Path, default=Path("music.db"), help="default: %(default)s")
     parser.add_argument("--plain", action="store_true", help="without the meaning of captions: words and facts alone")
+    parser.add_argument("--json", action="store_true", help="print what the index holds as JSON")
     parser.set_defaults(func=run)
 
 
@@ -44,6 +46,11 @@ def run(args: argparse.Namespace) -> int:
         say(f"descant index: {problem}")
     encoder = load_encoder() if has_encoder() and not args.plain else None
     write_index(args.database, descriptions, encoder, [path.parent for path in args.descriptions])
-    how = "words, facts and meaning" if encoder else "words and facts"
-    show(f"{args.database}: {len({one['audio'] for one in descriptions})} songs by {how}, {len(problems)} left out")
+    songs = len({one["audio"] for one in descriptions})
+    if args.json:
+        found = {"database": str(args.database), "songs": songs, "sentences": encoder is not None}
+        show_json(json.dumps(found | {"left_out": len(problems)}))
+    else:
+        how = "words, facts and meaning" if encoder else "words and facts"
+        show(f"{args.database}: {songs} songs by {how}, {len(problems)} left out")
     return 1 if problems else 0

@@ -83,6 +83,26 @@ def test_descriptions_are_read_back_from_both_forms_and_bad_lines_are_named(tmp_
         read_descriptions(tmp_path / "none.jsonl")
 
 
+WRONG = [("duration_s", "3"), ("caption", 5), ("caption", {"text": None}), ("measured", [1]), ("model", None),
+         ("measured", {"bpm": 5}), ("measured", {"key": {"value": 5, "confidence": 1}}), ("duration_s", float("nan"))]
+WRONG_ANSWERS = [5, {}, {"type": "choice", "sure": True}, {"type": "choice", "sure": 1, "probabilities": {"a": 1.0}},
+                 {"type": "choice", "sure": True, "probabilities": {}}, {"type": "noul", "sure": True, "noul": "1"},
+                 {"type": "score", "sure": True, "probabilities": {"1": 0.5}, "legend": {"2": "b"}}]  # fmt: skip
+
+
+def test_what_a_stranger_wrote_is_read_or_named_line_by_line(tmp_path: Path) -> None:
+    whole = describe("a.wav")
+    records = [{**whole, name: value} for name, value in WRONG]
+    for answer in WRONG_ANSWERS:
+        records.append({**whole, "decisions": {**whole["decisions"], "mood": answer}})
+        records.append({**whole, "decisions": {**whole["decisions"], "instruments": {"piano": answer}}})
+    lines = [json.dumps(record) for record in (*records, whole)]
+    (tmp_path / "d.jsonl").write_text("\n".join([*lines, "[" * 100_000, "7"]))
+    good, problems = read_descriptions(tmp_path / "d.jsonl")
+    assert good == [whole] and len(problems) == len(records) + 2
+    assert str(problems[0]).endswith(":1: is no description: duration_s is '3', not a number")
+
+
 def test_the_sound_is_looked_for_below_the_folders(tmp_path: Path) -> None:
     (tmp_path / "a.mp3").write_bytes(b"")
     assert find_sound("a.mp3", [tmp_path]) == tmp_path / "a.mp3"

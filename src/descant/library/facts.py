@@ -4,10 +4,11 @@ import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Required, TypedDict
 
 from descant.data.tables import Problem, read_table
 from descant.files import Record
+from descant.publish.facts import MENDED, check
 
 STYLES = ("short", "long", "tags")
 CHOSEN = ("genre", "mood", "energy", "tempo_class", "metre", "voice", "electronic")  # of one of several options
@@ -16,6 +17,58 @@ SURE_BPM, SURE_KEY = 0.8, 0.05
 YES, NO = "yes", "no"
 
 Description = Mapping[str, Any]
+
+
+class AnswerShape(TypedDict, total=False):
+    """A typed answer, as far as it is read here."""
+
+    type: Required[str]
+    sure: Required[bool]
+    heard: list[tuple[float, float]]
+    reason: str | None
+    noul: float
+    probabilities: dict[str, float]
+    legend: dict[str, str] | None
+
+
+class CaptionShape(TypedDict, total=False):
+    """A caption and the names of answers that it contradicts."""
+
+    text: Required[str]
+    contradicts: list[str]
+
+
+class NumberShape(TypedDict):
+    """A number that was measured."""
+
+    value: float | None
+    confidence: float | None
+
+
+class KeyShape(TypedDict):
+    """A key that was measured."""
+
+    value: str | None
+    confidence: float | None
+
+
+class MeasuredShape(TypedDict, total=False):
+    """What was measured of a track."""
+
+    bpm: NumberShape | None
+    key: KeyShape | None
+    loudness_lufs: NumberShape | None
+
+
+class DescriptionShape(TypedDict):
+    """A description, as far as it is read here."""
+
+    audio: str
+    duration_s: float
+    caption: CaptionShape | None
+    decisions: dict[str, Any]
+    measured: MeasuredShape | None
+    model: str
 
 
 @dataclass(frozen=True)
@@ -201,14 +254,33 @@ def read_descriptions(path: Path) -> tuple[list[Record], list[Problem]]:
     problems: list[Problem] = []
     for row, record in read_table(path).numbered:
         found = _unpack(record) if isinstance(record, dict) else record
-        if isinstance(found, dict) and is_description(found):
+        fault = _find_fault(found)
+        if fault is None:
             good.append(found)
         else:
-            known = isinstance(found, Problem)
-            problems.append(found if known else Problem(str(path), row, None, "is no description"))
+            problems.append(found if isinstance(found, Problem) else Problem(str(path), row, None, fault))
     if not good:
         raise ValueError(f"{path}: holds no descriptions: descant describe FOLDER --output {path} writes them")
     return good, problems
+
+
+def _find_fault(found: Any) -> str | None:
+    """Return why a record is no description that can be read; None where it is one."""
+    if not (isinstance(found, dict) and is_description(found)):
+        return "is no description"
+    place = Path("it")
+    try:
+        check(found, DescriptionShape, place)
+        answers = {name: answer for name, answer in found["decisions"].items() if name != "instruments"}
+        answers |= {f"instruments.{name}": answer for name, answer in found["decisions"]["instruments"].items()}
+        for name, answer in answers.items():
+            check(answer, AnswerShape, place, f"decisions.{name}")
+            if name.startswith("instruments.") and not answer.get("reason"):
+                answer["noul"]
+            read_fact(answer)
+    except (KeyError, TypeError, ValueError) as error:
+        return f"is no description: {str(error).removeprefix('it: .').removeprefix('it: ').removesuffix(f': {MENDED}')}"
+    return None
 
 
 def _unpack(record: Record) -> Any:
@@ -217,7 +289,7 @@ def _unpack(record: Record) -> Any:
         return record
     try:
         return json.loads(record["description"])
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
 
 

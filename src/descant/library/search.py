@@ -50,8 +50,8 @@ class Searcher:
         if not database.is_file():
             raise ValueError(f"{database}: no such index: descant index DESCRIPTIONS --database {database}")
         self.load = load
-        self.connection = sqlite3.connect(f"{database.resolve().as_uri()}?mode=ro", uri=True)
         try:
+            self.connection = sqlite3.connect(f"{database.resolve().as_uri()}?mode=ro", uri=True)
             self.connection.execute("PRAGMA query_only = ON")
             about = {name: json.loads(value) for name, value in self.connection.execute("SELECT * FROM about")}
         except (sqlite3.Error, ValueError) as error:

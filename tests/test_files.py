@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -83,6 +84,18 @@ def test_a_failed_write_leaves_the_earlier_file(tmp_path: Path) -> None:
     with pytest.raises(UnicodeEncodeError):
         write_whole(tmp_path / "a.csv", "\ud800")
     assert (tmp_path / "a.csv").read_text() == "before"
+
+
+@pytest.mark.parametrize("make", [os.mkfifo, lambda path: path.symlink_to("/dev/null")])
+def test_a_pipe_or_device_is_not_replaced(tmp_path: Path, make: Callable[[Path], None]) -> None:
+    path = tmp_path / "odd"
+    make(path)
+    kind = path.lstat().st_mode
+    with pytest.raises(OSError, match="it is no regular file") as raised:
+        write_whole(path, "x")
+    assert raised.value.filename == str(path) and path.lstat().st_mode == kind and list(tmp_path.iterdir()) == [path]
+    with pytest.raises(OSError, match="it names no file"):
+        write_whole(Path(""), "x")
 
 
 def test_several_may_write_the_same_file_at_once(tmp_path: Path) -> None:

@@ -35,8 +35,12 @@ def replace_whole(path: Path) -> Iterator[Path]:
     """Give the path of a new file or folder, which takes the place of `path` when the block ends without an error.
 
     The new path lies beside `path`, with a name of its own that ends in the same suffix. After an error it is removed
-    and `path` is as it was. Raises OSError, which names `path`.
+    and `path` is as it was. Raises OSError, which names `path`, also for a device or pipe: it would be gone.
     """
+    if path.exists() and not (path.is_file() or path.is_dir()):
+        raise OSError(errno.EINVAL, "it is no regular file", str(path))
+    if not path.name:
+        raise OSError(errno.EINVAL, "it names no file", str(path))
     partial = path.with_name(f".{uuid.uuid4().hex}.partial.{path.name}")
     try:
         with naming(path):

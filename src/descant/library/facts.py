@@ -279,7 +279,8 @@ def _find_fault(found: Any) -> str | None:
                 answer["noul"]
             read_fact(answer)
     except (KeyError, TypeError, ValueError) as error:
-        return f"is no description: {str(error).removeprefix('it: .').removeprefix('it: ').removesuffix(f': {MENDED}')}"
+        told = str(error).removeprefix("it: ").removeprefix(".").removesuffix(f": {MENDED}")
+        return f"is no description: {told}"
     return None
 
 

@@ -125,7 +125,7 @@ def kill_after(command: list[str], files: Sequence[Path], records: int) -> int:
     """Run a command, kill it once its log and part hold so many records, and return how many they then hold."""
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)
     while sum(map(count_whole, files)) < records and process.poll() is None:
-        time.sleep(0.05)
+        time.sleep(0.01)
     if process.poll() is not None:
         raise SystemExit(f"the run ended with {process.returncode} before it was to be killed")
     os.killpg(process.pid, signal.SIGKILL)

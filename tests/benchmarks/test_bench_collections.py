@@ -6,6 +6,7 @@ from pathlib import Path
 import bench_report
 import collection_demo
 import pytest
+from tiny import save_tiny_decider
 
 from descant.data.audio import AudioError, list_sound_files, load_audio
 from descant.library.report import render_page, show_answers
@@ -42,3 +43,12 @@ def test_a_browser_shows_what_users_gave_and_runs_none_of_it(tmp_path: Path) -> 
     page = bench_report.write_page(tmp_path / "many", 12)
     opened = bench_report.open_page(page, "chromium")
     assert opened["articles"] == 12 and (tmp_path / "many" / "pictures").is_dir()
+
+
+@pytest.mark.reliability
+def test_a_collection_goes_through_two_kills_tags_and_search(tmp_path: Path) -> None:
+    model = save_tiny_decider(tmp_path / "model")
+    assert collection_demo.make_folder(tmp_path / "music", 40)["good"] == 36
+    result = collection_demo.run_all(tmp_path / "music", str(model), tmp_path / "out")  # ends the test where it fails
+    assert result["described"]["failed"] == 4 and result["described"]["known"] >= 18
+    assert result["sound_after_tags"] and result["sound_after_undo"] and "36 tracks" in result["report"]

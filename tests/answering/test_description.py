@@ -7,7 +7,7 @@ import pytest
 import soundfile
 from tiny import save_tiny_decider, write_song
 
-from descant.answering import description
+from descant.answering import description, measured
 from descant.answering.description import (
     Describer,
     description_questions,
@@ -116,6 +116,25 @@ def test_tempo_key_loudness_and_silence_are_measured(tmp_path: Path) -> None:
     assert found["key"]["value"] == "C major" and found["key"]["confidence"] > 0
     assert -40 < found["loudness_lufs"]["value"] < -5
     assert found["silence_share"]["value"] == pytest.approx(0.25, abs=0.02) and found["measured_s"] == 16.0
+
+
+def test_long_tracks_are_measured_piece_by_piece(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("librosa")
+    pytest.importorskip("pyloudnorm")
+    times = np.arange(9 * 22_050) / 22_050
+    wave = 0.1 * np.sin(2 * np.pi * 440 * times) * (np.arange(len(times)) % 11_025 < 4000)
+    soundfile.write(tmp_path / "long.wav", wave, 22_050)
+    whole, sizes = measure(tmp_path / "long.wav"), []
+    monkeypatch.setattr(measured, "PIECE_S", 4)
+    own = measured.measure_piece
+    monkeypatch.setattr(measured, "measure_piece", lambda one: sizes.append(len(one)) or own(one))
+    pieces = measure(tmp_path / "long.wav")
+    assert sizes == [4 * 22_050, 4 * 22_050, 22_050] and pieces["measured_s"] == whole["measured_s"] == 9.0
+    for name in ("bpm", "loudness_lufs", "silence_share"):
+        assert pieces[name]["value"] == pytest.approx(whole[name]["value"], rel=0.03)
+    assert pieces["key"]["value"] == whole["key"]["value"]
+    monkeypatch.setattr(measured, "MEASURED_S", 4)
+    assert measure(tmp_path / "long.wav")["measured_s"] == 4.0
 
 
 def test_of_silence_nothing_is_measured_but_its_share(tmp_path: Path) -> None:

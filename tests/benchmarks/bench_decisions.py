@@ -37,6 +37,7 @@ from descant.evaluation.calibration import (
 )
 from descant.evaluation.controls import answer_rows
 from descant.evaluation.exact import exact_answer
+from descant.models.lp_music_caps import LPMusicCapsConfig, LPMusicCapsForConditionalGeneration
 from descant.models.lp_music_caps.decision_music import MusicDecisionConfig, build_tree
 from descant.models.lp_music_caps.track_music import MusicReference, describe_sound, measure_bands
 from descant.training.decisions import save_decisions
@@ -165,6 +166,25 @@ def measure_time(
     return {**result, **ratios}
 
 
+def measure_base(processor: ProcessorMixin, config: MusicDecisionConfig, runs: int = 5) -> dict[str, float]:
+    """Time 20 typed questions and one generated answer of 12 tokens with random weights of bart-base's size."""
+    torch.manual_seed(0)
+    model = LPMusicCapsForConditionalGeneration(LPMusicCapsConfig()).eval()
+    types = [kind for kind in config.types().values() if len(kind.answers) >= 6]
+    asked = [types[number % len(types)] for number in range(20)]
+    prompts = [processor.prompt_ids(kind.questions[number % len(kind.questions)]) for number, kind in enumerate(asked)]
+    trees = [build_tree([processor.answer_ids(texts) for texts in list(kind.answers.values())[:6]]) for kind in asked]
+    window = torch.randn(128, 1001)
+    settings = {"num_beams": 5, "max_length": 12, "min_length": 12}  # random weights would end anywhere
+    generated, typed = [], []
+    for _ in range(runs):
+        pairs = iter([("window", window, prompts[0])])
+        generated.append(timed(lambda pairs=pairs: list(model.answer_many(pairs, batch_size=1, **settings))))
+        typed.append(timed(lambda: model.score_options(window[None], [[one] for one in prompts], trees)))
+    ratio = median(mine / theirs for mine, theirs in zip(typed, generated, strict=True))
+    return {"one generated": median(generated), "20 typed": median(typed), "typed / generated": ratio}
+
+
 def timed(run: object) -> float:
     started = time.perf_counter()
     run()
@@ -184,6 +204,8 @@ def bench(folder: Path, corpus: Corpus, features: str, parts: Sequence[str]) -> 
         found["sounds"] = measure_sounds(MusicReference(**config.reference), corpus, test)
     if "time" in parts:
         found["time"] = measure_time(model, processor, config, torch.from_numpy(store.read(test[0].clip_id)))
+    if "base" in parts:
+        found["base"] = measure_base(processor, config)
     return found
 
 

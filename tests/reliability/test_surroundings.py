@@ -71,7 +71,9 @@ def test_what_is_no_sound_is_refused_in_a_sentence(
     "decide --model {place}/decider {place}/song.wav --questions {}", "evaluate {place}/model --dataset {}.csv",
     "features {}.csv --features {place}/features", "push {} you/model", "ask {} {place}/song.wav",
     "classify {place}/subgenre {place}/song.wav --lyrics {}.txt", "convert {} --output {place}/converted",
-    "download {}.csv {place}/clips", "features --verify --features {}",
+    "download {}.csv {place}/clips", "features --verify --features {}", "search x --database {}",
+    "index {}.jsonl --plain --database {place}/x.db", "report {}.jsonl --output {place}/page",
+    "tag {place}/songs --from {}.jsonl --pretend", "tag {place}/songs --from {place}/answers.jsonl --genres {}",
 ])  # fmt: skip
 def test_pipes_and_devices_are_never_read(  # H15
     line: str, name: str, place: Path, tmp_path: Path, capsys: Capture

@@ -24,6 +24,8 @@ _DAMAGED = re.compile(
     r"decoding error|invalid data found",
     re.IGNORECASE,
 )
+# The first words of a decoder, at which ffmpeg 5 ends without more of its own.
+_DECODER = re.compile(r"\[(mp\d\w*|aac\w*|flac|vorbis|(lib)?opus|alac|wma\w*) @ ")
 # Nothing about the clip, nor the net: every other clip would end the same.
 _OWN_TROUBLE = re.compile(
     r"no space left|disk quota|read-only file system|permission denied|unrecognized option|option \S+ not found|"
@@ -279,10 +281,12 @@ class Fetcher:
             raise RunError(f"{self.ffmpeg} cannot be run: {error}") from error
         said = done.stderr.decode(errors="replace") or f"ffmpeg ended with status {done.returncode}"
         # ffmpeg calls it a success when a body ends before its announced length, and when pages fail their checksum.
-        if done.returncode != 0 or is_broken_transfer(said):
-            raise FetchError(classify_message(said))
-        if _DAMAGED.search(said):
-            raise FetchError(Outcome(BAD_AUDIO, _one_line(said)))
+        outcome = classify_message(said) if done.returncode != 0 or is_broken_transfer(said) else None
+        damaged = _DAMAGED.search(said) or (outcome is not None and _DECODER.match(said))
+        if damaged and (outcome is None or outcome.status == FAILED):
+            outcome = Outcome(BAD_AUDIO, _one_line(said))
+        if outcome is not None:
+            raise FetchError(outcome)
 
 
 def _classify(error: Exception) -> Outcome:

@@ -116,7 +116,7 @@ class Describer:
     def pool_states(self, windows: Iterable[Window]) -> list[float]:
         """Return the mean (width,) of the model's audio states over positions and over windows of music."""
         model, processor = self.listener.model, self.listener.processor
-        music = [window.samples for window in windows if self.decider.find_reason(window.samples) is None]
+        music = [window.samples for window in windows if self.decider.was_heard(window.start_s)]
         rate = processor.feature_extractor.sampling_rate
         features = processor(audio=music, sampling_rate=rate, return_tensors="pt")["input_features"]
         states = model.get_audio_features(features.to(model.device, model.dtype))  # (windows, positions, width)
@@ -124,7 +124,7 @@ class Describer:
 
     def _caption(self, path: str | Path, track: TrackWindows) -> dict[str, Any] | None:
         """Return the caption of the windows in which music is heard, and what it rests on; None where all failed."""
-        music = [window for window in track.windows if self.decider.find_reason(window.samples) is None]
+        music = [window for window in track.windows if self.decider.was_heard(window.start_s)]
         answered = [one for one in self.listener.answer_windows(path, music, [None]) if one.error is None]
         if not answered:
             return None

@@ -18,6 +18,7 @@ from descant.answering.stream import AnswerStream, Request
 from descant.answering.tracks import Answer, pool_answers
 from descant.answering.typed_answers import decide_file
 from descant.data.audio import AudioError, Window, stream_windows
+from descant.models import box
 from descant.program import name_error
 
 log = logging.getLogger(__name__)
@@ -87,12 +88,13 @@ class Listener(AnswerStream):
 
 
 def load(
-    model: str | Path, *, precision: str = "fp32", device: torch.device | str | None = None, **generation: Any
-) -> Listener:
-    """Load a model that answers questions about music: `descant.load("MODEL").ask("song.mp3", "What is the mood?")`.
+    model: str | Path = box.NAME, *, precision: str = "fp32", device: torch.device | str | None = None,
+    **generation: Any,
+) -> Listener:  # fmt: skip
+    """Load a model that answers questions about music: `descant.load().ask("song.mp3", "What is the mood?")`.
 
     Args:
-        model: a folder, or an id on the Hub.
+        model: a folder, or an id on the Hub; by default the model in the box, which comes with descant.
         precision: fp32, bf16 or int8; the lower ones are faster where the processor has them, and change answers.
         device: by default the GPU where there is one.
         generation: settings of `generate`, such as `num_beams=1`.

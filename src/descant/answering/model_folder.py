@@ -2,13 +2,14 @@
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from descant.files import sha256_of
+from descant.models import box
 from descant.models.registration import MODELS
-from descant.program import name_error, shorten
+from descant.program import name_error, say, shorten
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, ProcessorMixin
@@ -40,12 +41,48 @@ class ModelFolderError(ValueError):
     """The given model cannot do what is asked of it; the message says why and what to give."""
 
 
+def split_model(arguments: Sequence[str]) -> tuple[str, list[str]]:
+    """Divide `[MODEL] AUDIO …`: without a model, it is the one in the box, which is said on stderr.
+
+    The first argument is a model where it is a folder with a model's settings, or a name that is nothing here and no
+    sound file's; raises ModelFolderError where nothing else was given.
+    """
+    first, *others = arguments
+    if not _names_model(first):
+        return choose_model(None), list(arguments)
+    if not others:
+        raise ModelFolderError(f"{first} is a model: give sound files too")
+    return first, others
+
+
+def _names_model(argument: str) -> bool:
+    path = Path(argument)
+    if path.is_dir():
+        return any((path / name).exists() for name in ("config.json", ADAPTER))
+    if path.exists():
+        return False
+    from descant.data.audio import SOUND_SUFFIXES
+
+    return path.suffix.lower() not in SOUND_SUFFIXES
+
+
+def choose_model(name: str | None) -> str:
+    """Return the name of a model, that of the one in the box for None, which is said on stderr."""
+    if name is None:
+        say("descant: the model in the box answers; name another one to ask that")
+    return name or box.NAME
+
+
 def find_model(source: str | Path, auto: str = ANSWERING) -> Path:
     """Return the folder itself, or the local copy of a model on the Hub; raise ModelFolderError.
 
+    source: "box" is the model that comes with descant, where no folder here has this name.
     auto: the Auto class that is to load it. Needs no torch, so that a wrong name is named at once.
     """
-    folder = Path(source) if Path(source).exists() else _download(str(source))
+    if Path(source).exists():
+        folder = Path(source)
+    else:
+        folder = box.FOLDER if str(source) == box.NAME else _download(str(source))
     try:
         _require_model(folder, auto)
     except ModelFolderError as error:

@@ -13,9 +13,10 @@ if TYPE_CHECKING:
 
 EXAMPLES = """\
 examples:
-  descant ask outputs/mi_short_long song.mp3 -q "Which instruments play?"
+  descant ask song.mp3 -q "Which instruments play?" -q "Who sings?"
   descant ask outputs/mi_short_long *.wav -q "What is the mood?" -q "How fast is it?" --json > answers.jsonl
 
+MODEL, a folder or an id on the Hub, is the model in the box where it is left out: a sound file is no model.
 A file is heard in windows of 10 seconds, of a long one in 12 spread evenly, and the answer is the one that most
 windows give; --windows gives one for each window of the whole file. A file that cannot be read is named on stderr, the
 others are answered. Exit status: 0 all answered, 1 some files skipped, 2 usage, 130 interrupted.
@@ -29,12 +30,14 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
         help="ask a model about sound files",
         description="Ask a model questions about sound files of any length.",
         epilog=EXAMPLES,
+        usage="descant ask [-h] [-q TEXT] [--windows] [--hear N] [--json] [--num_beams N] [--precision P] "
+        "[--batch_size N] [MODEL] AUDIO [AUDIO ...]",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("model", metavar="MODEL", help="a model folder, or a model's id on the Hub")
     parser.add_argument(
-        "audio", metavar="AUDIO", nargs="+", help="sound files: wav, flac, ogg, opus, mp3, m4a, webm, aiff and others"
-    )
+        "audio", metavar="AUDIO", nargs="+",
+        help="sound files: wav, flac, ogg, opus, mp3, m4a, webm, aiff and others; a model may stand before them",
+    )  # fmt: skip
     parser.add_argument(
         "-q", "--question", metavar="TEXT", action="append", dest="questions", type=question,
         help="a question; may be given several times (without: a caption)",
@@ -62,9 +65,10 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
 
 def run(args: argparse.Namespace) -> int:
     """Answer, and return the exit status."""
-    from descant.answering.model_folder import find_model
+    from descant.answering.model_folder import find_model, split_model
 
-    find_model(args.model)  # before the seconds that importing torch takes
+    name, sounds = split_model(args.audio)
+    find_model(name)  # before the seconds that importing torch takes
     import transformers
 
     from descant.answering.listener import Asking, Listener, show_progress
@@ -76,8 +80,8 @@ def run(args: argparse.Namespace) -> int:
     transformers.logging.disable_progress_bar()
     use_all_cores()
     settings = {"num_beams": args.num_beams} if args.num_beams else {}
-    listener = Listener.load(args.model, args.precision, **settings)
-    recordings = [Recording(Path(audio), audio) for audio in args.audio]
+    listener = Listener.load(name, args.precision, **settings)
+    recordings = [Recording(Path(audio), audio) for audio in sounds]
     asking = Asking(
         listener, recordings, args.questions or [None], batch_size=args.batch_size,
         read_windows=stream_windows if args.windows else partial(read_some_windows, count=args.hear),

@@ -12,8 +12,8 @@ if TYPE_CHECKING:
 
 EXAMPLES = """\
 examples:
-  descant decide --model outputs/mi_short_long song.mp3 --choice "genre=rock,jazz,folk" --yesno "Are there drums?"
-  descant decide --model MODEL *.flac --score "tempo=slow,medium,fast" --json > decisions.jsonl
+  descant decide song.mp3 --choice "genre=rock,jazz,folk" --yesno "Are there drums?"
+  descant decide *.flac --score "tempo=slow,medium,fast" --json > decisions.jsonl
   descant decide --model MODEL song.mp3 --questions questions.yaml
 
 The words before = name the question, those behind it are its options. A file of questions (YAML or JSON) maps names
@@ -33,7 +33,9 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("audio", metavar="AUDIO", nargs="+", help="sound files")
-    parser.add_argument("--model", metavar="MODEL", required=True, help="a model folder, or a model's id on the Hub")
+    parser.add_argument(
+        "--model", metavar="MODEL", help="a model folder, or a model's id on the Hub (default: the model in the box)"
+    )
     parser.add_argument(
         "--choice", metavar="NAME=A,B,…", action="append", default=[], type=read_choice, help="one of several options"
     )
@@ -55,9 +57,10 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
 
 def run(args: argparse.Namespace) -> int:
     """Decide, and return the exit status; raises ValueError for what cannot be asked."""
-    from descant.answering.model_folder import find_model
+    from descant.answering.model_folder import choose_model, find_model
 
     questions = gather_questions(args)
+    args.model = choose_model(args.model)
     find_model(args.model)  # before the seconds that importing torch takes
     import transformers
 

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 EXAMPLES = """\
 examples:
-  descant describe --model outputs/mi_short_long song.mp3
+  descant describe song.mp3
   descant describe --model MODEL music/ --json > descriptions.jsonl
   descant describe --model MODEL music/ --output descriptions.jsonl --sidecars caption,json --style short
   descant describe --schema
@@ -37,7 +37,9 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("audio", metavar="AUDIO", nargs="*", help="sound files or folders; with --output also lists")
-    parser.add_argument("--model", metavar="MODEL", help="a model folder, or a model's id on the Hub")
+    parser.add_argument(
+        "--model", metavar="MODEL", help="a model folder, or a model's id on the Hub (default: the model in the box)"
+    )
     parser.add_argument(
         "--hear", metavar="N", type=hear, default=12,
         help="windows of a track that are heard at most, or all (default: %(default)s)",
@@ -79,10 +81,11 @@ def run(args: argparse.Namespace) -> int:
         schema = Path(__file__).parents[1] / "answering" / "description.schema.json"
         show_json(schema.read_text(encoding="utf-8").rstrip())
         return 0
-    if not args.audio or not args.model:
-        raise ValueError("give sound files or folders, and --model")
-    from descant.answering.model_folder import find_model
+    if not args.audio:
+        raise ValueError("give sound files or folders")
+    from descant.answering.model_folder import choose_model, find_model
 
+    args.model = choose_model(args.model)
     model = find_model(args.model)  # before the seconds that importing torch takes
     if args.output:
         return describe_folder(args, model)

@@ -11,7 +11,7 @@ COMMON: dict[str, dict[str, list[str]] | str] = {
         "latin": ["latin music"], "ambient": ["ambient music"], "gospel": ["gospel music"], "opera": ["operatic"],
         "new age": [], "soundtrack": ["film music", "movie soundtrack"], "world": ["world music"],
         "march": ["marching music"], "christmas": ["christmas music", "christmas carol"], "lullaby": [],
-        "ballroom": ["ballroom dance", "ballroom music"],
+        "metal": ["metal music"], "soul": ["soul music"], "ballroom": ["ballroom dance", "ballroom music"],
     },
     "subgenre": {
         "heavy metal": ["metal"], "soul": ["soul music"], "disco": [], "punk": ["punk rock"],
@@ -93,6 +93,45 @@ COMMON: dict[str, dict[str, list[str]] | str] = {
         "3/4": ["three four", "waltz time", "three quarter", "three beats", "triple", "triple metre", "triple meter"],
         "6/8": ["six eight"], "2/4": ["two four", "two beats", "duple"], "12/8": ["twelve eight"],
         "5/4": ["five four", "five beats"], "7/8": ["seven eight"],
+    },
+    "energy": {
+        "calm": ["low energy", "gentle", "relaxed"], "moderate": ["medium energy"],
+        "driving": ["high energy", "energetic", "powerful"],
+    },
+    "vocals": {
+        "vocals": ["yes", "singer", "singing", "voice", "human voice", "sung", "vocalist"],
+        "no vocals": ["no", "no singer", "no singing", "no voice", "no human voice", "without singing", "instrumental",
+                      "nobody"],
+    },
+    "voice": {
+        "female": ["woman", "women", "female voice", "female singer", "female vocals", "soprano"],
+        "male": ["man", "men", "male voice", "male singer", "male vocals", "tenor"],
+        "no voice": ["nobody", "no one", "no singer", "no vocals", "instrumental", "none"],
+    },
+    "electronic": {
+        "electronic": ["synthetic", "electronically", "electronic music"],
+        "acoustic": ["natural", "acoustic music", "unplugged"],
+    },
+    "music": {"music": ["yes"], "no music": ["no"]},
+    "lead_family": {
+        "keyboard": ["keyboards", "piano", "keys"], "organ": ["organs"],
+        "accordion": ["accordions", "free reed", "harmonica"], "bass": ["basses"],
+        "mallet percussion": ["mallets", "mallet", "tuned percussion", "chromatic percussion", "vibraphone", "marimba"],
+        "guitar": ["guitars"], "plucked strings": ["plucked", "plucked string", "harp", "banjo"],
+        "strings": ["string", "bowed strings", "bowed string", "violin", "bowed"],
+        "brass": ["trumpet", "trombone", "horn"],
+        "reed": ["reeds", "saxophone", "sax", "clarinet", "oboe", "woodwind", "woodwinds"],
+        "flute": ["flutes", "pipe", "pipes", "whistle"],
+        "synthesizer": ["synth", "synths", "synthesizers", "synth lead"], "voice": ["choir", "vocal"],
+    },
+    # Whether one instrument plays.
+    **{
+        name.replace(" ", "_"): {name: ["yes", *others], f"no {name}": ["no", *(f"no {other}" for other in others)]}
+        for name, others in {
+            "piano": (), "organ": (), "accordion": (), "guitar": (), "acoustic guitar": (), "electric guitar": (),
+            "violin": ("fiddle",), "strings": ("string section",), "brass": ("brass section",), "trumpet": (),
+            "saxophone": ("sax",), "flute": (), "clarinet": (), "synthesizer": ("synth", "synthesiser"), "harp": (),
+        }.items()
     },
 }  # fmt: skip
 

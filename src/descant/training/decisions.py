@@ -23,6 +23,7 @@ from descant.models.lp_music_caps.decision_music import (
     MusicDecisionConfig,
     QuestionType,
 )
+from descant.models.lp_music_caps.track_music import ABOUT_MUSIC
 from descant.training.music_reference import fit_reference
 from descant.training.training_data import spread_evenly
 
@@ -58,6 +59,9 @@ def save_decisions(
     if config is None:
         log.info("no decision.json: the training rows ask no closed questions")
         return None
+    if ABOUT_MUSIC in config.question_types:  # the model hears by itself what is none
+        config.save_pretrained(folder)
+        return config
     extractor = processor.feature_extractor
     rate, window_s = extractor.sampling_rate, extractor.window_s
     known = [read_waveforms(audio, rows, rate, window_s) for rows in (train, validation)]

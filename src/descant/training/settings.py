@@ -15,9 +15,11 @@ from transformers.hf_argparser import string_to_bool
 from transformers.integrations import get_available_reporting_integrations
 from transformers.integrations.integration_utils import INTEGRATION_TO_CALLBACK
 
+from descant.models import box
 from descant.program import count, one_line
 from descant.training.recipe import BaseRecipe
 
+NEW_TEXT = "new"  # in the place of a language model: one that the training data's own words make
 Idle = Iterator[tuple[str, str]]  # option, and why it would do nothing
 
 LARGEST_YAML, DEEPEST_YAML = 2**20, 10  # bytes, and lists and mappings within each other
@@ -52,7 +54,9 @@ class RunSettings(TrainingArguments):
     dataset: str | None = field(default=None, metadata={"help": "demo, a folder, a CSV/JSONL file, or a Hub id"})
     audio_dir: str | None = field(default=None, metadata={"help": "folder of the sound files that the dataset names"})
     features: str = field(default="features", metadata={"help": "folder that keeps what is computed from sound"})
-    init_from: str | None = field(default=None, metadata={"help": "Hub id or folder of the model to start from"})
+    init_from: str | None = field(
+        default=None, metadata={"help": "Hub id or folder of the model to start from, box or none"}
+    )
     resume: str = field(default="auto", metadata={"help": "auto, no, or the path of a checkpoint"})
     save_epochs: float = field(default=1.0, metadata={"help": "epochs between checkpoints"})
     eval_epochs: float = field(default=1.0, metadata={"help": "epochs between validations"})
@@ -75,6 +79,7 @@ class RunSettings(TrainingArguments):
         """Take over the push from Trainer, which would push file by file and with a card of its own."""
         super().__post_init__()
         self.publish, self.push_to_hub = self.push_to_hub, False
+        self.init_from = {"none": None, box.NAME: str(box.FOLDER)}.get(str(self.init_from), self.init_from)
         self.dataloader_pin_memory &= self.device.type == "cuda"
 
     def find_idle(self, given: Collection[str]) -> Idle:
@@ -221,7 +226,8 @@ class MertLMOptions(ModelOptions):
         default=None, metadata={"help": "Hub id or folder of a new MertLM's frozen audio encoder, or musicnn"}
     )
     text_model: str | None = field(
-        default=None, metadata={"help": "Hub id or folder of the causal language model of a new MertLM"}
+        default=None,
+        metadata={"help": "Hub id or folder of the causal language model of a new MertLM, or new: a small random one"},
     )
     layer_mix: str = field(
         default="mean", metadata={"help": "encoder states that are read", "choices": ["last", "mean", "learned"]}
@@ -239,7 +245,7 @@ class MertLMOptions(ModelOptions):
     @property
     def parts(self) -> list[str]:
         """The models that a new one is joined from, as far as they are given."""
-        return [name for name in (self.audio_encoder, self.text_model) if name]
+        return [name for name in (self.audio_encoder, self.text_model) if name and name != NEW_TEXT]
 
     def part_scales(self) -> dict[str, float]:
         """Return the parts of the model that learn at a pace of their own, as shares of the learning rate."""

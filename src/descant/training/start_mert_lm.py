@@ -1,6 +1,6 @@
 """The MertLM model that a run starts from: joined from parts, or a tiny one where there are none."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -28,9 +28,10 @@ from descant.models.mert_lm import (
     MertLMProcessor,
     join_parts,
 )
-from descant.models.mert_lm.parts_mert_lm import count_frames
+from descant.models.mert_lm.loading_mert_lm import load_audio_encoder
+from descant.models.mert_lm.parts_mert_lm import count_frames, load_feature_extractor
 from descant.models.mert_lm.processing_mert_lm import AUDIO_TOKEN, SYSTEM_PROMPT, chat_ids
-from descant.training.settings import MertLMOptions, TrainingSettings
+from descant.training.settings import NEW_TEXT, MertLMOptions, TrainingSettings
 from descant.training.start import SMALL_VOCABULARY, learn_tokens, naming_failures
 from descant.training.training_data import TokenizedRows, TrainingData
 
@@ -50,6 +51,16 @@ TINY_TEXT = {
     "hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 2, "num_attention_heads": 4,
     "num_key_value_heads": 2, "max_position_embeddings": 512, "tie_word_embeddings": True,
 }  # fmt: skip
+# A language model that a dataset's own words fill, which trains whole: under half a million weights.
+SMALL_TEXT = {
+    "hidden_size": 96, "intermediate_size": 256, "num_hidden_layers": 3, "num_attention_heads": 4,
+    "num_key_value_heads": 4, "max_position_embeddings": 512, "tie_word_embeddings": True, "initializer_range": 0.06,
+}  # fmt: skip
+# Its turns are the sound, the question and the answer: instructions that never change would teach it nothing.
+PLAIN_TURNS = (
+    "{% for message in messages if message['role'] != 'system' %}{{ message['content'] + '<|im_end|>' }}{% endfor %}"
+    "{% if add_generation_prompt %}{{ '<|im_start|>' }}{% endif %}"
+)
 
 
 def build(options: MertLMOptions, texts: Iterable[str], demo: bool) -> tuple[PreTrainedModel, ProcessorMixin]:
@@ -64,6 +75,9 @@ def build(options: MertLMOptions, texts: Iterable[str], demo: bool) -> tuple[Pre
         return new_tiny(texts, **joined)
     if options.audio_encoder is None or options.text_model is None:
         raise ValueError("pass --audio_encoder and --text_model, the two parts that are joined (a Hub id or folder)")
+    if options.text_model == NEW_TEXT:
+        with naming_failures(f"--audio_encoder {options.audio_encoder}"):
+            return load_patiently(partial(new_text, options.audio_encoder, texts, **joined), options.audio_encoder)
     parts = (options.audio_encoder, options.text_model)
     with naming_failures(f"--audio_encoder {parts[0]}, --text_model {parts[1]}"):
         return load_patiently(partial(join_parts, *parts, **joined), *parts)
@@ -176,16 +190,30 @@ def fit_ridge(states: torch.Tensor, words: torch.Tensor, spread: torch.Tensor) -
     return spread / (states @ weights).std().clamp(min=1e-6) * weights.T, common
 
 
+def new_text(audio_encoder: str, texts: Iterable[str], **joined: Any) -> tuple[PreTrainedModel, ProcessorMixin]:
+    """Join an audio encoder to a small language model with random weights, and a tokenizer learnt from `texts`."""
+    extractor = load_feature_extractor(audio_encoder, 10.0)
+    tokenizer = train_chat_tokenizer(texts, PLAIN_TURNS)
+    named = {"audio_model_id": audio_encoder, "text_frozen": False, **joined}
+    return join_new(load_audio_encoder(audio_encoder), extractor, tokenizer, SMALL_TEXT, named)
+
+
 def new_tiny(texts: Iterable[str], window_s: float = 10.0, **joined: Any) -> tuple[PreTrainedModel, ProcessorMixin]:
     """Build a model of kilobytes from random parts, and its processor with a tokenizer learnt from `texts`.
 
     joined: fields of MertLMConfig.
     """
-    tokenizer = train_chat_tokenizer(texts)
     extractor = MertLMFeatureExtractor(window_s=window_s)
-    encoder = HubertModel(HubertConfig(**TINY_AUDIO))
+    return join_new(HubertModel(HubertConfig(**TINY_AUDIO)), extractor, train_chat_tokenizer(texts), TINY_TEXT, joined)
+
+
+def join_new(
+    encoder: PreTrainedModel, extractor: Any, tokenizer: PreTrainedTokenizerFast, sizes: Mapping[str, Any],
+    joined: Mapping[str, Any],
+) -> tuple[PreTrainedModel, ProcessorMixin]:  # fmt: skip
+    """Join an encoder to a language model of these sizes with random weights. joined: fields of MertLMConfig."""
     ends = {"bos_token_id": None, "eos_token_id": tokenizer.eos_token_id, "pad_token_id": tokenizer.pad_token_id}
-    language_model = LlamaForCausalLM(LlamaConfig(**TINY_TEXT, **ends, vocab_size=len(tokenizer) - 1))
+    language_model = LlamaForCausalLM(LlamaConfig(**sizes, **ends, vocab_size=len(tokenizer) - 1))
     config = MertLMConfig(
         audio_config=encoder.config, text_config=language_model.config, audio_frames=count_frames(encoder, extractor),
         audio_token_id=tokenizer.convert_tokens_to_ids(AUDIO_TOKEN), eos_token_id=tokenizer.eos_token_id,
@@ -196,12 +224,13 @@ def new_tiny(texts: Iterable[str], window_s: float = 10.0, **joined: Any) -> tup
     return model, MertLMProcessor(extractor, tokenizer, config.audio_positions)
 
 
-def train_chat_tokenizer(texts: Iterable[str]) -> PreTrainedTokenizerFast:
-    """Return a byte-level BPE tokenizer with ChatML's turns, learnt from `texts`; the audio's placeholder is last."""
+def train_chat_tokenizer(texts: Iterable[str], template: str = CHATML) -> PreTrainedTokenizerFast:
+    """Return a byte-level BPE tokenizer with a template's turns, learnt from `texts`; the audio's placeholder is last.
+    """
     wrapped = PreTrainedTokenizerFast(
         tokenizer_object=learn_tokens(texts, SMALL_VOCABULARY, ["<|im_start|>", "<|im_end|>"]),
         eos_token="<|im_end|>", pad_token="<|im_end|>", model_max_length=512, padding_side="right",
         additional_special_tokens=[AUDIO_TOKEN],
     )  # fmt: skip
-    wrapped.chat_template = CHATML
+    wrapped.chat_template = template
     return wrapped

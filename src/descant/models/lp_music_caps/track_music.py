@@ -23,6 +23,8 @@ LEAST_FRAMES, LAGS, SPEEDS_HZ, SOFT_DB = 312, (1, 2, 4, 8, 16, 32, 64), (0.2, 1.
 WIDTH = 0.1  # of radial basis functions: what the mean squared distance is multiplied by
 WINDOWS_AT_ONCE = 16
 LEAST_LAST_S = 5.0  # a last window that is shorter is heard as the last 10 s of its track
+ABOUT_MUSIC = "music"  # the type of question that a model trained on sounds without music answers of each window first
+IS_MUSIC = {"type": "noul", "instructions": "Is there music?"}
 SILENCE, NO_MUSIC = "silence", "no music"  # why nothing is answered about a track
 
 Span = tuple[float, float, np.ndarray]  # start and end of a window in seconds, its mono samples (samples,)
@@ -138,7 +140,9 @@ class TrackDecider:
         self.model, self.processor, self.config = model, processor, found
         self.planned = found.plan(questions)
         self.answerable = [one for one in self.planned if one.type is not None]
-        self.prepared = found.prepare_questions(self.answerable, processor)
+        self.gate = found.plan({ABOUT_MUSIC: IS_MUSIC}) if ABOUT_MUSIC in found.question_types else []
+        self.prepared = found.prepare_questions([*self.answerable, *self.gate], processor)
+        self.heard: list[tuple[float, float]] = []  # the windows of the last track in which there was music
         self.reference = None if found.reference is None else MusicReference(**found.reference)
 
     def decide(self, windows: Iterable[Span]) -> dict[str, dict[str, Any]]:
@@ -148,21 +152,38 @@ class TrackDecider:
         nothing is answered, and `contradicts` (names of questions) where two answers cannot both be true.
         """
         reasons: set[str] = set()
-        spans: list[tuple[float, float]] = []
         scores: list[list[torch.Tensor]] = [[] for _ in self.answerable]
-        music = self._keep_music(windows, reasons)
-        while group := list(islice(music, WINDOWS_AT_ONCE)):
-            spans += [(start_s, end_s) for start_s, end_s, _ in group]
-            for rows, found in zip(scores, self._score([samples for _, _, samples in group]), strict=True):
-                rows.append(found)
-        if not spans:
-            return {one.name: leave_open(one, SILENCE if reasons <= {SILENCE} else NO_MUSIC) for one in self.planned}
+        audible = self._keep_music(windows, reasons)
+        self.heard, heard_any = [], False
+        while group := list(islice(audible, WINDOWS_AT_ONCE)):
+            heard_any = True
+            found = self._score([samples for _, _, samples in group])
+            kept = self._find_music(found, len(group))
+            self.heard += [group[number][:2] for number in kept]
+            for rows, one in zip(scores, found, strict=False):  # behind them is the question whether there is music
+                rows.append(one[kept])
+        if not self.heard:
+            silent = reasons <= {SILENCE} and not heard_any
+            return {one.name: leave_open(one, SILENCE if silent else NO_MUSIC) for one in self.planned}
         pairs = zip(self.answerable, scores, strict=True)
         decided = {one.name: decide_options(one, torch.cat(rows)) for one, rows in pairs}
-        heard = join_spans(spans)
+        heard = join_spans(self.heard)
         answers = {one.name: answer_question(one, decided.get(one.name)) | {"heard": heard} for one in self.planned}
         mark_contradictions(answers, {one.name: one for one in self.planned})
         return answers
+
+    def _find_music(self, scores: list[torch.Tensor], windows: int) -> list[int]:
+        """Return the numbers of the windows in which the model hears music; all where it was not trained on that."""
+        if not self.gate:
+            return list(range(windows))
+        (planned,) = self.gate
+        yes = planned.question.options.index("true")
+        likely = (scores[-1] / planned.temperature).log_softmax(dim=1)[:, yes].exp()
+        return [number for number in range(windows) if likely[number] >= 0.5]
+
+    def was_heard(self, start_s: float) -> bool:
+        """Return whether the window of the last track that begins there counted as music."""
+        return any(start_s == start for start, _ in self.heard)
 
     def find_reason(self, samples: np.ndarray) -> str | None:
         """Return why no music is heard in a window; None where it is."""
@@ -183,7 +204,7 @@ class TrackDecider:
 
     def _score(self, waveforms: list[np.ndarray]) -> list[torch.Tensor]:
         """Return log-probabilities (windows, options) of each question that can be answered."""
-        if not self.answerable:
+        if not self.answerable and not self.gate:
             return []
         rate = self.processor.feature_extractor.sampling_rate
         features = self.processor(audio=waveforms, sampling_rate=rate, return_tensors="pt")["input_features"]

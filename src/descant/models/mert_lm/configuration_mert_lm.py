@@ -29,8 +29,10 @@ def name_pipelines() -> dict[str, dict[str, Any]]:
 class MertLMConfig(PreTrainedConfig):
     """The configurations of an audio encoder and a causal language model, and of what lies between them.
 
-    audio_model_id, text_model_id: where the frozen parts come from (a Hub id or folder). With them a saved model holds
-        only what was trained, and is loaded onto the parts; without them it holds everything.
+    audio_model_id, text_model_id: where the parts come from (a Hub id or folder). A saved model holds no weights of a
+        part that is named, and is loaded onto it; without both it holds everything.
+    text_frozen: whether the language model never trains but through LoRA. One that was made for this model alone, and
+        knows nothing before, trains whole.
     audio_frames: frames that the encoder gives for one window of audio.
     layer_mix: which of the encoder's hidden states are used: the "last", the "mean" of all, or a "learned" weighting.
     pooling: over frames: "none", means over "stride" `pool_stride` frames, or one "mean" (MusiLingo).
@@ -47,6 +49,7 @@ class MertLMConfig(PreTrainedConfig):
     text_config: Any = None
     audio_model_id: str | None = None
     text_model_id: str | None = None
+    text_frozen: bool = True
     audio_frames: int = 749
     layer_mix: str = "mean"
     pooling: str = "stride"

@@ -69,7 +69,11 @@ class PrefixCache:
         return as_cache(whole), whole.shape[4]
 
     def _read_opening(self, opening: tuple[int, ...]) -> torch.Tensor:
-        """Return the states (layers, 2, 1, heads, length, head size) of the tokens before the audio."""
+        """Return the states (layers, 2, 1, heads, length, head size) of the tokens before the audio, if any."""
+        if not opening:
+            config = self.model.language_model.config
+            sizes = (config.num_hidden_layers, 2, 1, config.num_key_value_heads, 0, config.head_dim)
+            return self.model.get_input_embeddings().weight.new_empty(sizes)
         if opening not in self.openings:
             ids = torch.tensor([opening], device=self.model.device)
             cache = DynamicCache()

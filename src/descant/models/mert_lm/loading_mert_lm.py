@@ -121,10 +121,13 @@ def load_onto_parts(
     encoder = load_audio_encoder(
         str(config.audio_model_id), attn_implementation=config.audio_config._attn_implementation, **arguments
     )
-    language_model = AutoModelForCausalLM.from_pretrained(
-        config.text_model_id, attn_implementation=config.text_config._attn_implementation,
-        quantization_config=quantization_config, **arguments,
-    )  # fmt: skip
+    if config.text_model_id is None:  # its weights are in `source`
+        language_model = AutoModelForCausalLM.from_config(config.text_config, dtype=dtype).to(encoder.device)
+    else:
+        language_model = AutoModelForCausalLM.from_pretrained(
+            config.text_model_id, attn_implementation=config.text_config._attn_implementation,
+            quantization_config=quantization_config, **arguments,
+        )  # fmt: skip
     model = model_class(config, encoder, language_model)
     model.projector.to(model.get_input_embeddings().weight.device, dtype)
     info = load_weights(model, source, hub, adapter_kwargs or {})
@@ -161,7 +164,7 @@ def load_trained(model: PreTrainedModel, file: str, source: str | Path) -> set[s
         raise ValueError(f"{source} holds weights of other shapes than its configuration says: {error}") from error
     if result.unexpected_keys:
         raise ValueError(f"{source} holds weights that the model has not, {sorted(result.unexpected_keys)[0]} first")
-    missing = set(result.missing_keys) - model.frozen_keys()
+    missing = set(result.missing_keys) - model.frozen_keys() - set(model.all_tied_weights_keys)
     if missing:
         logger.warning(f"{source} lacks {', '.join(sorted(missing))}: these keep their first values")
     return missing

@@ -72,7 +72,7 @@ class MertLMForConditionalGeneration(
 ):
     """Answers a question about a clip of music, or captions it where there is no question.
 
-    The audio encoder never trains; the language model trains through LoRA only.
+    The audio encoder never trains; the language model trains through LoRA only, but for `text_frozen` false.
     """
 
     config_class = MertLMConfig
@@ -122,7 +122,7 @@ class MertLMForConditionalGeneration(
         if not isinstance(known, PreTrainedConfig):
             hub = pick(kwargs, OF_EVERY_REPOSITORY + OF_ONE_REPOSITORY)
             known = cls.config_class.from_pretrained(config or source, **hub)
-        if known.text_model_id is None:
+        if known.text_model_id is None and known.audio_model_id is None:
             loaded = super().from_pretrained(source, *model_args, config=config, **kwargs)
         else:
             loaded = load_onto_parts(cls, str(source), known, **kwargs)
@@ -134,13 +134,13 @@ class MertLMForConditionalGeneration(
         return loaded
 
     def freeze_parts(self) -> None:
-        """Leave only the projector to train: LoRA, added later, trains matrices of its own."""
+        """Leave the projector to train, and a language model that is not frozen: LoRA trains matrices of its own."""
         self.audio_encoder.requires_grad_(False)
-        self.language_model.requires_grad_(False)
+        self.language_model.requires_grad_(not self.config.text_frozen)
 
     def save_pretrained(self, save_directory: str | Path, is_main_process: bool = True, **kwargs: Any) -> None:
         """Save as transformers does, without the frozen parts where the configuration says where they come from."""
-        self._keys_to_ignore_on_save = self.frozen_keys() if self.config.text_model_id else set()
+        self._keys_to_ignore_on_save = self.frozen_keys()
         super().save_pretrained(save_directory, is_main_process=is_main_process, **kwargs)
 
     def save_beside_adapter(self, folder: str) -> None:
@@ -155,8 +155,10 @@ class MertLMForConditionalGeneration(
         self.generation_config.save_pretrained(folder)
 
     def frozen_keys(self) -> set[str]:
-        """Names of the weights that are the parts' own."""
-        return {name for name in self.state_dict() if not name.startswith("projector.") and "lora_" not in name}
+        """Return the names of the weights that are those of parts which the configuration names."""
+        parts = {"audio_encoder.": self.config.audio_model_id, "language_model.": self.config.text_model_id}
+        named = tuple(part for part, source in parts.items() if source)
+        return {name for name in self.state_dict() if name.startswith(named) and "lora_" not in name}
 
     def train(self, mode: bool = True) -> Self:
         """Switch between training and evaluation; the encoder is always evaluated: no dropout, no layer drop."""

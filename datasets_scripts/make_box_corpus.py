@@ -51,7 +51,7 @@ def main() -> None:
 
 
 def make_singers(renderings: list[Known], folder: Path, share: float) -> list[Known]:
-    """Return clips in which a singer is heard over evenly spread renderings, made where they are missing."""
+    """Return the clips in which a singer is heard over a rendering: those that are there, and what the share lacks."""
     ledger = folder / "sung.jsonl"
     done = {record["clip_id"]: record for record in read_ledger(ledger)}
     chosen = renderings[:: max(1, round(1 / share))] if share else []
@@ -60,8 +60,9 @@ def make_singers(renderings: list[Known], folder: Path, share: float) -> list[Kn
         for record in sing_over([as_record(one) for one in missing], folder):
             file.write(json.dumps(record) + "\n")
             done[record["clip_id"]] = record
-    names = [f"sung-{one.clip_id}" for one in chosen]
-    return [read_record(done[name], (folder / done[name]["file"]).resolve()) for name in names if name in done]
+    there = {one.clip_id for one in renderings}
+    return [read_record(record, (folder / record["file"]).resolve()) for name, record in done.items()
+            if name.removeprefix("sung-") in there]  # fmt: skip
 
 
 def teach_real(clips: list[Known], features: str) -> None:

@@ -51,7 +51,7 @@ LIMITS: dict[str, float] = {
     "files of mert_lm": 19,
     "files of musicnn": 6,
     "files of subgenre": 6,
-    "reach of ask": 33,
+    "reach of ask": 34,
     "reach of box": 67,
     "reach of captions_from_qa": 21,
     "reach of lp_musiccaps_pretrain": 56,

@@ -29,6 +29,9 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from demo_corpus.wordings import EFFECTS, PLACES  # noqa: E402
 
 PLURAL = ("strings", "drums")
+# Of what is the same for most clips, the share of the clips that are asked about it.
+SHARES = {"vocals no": 0.35, "voice none": 0.35, "music yes": 0.35, "long_description": 0.5, "long_use": 0.25,
+          "unknown": 0.4}  # fmt: skip
 ASKED_OF_NO_MUSIC = ("genre", "mood", "tempo_class", "instruments", "voice", "drums", "long_description", "long_use")
 
 
@@ -46,9 +49,11 @@ def make_rows(known: Known, seed: int = 0) -> Iterator[dict[str, Any]]:
 def say_all(known: Known, rng: random.Random) -> Iterator[tuple[str, str, str]]:
     """Yield question type, question and answer of everything that is known of a clip with music."""
     for kind, key, option in list_facts(known):
+        if rng.random() >= SHARES.get(key, 1.0):
+            continue
         yield kind, rng.choice(QUESTIONS[kind]), fill(rng.choice(ANSWERS[key]), option)
     absent = [name for name, plays in known.presence.items() if not plays]
-    asked = {name for name, plays in known.presence.items() if plays} | set(rng.sample(absent, min(5, len(absent))))
+    asked = {name for name, plays in known.presence.items() if plays} | set(rng.sample(absent, min(3, len(absent))))
     for name, plays in known.presence.items():
         if name in asked:
             yield name.replace(" ", "_"), *ask_presence(name, plays, rng)
@@ -56,10 +61,12 @@ def say_all(known: Known, rng: random.Random) -> Iterator[tuple[str, str, str]]:
         yield "instruments", rng.choice(QUESTIONS["instruments"]), fill(
             rng.choice(ANSWERS["instruments"]), join_words(known.instruments)
         )
-    yield "long_description", rng.choice(QUESTIONS["long_description"]), describe(known, rng)
-    if known.mood in PLACES:
+    if rng.random() < SHARES["long_description"]:
+        yield "long_description", rng.choice(QUESTIONS["long_description"]), describe(known, rng)
+    if known.mood in PLACES and rng.random() < SHARES["long_use"]:
         yield "long_use", rng.choice(QUESTIONS["long_use"]), suggest(known.mood, rng)
-    yield "unknown", rng.choice(QUESTIONS["unknown"]), rng.choice(ANSWERS["unknown"])
+    if rng.random() < SHARES["unknown"]:
+        yield "unknown", rng.choice(QUESTIONS["unknown"]), rng.choice(ANSWERS["unknown"])
 
 
 def list_facts(known: Known) -> Iterator[tuple[str, str, str]]:

@@ -110,11 +110,14 @@ def fit_one(pairs: Sequence[tuple[Tags, bool]], wanted: Words) -> list[Threshold
 
 
 def judge(tags: Tags, wanted: Words, thresholds: Sequence[Threshold]) -> bool | None:
-    """Return whether a thing is there; None where not every network is sure."""
+    """Return whether a thing is there: every network's evidence reaches its yes. It is not where none's does, and one's
+    lies below its no. Else None.
+    """
     pairs = list(zip(evidence(tags, wanted), thresholds, strict=True))
     if all(value >= one.yes for value, one in pairs):
         return True
-    return False if all(value < one.no for value, one in pairs) else None
+    below = all(value < one.yes for value, one in pairs) and any(value < one.no for value, one in pairs)
+    return False if below else None
 
 
 def choose(tags: Tags, options: Mapping[str, Words]) -> str | None:

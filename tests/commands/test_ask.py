@@ -117,12 +117,14 @@ def test_a_bad_file_has_a_json_line_with_the_reason(folder: str, capsys: pytest.
     assert json.loads(shown.out)["error"] == "does not exist" and "absent.wav: does not exist" in shown.err
 
 
-@pytest.mark.parametrize(("model", "said"), [("no/such/folder", "no such folder"), (".", "no config.json")])
+@pytest.mark.parametrize(("model", "said"), [("no/such/folder", "no such folder"), ("lm", "a llama model")])
 def test_a_model_that_is_none_is_refused_before_anything_is_heard(
     model: str, said: str, song: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:  # fmt: skip
     monkeypatch.chdir(tmp_path)
+    (tmp_path / "lm").mkdir()
+    (tmp_path / "lm" / "config.json").write_text('{"model_type": "llama"}')
     assert cli.main(["ask", model, song, "-q", "Why?"]) == 2
     shown = capsys.readouterr()
     assert shown.out == "" and said in shown.err

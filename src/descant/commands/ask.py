@@ -1,9 +1,10 @@
 """`descant ask`: questions about sound files, answered for the track or window by window."""
 
 import argparse
+import json
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from descant.answering.model_folder import PRECISIONS
 from descant.program import MOST_BEAMS, count, hear, question, say, show, show_json, use_all_cores
@@ -17,9 +18,11 @@ examples:
   descant ask outputs/mi_short_long *.wav -q "What is the mood?" -q "How fast is it?" --json > answers.jsonl
 
 MODEL, a folder or an id on the Hub, is the model in the box where it is left out: a sound file is no model.
-A file is heard in windows of 10 seconds, of a long one in 12 spread evenly, and the answer is the one that most
-windows give; --windows gives one for each window of the whole file. A file that cannot be read is named on stderr, the
-others are answered. Exit status: 0 all answered, 1 some files skipped, 2 usage, 130 interrupted.
+A question in words that the model's training has is decided, with a probability; an answer under the fitted threshold
+is "not sure". Others are answered in free words. A file is heard in windows of 10 seconds, of a long one in 12 spread
+evenly, and the answer is the one that most windows give; --windows gives one for each window of the whole file. A file
+that cannot be read is named on stderr, the others are answered.
+Exit status: 0 all answered, 1 some files skipped, 2 usage, 130 interrupted.
 """
 
 
@@ -71,6 +74,7 @@ def run(args: argparse.Namespace) -> int:
     find_model(name)  # before the seconds that importing torch takes
     import transformers
 
+    from descant.answering.asked_types import TypedQuestions
     from descant.answering.listener import Asking, Listener, show_progress
     from descant.answering.recordings import Recording, in_order
     from descant.answering.tracks import pool_answers
@@ -87,17 +91,23 @@ def run(args: argparse.Namespace) -> int:
         read_windows=stream_windows if args.windows else partial(read_some_windows, count=args.hear),
     )  # fmt: skip
     answers = in_order(show_progress(asking))
+    typed = TypedQuestions(listener, [] if args.windows else asking.questions, args.hear)
     skipped = 0
     for answer in answers if args.windows else pool_answers(answers):
-        _show(answer, args.json)
+        decided = None if args.windows or answer.error else typed.find(answer.audio, answer.question)
+        _show(answer, decided, args.json)
         skipped += answer.error is not None
     return 1 if skipped else 0
 
 
-def _show(answer: "Answer", as_json: bool) -> None:
+def _show(answer: "Answer", decided: "dict[str, Any] | None", as_json: bool) -> None:
     if answer.error is not None:
         say(f"descant ask: {answer.describe_error()}")
     if as_json:
-        show_json(answer.to_json())
+        extra = {"decided": decided} if decided else {}
+        show_json(json.dumps(answer.to_record() | extra, ensure_ascii=False))
+    elif decided:
+        share = "" if decided["probability"] is None else f"  ({100 * decided['probability']:.0f} %)"
+        show("  ".join([answer.audio, " ".join(str(answer.question).split()), decided["text"] + share]))
     elif answer.error is None:
         show(answer.to_text())

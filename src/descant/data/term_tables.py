@@ -116,7 +116,8 @@ COMMON: dict[str, dict[str, list[str]] | str] = {
     "lead_family": {
         "keyboard": ["keyboards", "piano", "keys"], "organ": ["organs"],
         "accordion": ["accordions", "free reed", "harmonica"], "bass": ["basses"],
-        "mallet percussion": ["mallets", "mallet", "tuned percussion", "chromatic percussion", "vibraphone", "marimba"],
+        "mallet percussion": ["mallets", "mallet", "tuned percussion", "chromatic percussion", "vibraphone",
+                              "marimba"],
         "guitar": ["guitars"], "plucked strings": ["plucked", "plucked string", "harp", "banjo"],
         "strings": ["string", "bowed strings", "bowed string", "violin", "bowed"],
         "brass": ["trumpet", "trombone", "horn"],

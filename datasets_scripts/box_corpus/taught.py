@@ -110,8 +110,8 @@ def fit_one(pairs: Sequence[tuple[Tags, bool]], wanted: Words) -> list[Threshold
 
 
 def judge(tags: Tags, wanted: Words, thresholds: Sequence[Threshold]) -> bool | None:
-    """Return whether a thing is there: every network's evidence reaches its yes. It is not where none's does, and one's
-    lies below its no. Else None.
+    """Return whether a thing is there: every network reaches its yes. It is not where none does and one of them lies
+    below its no; else None.
     """
     pairs = list(zip(evidence(tags, wanted), thresholds, strict=True))
     if all(value >= one.yes for value, one in pairs):

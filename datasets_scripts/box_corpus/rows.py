@@ -32,13 +32,16 @@ PLURAL = ("strings", "drums")
 # Of what is the same for most clips, the share of the clips that are asked about it.
 SHARES = {"vocals no": 0.35, "voice none": 0.35, "music yes": 0.35, "long_description": 0.5, "long_use": 0.25,
           "unknown": 0.4}  # fmt: skip
-ASKED_OF_NO_MUSIC = ("genre", "mood", "tempo_class", "instruments", "voice", "drums", "long_description", "long_use")
+PRESENCE_ROWS = 6  # drawn without regard to the answer, so that yes is as rare as it is
+REAL_TIMES = 4  # real clips are few, and are asked about in more words
+ASKED_OF_NO_MUSIC = ("mood", "tempo_class", "instruments", "voice", "drums", "long_description", "long_use")
 
 
 def make_rows(known: Known, seed: int = 0) -> Iterator[dict[str, Any]]:
     """Yield the rows of a clip, in the columns that `--dataset FILE` reads."""
     rng = random.Random(f"{seed}/{known.clip_id}")
-    pairs = list(say_all(known, rng) if known.music else say_no_music(rng))
+    times = 1 if known.rendered or not known.music else REAL_TIMES
+    pairs = [pair for _ in range(times) for pair in (say_all(known, rng) if known.music else say_no_music(rng))]
     for kind, question, answer in pairs:
         yield {
             "clip_id": known.clip_id, "audio": str(known.audio), "split": known.split, "question_type": kind,
@@ -52,8 +55,7 @@ def say_all(known: Known, rng: random.Random) -> Iterator[tuple[str, str, str]]:
         if rng.random() >= SHARES.get(key, 1.0):
             continue
         yield kind, rng.choice(QUESTIONS[kind]), fill(rng.choice(ANSWERS[key]), option)
-    absent = [name for name, plays in known.presence.items() if not plays]
-    asked = {name for name, plays in known.presence.items() if plays} | set(rng.sample(absent, min(3, len(absent))))
+    asked = set(rng.sample(list(known.presence), min(PRESENCE_ROWS, len(known.presence))))
     for name, plays in known.presence.items():
         if name in asked:
             yield name.replace(" ", "_"), *ask_presence(name, plays, rng)

@@ -4,8 +4,8 @@
     python tests/benchmarks/bench_box.py --known real/known.jsonl
 
 `facts.jsonl` is what datasets_scripts/make_music_corpus.py writes; its split `test` is scored. A line of `known.jsonl`
-names a `file` and what is known of it: vocals, drums, piano, strings, guitar, classical (true or false), voice
-(female, male), electronic (electronic, acoustic), music (false).
+names a `file` and its `facts`: music, vocals, drums (true, false or null: unknown), voice, instruments, lead_instrument,
+solo, genre, electronic_or_acoustic.
 
 Each line: decisions, right with the best guess (with a 95 % interval by clips), the commonest answer's share, and the
 coverage and precision at the fitted threshold.
@@ -84,10 +84,21 @@ def truth_of(known: Known) -> dict[str, str]:
 
 
 def spell(line: Mapping[str, Any]) -> dict[str, str]:
-    """Return question type → right answer of a line of known.jsonl."""
-    kinds = ("vocals", "drums", "piano", "strings", "guitar", "classical", "voice", "electronic", "music")
-    given = {kind: line[kind] for kind in kinds if line.get(kind) is not None}
-    return {kind: ("yes" if one else "no") if isinstance(one, bool) else str(one) for kind, one in given.items()}
+    """Return question type → right answer of a line of known.jsonl: its `facts`, where they are not null."""
+    facts = line["facts"]
+    if facts["music"] is False:
+        return {"music": "no"}
+    yes_no = {name: facts.get(name) for name in ("vocals", "drums")}
+    names = [facts.get("lead_instrument") or "", *(facts.get("instruments") or [])]
+    if facts.get("solo") or facts.get("instruments"):
+        for name, words in {"piano": ("piano",), "strings": ("violin", "strings", "cello"), "guitar": ("guitar",)}.items():
+            there = any(word in one for one in names for word in words)
+            yes_no[name] = there if there or facts.get("solo") else None
+    if facts.get("genre"):
+        yes_no["classical"] = facts["genre"] == "classical"
+    truth = {name: "yes" if one else "no" for name, one in yes_no.items() if one is not None}
+    named = {"voice": facts.get("voice"), "electronic": facts.get("electronic_or_acoustic")}
+    return truth | {name: one for name, one in named.items() if one}
 
 
 def decide_all(listener: descant.Listener, truths: Mapping[str, dict[str, str]]) -> Iterator[Decision]:
@@ -99,7 +110,8 @@ def decide_all(listener: descant.Listener, truths: Mapping[str, dict[str, str]])
                "criteria": dict.fromkeys(types[kind].answers)}
         for kind in choices if kind in types
     }  # fmt: skip
-    questions["voice"]["criteria"] = {"female": None, "male": None}
+    if "voice" in questions:
+        questions["voice"]["criteria"] = {"female": None, "male": None}
     asked = {name: f"Is there a {name}?" for name in PRESENCE} | YES_NO
     questions |= {name: {"type": "noul", "instructions": text} for name, text in asked.items()}
     decider = Decider(listener.model, listener.processor, questions)

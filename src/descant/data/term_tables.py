@@ -3,7 +3,7 @@
 # Of published data sets; a name of another type in place of terms stands for that type's.
 COMMON: dict[str, dict[str, list[str]] | str] = {
     "genre": {
-        "rock": ["rock music", "rock and roll", "rock n roll"], "pop": ["pop music"], "jazz": ["jazzy"],
+        "rock": ["rock music", "rock and roll", "rock n roll", "heavy metal"], "pop": ["pop music"], "jazz": ["jazzy"],
         "classical": ["classical music", "orchestral music"],
         "electronic": ["electronic music", "electronica", "edm", "electronic dance music"],
         "hip hop": ["rap", "hiphop"], "country": ["country music"], "folk": ["folk music", "folksy"],

@@ -3,8 +3,8 @@
     python tests/benchmarks/bench_box.py --facts corpus/facts.jsonl --clips 300
     python tests/benchmarks/bench_box.py --known real/known.jsonl
 
-`facts.jsonl` is what datasets_scripts/make_music_corpus.py writes; its split `test` is scored. A line of `known.jsonl`
-names a `file` and its `facts`: music, vocals, drums (true, false or null: unknown), voice, instruments, lead_instrument,
+`facts.jsonl` is what datasets_scripts/make_music_corpus.py writes; its split `test` is scored. A line of
+`known.jsonl` names a `file` and its `facts`: music, vocals, drums (true, false or null: unknown), voice, instruments, lead_instrument,
 solo, genre, electronic_or_acoustic.
 
 Each line: decisions, right with the best guess (with a 95 % interval by clips), the commonest answer's share, and the
@@ -30,6 +30,7 @@ from descant.models.lp_music_caps.track_music import state
 sys.path.insert(0, str(Path(__file__).parents[2] / "datasets_scripts"))
 from box_corpus.facts import PRESENCE, Known, read_facts  # noqa: E402
 
+HEARD = {"piano": ("piano",), "strings": ("violin", "strings", "cello"), "guitar": ("guitar",)}
 GATED = ("drums", "bass present", "tempo_class", "lead_family")
 YES_NO = {
     "vocals": "Is there a singer?", "drums": "Are there drums?", "piano": "Is there a piano?",
@@ -91,7 +92,7 @@ def spell(line: Mapping[str, Any]) -> dict[str, str]:
     yes_no = {name: facts.get(name) for name in ("vocals", "drums")}
     names = [facts.get("lead_instrument") or "", *(facts.get("instruments") or [])]
     if facts.get("solo") or facts.get("instruments"):
-        for name, words in {"piano": ("piano",), "strings": ("violin", "strings", "cello"), "guitar": ("guitar",)}.items():
+        for name, words in HEARD.items():
             there = any(word in one for one in names for word in words)
             yes_no[name] = there if there or facts.get("solo") else None
     if facts.get("genre"):

@@ -3,9 +3,9 @@
     python tests/benchmarks/bench_box.py --facts corpus/facts.jsonl --clips 300
     python tests/benchmarks/bench_box.py --known real/known.jsonl
 
-`facts.jsonl` is what datasets_scripts/make_music_corpus.py writes; its split `test` is scored. A line of
-`known.jsonl` names a `file` and its `facts`: music, vocals, drums (true, false or null: unknown), voice, instruments, lead_instrument,
-solo, genre, electronic_or_acoustic.
+`facts.jsonl` is what datasets_scripts/make_music_corpus.py writes; its split `test` is scored. A line of `known.jsonl`
+names a `file` and its `facts`: music, vocals, drums (true, false or null: unknown), voice, instruments,
+lead_instrument, solo, genre, electronic_or_acoustic.
 
 Each line: decisions, right with the best guess (with a 95 % interval by clips), the commonest answer's share, and the
 coverage and precision at the fitted threshold.

@@ -4,6 +4,7 @@
 """
 
 import argparse
+import json
 import shutil
 from pathlib import Path
 
@@ -14,6 +15,8 @@ import descant  # noqa: F401  (makes the Auto classes know the model)
 from descant.models import box
 from descant.models.musicnn import PRETRAINED
 
+# Of the generator's renderings and of the real recordings in the split `train`.
+LICENCES = "apache-2.0, mit, cc-by-3.0"
 KEPT = (
     "config.json", "generation_config.json", "processor_config.json", "tokenizer.json", "tokenizer_config.json",
     "chat_template.jinja", "decision.json", "training_data.json", "training_facts.json", "training_log.jsonl",
@@ -40,17 +43,26 @@ def main() -> None:
     args = parser.parse_args()
     box.FOLDER.mkdir(exist_ok=True)
     model = AutoModelForMultimodalLM.from_pretrained(args.run, dtype=torch.float16)
+    model.config.audio_config._name_or_path = str(model.config.audio_model_id)  # no folder of this machine
     model.save_pretrained(box.FOLDER)
     for path in box.FOLDER.glob("*.py"):  # descant has the code
         path.unlink()
     for name in KEPT[2:]:
         if (args.run / name).exists():
             shutil.copy(args.run / name, box.FOLDER / name)
+    name_data(box.FOLDER / "training_data.json")
     (box.FOLDER / "NOTICE").write_text(NOTICE + (PRETRAINED / "LICENSE").read_text(encoding="utf-8"), encoding="utf-8")
     if args.card:
         shutil.copy(args.card, box.FOLDER / "README.md")
     size = sum(path.stat().st_size for path in box.FOLDER.iterdir())
     print(f"{box.FOLDER}: {size / 1e6:.2f} MB")
+
+
+def name_data(path: Path) -> None:
+    """Name the rows and their licences in the record of what the model was trained on."""
+    records = json.loads(path.read_text(encoding="utf-8"))
+    named = [record | {"id": "descant/box", "licence": LICENCES} for record in records[-1:]]
+    path.write_text(json.dumps(named, indent=2) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

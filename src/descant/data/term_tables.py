@@ -99,13 +99,15 @@ COMMON: dict[str, dict[str, list[str]] | str] = {
         "driving": ["high energy", "energetic", "powerful"],
     },
     "vocals": {
-        "vocals": ["yes", "singer", "singing", "voice", "human voice", "sung", "vocalist"],
+        "vocals": ["yes", "singer", "singing", "sing", "voice", "human voice", "sung", "vocalist"],
         "no vocals": ["no", "no singer", "no singing", "no voice", "no human voice", "without singing", "instrumental",
                       "nobody"],
     },
     "voice": {
-        "female": ["woman", "women", "female voice", "female singer", "female vocals", "soprano"],
-        "male": ["man", "men", "male voice", "male singer", "male vocals", "tenor"],
+        "female": ["woman", "women", "female voice", "female singer", "female vocals", "female vocalist", "woman sing",
+                   "woman singing", "soprano"],
+        "male": ["man", "men", "male voice", "male singer", "male vocals", "male vocalist", "man sing", "man singing",
+                 "tenor"],
         "no voice": ["nobody", "no one", "no singer", "no vocals", "instrumental", "none"],
     },
     "electronic": {

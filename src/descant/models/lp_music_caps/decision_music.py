@@ -128,6 +128,10 @@ class QuestionType:
                 mentioned.add(self._names[name])
         return mentioned.pop() if len(mentioned) == 1 else None
 
+    def names_in(self, text: str) -> list[str]:
+        """Return the names of options that a sentence holds, in the singular or plural."""
+        return [name for name in self._names if re.search(rf"\b{re.escape(name)}(?:e?s)?\b", normalise(text))]
+
     def sentences(self, option: str) -> list[str]:
         """Return the sentences that state an option: its own ones, or the carriers filled with it."""
         canonical = self.find_option(option)
@@ -308,17 +312,23 @@ def share_of_options(question: Question, name: str, kind: QuestionType) -> float
     if question.type == "noul":
         return 0.0
     texts = option_texts(question)
+    if set(map(normalise, texts)) <= {"yes", "no"}:
+        return 0.0
     share = sum(kind.find_option(text) is not None for text in texts) / len(texts)
     return share if share > 0.5 else 0.0
 
 
 def mentions_option(question: Question, name: str, kind: QuestionType) -> float:
-    """Return 1 for a question of yes or no that mentions an option; whether there is something, only a type that may
-    say that there is none can answer: what leads is not all that plays.
+    """Return how many words of a question of yes or no name an option: "female singer" is more than "singer".
+
+    Whether there is something, only a type that may say that there is none can answer: what leads is not all that
+    plays.
     """
     text = str(question.instructions or question.name)
     answers = bool(kind.denied()) or not EXISTENCE.match(text)
-    return float(question.type == "noul" and answers and kind.find_mentioned(text) is not None)
+    if question.type != "noul" or not answers or kind.find_mentioned(text) is None:
+        return 0.0
+    return float(max(len(one.split()) for one in kind.names_in(text)))
 
 
 def names_type(question: Question, name: str, kind: QuestionType) -> float:

@@ -68,7 +68,6 @@ OPPOSITES: Mapping[str, Mapping[str, Words]] = {
         "driving": {"mtt": ("loud", "fast", "techno", "rock", "metal", "dance"),
                     "msd": ("rock", "metal", "dance", "party", "heavy metal", "punk", "House", "hard rock")},
     },
-    "tempo_class": {"slow": {"mtt": ("slow",)}, "fast": {"mtt": ("fast",)}},
     "drums": {
         "yes": {"mtt": ("drums", "beat", "beats", "techno", "rock", "metal", "dance"),
                 "msd": ("rock", "metal", "dance", "electronic", "Hip-Hop", "punk", "House", "funk", "hard rock")},
@@ -162,7 +161,7 @@ def teach(known: Known, tags: Tags, thresholds: Mapping[str, Sequence[Threshold]
         name: there for name, words in INSTRUMENTS.items()
         if (there := judge(tags, {"mtt": words}, thresholds[name])) is not None
     }  # fmt: skip
-    for kind in ("electronic", "mood", "energy", "tempo_class"):
+    for kind in ("electronic", "mood", "energy"):
         setattr(known, kind, choose(tags, OPPOSITES[kind]))
     drums = choose(tags, OPPOSITES["drums"])
     known.drums = None if drums is None else drums == "yes"

@@ -163,7 +163,7 @@ def test_no_name_of_a_collection_or_a_table_steers_the_terminal(
     assert shown.err.count("owned") >= 3 and not any(control in shown.out + shown.err for control in OBEYED)
 
 
-@pytest.mark.parametrize("model", [HOSTILE, "nobody/\x1b[31m", "\x00", "x" * 5000])
+@pytest.mark.parametrize("model", [HOSTILE.removesuffix(".wav"), "nobody/\x1b[31m", "\x00", "x" * 5000])
 @pytest.mark.parametrize("command", ["ask", "classify", "evaluate", "features", "push"])
 def test_a_model_of_any_name_is_refused_in_a_sentence(
     command: str, model: str, sounds: Path, tmp_path: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch

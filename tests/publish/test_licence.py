@@ -6,6 +6,7 @@ import pytest
 from hub import LocalHub
 
 from descant.hub_client import PublishError
+from descant.models import box
 from descant.publish.card import write_card
 from descant.publish.licence import choose_licence, complete_licences, describe_part, is_hub_id, public_name
 
@@ -108,6 +109,7 @@ def test_a_folder_that_is_here_is_no_hub_id(tmp_path, monkeypatch):
     assert is_hub_id("data/music")
     monkeypatch.chdir(tmp_path)
     assert not is_hub_id("data/music") and public_name("data/music") == "music"
+    assert public_name(str(box.FOLDER)) == "descant/box"
 
 
 def test_the_known_music_encoder_is_for_non_commercial_use_without_a_network():

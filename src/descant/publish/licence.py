@@ -11,6 +11,7 @@ from huggingface_hub import HfApi, ModelCard, try_to_load_from_cache
 from huggingface_hub.errors import HFValidationError, RepositoryNotFoundError
 
 from descant.hub_client import PublishError
+from descant.models import box
 
 log = logging.getLogger(__name__)
 
@@ -105,7 +106,9 @@ def is_hub_id(name: str) -> bool:
 
 
 def public_name(value: Any) -> Any:
-    """Return a value without the folders of this machine: of a path on it, the last name."""
+    """Return a value without the folders of this machine: of a path on it, the last name, of the box its id."""
+    if value == str(box.FOLDER):
+        return OURS + box.NAME
     if isinstance(value, str) and "/" in value and not is_hub_id(value) and not value.startswith(OURS):
         return Path(value).name
     return value

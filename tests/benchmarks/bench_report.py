@@ -50,10 +50,11 @@ def write_page(output: Path, count: int) -> Path:
     return output / "report.html"
 
 
-def dump_page(page: Path, chromium: str) -> str:
-    """Return the document as it stands after its scripts have run."""
-    browser = [chromium, "--headless", "--no-sandbox", "--disable-gpu", "--dump-dom", page.resolve().as_uri()]
-    return subprocess.run(browser, capture_output=True, text=True, check=True).stdout
+def dump_page(page: Path, chromium: str, settle_ms: int = 0) -> str:
+    """Return the document as it stands after its scripts have run, and after so much of the browser's virtual time."""
+    browser = [chromium, "--headless", "--no-sandbox", "--disable-gpu", "--dump-dom"]
+    browser += [f"--virtual-time-budget={settle_ms}"] if settle_ms else []
+    return subprocess.run([*browser, page.resolve().as_uri()], capture_output=True, text=True, check=True).stdout
 
 
 def open_page(page: Path, chromium: str) -> dict[str, Any]:

@@ -37,7 +37,7 @@ EVIL = f"</script><script>{HACK}</script><img src=x onerror='{HACK}'>"
 def test_a_browser_shows_what_users_gave_and_runs_none_of_it(tmp_path: Path) -> None:
     tracks = [show_answers(EVIL, [{"question": EVIL, "prediction": EVIL, "references": [EVIL]}])]
     (tmp_path / "report.html").write_text(render_page(EVIL, tracks), encoding="utf-8")
-    shown = bench_report.dump_page(tmp_path / "report.html", "chromium")
+    shown = bench_report.dump_page(tmp_path / "report.html", "chromium", settle_ms=5_000)  # cards are filled in sight
     assert "data-hacked" not in shown and "<img" not in shown.partition("<main")[2].partition("</main>")[0]
     assert shown.count("&lt;/script&gt;&lt;script&gt;") >= 4  # title, heading, name, and the answer with its reference
     page = bench_report.write_page(tmp_path / "many", 12)

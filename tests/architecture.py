@@ -28,7 +28,7 @@ FLOORS = (
     ("models", PACKAGE),
     ("data",),
     ("building", "answering", "publish"),
-    ("evaluation", "library"),
+    ("evaluation", "collections"),
     ("training",),
     ("subgenre",),
     ("commands",),

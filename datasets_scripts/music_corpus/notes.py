@@ -12,8 +12,8 @@ from demo_corpus.chords import Chord, scale, spell_numerals
 from demo_corpus.melody import RHYTHMS, bar_ticks, compose
 from demo_corpus.midi import TICKS_PER_BEAT, Event, Track, note, read_midi
 
+from music_corpus.groove_library import LibraryGroove
 from music_corpus.instruments import BASS_PROGRAMS, BASSES, MELODIC, NAMES, chord_programs
-from music_corpus.library import LibraryGroove
 from music_corpus.plan import ClipPlan
 
 CLIP_S = 10.0

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 from demo_corpus.chords import KEYS
 
+from music_corpus.groove_library import LibraryGroove, demo_test_pairs, library, split_files
 from music_corpus.harmony import draw_progression
 from music_corpus.instruments import BASSES, CHORDS, LEADS, MELODIC, POPULAR_CHORDS, POPULAR_LEADS
-from music_corpus.library import LibraryGroove, demo_test_pairs, library, split_files
 from music_corpus.sounds import SOUNDFONTS_OF
 
 SEED = 2027

@@ -17,7 +17,7 @@ import numpy as np
 import soundfile
 from bench_search import make_up
 
-from descant.library.report import write_report
+from descant.collections.report import write_report
 
 SOUNDS = 8  # different ones; the others are links to them
 

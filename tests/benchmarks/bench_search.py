@@ -22,14 +22,14 @@ from typing import Any
 
 import numpy as np
 
+from descant.collections.facts import read_descriptions
+from descant.collections.query import STOP_WORDS, parse_query
+from descant.collections.search import Searcher
+from descant.collections.search_index import load_encoder, write_index
 from descant.data.annotations import read_annotations
 from descant.data.demo.corpus import DATA_DIR, facts
 from descant.data.terms import normalise
 from descant.evaluation.measures import bootstrap_interval
-from descant.library.facts import read_descriptions
-from descant.library.query import STOP_WORDS, parse_query
-from descant.library.search import Searcher
-from descant.library.search_index import load_encoder, write_index
 
 WRONG = 0.2  # of typed answers
 QUERIES, LEAST_RIGHT, MOST_RIGHT = 60, 5, 150

@@ -8,8 +8,8 @@ import collection_demo
 import pytest
 from tiny import save_tiny_decider
 
+from descant.collections.report import render_page, show_answers
 from descant.data.audio import AudioError, list_sound_files, load_audio
-from descant.library.report import render_page, show_answers
 
 
 def test_one_file_in_ten_is_bad_and_all_formats_can_be_heard(tmp_path: Path) -> None:

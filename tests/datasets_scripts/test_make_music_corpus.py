@@ -63,7 +63,7 @@ def test_a_groove_is_in_one_split(plans):
 
 def test_grooves_kept_for_tests_are_absent(plans):
     from demo_corpus.grooves import GROOVES
-    from music_corpus.library import INDEPENDENT_TEST_FILES, library
+    from music_corpus.groove_library import INDEPENDENT_TEST_FILES, library
 
     of_demo = {groove.name: groove.file.removesuffix(".mma") for groove in GROOVES}
     held_out = {of_demo[row["groove"]] for row in facts() if row["split"] == "test_grooves"}

@@ -112,7 +112,7 @@ def load_describer(args: argparse.Namespace) -> "Describer":
 def describe_folder(args: argparse.Namespace, model: Path) -> int:
     """Describe songs into files, and say what came of it; return the exit status."""
     from descant.answering.model_folder import fingerprint_model
-    from descant.library.describing import Job, describe_songs, list_songs
+    from descant.collections.describing import Job, describe_songs, list_songs
 
     songs = list_songs(args.audio)
     require_writable(args.output.parent)

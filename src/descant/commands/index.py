@@ -34,8 +34,8 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
 
 def run(args: argparse.Namespace) -> int:
     """Write the index, and return the exit status; raises ValueError for files without descriptions."""
-    from descant.library.facts import read_descriptions
-    from descant.library.search_index import has_encoder, load_encoder, write_index
+    from descant.collections.facts import read_descriptions
+    from descant.collections.search_index import has_encoder, load_encoder, write_index
 
     descriptions, problems = [], []
     for path in args.descriptions:

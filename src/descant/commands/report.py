@@ -37,7 +37,7 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
 
 def run(args: argparse.Namespace) -> int:
     """Write the page, and return the exit status; raises ValueError for a file of something else."""
-    from descant.library.report import report_problems, write_report
+    from descant.collections.report import report_problems, write_report
 
     require_writable(args.output)
     settings = {"single_file": args.single_file, "pictures": not args.no_pictures, "audio_dir": args.audio_dir}

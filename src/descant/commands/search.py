@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from descant.program import count, show, show_json
 
 if TYPE_CHECKING:
-    from descant.library.search import Hit
+    from descant.collections.search import Hit
 
 EXAMPLES = """\
 examples:
@@ -44,7 +44,7 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
 
 def run(args: argparse.Namespace) -> int:
     """Search, and return the exit status; raises ValueError for what cannot be searched."""
-    from descant.library.search import Searcher, write_playlist
+    from descant.collections.search import Searcher, write_playlist
 
     if not args.query.strip() and args.where is None and args.like is None:
         raise ValueError("give words, --where or --like")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from descant.program import say, share, show, show_json
 
 if TYPE_CHECKING:
-    from descant.library.tagging import Change
+    from descant.collections.tagging import Change
 
 EXAMPLES = """\
 examples:
@@ -65,7 +65,7 @@ def fields(text: str) -> tuple[str, ...]:
 
 def run(args: argparse.Namespace) -> int:
     """Tag or take back, and return the exit status; raises ValueError for what cannot be done at all."""
-    from descant.library.tag_files import require_mutagen
+    from descant.collections.tag_files import require_mutagen
 
     if args.undo == (args.descriptions is not None):
         raise ValueError("give either --from, to tag, or --undo")
@@ -86,8 +86,8 @@ def run(args: argparse.Namespace) -> int:
 
 def make_changes(args: argparse.Namespace) -> "Iterator[Change]":
     """Yield what is done to each file, as it is done."""
-    from descant.library.facts import read_descriptions
-    from descant.library.tagging import TagSettings, find_undescribed, read_genre_map, tag_folder, undo_folder
+    from descant.collections.facts import read_descriptions
+    from descant.collections.tagging import TagSettings, find_undescribed, read_genre_map, tag_folder, undo_folder
 
     if args.undo:
         yield from undo_folder(args.folder, args.pretend)

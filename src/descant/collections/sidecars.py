@@ -5,8 +5,8 @@ import json
 from pathlib import Path
 from typing import Any
 
+from descant.collections.facts import Description, sure_facts, write_text
 from descant.files import JsonLines, Record, write_whole
-from descant.library.facts import Description, sure_facts, write_text
 
 KINDS = ("caption", "json")
 SUFFIXES = {"caption": ".caption.txt", "json": ".json"}

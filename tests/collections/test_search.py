@@ -10,10 +10,10 @@ import pytest
 from made_up import describe
 
 from descant import cli
-from descant.library import search_index
-from descant.library.query import parse_query, select_ids
-from descant.library.search import Searcher, write_playlist
-from descant.library.search_index import write_index
+from descant.collections import search_index
+from descant.collections.query import parse_query, select_ids
+from descant.collections.search import Searcher, write_playlist
+from descant.collections.search_index import write_index
 
 SONGS = [
     describe("calm piano.mp3", states=[1.0, 0.0, 0.2]),
@@ -120,8 +120,8 @@ def test_the_connection_cannot_write_at_all(searcher: Searcher, database: Path) 
 
 
 def test_a_condition_without_end_is_stopped(searcher: Searcher, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("descant.library.query.MOST_STEPS", 0)
-    monkeypatch.setattr("descant.library.query.STEPS_AT_ONCE", 1)
+    monkeypatch.setattr("descant.collections.query.MOST_STEPS", 0)
+    monkeypatch.setattr("descant.collections.query.STEPS_AT_ONCE", 1)
     with pytest.raises(ValueError, match="interrupted"):
         select_ids(searcher.connection, "id > 0")
 

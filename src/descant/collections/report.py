@@ -19,10 +19,10 @@ from urllib.parse import quote
 
 import numpy as np
 
+from descant.collections.facts import find_sound, is_description, read_descriptions, read_fact
 from descant.data.audio import AudioError, stream_audio
 from descant.data.tables import Problem, read_table
 from descant.files import Record, replace_whole, write_whole
-from descant.library.facts import find_sound, is_description, read_descriptions, read_fact
 from descant.program import name_error, say
 
 MOST_IN_ONE_FILE = 50  # tracks whose sound and pictures a single file may hold
@@ -210,7 +210,7 @@ def embed(path: Path) -> str:
 
 def render_page(title: str, tracks: Iterable[Track]) -> str:
     """Return the page; no text of a track can end its block of data, and no script but the page's own runs."""
-    template = files("descant.library").joinpath("report.html").read_text(encoding="utf-8")
+    template = files("descant.collections").joinpath("report.html").read_text(encoding="utf-8")
     script = template.rpartition("<script>")[2].partition("</script>")[0]
     data = json.dumps(list(tracks), allow_nan=False)
     for character in "<>&":

@@ -10,9 +10,17 @@ import soundfile
 from made_up import choice, describe
 
 from descant import cli
-from descant.library import tagging
-from descant.library.tag_files import TagFile
-from descant.library.tagging import LEDGER, TagSettings, merge, read_genre_map, tag_folder, undo_folder, wanted_tags
+from descant.collections import tagging
+from descant.collections.tag_files import TagFile
+from descant.collections.tagging import (
+    LEDGER,
+    TagSettings,
+    merge,
+    read_genre_map,
+    tag_folder,
+    undo_folder,
+    wanted_tags,
+)
 
 av = pytest.importorskip("av")
 mutagen = pytest.importorskip("mutagen")
@@ -116,7 +124,7 @@ def test_modes(field: str, mode: str, before: list[str], after: list[str]) -> No
 
 
 def test_only_what_is_sure_enough_is_written_by_ones_own_names(tmp_path: Path) -> None:
-    from descant.library.facts import sure_facts
+    from descant.collections.facts import sure_facts
 
     two = describe("a.mp3")
     two["decisions"]["genre"] = choice({"rock": 0.35, "jazz": 0.45, "classical": 0.2}, sure=False)

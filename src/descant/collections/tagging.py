@@ -12,11 +12,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from descant.collections.facts import Description, Facts, pair_sounds, sure_facts
+from descant.collections.sidecars import short_key
+from descant.collections.tag_files import TagFile, Tags
 from descant.data.audio import list_sound_files
 from descant.files import JsonLines, Record, hold_lock, read_regular, replace_whole
-from descant.library.facts import Description, Facts, pair_sounds, sure_facts
-from descant.library.sidecars import short_key
-from descant.library.tag_files import TagFile, Tags
 from descant.program import name_error, one_line
 
 MODES = ("fill", "append", "overwrite")

@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from tiny import save_tiny_adapter, save_tiny_decider, save_tiny_model
 from transformers import DistilBertConfig
 
 from descant.models.subgenre import SubgenreConfig, SubgenreForSequenceClassification, SubgenreProcessor
@@ -47,3 +48,11 @@ def tracks() -> dict[str, list]:
         "captions": [CAPTIONS, CAPTIONS[1:], CAPTIONS[:1], None],
         "audio_embeds": [[0.5] * AUDIO_DIM, [-1.0, 1.0] * (AUDIO_DIM // 2), None, None],
     }
+
+
+def save_every_kind(folder: Path, question: str) -> Path:
+    """Saves a model, an adapter of it, one that decides, and a classifier with the model as its captioner."""
+    save_tiny_adapter(save_tiny_model(folder / "model"), folder / "adapter")
+    save_tiny_decider(folder / "decider")
+    save_tiny_subgenre(folder / "subgenre", audio_dim=16, questions=[question], captioner=str(folder / "model"))
+    return folder

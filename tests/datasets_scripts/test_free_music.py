@@ -1,14 +1,12 @@
 """Free music: which licence allows which split, and windows cut from a package's tracks."""
 
 import json
-import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
 import soundfile
 
-SCRIPTS = Path(__file__).resolve().parents[2] / "datasets_scripts"
+SCRIPT = "free_music"
 COPYRIGHT = """Format: https://www.debian.org/doc/packaging-manuals/copyright-format/1.0/
 
 Files: *
@@ -32,17 +30,6 @@ License: CC-BY-NC-3.0
 License: GPL-2+
  On Debian systems, see /usr/share/common-licenses/GPL-2.
 """
-
-
-@pytest.fixture(scope="module")
-def script():
-    sys.path.insert(0, str(SCRIPTS))
-    try:
-        import free_music
-
-        yield free_music
-    finally:
-        sys.path.remove(str(SCRIPTS))
 
 
 @pytest.fixture

@@ -4,8 +4,6 @@ import ctypes.util
 import io
 import shutil
 import subprocess
-import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,29 +11,18 @@ import soundfile
 
 from descant.data.demo import demo_dir, facts
 
-SCRIPTS = Path(__file__).resolve().parents[2] / "datasets_scripts"
+SCRIPT = "make_demo_corpus"
 MMA_VERSION = "21.09"
 SAMPLE = (180, 250, 495, 565, 635)  # clips of every split, of both soundfonts and of several line-ups
 
 
 @pytest.fixture(scope="module")
-def generator():
-    sys.path.insert(0, str(SCRIPTS))
-    try:
-        import make_demo_corpus
-
-        yield make_demo_corpus
-    finally:
-        sys.path.remove(str(SCRIPTS))
+def plans(script):
+    return script.plan_corpus()
 
 
 @pytest.fixture(scope="module")
-def plans(generator):
-    return generator.plan_corpus()
-
-
-@pytest.fixture(scope="module")
-def made(generator, plans):
+def made(script, plans):
     """The sample, made again: (clip id, MIDI hash, Ogg bytes) each."""
     from demo_corpus.sounds import SOUNDFONTS
 
@@ -44,7 +31,7 @@ def made(generator, plans):
     missing += [path.name for path in SOUNDFONTS.values() if not path.is_file()]
     if missing:
         pytest.skip(f"not installed: {', '.join(missing)}")
-    return [generator.make_clip(plan) for plan in map(plans.__getitem__, SAMPLE)]
+    return [script.make_clip(plan) for plan in map(plans.__getitem__, SAMPLE)]
 
 
 def mma_version() -> str | None:
@@ -53,16 +40,16 @@ def mma_version() -> str | None:
     return subprocess.run(["mma", "-v"], capture_output=True, text=True, check=False).stdout.split()[-1]
 
 
-def test_tables_come_out_byte_for_byte(generator, plans, tmp_path):
+def test_tables_come_out_byte_for_byte(script, plans, tmp_path):
     midi_hashes = {row["clip_id"]: row["midi_sha256"] for row in facts()}
-    generator.write_tables(plans, midi_hashes, tmp_path)
+    script.write_tables(plans, midi_hashes, tmp_path)
     assert len(list(tmp_path.iterdir())) == 4
     for table in tmp_path.iterdir():
         assert table.read_bytes() == (demo_dir() / table.name).read_bytes(), table.name
 
 
-def test_artists_lyrics_and_labels_come_out_byte_for_byte(generator, plans, tmp_path):
-    generator.write_tracks(plans, tmp_path)
+def test_artists_lyrics_and_labels_come_out_byte_for_byte(script, plans, tmp_path):
+    script.write_tracks(plans, tmp_path)
     assert sorted(table.name for table in tmp_path.iterdir()) == ["demo_labels.json", "demo_tracks.csv"]
     for table in tmp_path.iterdir():
         assert table.read_bytes() == (demo_dir() / table.name).read_bytes(), table.name
@@ -83,7 +70,7 @@ def test_audio_comes_out_equal_when_decoded(made):
         assert error_db < -40, f"{clip_id}: {error_db:.1f} dB"
 
 
-def test_clips_of_an_earlier_plan_are_removed(generator, tmp_path):
+def test_clips_of_an_earlier_plan_are_removed(script, tmp_path):
     from demo_corpus.corpus_files import remove_other_audio, write_audio
 
     write_audio(tmp_path, "[kept]-[0-10]", b"")
@@ -92,7 +79,7 @@ def test_clips_of_an_earlier_plan_are_removed(generator, tmp_path):
     assert [path.stem for path in (tmp_path / "audio").iterdir()] == ["[kept]-[0-10]"]
 
 
-def test_midi_files_read_back_what_was_written(generator):
+def test_midi_files_read_back_what_was_written(script):
     from demo_corpus.midi import Track, note, read_midi, write_midi
 
     track = Track("lead", sorted(note(0, 96, 3, 60, 100) + note(200_000, 96, 3, 72, 90)))
@@ -100,7 +87,7 @@ def test_midi_files_read_back_what_was_written(generator):
     assert empty.events == [] and read == track
 
 
-def test_a_file_that_is_not_midi_is_refused(generator):
+def test_a_file_that_is_not_midi_is_refused(script):
     from demo_corpus.midi import read_midi
 
     with pytest.raises(ValueError, match="not a MIDI file"):
@@ -111,13 +98,13 @@ def test_a_file_that_is_not_midi_is_refused(generator):
     ("progression", "key", "names"),
     [("major-flat-seven", "D", "D C G D D C G A7"), ("minor-descent", "A", "Am G F E7 Am G F E7")],
 )
-def test_chords_are_spelled_in_their_key(generator, progression, key, names):
+def test_chords_are_spelled_in_their_key(script, progression, key, names):
     from demo_corpus.chords import spell
 
     assert " ".join(chord.name for chord in spell(progression, key)) == names
 
 
-def test_a_tune_keeps_to_scale_chords_and_range(generator):
+def test_a_tune_keeps_to_scale_chords_and_range(script):
     import random
 
     from demo_corpus.chords import scale, spell

@@ -4,9 +4,7 @@ import ctypes.util
 import io
 import json
 import shutil
-import sys
 from collections import Counter
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,28 +12,17 @@ import soundfile
 
 from descant.data.demo import facts
 
-SCRIPTS = Path(__file__).resolve().parents[2] / "datasets_scripts"
+SCRIPT = "make_music_corpus"
 CLIPS = 6400
 
 
 @pytest.fixture(scope="module")
-def generator():
-    sys.path.insert(0, str(SCRIPTS))
-    try:
-        import make_music_corpus
-
-        yield make_music_corpus
-    finally:
-        sys.path.remove(str(SCRIPTS))
+def plans(script):
+    return list(script.plan_clips(CLIPS))
 
 
-@pytest.fixture(scope="module")
-def plans(generator):
-    return list(generator.plan_clips(CLIPS))
-
-
-def test_a_longer_plan_begins_with_the_shorter_one(generator, plans):
-    assert list(generator.plan_clips(500)) == plans[:500]
+def test_a_longer_plan_begins_with_the_shorter_one(script, plans):
+    assert list(script.plan_clips(500)) == plans[:500]
     assert len({plan.clip_id for plan in plans}) == CLIPS
 
 
@@ -83,7 +70,7 @@ def test_grooves_and_chords_of_the_demos_test_clips_are_absent(plans):
     assert not tested & {(plan.groove.file, plan.numerals) for plan in plans if plan.kind == "song"}
 
 
-def test_a_pair_of_the_demos_test_is_drawn_again(generator, monkeypatch):
+def test_a_pair_of_the_demos_test_is_drawn_again(script, monkeypatch):
     import music_corpus.plan as plan_module
 
     draws = iter([("major", "forbidden"), ("minor", "free")])
@@ -100,7 +87,7 @@ def test_no_training_clip_uses_a_copyleft_soundfont(plans):
     assert used == {"MIT"}
 
 
-def test_every_chord_of_a_drawn_progression_can_be_spelled(generator):
+def test_every_chord_of_a_drawn_progression_can_be_spelled(script):
     import random
 
     from demo_corpus.chords import spell_numerals
@@ -112,7 +99,7 @@ def test_every_chord_of_a_drawn_progression_can_be_spelled(generator):
         assert numerals.split()[0].rstrip("7") == {"major": "I", "minor": "i"}[mode]
 
 
-def test_effects_keep_length_and_bounds_and_repeat(generator):
+def test_effects_keep_length_and_bounds_and_repeat(script):
     from music_corpus.effects import apply_effects
 
     tone = np.sin(np.arange(16000) / 20).astype(np.float32)
@@ -127,7 +114,7 @@ def test_effects_keep_length_and_bounds_and_repeat(generator):
 
 
 @pytest.mark.parametrize("kind", ["_noise", "_field", "_silence"])
-def test_sounds_without_music_have_ten_seconds(generator, kind):
+def test_sounds_without_music_have_ten_seconds(script, kind):
     import random
 
     import music_corpus.other as other
@@ -137,15 +124,15 @@ def test_sounds_without_music_have_ten_seconds(generator, kind):
         assert sound.shape == (160_000,) and np.isfinite(sound).all() and title
 
 
-def test_a_run_goes_on_where_it_was_killed(generator, tmp_path):
+def test_a_run_goes_on_where_it_was_killed(script, tmp_path):
     lines = tmp_path / "facts.jsonl"
-    assert generator.clips_done(lines) == set()
+    assert script.clips_done(lines) == set()
     lines.write_text('{"clip_id": "m000000"}\n{"clip_id": "m0000')
-    assert generator.clips_done(lines) == {"m000000"}
+    assert script.clips_done(lines) == {"m000000"}
     assert lines.read_text() == '{"clip_id": "m000000"}\n'
 
 
-def test_a_clip_has_the_sound_that_its_facts_state(generator, plans):
+def test_a_clip_has_the_sound_that_its_facts_state(script, plans):
     from music_corpus.clip import make_clip
     from music_corpus.sounds import FOLDERS
 
@@ -168,7 +155,7 @@ def test_a_clip_has_the_sound_that_its_facts_state(generator, plans):
     assert make_clip(full)[1] == stated
 
 
-def test_a_soundfont_that_is_missing_is_named_with_its_package(generator, monkeypatch, tmp_path):
+def test_a_soundfont_that_is_missing_is_named_with_its_package(script, monkeypatch, tmp_path):
     import music_corpus.sounds as sounds
 
     monkeypatch.setattr(sounds, "FOLDERS", (tmp_path,))

@@ -23,8 +23,8 @@ import soundfile
 import torch
 from disks import fill, mount, small_disk
 from safetensors.torch import load_file, save_file
-from tiny import save_tiny_adapter, save_tiny_decider, save_tiny_model, write_song
-from tiny_subgenre import save_tiny_subgenre
+from tiny import save_tiny_model, write_song
+from tiny_subgenre import save_every_kind
 
 from descant import cli
 from descant.answering.collection import caption_collection
@@ -42,11 +42,7 @@ Capture = pytest.CaptureFixture[str]
 @pytest.fixture(scope="module")
 def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A model, an adapter of it, one that decides, and a classifier with the model as its captioner."""
-    folder = tmp_path_factory.mktemp("models")
-    save_tiny_adapter(save_tiny_model(folder / "model"), folder / "adapter")
-    save_tiny_decider(folder / "decider")
-    save_tiny_subgenre(folder / "subgenre", audio_dim=16, questions=[GENRE], captioner=str(folder / "model"))
-    return folder
+    return save_every_kind(tmp_path_factory.mktemp("models"), GENRE)
 
 
 @pytest.fixture(scope="module")

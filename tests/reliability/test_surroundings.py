@@ -9,8 +9,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from tiny import save_tiny_adapter, save_tiny_decider, save_tiny_model, write_song
-from tiny_subgenre import save_tiny_subgenre
+from tiny import write_song
+from tiny_subgenre import save_every_kind
 
 from descant import cli
 
@@ -21,10 +21,7 @@ Capture = pytest.CaptureFixture[str]
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with models, a song, a song below a path as long as the system takes, and answers to score."""
-    folder = tmp_path_factory.mktemp("place")
-    save_tiny_adapter(save_tiny_model(folder / "model"), folder / "adapter")
-    save_tiny_decider(folder / "decider")
-    save_tiny_subgenre(folder / "subgenre", audio_dim=16, questions=[GENRE], captioner=str(folder / "model"))
+    folder = save_every_kind(tmp_path_factory.mktemp("place"), GENRE)
     write_song(folder / "song.wav", 3.0, 16_000)
     (folder / "songs").mkdir()
     (folder / "songs" / "song.wav").hardlink_to(folder / "song.wav")

@@ -8,12 +8,27 @@ from made_up import choice, describe
 
 from descant.answering import description as descriptions
 from descant.collections.describing import write_table
-from descant.collections.facts import find_sound, read_descriptions, sure_facts, to_row, write_text
+from descant.collections.facts import (
+    Facts,
+    find_sound,
+    list_tags,
+    read_descriptions,
+    sure_facts,
+    to_row,
+    write_sentence,
+    write_text,
+)
 
 
 def test_made_up_descriptions_keep_the_published_schema() -> None:
     jsonschema = pytest.importorskip("jsonschema")
     jsonschema.validate(describe("a.mp3", states=[0.5], text="x", settings={}), descriptions.read_schema())
+
+
+def test_electronic_music_is_called_so_once() -> None:
+    facts = Facts(genres=("electronic",), tempo="slow", sound="electronic")
+    assert write_sentence(facts) == "Slow electronic." and list_tags(facts) == ["electronic", "slow"]
+    assert write_sentence(Facts(genres=("jazz",), sound="electronic")) == "Electronic jazz."
 
 
 def test_only_what_is_sure_is_a_fact() -> None:

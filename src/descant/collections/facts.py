@@ -190,12 +190,13 @@ def list_tags(facts: Facts) -> list[str]:
     """Return facts as tags: genres, mood, energy, tempo, voice, instruments, metre, BPM, key."""
     measured = [f"{facts.bpm:.0f} BPM" if facts.bpm else None, facts.key]
     sound = [facts.mood, facts.energy, facts.tempo, facts.sound, facts.singing]
-    return list(filter(None, [*facts.genres, *sound, *facts.instruments, facts.metre, *measured]))
+    return list(dict.fromkeys(filter(None, [*facts.genres, *sound, *facts.instruments, facts.metre, *measured])))
 
 
 def write_sentence(facts: Facts) -> str:
     """Return facts as a sentence: "Calm slow jazz with piano and bass, no singing, in 4/4, 92 BPM."; "" for none."""
-    described = list(dict.fromkeys(filter(None, [facts.mood, facts.tempo, facts.sound])))
+    sound = None if facts.sound in facts.genres else facts.sound  # electronic music that sounds electronic
+    described = list(dict.fromkeys(filter(None, [facts.mood, facts.tempo, sound])))
     played = f"with {join_words(facts.instruments)}" if facts.instruments else ""
     rest = [facts.singing, f"in {facts.metre}" if facts.metre else None]
     rest += [f"{facts.bpm:.0f} BPM" if facts.bpm else None, facts.key]

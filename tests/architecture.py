@@ -38,8 +38,8 @@ FLOORS = (
 # Measure → largest value allowed. Goals before new features: reach 49 for a recipe (60 with MertLM, 71 for subgenres)
 # and 18 for `ask`; 15, 11 and 6 files of a model's folder. What is above them is brought by typed answers and answers
 # about whole tracks (seven files of a recipe's reach, ten of that of `ask`, seven of a model's folder), by the one
-# reader of sound through FFmpeg (a file of each), and in `ask` by what is there once instead of thrice (`stream`,
-# `recordings`, `program`, `hub_client`).
+# reader of sound through FFmpeg (a file of each), by the message form (one more), and in `ask` by what is there once
+# instead of thrice (`stream`, `recordings`, `program`, `hub_client`).
 LIMITS: dict[str, float] = {
     "longest file": 500,
     "longest function": 56,
@@ -47,23 +47,23 @@ LIMITS: dict[str, float] = {
     "circles": 0,
     "circles for type checkers only": 1,
     "files of box": 1,
-    "files of lp_music_caps": 23,
-    "files of mert_lm": 19,
-    "files of musicnn": 6,
+    "files of lp_music_caps": 24,
+    "files of mert_lm": 20,
+    "files of musicnn": 8,
     "files of subgenre": 6,
-    "reach of ask": 34,
-    "reach of box": 67,
-    "reach of captions_from_qa": 21,
-    "reach of lp_musiccaps_pretrain": 56,
-    "reach of lp_musiccaps_supervised": 56,
-    "reach of lp_musiccaps_transfer": 56,
-    "reach of mert_lm_captions": 67,
-    "reach of mert_lm_instruct": 67,
-    "reach of mi_all": 56,
-    "reach of mi_long": 56,
-    "reach of mi_short": 56,
-    "reach of mi_short_long": 56,
-    "reach of subgenre": 75,
+    "reach of ask": 35,
+    "reach of box": 68,
+    "reach of captions_from_qa": 22,
+    "reach of lp_musiccaps_pretrain": 57,
+    "reach of lp_musiccaps_supervised": 57,
+    "reach of lp_musiccaps_transfer": 57,
+    "reach of mert_lm_captions": 68,
+    "reach of mert_lm_instruct": 68,
+    "reach of mi_all": 57,
+    "reach of mi_long": 57,
+    "reach of mi_short": 57,
+    "reach of mi_short_long": 57,
+    "reach of subgenre": 76,
 }
 # Measure → the smallest value allowed.
 LEAST: dict[str, float] = {"median file": 150, "annotated arguments, %": 100, "public docstrings, %": 100}

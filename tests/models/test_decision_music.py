@@ -19,9 +19,9 @@ from descant.models.lp_music_caps.decision_music import (
     build_tree,
     pool_windows,
 )
+from descant.models.lp_music_caps.sound_input import cut_track
 from descant.models.lp_music_caps.track_music import (
     MusicReference,
-    cut_track,
     describe_sound,
     mark_contradictions,
     measure_bands,

@@ -1,7 +1,6 @@
 """Tests that processors take the arguments of transformers' processors, in all forms, and refuse others by name."""
 
 import inspect
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -120,16 +119,6 @@ def test_what_is_given_twice_or_unknown_is_refused_by_name(processor: ProcessorM
     for arguments in ({"paddings": True}, {"text_kwargs": {"paddings": True}}, {"audio_kwargs": {"paddings": True}}):
         with pytest.raises(TypeError, match="paddings"):
             call(processor, **arguments)
-
-
-def test_a_chat_with_audio_in_it_is_refused_with_the_way_out(tmp_path: Path) -> None:
-    processor = join_tiny(save_parts(tmp_path))[1]
-    processor.chat_template = processor.tokenizer.chat_template
-    content = [{"type": "audio", "audio": np.ones(100)}, {"type": "text", "text": "Fast?"}]
-    for chat in ([{"role": "user", "content": content}], [[{"role": "user", "content": content}]]):
-        with pytest.raises(ValueError, match="give audio and question as processor"):
-            processor.apply_chat_template(chat)
-    assert "Fast?" in processor.apply_chat_template([{"role": "user", "content": "Fast?"}])
 
 
 def test_a_subgenre_processor_pads_always_and_cuts_never() -> None:

@@ -11,6 +11,8 @@ from transformers import BatchFeature
 from transformers.feature_extraction_utils import FeatureExtractionMixin
 from transformers.utils import logging
 
+from .sound_input import fetch_audio
+
 logger = logging.get_logger(__name__)
 
 Waveform = np.ndarray | torch.Tensor | Sequence[float]
@@ -26,6 +28,7 @@ class LPMusicCapsFeatureExtractor(FeatureExtractionMixin):
     """Turns waveforms into `input_features` (batch, num_mel_bins, frames): (batch, 128, 1001) by default."""
 
     model_input_names = ["input_features"]
+    padding_value = 0.0  # pipelines ask for it; every clip fills one window
 
     def __init__(
         self,
@@ -85,6 +88,13 @@ class LPMusicCapsFeatureExtractor(FeatureExtractionMixin):
         mels = [self._log_mel(waveform[: self.num_samples] if truncation else waveform) for waveform in checked]
         features = torch.stack(mels).cpu().numpy() if mels else np.zeros((0, *self.feature_shape), np.float32)
         return BatchFeature({"input_features": features}, tensor_type=return_tensors)
+
+    def fetch_audio(self, audio_url_or_urls: Any, sampling_rate: int | None = None) -> Any:
+        """Read a path, URL, bytes or waveform, or each of a list, as one window at the model's rate; ValueError.
+
+        sampling_rate: of waveforms, in Hz. Of a longer recording its middle window is heard, and that is logged.
+        """
+        return fetch_audio(audio_url_or_urls, self, sampling_rate)
 
     def extract(self, waveform: np.ndarray | torch.Tensor) -> np.ndarray | torch.Tensor:
         """Compute the log-mel in dB: (samples,) → (128, 1001), (batch, samples) → (batch, 128, 1001).

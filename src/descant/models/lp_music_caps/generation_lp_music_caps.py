@@ -52,6 +52,7 @@ class LPMusicCapsGenerationMixin(Base):
         encoder_outputs: BaseModelOutput | None = None,
         attention_mask: torch.Tensor | None = None,
         labels: torch.Tensor | None = None,
+        input_ids: torch.Tensor | None = None,
         streamer: BaseStreamer | None = None,
         fast: bool = True,
         tier: str = "fp32",
@@ -63,13 +64,16 @@ class LPMusicCapsGenerationMixin(Base):
         Inputs are those of `forward`, settings those of transformers' `generate`.
 
         inputs: another name for input_features. labels: ignored, so that a training batch can be passed on.
+        input_ids: ignored beside prompt_input_ids, which `apply_chat_template` gives twice.
         fast: by this folder's search, with the tokens of transformers' own in less time; False: by transformers' own.
         tier: "bf16" and "int8" are faster, and some of their tokens differ from those of "fp32".
         vocabulary: the token ids that answers may have, which is faster the fewer there are; all of them without it.
 
         Raises ValueError for assistant_model (an assistant cannot hear the clip), for a tier that this device has
-        not, and for a tier or vocabulary where transformers' own loop has to run.
+        not, for a tier or vocabulary where transformers' own loop has to run, and for input_ids alone.
         """
+        if input_ids is not None and prompt_input_ids is None and encoder_outputs is None:
+            raise ValueError("generate got input_ids: pass the question as prompt_input_ids")
         if kwargs.get("assistant_model") is not None:
             raise ValueError("assistant_model: an assistant cannot hear the clip; leave it out")
         choice = fast, tier, vocabulary

@@ -385,13 +385,13 @@ class LPMusicCapsForConditionalGeneration(
         labels: (batch, answer), -100 where nothing is to be predicted; decoder_input_ids are made from them.
         clip_index: (batch,), the clip of each row; without it there is one clip a row.
         encoder_outputs with attention_mask (batch, length): from `encode`, instead of clips and prompts.
-        cache: the decoder's; past_key_values is its name up to transformers 5.23.
+        cache (up to transformers 5.23 past_key_values): the decoder's. input_ids: ignored beside prompt_input_ids.
         num_items_in_batch: target tokens of the whole batch, over processes and accumulated steps; the loss is the
             summed cross entropy over it, or the mean over this call's tokens without it.
         label_smoothing: with labels; the loss, smoothed so (or not, with 0), is all that is returned: training needs
             no logits, and those of a batch take more memory than the model.
         """
-        kwargs = keep_given({"cache": cache, "past_key_values": past_key_values, **kwargs})
+        kwargs = keep_given({"cache": cache, "past_key_values": past_key_values, **kwargs}, prompt_input_ids)
         if encoder_outputs is None:
             inputs = input_features, prompt_input_ids, prompt_attention_mask, clip_index, audio_embeds
             encoder_outputs, attention_mask = self.encode(*inputs, **keep_of_encoder(kwargs))
@@ -442,9 +442,11 @@ class LPMusicCapsForConditionalGeneration(
         return loss if num_items_in_batch is None else loss / num_items_in_batch
 
 
-def keep_given(arguments: dict[str, Any]) -> dict[str, Any]:
-    """Drop what libraries pass as None; raises ValueError for another model's inputs."""
+def keep_given(arguments: dict[str, Any], prompts: torch.Tensor | None) -> dict[str, Any]:
+    """Drop what libraries pass as None, and input_ids beside prompts; ValueError for another model's inputs."""
     given = {name: value for name, value in arguments.items() if value is not None}
+    if prompts is not None:
+        given.pop("input_ids", None)
     if foreign := sorted(given.keys() & {"input_ids", "inputs_embeds"}):
         raise ValueError(f"forward got {foreign[0]}: pass input_features and prompt_input_ids")
     return given

@@ -3,8 +3,6 @@
 This file lies in the folder of every question-answering model, byte for byte the same.
 """
 
-import base64
-import binascii
 import json
 import os
 from collections.abc import Mapping
@@ -13,9 +11,9 @@ from typing import Any
 from transformers.pipelines.base import Pipeline
 
 from .decision_music import MusicDecisionConfig
-from .pipeline_music_question_answering import ONE, load_waveform
 from .sound_file import AudioError
-from .track_music import TrackDecider, cut_track
+from .sound_input import ONE, cut_track, decode_base64, load_waveform
+from .track_music import TrackDecider
 
 WINDOWS_HEARD = 12
 
@@ -109,10 +107,7 @@ def find_track(state: Any, assets: Mapping[str, Any]) -> Any:
     if isinstance(track, Mapping) and "data_base64" in track:
         if track.get("type", "audio") != "audio":
             raise ValueError(f"the asset is of type {track['type']!r}: only audio can be heard")
-        try:
-            return base64.b64decode(track["data_base64"], validate=True)
-        except (binascii.Error, TypeError, ValueError) as error:
-            raise ValueError(f"the asset's data_base64 is no base64: {error}") from error
+        return decode_base64(track["data_base64"], "the asset's data_base64")
     if not isinstance(track, ONE) and not hasattr(track, "get_all_samples"):
         raise ValueError(f"the state is {type(track).__name__}: give a path, bytes, a waveform or an audio asset")
     return track

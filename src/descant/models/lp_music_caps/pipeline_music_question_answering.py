@@ -4,37 +4,20 @@ import logging
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict
-from io import BytesIO
-from itertools import groupby
-from operator import itemgetter
 from types import GeneratorType
-from typing import Any, TypeGuard
-from urllib.request import urlopen
+from typing import Any
 
 import numpy as np
 import torch
 from torch.utils.data import Dataset
 from transformers.pipelines.base import ChunkPipeline
 
-from .sound_file import (
-    BLOCK_S,
-    LEAST_S,
-    SILENCE_RMS,
-    measure_level,
-    mix_down,
-    read_blocks,
-    require_finite,
-    require_sound,
-)
+from .sound_file import LEAST_S, SILENCE_RMS, measure_level
+from .sound_input import ONE, Audio, Span, cut_track, describe, is_decoder, load_waveform
 from .track_answers import WindowAnswer, answer_track
-from .track_music import Span, cut_track
 
 log = logging.getLogger(__name__)
 
-Audio = str | os.PathLike | bytes | np.ndarray | torch.Tensor | Mapping[str, Any]
-ONE = (str, os.PathLike, bytes, np.ndarray, torch.Tensor, Mapping)
-URL_SCHEMES = ("http://", "https://")
-DOWNLOAD_TIMEOUT_S = 60
 WINDOWS_HEARD = 12
 # What `generate` would return beside tokens: for tracks nothing is made of it.
 OUTPUTS = frozenset({
@@ -188,45 +171,6 @@ def pool_outputs(model_outputs: Iterable[Mapping[str, Any]]) -> list[dict[str, A
     return answers
 
 
-def load_waveform(audio: Audio, sampling_rate: int) -> np.ndarray:
-    """Read any form of audio as a mono float32 waveform (samples,) at `sampling_rate`.
-
-    Raises ValueError where nothing can be heard: under 0.5 s, under -60 dBFS, samples that are not finite, or a file
-    that is cut short, damaged or no sound.
-    """
-    name = describe(audio)
-    while isinstance(audio, Mapping) and "audio" in audio:
-        audio = audio["audio"]
-    waveform, rate = _read(audio, name, sampling_rate)
-    if waveform.ndim not in (1, 2) or waveform.size == 0:
-        raise ValueError(f"{name}: holds no samples, or is no waveform (shape {waveform.shape})")
-    if waveform.ndim == 2 and waveform.shape[0] > waveform.shape[1]:  # there are fewer channels than samples
-        waveform = waveform.T
-    return _resample(_mix(name, np.atleast_2d(waveform), rate), rate, sampling_rate)
-
-
-def _mix(name: str, channels: np.ndarray, rate: int) -> np.ndarray:
-    """Mix (channels, samples) down to (samples,) as files are, 10 s at a time, and make sure that there is sound."""
-    require_finite(name, channels, rate)
-    starts = range(0, channels.shape[1], BLOCK_S * rate)
-    blocks = [mix_down(name, channels[:, start : start + BLOCK_S * rate]) for start in starts]
-    require_sound(name, channels.shape[1] / rate, max(map(measure_level, blocks)))
-    return np.concatenate(blocks)
-
-
-def describe(audio: Audio) -> str:
-    """Name an input in an error message."""
-    if isinstance(audio, Mapping):
-        named = (audio[key] for key in ("path", "audio") if audio.get(key) is not None)
-        return describe(next(named, "audio given as a dict"))
-    return str(audio) if isinstance(audio, str | os.PathLike) else f"audio given as {type(audio).__name__}"
-
-
-def is_decoder(audio: Any) -> TypeGuard[Any]:
-    """Return whether this is a decoder of torchcodec, as `datasets` makes of the files in an Audio column."""
-    return hasattr(audio, "get_all_samples")
-
-
 def split_windows(waveform: np.ndarray, extractor: Any) -> list[Span]:
     """Cut a waveform into windows, a last one under 0.5 s that follows others left out."""
     rate, size = extractor.sampling_rate, extractor.num_samples
@@ -248,66 +192,6 @@ def leave_out_silence(windows: Sequence[Span], name: str) -> list[Span]:
     if not audible:
         raise ValueError(f"{name}: is silent in all its windows")
     return audible
-
-
-def _read(audio: Audio, name: str, sampling_rate: int) -> tuple[np.ndarray, int]:
-    """Return a waveform with one or two axes, and its rate in Hz."""
-    if isinstance(audio, Mapping):
-        return _read_mapping(audio, name, sampling_rate)
-    if is_decoder(audio):
-        samples = audio.get_all_samples()
-        return np.asarray(samples.data, dtype=np.float32), int(samples.sample_rate)
-    if isinstance(audio, np.ndarray | torch.Tensor):
-        waveform = np.asarray(audio)
-        if not np.issubdtype(waveform.dtype, np.floating):
-            raise ValueError(f"{name}: holds {waveform.dtype}; give floats in [-1, 1]")
-        return waveform.astype(np.float32), sampling_rate
-    if isinstance(audio, str) and audio.startswith(URL_SCHEMES):
-        with urlopen(audio, timeout=DOWNLOAD_TIMEOUT_S) as response:
-            audio = response.read()
-    if isinstance(audio, str | os.PathLike | bytes):
-        return _decode(BytesIO(audio) if isinstance(audio, bytes) else audio, name, sampling_rate), sampling_rate
-    raise ValueError(f"{name}: give a path, a URL, bytes, a waveform, or a dict with array and sampling_rate")
-
-
-def _read_mapping(audio: Mapping[str, Any], name: str, sampling_rate: int) -> tuple[np.ndarray, int]:
-    array = audio.get("array") if audio.get("array") is not None else audio.get("raw")
-    if array is not None:
-        if audio.get("sampling_rate") is None:
-            raise ValueError(f"{name}: the array comes without its sampling_rate")
-        return _read(np.asarray(array), name, sampling_rate)[0], int(audio["sampling_rate"])
-    source = audio.get("bytes") or audio.get("path")
-    if source is None:
-        raise ValueError(f"{name}: has keys {sorted(audio)}, but no array with sampling_rate, bytes, path or audio")
-    return _read(source, name, sampling_rate)
-
-
-def _decode(source: str | os.PathLike | BytesIO, name: str, sampling_rate: int) -> np.ndarray:
-    """Read a sound file as a mono waveform (samples,) at `sampling_rate`."""
-    if isinstance(source, BytesIO):
-        blocks = list(read_blocks(source, name))
-    elif not os.path.isfile(source):
-        raise ValueError(f"{name}: no such file")
-    else:
-        with open(source, "rb") as file:
-            before = os.fstat(file.fileno())
-            blocks = list(read_blocks(file, name))
-            after = os.fstat(file.fileno())
-        if (before.st_size, before.st_mtime_ns) != (after.st_size, after.st_mtime_ns):
-            raise ValueError(f"{name}: changed while it was read")
-    groups = groupby(blocks, key=itemgetter(1))  # the rate changes in some joined files
-    pieces = [(np.concatenate([samples for samples, _ in group]), rate) for rate, group in groups]
-    return np.concatenate([_resample(samples, rate, sampling_rate) for samples, rate in pieces])
-
-
-def _resample(waveform: np.ndarray, rate: int, sampling_rate: int) -> np.ndarray:
-    if rate == sampling_rate:
-        return waveform
-    try:
-        import soxr
-    except ImportError as error:
-        raise ImportError("resampling takes a package: pip install soxr") from error
-    return soxr.resample(waveform, rate, sampling_rate)
 
 
 __all__ = ["MusicQuestionAnsweringPipeline"]

@@ -7,6 +7,7 @@ from transformers import BatchFeature, FeatureExtractionMixin, PreTrainedTokeniz
 from transformers.processing_utils import ProcessorMixin
 
 from .feature_extraction_lp_music_caps import Waveform
+from .sound_input import MusicChatMixin
 
 # Arguments that say how questions are tokenized, and how waveforms are read; `return_tensors` is for all.
 OF_TEXT = ("padding", "truncation", "max_length", "pad_to_multiple_of")
@@ -65,7 +66,7 @@ def limit_of(truncation: bool | str | None, max_length: int | None, longest: int
     return longest if max_length is None else max_length
 
 
-class LPMusicCapsProcessor(ProcessorMixin):
+class LPMusicCapsProcessor(MusicChatMixin, ProcessorMixin):
     """Joins `LPMusicCapsFeatureExtractor` and a BART tokenizer; decoding is the tokenizer's."""
 
     def __init__(
@@ -108,6 +109,14 @@ class LPMusicCapsProcessor(ProcessorMixin):
         if question is None:
             return None
         return self.tokenizer(question, truncation=max_tokens is not None, max_length=max_tokens)["input_ids"]
+
+    def write_prompt(self, question: str | None) -> str:
+        """Return the question, which is all that the model reads besides the sound; "" asks for a caption."""
+        return question or ""
+
+    def is_prompt(self, tokens: Sequence[int]) -> bool:
+        """Return whether tokens are those of a prompt: it begins with `<s>`, and an answer with what comes before."""
+        return not tokens or tokens[0] == self.tokenizer.bos_token_id
 
     def answer_ids(self, answers: Sequence[str], max_tokens: int | None = None) -> list[list[int]]:
         """Tokenize answers as `<s> answer </s>`, which the model learns to write, cut at `max_tokens` in all."""

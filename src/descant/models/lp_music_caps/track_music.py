@@ -17,17 +17,15 @@ from transformers import PreTrainedModel, ProcessorMixin
 
 from .decision_music import DENIAL, MusicDecisionConfig, PlannedQuestion, answer_question, decide_options, normalise
 from .sound_file import SILENCE_RMS, measure_level
+from .sound_input import Span
 
 FRAME_S, BANDS, TOP_HZ, RANGE_DB = 0.032, 32, 8000.0, 40.0  # of the description of a sound
 LEAST_FRAMES, LAGS, SPEEDS_HZ, SOFT_DB = 312, (1, 2, 4, 8, 16, 32, 64), (0.2, 1.5, 4.0, 8.0), -15.0
 WIDTH = 0.1  # of radial basis functions: what the mean squared distance is multiplied by
 WINDOWS_AT_ONCE = 16
-LEAST_LAST_S = 5.0  # a last window that is shorter is heard as the last 10 s of its track
 ABOUT_MUSIC = "music"  # the type of question that a model trained on sounds without music answers of each window first
 IS_MUSIC = {"type": "noul", "instructions": "Is there music?"}
 SILENCE, NO_MUSIC = "silence", "no music"  # why nothing is answered about a track
-
-Span = tuple[float, float, np.ndarray]  # start and end of a window in seconds, its mono samples (samples,)
 
 
 @dataclass
@@ -216,27 +214,6 @@ def leave_open(planned: PlannedQuestion, reason: str) -> dict[str, Any]:
     return answer_question(planned, None) | {"reason": reason, "heard": []}
 
 
-def spread_evenly(total: int, count: int | None) -> list[int]:
-    """Return the numbers of at most `count` windows of `total`, spread evenly; all for None."""
-    if count is None or total <= count:
-        return list(range(total))
-    return [(2 * number + 1) * total // (2 * count) for number in range(count)]
-
-
-def cut_track(waveform: np.ndarray, sampling_rate: int, window_s: float, count: int | None = 12) -> list[Span]:
-    """Cut a track's mono waveform (samples,) into at most `count` windows, spread evenly; into all for None.
-
-    In place of a last window under 5 s, the last `window_s` of the track are taken.
-    """
-    size, total = round(window_s * sampling_rate), len(waveform)
-    starts = list(range(0, max(total, 1), size))
-    if len(starts) > 1 and total - starts[-1] < LEAST_LAST_S * sampling_rate:
-        starts[-1] = total - size
-    pieces = [(starts[number], waveform[starts[number] : starts[number] + size])
-              for number in spread_evenly(len(starts), count)]  # fmt: skip
-    return [(start / sampling_rate, (start + len(piece)) / sampling_rate, piece) for start, piece in pieces]
-
-
 def join_spans(spans: Iterable[tuple[float, float]]) -> list[list[float]]:
     """Join spans (start_s, end_s) that touch, so that what was heard reads as few pieces."""
     joined: list[list[float]] = []
@@ -286,6 +263,6 @@ def state(answer: Mapping[str, Any]) -> tuple[str, float]:
 
 
 __all__ = [
-    "MusicReference", "TrackDecider", "cut_track", "describe_sound", "join_spans", "mark_contradictions",
+    "MusicReference", "TrackDecider", "describe_sound", "join_spans", "mark_contradictions",
     "measure_bands", "measure_nearness",
 ]  # fmt: skip

@@ -7,6 +7,8 @@ import numpy as np
 import torch
 from transformers import BatchFeature, Wav2Vec2FeatureExtractor
 
+from .sound_input import fetch_audio
+
 Waveform = np.ndarray | torch.Tensor | Sequence[float]
 
 
@@ -61,6 +63,13 @@ class MertLMFeatureExtractor(Wav2Vec2FeatureExtractor):
         checked = [self._checked(waveform, number) for number, waveform in enumerate(waveforms)]
         values = [self.extract(waveform[: self.num_samples] if truncation else waveform) for waveform in checked]
         return BatchFeature({"input_features": np.stack(values)}, tensor_type=return_tensors)
+
+    def fetch_audio(self, audio_url_or_urls: Any, sampling_rate: int | None = None) -> Any:
+        """Read a path, URL, bytes or waveform, or each of a list, as one window at the model's rate; ValueError.
+
+        sampling_rate: of waveforms, in Hz. Of a longer recording its middle window is heard, and that is logged.
+        """
+        return fetch_audio(audio_url_or_urls, self, sampling_rate)
 
     def extract(self, waveform: np.ndarray | torch.Tensor) -> np.ndarray:
         """Normalise and pad one waveform (samples,) → (samples of a window,)."""

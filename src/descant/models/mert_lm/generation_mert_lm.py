@@ -125,6 +125,7 @@ class MertLMGenerationMixin(Base):
         audio_embeds: torch.Tensor | None = None,
         labels: torch.Tensor | None = None,
         decoder_input_ids: torch.Tensor | None = None,
+        input_ids: torch.Tensor | None = None,
         streamer: BaseStreamer | None = None,
         **kwargs: Any,
     ) -> Any:
@@ -133,7 +134,8 @@ class MertLMGenerationMixin(Base):
         Inputs are those of `forward`, settings those of transformers' `generate`; the prompts are not repeated.
 
         inputs: another name for input_features. labels, decoder_input_ids: ignored, so that a training batch can be
-            passed on. max_length: counts the answer's tokens alone, as max_new_tokens does.
+            passed on. input_ids: ignored beside prompt_input_ids, which `apply_chat_template` gives twice.
+            max_length: counts the answer's tokens alone, as max_new_tokens does.
         Raises ValueError for arguments that `generate` does not know, and for assistant_model and negative prompts,
         which cannot hear the clip.
         """

@@ -271,10 +271,11 @@ class MertLMForConditionalGeneration(
         logits_to_keep: how many of the last positions, or which ones, get logits; all for 0. Not with labels.
         output_hidden_states: return the language model's states at the answer, (batch, answer, width) a layer; by
             default as the configuration says.
-        use_cache: ignored, since an answer is read at once.
+        use_cache, input_ids (the prompt's): ignored, since an answer is read at once, behind its prompt.
         kwargs: None, as libraries pass arguments that they have no value for; raises ValueError for any other, such
             as output_attentions: rows of a clip share one sequence, so no row has attentions of its own.
         """
+        kwargs.pop("input_ids", None)
         if given := [name for name, value in kwargs.items() if value is not None and value is not False]:
             raise ValueError(f"forward of {type(self).__name__} cannot follow {given[0]}={kwargs[given[0]]!r}")
         if input_features is not None:
@@ -294,9 +295,7 @@ class MertLMForConditionalGeneration(
         kept = slice(-logits_to_keep, None) if isinstance(logits_to_keep, int) else logits_to_keep
         logits = self.get_output_embeddings()(states[-1] if labels is not None else states[-1][:, kept])
         of_labels = None if labels is None else self.compute_loss(logits, labels, num_items_in_batch)
-        return CausalLMOutputWithPast(
-            loss=of_labels, logits=logits, hidden_states=states if all_layers else None
-        )
+        return CausalLMOutputWithPast(loss=of_labels, logits=logits, hidden_states=states if all_layers else None)
 
     def read_answers(
         self,

@@ -7,6 +7,7 @@ from transformers import BatchFeature, FeatureExtractionMixin, PreTrainedTokeniz
 from transformers.processing_utils import ProcessorMixin
 
 from .feature_extraction_mert_lm import Waveform
+from .sound_input import MusicChatMixin
 
 AUDIO_TOKEN = "<|audio|>"
 SYSTEM_PROMPT = "You listen to music and answer questions about it."
@@ -70,7 +71,7 @@ def limit_of(truncation: bool | str | None, max_length: int | None, longest: int
     return longest if max_length is None else max_length
 
 
-class MertLMProcessor(ProcessorMixin):
+class MertLMProcessor(MusicChatMixin, ProcessorMixin):
     """Joins an encoder's feature extractor and a language model's tokenizer; decoding is the tokenizer's."""
 
     def __init__(
@@ -164,15 +165,13 @@ class MertLMProcessor(ProcessorMixin):
         at = ids.index(placeholder)
         return ids[:at] + [placeholder] * self.audio_positions + ids[at + 1 : -1]
 
-    def apply_chat_template(self, conversation: Any, *args: Any, **kwargs: Any) -> Any:
-        """Render a chat of texts by the language model's template.
+    def write_prompt(self, question: str | None) -> str:
+        """Return the chat up to the answer by the language model's template, with one placeholder for the audio."""
+        return chat_text(self.tokenizer, self.system_prompt, question or self.caption_request)
 
-        Raises ValueError for messages with audio: `processor(audio=…, text=question)` builds the prompt itself.
-        """
-        chats = conversation if conversation and isinstance(conversation[0], list | tuple) else [conversation]
-        if any(not isinstance(message["content"], str) for chat in chats for message in chat):
-            raise ValueError("a message holds more than text: give audio and question as processor(audio=…, text=…)")
-        return super().apply_chat_template(conversation, *args, **kwargs)
+    def is_prompt(self, tokens: Sequence[int]) -> bool:
+        """Return whether tokens are those of a prompt, which holds the audio's placeholders."""
+        return self.tokenizer.convert_tokens_to_ids(AUDIO_TOKEN) in tokens
 
     def answer_ids(self, answers: Sequence[str], max_tokens: int | None = None) -> list[list[int]]:
         """Tokenize answers as the model learns to write them, each with the end of its turn, cut at `max_tokens`."""
@@ -192,12 +191,16 @@ class MertLMProcessor(ProcessorMixin):
 
 def chat_ids(tokenizer: PreTrainedTokenizerBase, system_prompt: str, question: str) -> list[int]:
     """Tokenize a chat of one question, with one placeholder for the audio, up to where the answer begins."""
+    return tokenizer(chat_text(tokenizer, system_prompt, question), add_special_tokens=False)["input_ids"]
+
+
+def chat_text(tokenizer: PreTrainedTokenizerBase, system_prompt: str, question: str) -> str:
+    """Write a chat of one question, with one placeholder for the audio, up to where the answer begins."""
     messages = [
         {"role": "system", "content": system_prompt},
         {"role": "user", "content": f"{AUDIO_TOKEN}\n{question.replace(AUDIO_TOKEN, ' ')}"},
     ]
-    text = tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
-    return tokenizer(text, add_special_tokens=False)["input_ids"]
+    return tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
 
 
 MertLMProcessor.register_for_auto_class()

@@ -1,0 +1,1 @@
+../../data/sound_file.py

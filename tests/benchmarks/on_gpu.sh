@@ -42,7 +42,7 @@ if [ $device = cuda ]; then
     launch=(--config_file accelerate_configs/zero2.yaml --num_processes 1)
     steps=20
 else
-    part gpu_tests 60 "$python" -m pytest -n 0 -q -rs tests/models/lp_music_caps/test_cuda_engine_lp_music_caps.py -k gpu
+    part gpu_tests 60 "$python" -m pytest -n 0 -q -rs tests/models/lp_music_caps/test_engine_lp_music_caps.py -k gpu
     part answering_fp32 90 "$python" tests/benchmarks/bench_generate.py --quick
     part training 60 "$python" tests/benchmarks/bench_train.py --kinds short --clips 8 --batch_size 4 --steps 1 --plain_steps 1 --alternations 1
     launch=(--config_file accelerate_configs/cpu.yaml)

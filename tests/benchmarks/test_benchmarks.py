@@ -1,15 +1,28 @@
-"""The smaller benchmarks run, and what does not depend on the machine holds: equal results, small errors and sizes."""
+"""The benchmarks run, and what does not depend on the machine holds: equal results, small errors and sizes."""
 
+import re
+import shutil
+import subprocess
 from pathlib import Path
 
 import bench_features
 import bench_mert_lm
 import bench_musicnn
+import bench_report
+import bench_search
+import collection_demo
 import compare_tokens
+import numpy as np
 import pytest
 import scale_datasets
+from bench_decisions import area_under_roc, make_sounds, measure_time
 from plain_musicnn import small_model
-from tiny import save_tiny_model
+from tiny import save_tiny_decider, save_tiny_model
+
+from descant.answering.model_folder import load_model
+from descant.collections.report import render_page, show_answers
+from descant.data.audio import AudioError, list_sound_files, load_audio
+from descant.data.demo.corpus import facts
 
 
 def test_stored_features_are_exact_and_small(tmp_path: Path) -> None:
@@ -58,3 +71,110 @@ def test_tokens_that_differ_are_reported(
     monkeypatch.setattr(compare_tokens, "answer_twice", lambda *_: [([2, 5], [2, 5]), ([2, 5], [2, 6])])
     assert compare_tokens.main([folder, "--max_clips", "1"]) == 1
     assert "greedy: 1 of 2 answers differ [1]" in capsys.readouterr().out
+
+
+def test_search_is_better_than_plain_words_and_far_better_than_chance() -> None:
+    result = bench_search.measure_quality(bench_search.describe_corpus(facts()))
+    assert (result["queries"], result["denials"]) == (60, 30)
+    for measure in ("average_precision", "recall_at_10"):
+        scores = result[measure]
+        assert scores["search - bm25"]["interval"][0] > 0
+        assert scores["search"]["mean"] > 3 * scores["random"]["mean"]
+
+
+def test_an_index_of_made_up_songs_is_small() -> None:
+    result = bench_search.measure_speed(300, turns=2)
+    assert result["bytes_a_song"] <= 6_000 and result["milliseconds"].keys() == {"words", "words and where", "like"}
+
+
+def test_scores_by_hand() -> None:
+    right = frozenset({"a", "c"})
+    assert bench_search.average_precision(["a", "b", "c"], right) == pytest.approx((1 + 2 / 3) / 2)
+    assert bench_search.recall_at_10(["b"] * 10 + ["a"], right) == 0
+
+
+def test_the_area_is_how_often_a_positive_lies_above_a_negative() -> None:
+    assert area_under_roc(np.array([3.0, 1.0]), np.array([0.0, 2.0])) == 0.75
+    assert area_under_roc(np.array([1.0]), np.array([1.0])) == 0.5
+
+
+def test_the_sounds_are_not_silent_and_do_not_clip(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("bench_decisions.SOUNDS", 3)
+    monkeypatch.setattr("bench_decisions.shutil.which", lambda name: None)
+    sounds = make_sounds(np.random.default_rng(0))
+    assert set(sounds) == {"white noise", "pink noise", "tones"}
+    for waves in sounds.values():
+        assert all(1e-3 < np.sqrt(np.mean(wave**2)) <= 1 and len(wave) == 160_000 for wave in waves)
+
+
+def test_time_is_measured_in_turns(tmp_path) -> None:
+    model, processor = load_model(save_tiny_decider(tmp_path))
+    rate = processor.feature_extractor.sampling_rate
+    wave = np.random.default_rng(0).normal(size=rate).astype(np.float32)
+    features = processor(audio=[wave], sampling_rate=rate, return_tensors="pt")["input_features"][0]
+    found = measure_time(model, processor, model.decision_config, features, runs=1)
+    assert {"generated", "1 wordings", "3 wordings", "3 wordings / generated"} <= set(found)
+
+
+def test_one_file_in_ten_is_bad_and_all_formats_can_be_heard(tmp_path: Path) -> None:
+    assert collection_demo.make_folder(tmp_path, 10) == {"good": 9, "bad": 1}
+    songs = list_sound_files(tmp_path)
+    assert len(songs.files) == 10 and [path.name for path in songs.left_out] == ["cover.jpg"]
+    for kind in collection_demo.GOOD:
+        (first, *_) = (path for path in songs.files if path.name.startswith("[") and path.suffix == f".{kind}")
+        assert len(load_audio(first)) > 100_000
+
+
+@pytest.mark.parametrize("name", collection_demo.BAD)
+def test_a_bad_file_cannot_be_heard(name: str, tmp_path: Path) -> None:
+    collection_demo.BAD[name](tmp_path / name)
+    with pytest.raises(AudioError):
+        load_audio(tmp_path / name)
+
+
+HACK = "document.documentElement.dataset.hacked = 1"
+EVIL = f"</script><script>{HACK}</script><img src=x onerror='{HACK}'>"
+
+
+@pytest.mark.browser
+@pytest.mark.skipif(shutil.which("chromium") is None, reason="chromium is not installed")
+def test_a_browser_shows_what_users_gave_and_runs_none_of_it(tmp_path: Path) -> None:
+    tracks = [show_answers(EVIL, [{"question": EVIL, "prediction": EVIL, "references": [EVIL]}])]
+    (tmp_path / "report.html").write_text(render_page(EVIL, tracks), encoding="utf-8")
+    shown = bench_report.dump_page(tmp_path / "report.html", "chromium", settle_ms=5_000)  # cards are filled in sight
+    assert "data-hacked" not in shown and "<img" not in shown.partition("<main")[2].partition("</main>")[0]
+    assert shown.count("&lt;/script&gt;&lt;script&gt;") >= 4  # title, heading, name, and the answer with its reference
+    page = bench_report.write_page(tmp_path / "many", 12)
+    opened = bench_report.open_page(page, "chromium")
+    assert opened["articles"] == 12 and (tmp_path / "many" / "pictures").is_dir()
+
+
+@pytest.mark.reliability
+def test_a_collection_goes_through_two_kills_tags_and_search(tmp_path: Path) -> None:
+    model = save_tiny_decider(tmp_path / "model")
+    assert collection_demo.make_folder(tmp_path / "music", 40)["good"] == 36
+    result = collection_demo.run_all(tmp_path / "music", str(model), tmp_path / "out")  # ends the test where it fails
+    assert result["described"]["failed"] == 4 and result["described"]["known"] >= 18
+    assert result["sound_after_tags"] and result["sound_after_undo"] and "36 tracks" in result["report"]
+
+
+ROOT = Path(__file__).resolve().parents[2]
+SCRIPT = ROOT / "tests" / "benchmarks" / "on_gpu.sh"
+TEXT = SCRIPT.read_text(encoding="utf-8")
+
+
+def test_the_script_is_valid_bash() -> None:
+    checked = subprocess.run(["bash", "-n", str(SCRIPT)], capture_output=True, text=True)
+    assert (checked.returncode, checked.stderr) == (0, "")
+
+
+def test_the_limits_of_all_parts_on_a_gpu_are_nine_minutes_at_most() -> None:
+    on_gpu = TEXT.split("if [ $device = cuda ]; then")[1].split("\nelse\n")[0]
+    limits = [int(limit) for limit in re.findall(r"^ +part \w+ (\d+)", on_gpu, flags=re.MULTILINE)]
+    last = re.findall(r"^    part zero2 (\d+)", TEXT, flags=re.MULTILINE)
+    assert len(limits) == 5 and sum(limits) + int(last[0]) <= 540
+
+
+def test_the_programs_that_it_runs_are_there() -> None:
+    named = re.findall(r"\b((?:tests|recipes|accelerate_configs)/[\w/]+\.(?:py|yaml))", TEXT)
+    assert len(set(named)) >= 6 and all((ROOT / name).is_file() for name in named)

@@ -10,9 +10,15 @@ import yaml
 from accelerate.commands.config.config_args import load_config_from_file
 from tiny import save_tiny_model
 from tiny_mert_lm import save_parts
-from transformers import AutoModelForMultimodalLM, AutoModelForSeq2SeqLM, AutoProcessor
+from transformers import (
+    AutoModelForMultimodalLM,
+    AutoModelForSeq2SeqLM,
+    AutoModelForSequenceClassification,
+    AutoProcessor,
+)
 
 from descant.publish.records import read_records
+from descant.subgenre import run as subgenre_run
 from descant.training import Recipe
 from descant.training.run import read_job, run
 
@@ -117,3 +123,24 @@ def test_lora_leaves_an_adapter_that_loads_onto_its_base(workplace):
     assert (output / "adapter_config.json").is_file()
     loaded = AutoModelForSeq2SeqLM.from_pretrained(output)
     assert any("lora_A" in name for name, _ in loaded.named_parameters())
+
+
+RECIPE = Path(__file__).resolve().parents[2] / "recipes" / "subgenre.py"
+
+
+def test_recipe_trains_on_the_demo_and_writes_table_and_card(tmp_path):
+    spec = importlib.util.spec_from_file_location("subgenre", RECIPE)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    captioner = save_tiny_model(tmp_path / "captioner")
+    job = subgenre_run.read_job(
+        module.RECIPE,
+        ["--demo", "--captioner", str(captioner), "--features", str(tmp_path / "features"),
+         "--max_tracks", "6", "--num_train_epochs", "1", "--no_compare", "--output_dir", str(tmp_path / "run"),
+         "--disable_tqdm", "True"],
+    )  # fmt: skip
+    folder = subgenre_run.run(job)
+    AutoModelForSequenceClassification.from_pretrained(folder)
+    AutoProcessor.from_pretrained(folder)
+    assert "| fusion | " in (folder / "subgenres.md").read_text()
+    assert "descant classify" in (folder / "README.md").read_text()

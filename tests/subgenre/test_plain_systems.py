@@ -1,11 +1,21 @@
-"""Labels found by name in an answer."""
+"""Plain systems beside the classifier, single modalities, the grid of missing ones, and calibration."""
 
 import numpy as np
 import pytest
 from label_systems import TREE
 
+from descant.subgenre.comparison import (
+    FUSION,
+    Comparison,
+    differences_to_others,
+    mean_scores,
+    render_calibration,
+    render_comparison,
+    render_missing,
+)
 from descant.subgenre.examples import SubgenreData, gather_examples
 from descant.subgenre.hearing import CaptionerAnswer, TrackHearing
+from descant.subgenre.label_scores import GoldLabels, LabelPredictions, score_intervals
 from descant.subgenre.labels import LabelTree, Track, TrackCorpus, ask_for_genre
 from descant.subgenre.plain_systems import (
     TfidfProbe,
@@ -79,8 +89,8 @@ def test_vectors_equal_those_of_scikit_learn():
     assert probe.vectors(TEXTS).numpy()[:, :-1] == pytest.approx(expected)
 
 
-SYSTEMS_TREE = LabelTree({"jazz": ("swing",), "pop": ("disco",)})
-ASKED = ask_for_genre(SYSTEMS_TREE)
+SYSTEMS_TWO_GENRES = LabelTree({"jazz": ("swing",), "pop": ("disco",)})
+ASKED = ask_for_genre(SYSTEMS_TWO_GENRES)
 
 
 @pytest.fixture
@@ -97,9 +107,9 @@ def data():
     answers = ["it is pop", "a disco song", "it is jazz", "it is pop"]
     said = tuple(CaptionerAnswer(10.0 * n, 10.0 * n + 10, ASKED, answer) for n, answer in enumerate(answers))
     hearings = {"4": TrackHearing("4", said, np.ones(2)), "7": TrackHearing("7", error="bad")}
-    corpus = TrackCorpus(tracks, SYSTEMS_TREE, "test", "cc0-1.0", "1")
+    corpus = TrackCorpus(tracks, SYSTEMS_TWO_GENRES, "test", "cc0-1.0", "1")
     by_split = {split: corpus.split(split) for split in ("train", "validation", "test")}
-    examples = {split: gather_examples(part, hearings, (), SYSTEMS_TREE) for split, part in by_split.items()}
+    examples = {split: gather_examples(part, hearings, (), SYSTEMS_TWO_GENRES) for split, part in by_split.items()}
     return SubgenreData(corpus, "captioner", (), {}, by_split, hearings, examples)
 
 
@@ -119,3 +129,51 @@ def test_words_tell_the_genre(data, captions):
     told = predict_by_tfidf(data, "test", captions)
     assert told.genres.argmax(axis=1).tolist() == [0, 1]
     assert told.chosen.tolist() == [[True, False], [False, True]]
+
+
+TWO_GENRES = LabelTree({"jazz": ("swing",), "pop": ("disco",)})
+
+
+def tell(genres: list[int]) -> LabelPredictions:
+    chosen = np.eye(2, dtype=bool)[genres]
+    return LabelPredictions(0.1 + 0.8 * chosen, 0.1 + 0.8 * chosen, chosen)
+
+
+@pytest.fixture
+def found() -> Comparison:
+    truth = [0, 1, 0, 1, 0, 1]
+    gold = GoldLabels(TWO_GENRES, np.array(truth), np.eye(2, dtype=bool)[truth], tuple("aabbcc"))
+    right, wrong = tell(truth), tell([0, 0, 0, 0, 0, 0])
+    systems = {FUSION: [right, right], "lyrics": [wrong, wrong], "audio": [right, wrong]}
+    measured = {name: score_intervals(gold, runs) for name, runs in systems.items()}
+    visible = {("lyrics", "audio"): [right, right], ("audio",): [wrong, wrong]}
+    return Comparison("test", gold, systems, measured, visible)
+
+
+def test_fusion_is_set_beside_every_other_system(found):
+    gaps = differences_to_others(found)
+    assert set(gaps) == {f"fusion − {one} ({level})" for one in ("lyrics", "audio") for level in ("genre", "subgenre")}
+    assert gaps["fusion − lyrics (genre)"].gap == pytest.approx(1 - 1 / 3)
+    assert gaps["fusion − lyrics (genre)"].interval.low > 0
+
+
+def test_the_grid_compares_with_the_best_of_what_is_seen(found):
+    rows = render_missing(found).splitlines()[2:]
+    both, audio = ([cell.strip() for cell in row.strip("|").split("|")] for row in rows)
+    assert both[:2] == ["lyrics + audio", "1.000"] and both[4].startswith("+33.3 [")
+    assert audio[0] == "audio" and audio[4].startswith("-33.3 [")
+
+
+def test_scores_are_means_over_seeds(found):
+    assert mean_scores(found.gold, found.systems["audio"])["genre_accuracy"] == pytest.approx(0.75)
+
+
+def test_calibration_says_what_came_true(found):
+    text = render_calibration(found)
+    assert "0.100 of the likeliest genre" in text and "| 0.8–0.9 | 12 | 0.900 | 1.000 |" in text
+
+
+def test_the_report_holds_all_parts(found):
+    text = render_comparison(found)
+    assert text.startswith("# Subgenres of 6 test tracks by 3 artists\n") and "mean of 2 seeds" in text
+    assert text.count("\n## ") == 3

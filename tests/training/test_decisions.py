@@ -1,11 +1,16 @@
 """What is fitted for typed answers: types out of rows, temperatures, thresholds, and what music sounds like."""
 
+from dataclasses import asdict, replace
+
 import numpy as np
 import pytest
+import torch
 from tiny import build_tiny_model
 
+from descant.data.corpus import load_corpus
 from descant.data.demo import load_demo
 from descant.evaluation.calibration import ScoredType, decide_rows, log_probabilities
+from descant.models.lp_music_caps.track_music import MusicReference, describe_sound, measure_bands
 from descant.training.decisions import (
     collect_types,
     find_threshold,
@@ -14,6 +19,7 @@ from descant.training.decisions import (
     fit_temperature,
     shift_scores,
 )
+from descant.training.music_reference import fit_reference, make_sounds
 
 
 def test_closed_types_of_one_term_are_collected_with_all_their_sentences():
@@ -69,3 +75,57 @@ def test_the_threshold_is_the_least_probability_of_the_wanted_precision():
     probabilities = np.array([0.9, 0.8, 0.7, 0.6, 0.5])
     assert find_threshold(probabilities, np.array([1, 1, 0, 1, 0], bool), 0.75) == 0.6
     assert find_threshold(probabilities, np.zeros(5, bool), 0.75) == 1.0
+
+
+RATE = 16_000
+TIMES = np.arange(10 * RATE) / RATE
+
+
+@pytest.fixture(scope="module")
+def clips() -> list[np.ndarray]:
+    audio = load_corpus("demo", ["short"]).audio
+    return [audio[name].load(RATE, 10)[0] for name in sorted(audio)[:32]]
+
+
+@pytest.fixture(scope="module")
+def reference(clips: list[np.ndarray]) -> MusicReference:
+    found = fit_reference(clips[:24], clips[:24], RATE)
+    assert found is not None
+    return found
+
+
+def test_clips_that_were_not_fitted_on_are_music_at_any_level(clips: list[np.ndarray], reference) -> None:
+    for clip in clips[24:]:
+        assert all(reference.is_music(torch.from_numpy(gain * clip), RATE) for gain in (0.03, 1.0, 10.0))
+
+
+def test_noise_and_tones_are_no_music(reference: MusicReference) -> None:
+    random = np.random.default_rng(9)
+    tone = np.sin(2 * np.pi * 440 * TIMES)
+    for wave in (random.normal(size=10 * RATE), random.normal(size=10 * RATE).cumsum(), tone, np.sign(tone)):
+        assert not reference.is_music(torch.from_numpy(wave - wave.mean()), RATE)
+
+
+def test_short_sounds_are_judged_as_long_ones(clips: list[np.ndarray], reference: MusicReference) -> None:
+    assert reference.is_music(torch.from_numpy(clips[30][: 2 * RATE]), RATE)
+    assert not reference.is_music(torch.from_numpy(np.random.default_rng(0).normal(size=RATE)), RATE)
+    assert np.isfinite(describe_sound(measure_bands(torch.from_numpy(clips[30][: RATE // 2]), RATE))).all()
+
+
+def test_fitting_again_gives_the_same(clips: list[np.ndarray], reference: MusicReference) -> None:
+    assert asdict(fit_reference(clips[:24], clips[:24], RATE)) == asdict(reference)
+
+
+def test_the_limit_leaves_nearly_all_validation_clips(clips: list[np.ndarray], reference: MusicReference) -> None:
+    noise = list(np.random.default_rng(0).normal(size=(5, RATE)))
+    raised = fit_reference(clips[:24], noise, RATE)
+    assert replace(raised, limit=0.0) == replace(reference, limit=0.0) and raised.limit > 0.3
+
+
+def test_without_clips_nothing_is_fitted() -> None:
+    assert fit_reference([], [], RATE) is None
+
+
+def test_made_sounds_fill_ten_seconds_at_any_rate() -> None:
+    for wave in make_sounds(24_000, 2):
+        assert wave.shape == (240_000,) and np.isfinite(wave).all() and np.abs(wave).max() == pytest.approx(1.0)

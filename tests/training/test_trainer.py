@@ -1,4 +1,4 @@
-"""The loss, trackers, learning rates by part of the model, and adapters on the modules that the model names."""
+"""The loss, finite or not, trackers, learning rates by part, adapters on the named modules, and tokenised rows."""
 
 from pathlib import Path
 from types import SimpleNamespace
@@ -6,6 +6,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 import pytest
+import tiny_run
 import torch
 from accelerate import Accelerator
 from tiny import build_tiny_model
@@ -15,13 +16,15 @@ from transformers import PreTrainedModel, TrainerCallback
 
 from descant.data.annotations import Row
 from descant.data.collator import AudioTextCollator
+from descant.models.lp_music_caps import LPMusicCapsFeatureExtractor, LPMusicCapsProcessor
 from descant.training import settings, trainer
 from descant.training.recipe import Recipe, Stage
 from descant.training.run import read_job
+from descant.training.saving import find_problem, list_checkpoints
 from descant.training.settings import MertLMOptions
-from descant.training.start import add_lora
-from descant.training.trainer import DescantTrainer, Validation, scale_learning_rate
-from descant.training.training_data import CurriculumSampler, StagePlan, TokenizedRows, plan_steps
+from descant.training.start import add_lora, train_tokenizer
+from descant.training.trainer import DescantTrainer, NonFiniteLossError, Validation, scale_learning_rate
+from descant.training.training_data import CurriculumSampler, StagePlan, TokenizedRows, concatenate_configs, plan_steps
 
 
 def test_chosen_parameters_get_a_share_of_the_learning_rate_and_none_is_lost():
@@ -196,3 +199,86 @@ def test_the_model_is_measured_at_rest_and_left_as_it_was(measured, training):
     assert set(first) == {"loss"}
     assert first == checked.measure(model, Accelerator(cpu=True))  # no dropout in it
     assert model.training is training
+
+
+class Spoil(TrainerCallback):
+    """Makes one weight NaN or infinite once `step` steps are done."""
+
+    def __init__(self, step, value):
+        self.step, self.value = step, value
+
+    def on_step_end(self, args, state, control, model, **_):
+        if state.global_step == self.step:
+            with torch.no_grad():
+                model.model.shared.weight[5:] = self.value
+
+
+def run(tmp_path, step, value):
+    trainer = tiny_run.build_trainer(tmp_path)
+    trainer.add_callback(Spoil(step, value))
+    with pytest.raises(NonFiniteLossError) as caught:
+        trainer.train(resume_from_checkpoint="auto")
+    kept = list_checkpoints(tmp_path)
+    assert [(path.name, find_problem(path)) for path in kept] == [("checkpoint-3", None)]
+    return str(caught.value)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_loss_that_is_not_finite_stops_the_run_with_the_clips_of_its_batch(tmp_path, value):
+    message = run(tmp_path, step=4, value=value)
+    assert message.startswith("the loss is nan at step 5 on the batch of clip-")
+    assert message.count("clip-") == 3
+
+
+def test_weights_that_are_not_finite_are_never_saved(tmp_path):
+    message = run(tmp_path, step=6, value=float("nan"))
+    assert message.startswith("the weights are not finite at step 6 on the batch of clip-")
+
+
+def test_losses_read_together_name_the_first_bad_batch(tmp_path, monkeypatch):
+    trainer = tiny_run.build_trainer(tmp_path)
+    losses, rows = [1.0, float("nan"), float("nan")], [[1], [2], [3]]
+    trainer._unread = [
+        (n, torch.tensor(loss), torch.tensor(r)) for n, (loss, r) in enumerate(zip(losses, rows, strict=True))
+    ]
+    with pytest.raises(NonFiniteLossError, match="at step 1 on the batch of clip-2:"):
+        trainer.require_finite_losses()
+
+
+def test_row_index_does_not_reach_the_model(tmp_path):
+    # BART's forward takes no `row_index`: a step with it would fail.
+    trainer = tiny_run.build_trainer(tmp_path, max_steps=1)
+    assert trainer.train(resume_from_checkpoint="no").global_step == 1
+
+
+ROWS = [
+    Row("a", "What is heard?", "A piano and a very long flute solo.", None, "own", 0, 10),
+    Row("b", "What is heard?", "Drums.", None, "own", 0, 10),
+    Row("a", None, "A piano plays.", None, "own", 0, 10),
+]
+TOKENIZER = train_tokenizer([row.answer for row in ROWS] + ["What is heard?"])
+PROCESSOR = LPMusicCapsProcessor(LPMusicCapsFeatureExtractor(), TOKENIZER)
+
+
+def test_answers_are_cut_without_losing_their_end():
+    item = TokenizedRows(ROWS, PROCESSOR, max_answer_tokens=5)[0]
+    assert len(item["label_ids"]) == 5
+    assert (item["label_ids"][0], item["label_ids"][-1]) == (TOKENIZER.bos_token_id, TOKENIZER.eos_token_id)
+
+
+def test_an_item_holds_the_question_and_the_epoch_it_is_asked_for():
+    rows = TokenizedRows(ROWS, PROCESSOR)
+    assert rows[1, 7]["epoch"] == 7 and rows[1]["epoch"] is None
+    assert TOKENIZER.decode(rows[1]["prompt_ids"], skip_special_tokens=True) == "What is heard?"
+    assert rows[2]["prompt_ids"] is None
+
+
+def test_rows_of_a_clip_have_one_number():
+    assert TokenizedRows(ROWS, PROCESSOR).clip_numbers.tolist() == [0, 1, 0]
+
+
+def test_configurations_keep_their_rows_apart():
+    rows, indices = concatenate_configs({"short": ROWS[:2], "long": ROWS[2:]})
+    assert rows == ROWS
+    assert [index.tolist() for index in indices.values()] == [[0, 1], [2]]
+    assert np.array_equal(TokenizedRows(rows, PROCESSOR).lengths > 2, [True] * 3)

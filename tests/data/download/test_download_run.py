@@ -1,4 +1,4 @@
-"""A run fetches every clip that can be had, accounts for the rest, and goes on after a kill."""
+"""A run fetches every clip that can be had, accounts for the rest, goes on after a kill; its ledger loses no line."""
 
 import json
 import os
@@ -17,9 +17,10 @@ import soundfile
 from audio_server import AudioServer, encode, music
 
 from descant.data.annotations import Row, make_clip_id
-from descant.data.download import DownloadSettings, Ledger, download_clips
+from descant.data.download import DownloadSettings, download_clips
 from descant.data.download import run as running
 from descant.data.download.fetch import FetchError
+from descant.data.download.ledger import Ledger, LedgerEntry
 from descant.data.download.run import Pace, Stopped, cut_clip, section_of
 
 WINDOW = (2.0, 4.0)
@@ -297,3 +298,56 @@ def test_waiting_workers_are_woken_by_a_stop():
     threading.Timer(0.05, pace.stop, args=("interrupted",)).start()
     with pytest.raises(Stopped, match="interrupted"):
         pace.wait()
+
+
+def lines(ledger: Ledger) -> list[dict]:
+    return [json.loads(line) for line in ledger.path.read_text().splitlines()]
+
+
+def test_last_line_of_a_clip_counts_and_closing_leaves_one_a_clip(tmp_path):
+    with Ledger(tmp_path) as ledger:
+        ledger.add(LedgerEntry("b", "network", "reset"))
+        ledger.add(LedgerEntry("a", "private"))
+        ledger.add(LedgerEntry("b", "removed", attempts=2))
+        assert len(lines(ledger)) == 3
+        assert Ledger(tmp_path).entries["b"].status == "removed"
+    assert [(line["clip_id"], line["status"]) for line in lines(ledger)] == [("a", "private"), ("b", "removed")]
+
+
+def test_line_torn_by_a_kill_costs_only_itself(tmp_path):
+    with Ledger(tmp_path) as ledger:
+        ledger.add(LedgerEntry("a", "private"))
+    with open(ledger.path, "a") as file:
+        file.write('{"clip_id": "b", "sta')
+    torn = Ledger(tmp_path)
+    assert list(torn.entries) == ["a"]
+    torn.add(LedgerEntry("c", "age"))
+    assert sorted(Ledger(tmp_path).entries) == ["a", "c"]
+
+
+def test_pending_are_the_new_and_the_transient_and_on_demand_the_failed(tmp_path):
+    ledger = Ledger(tmp_path)
+    for status in ("network", "blocked", "private", "removed", "age", "geo", "bad audio"):
+        ledger.add(LedgerEntry(status, status))
+    clips = ["new", *ledger.entries]
+    assert ledger.pending(clips, retry_failed=False) == ["new", "network", "blocked"]
+    assert ledger.pending(clips, retry_failed=True) == clips
+
+
+def test_clip_whose_file_is_gone_or_changed_is_pending_again(tmp_path):
+    import hashlib
+
+    ledger = Ledger(tmp_path)
+    for name in ("whole", "changed", "gone"):
+        (tmp_path / f"{name}.flac").write_bytes(b"sound")
+        ledger.add(LedgerEntry(name, "ok", sha256=hashlib.sha256(b"sound").hexdigest()))
+    (tmp_path / "changed.flac").write_bytes(b"sounds")
+    (tmp_path / "gone.flac").unlink()
+    assert ledger.pending(["whole", "changed", "gone"], retry_failed=False) == ["changed", "gone"]
+
+
+def test_second_run_in_the_same_folder_is_refused(tmp_path):
+    with Ledger(tmp_path), pytest.raises(ValueError, match="another download"), Ledger(tmp_path):
+        pass
+    with Ledger(tmp_path):
+        pass

@@ -1,4 +1,4 @@
-"""Tests against what the reference's own code gave for its small checkpoints; they skip where those are absent."""
+"""Tests against what the reference's own code gave, and (pytest -m full) one walk at the size of what it published."""
 
 from pathlib import Path
 
@@ -6,7 +6,7 @@ import pytest
 import torch
 from transformers.trainer_pt_utils import LabelSmoother
 
-from descant.models.lp_music_caps import LPMusicCapsForConditionalGeneration, LPMusicCapsProcessor
+from descant.models.lp_music_caps import LPMusicCapsConfig, LPMusicCapsForConditionalGeneration, LPMusicCapsProcessor
 from descant.models.lp_music_caps.convert_lp_music_caps_to_hf import convert_checkpoint
 
 # What the two names of generation settings in expected.json stand for.
@@ -89,3 +89,23 @@ def test_all_questions_in_one_batch_give_the_same_texts(converted: Converted) ->
     inputs = converted.processor(audio=audio, text=text, sampling_rate=16000, return_tensors="pt")
     texts = converted.processor.batch_decode(converted.model.generate(**inputs), skip_special_tokens=True)
     assert texts == [case["text"] for case in cases]
+
+
+@pytest.mark.full
+def test_a_model_of_bart_base_size_trains_a_step_saves_loads_and_answers(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    torch.set_num_threads(2)
+    model = LPMusicCapsForConditionalGeneration(LPMusicCapsConfig())
+    assert model.config.vocab_size == 50265
+    questions = torch.randint(5, 50265, (2, 9))
+    inputs = {"input_features": torch.randn(2, 128, 1001) * 20 - 30, "prompt_input_ids": questions}
+    before = {name: weight.clone() for name, weight in model.named_parameters()}
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-4, weight_decay=0.0)
+    loss = model(**inputs, labels=torch.randint(5, 50265, (2, 20))).loss
+    loss.backward()
+    optimizer.step()
+    unmoved = [name for name, weight in model.named_parameters() if torch.equal(weight, before[name])]
+    assert [name for name in unmoved if not name.endswith("k_proj.bias")] == []
+    model.eval().save_pretrained(tmp_path)
+    loaded = LPMusicCapsForConditionalGeneration.from_pretrained(tmp_path)
+    assert torch.equal(loaded.generate(**inputs, max_length=12), model.generate(**inputs, max_length=12))

@@ -1,10 +1,16 @@
-"""Tests of the model: targets, packing, frozen parts, layer mixes and poolings, saving."""
+"""Tests of the model: targets, packing, frozen parts and their cached states, layer mixes and poolings, saving."""
+
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from tiny_mert_lm import QUESTIONS, join_tiny
+from tiny_mert_lm import QUESTIONS, join_tiny, save_parts
 from transformers import AutoModelForMultimodalLM
+
+from descant.data.extraction import extract_features
+from descant.data.features import FeatureStore
+from descant.models.mert_lm.packing_mert_lm import pack_rows, split_prompts, up_to_last
 
 ANSWERS = ["a slow piano", "jazz rock with a loud guitar", "drums"]
 
@@ -207,3 +213,87 @@ def test_eight_pairs_are_learnt_by_heart_and_the_answers_end_by_themselves(parts
     tokens = model.eval().generate(input_features=states, max_new_tokens=40, **prompts)
     assert tokens.shape[1] < 20
     assert processor.batch_decode(tokens, skip_special_tokens=True) == answers
+
+
+def test_a_store_gives_back_what_the_encoder_computed(joined, waveforms, tmp_path: Path) -> None:
+    model, processor = joined
+    extractor = model.cached_features(processor.feature_extractor)
+    store = FeatureStore(tmp_path, extractor.to_dict())
+    clips = {"a": waveforms[0], "b": waveforms[1]}
+    assert extract_features(clips, extractor, store, processes=2).written == 2  # which sends the encoder to others
+    store.refresh()
+    features = processor(audio=waveforms[:2], sampling_rate=24_000, return_tensors="pt")["input_features"]
+    expected = model.encode_audio(features).numpy()
+    for row, clip in enumerate("ab"):
+        np.testing.assert_allclose(store.read(clip), expected[row], rtol=2e-3, atol=2e-3)
+
+
+def test_the_key_names_encoder_mix_and_pooling(joined, parts, tmp_path: Path) -> None:
+    def key(model, processor) -> Path:
+        return FeatureStore(tmp_path, model.cached_features(processor.feature_extractor).to_dict()).folder
+
+    first = key(*joined)
+    assert first == key(*join_tiny(parts, projector="mlp", seed=5))  # what follows the encoder does not count
+    others = [
+        key(*join_tiny(parts, layer_mix="last")), key(*join_tiny(parts, layer_mix="learned")),
+        key(*join_tiny(parts, pooling="mean")), key(*join_tiny(parts, pool_stride=5)),
+        key(*join_tiny(save_parts(tmp_path / "others", seed=1))),
+    ]  # fmt: skip
+    assert len({first, *others}) == 6
+
+
+def test_the_hash_is_of_every_weight(joined) -> None:
+    model, processor = joined
+    before = model.cached_features(processor.feature_extractor).to_dict()["encoder_sha256"]
+    with torch.no_grad():
+        model.audio_encoder.feature_projection.projection.bias[0] += 1e-3
+    assert model.cached_features(processor.feature_extractor).to_dict()["encoder_sha256"] != before
+
+
+AUDIO = 99
+
+
+def test_prompts_are_cut_behind_the_audio_and_tails_end_together() -> None:
+    ids = torch.tensor([[0, 0, 5, AUDIO, AUDIO, 7], [5, AUDIO, AUDIO, 6, 7, 8]])
+    mask = torch.tensor([[0, 0, 1, 1, 1, 1], [1, 1, 1, 1, 1, 1]])
+    split = split_prompts(ids, mask, AUDIO)
+    assert split.head_ids.tolist() == [[5, AUDIO, AUDIO]] * 2
+    assert split.tail_ids.tolist() == [[0, 0, 7], [6, 7, 8]]
+    assert split.tail_mask.tolist() == [[0, 0, 1], [1, 1, 1]]
+
+
+@pytest.mark.parametrize("row", [[5, 6, AUDIO, 7], [5, 6, 7, 8]])
+def test_prompts_that_differ_before_the_audio_s_end_are_refused(row: list[int]) -> None:
+    ids = torch.tensor([[5, AUDIO, 7, 7], row])
+    with pytest.raises(ValueError, match="differ before the end of the audio"):
+        split_prompts(ids, torch.ones_like(ids), AUDIO)
+
+
+def test_a_tail_sees_the_head_and_itself_and_never_another_or_padding() -> None:
+    heads, tails = torch.zeros(3, 2, 1), torch.zeros(3, 3, 1)
+    tail_mask = torch.tensor([[0, 1, 1], [1, 1, 0], [1, 0, 0]])
+    packed = pack_rows(heads, tails, tail_mask, torch.tensor([0, 0, 1]), clips=2)
+    assert (packed.mask[0, 0] == 0).int().tolist() == [
+        [1, 0, 0, 0, 0, 0],
+        [1, 1, 0, 0, 0, 0],
+        [1, 1, 1, 0, 0, 0],
+        [1, 1, 1, 1, 0, 0],
+        [1, 1, 0, 0, 1, 0],
+        [1, 1, 0, 0, 1, 1],
+    ]
+    assert packed.positions[0].tolist() == [0, 1, 2, 3, 2, 3]
+    assert (packed.mask[1, 0, :3] == 0).int().tolist() == [[1, 0, 0, 0, 0, 0], [1, 1, 0, 0, 0, 0], [1, 1, 1, 0, 0, 0]]
+
+
+def test_rows_come_back_in_their_order_and_padding_takes_no_place() -> None:
+    tails = torch.arange(1.0, 10).reshape(3, 3, 1)
+    tail_mask = torch.tensor([[1, 1, 0], [0, 1, 1], [1, 1, 1]])
+    packed = pack_rows(torch.zeros(3, 1, 1), tails, tail_mask, torch.tensor([1, 0, 1]), clips=2)
+    assert packed.embeds[..., 0].tolist() == [[0, 5, 6, 0, 0, 0], [0, 1, 2, 7, 8, 9]]
+    kept = tail_mask.bool()
+    assert torch.equal(packed.rows(packed.embeds)[kept], tails[kept])
+
+
+def test_only_what_lies_behind_the_last_label_is_padding() -> None:
+    counted = torch.tensor([[True, False, True, False], [False, False, False, False]])
+    assert up_to_last(counted).tolist() == [[1, 1, 1, 0], [0, 0, 0, 0]]

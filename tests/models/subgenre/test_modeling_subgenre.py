@@ -1,15 +1,19 @@
-"""Tests of the subgenre classifier: probabilities in the tree, training, any subset of modalities, saving."""
+"""Tests of the classifier: probabilities in the tree, training, fusions, LoRA, any subset of modalities, saving."""
 
 import math
 from pathlib import Path
 
 import pytest
 import torch
+from peft import PeftModel
 from tiny_subgenre import AUDIO_DIM, LYRICS, TREE, build_tiny_subgenre, tracks
+from torch import nn
 from transformers import AutoModelForSequenceClassification
 
-from descant.models.subgenre import SubgenreForSequenceClassification, SubgenreProcessor
+from descant.models.subgenre import SubgenreConfig, SubgenreForSequenceClassification, SubgenreProcessor
+from descant.models.subgenre.fusion_subgenre import SubgenreCrossAttention, SubgenreLateFusion, mean_by_group, to_rows
 from descant.models.subgenre.modeling_subgenre import hierarchical_loss, join_logits, name_labels
+from descant.training.start import add_lora
 
 Model = SubgenreForSequenceClassification
 GENRES = len(TREE)
@@ -188,3 +192,92 @@ def test_a_saved_model_scores_the_same(model: Model, inputs: dict, tmp_path: Pat
 def test_a_tuple_begins_with_the_loss(model: Model, inputs: dict, labels: torch.Tensor) -> None:
     loss, logits = model(**inputs, labels=labels, return_dict=False)
     assert loss.ndim == 0 and logits.shape == labels.shape
+
+
+CONFIG = SubgenreConfig(label_tree={"rock": ["punk"], "jazz": []}, hidden_size=4, num_attention_heads=2)
+
+
+def fuse(fusion: nn.Module, mask: list[list[int]], windows: torch.Tensor | None = None) -> torch.Tensor:
+    """Two tracks: the first with two windows of lyrics and one of captions, the second with one of lyrics."""
+    generator = torch.Generator().manual_seed(0)
+    own, audio = torch.randn(4, 4, generator=generator), torch.randn(2, 4, generator=generator)
+    row, kind = torch.tensor([0, 0, 0, 1]), torch.tensor([0, 0, 1, 0])
+    return fusion(own if windows is None else windows, row, kind, audio, torch.tensor(mask, dtype=torch.float)).logits
+
+
+def build(kind: type[nn.Module]) -> nn.Module:
+    torch.manual_seed(1)
+    fusion = kind(CONFIG).eval()
+    for weight in fusion.parameters():
+        nn.init.normal_(weight)
+    return fusion
+
+
+def test_the_mean_of_a_place_without_vectors_is_zero() -> None:
+    vectors = torch.tensor([[2.0, 0.0], [4.0, 2.0], [1.0, 1.0]])
+    found = mean_by_group(vectors, torch.tensor([2, 2, 0]), 4)
+    assert found.tolist() == [[1, 1], [0, 0], [3, 1], [0, 0]]
+    assert mean_by_group(vectors[:0], torch.zeros(0, dtype=torch.long), 2).tolist() == [[0, 0], [0, 0]]
+
+
+def test_windows_are_laid_out_by_row() -> None:
+    windows = torch.arange(1.0, 5.0)[:, None]
+    visible = torch.tensor([True, False, True, True])
+    filled, there = to_rows(windows, torch.tensor([0, 0, 2, 2]), visible, 3)
+    assert filled[:, :, 0].tolist() == [[1, 2], [0, 0], [3, 4]]
+    assert there.tolist() == [[True, False], [False, False], [True, True]]
+
+
+def test_no_windows_are_no_places() -> None:
+    filled, there = to_rows(torch.zeros(0, 3), torch.zeros(0, dtype=torch.long), torch.zeros(0).bool(), 2)
+    assert filled.shape == (2, 0, 3) and there.shape == (2, 0)
+
+
+def test_late_fusion_adds_up_what_each_modality_says() -> None:
+    fusion = build(SubgenreLateFusion)
+    lyrics, captions, audio = (fuse(fusion, [[int(place == kept) for place in range(3)]] * 2) for kept in range(3))
+    torch.testing.assert_close(fuse(fusion, [[1, 1, 1]] * 2), (lyrics + captions + audio) / 3)
+    fusion.weights[0b101] = torch.tensor([0.2, 0.0, 0.7])[:, None]
+    fusion.shifts[0b101] = 0.5
+    found = fuse(fusion, [[1, 0, 1], [1, 1, 1]])
+    torch.testing.assert_close(found[0], 0.2 * lyrics[0] + 0.7 * audio[0] + 0.5)
+    torch.testing.assert_close(found[1], (lyrics[1] + captions[1] + audio[1]) / 3)
+
+
+@pytest.mark.parametrize("kind", [SubgenreLateFusion, SubgenreCrossAttention])
+def test_what_is_masked_makes_no_difference(kind: type[nn.Module]) -> None:
+    fusion, mask = build(kind), [[0, 1, 1], [0, 0, 1]]
+    others = torch.randn(4, 4) + 5
+    others[2] = torch.randn(4, 4, generator=torch.Generator().manual_seed(0))[2]  # the captions stay as they are
+    torch.testing.assert_close(fuse(fusion, mask, others), fuse(fusion, mask))
+    assert not torch.allclose(fuse(fusion, [[1, 1, 1], [1, 0, 1]], others), fuse(fusion, [[1, 1, 1], [1, 0, 1]]))
+
+
+@pytest.mark.parametrize("kind", [SubgenreLateFusion, SubgenreCrossAttention])
+def test_a_track_of_which_nothing_is_there_still_gets_a_score(kind: type[nn.Module]) -> None:
+    scores = fuse(build(kind), [[0, 0, 0], [0, 0, 0]])
+    assert scores.isfinite().all()
+    torch.testing.assert_close(scores[0], scores[1])
+
+
+def test_an_adapter_is_trained_saved_loaded_and_merged(
+    model: SubgenreForSequenceClassification, processor: SubgenreProcessor, tmp_path: Path
+) -> None:
+    model.save_pretrained(tmp_path / "base")
+    model.fit_audio_scale(torch.randn(5, AUDIO_DIM, generator=torch.Generator().manual_seed(0)))
+    adapted = add_lora(model, rank=2).train()
+    trained = [name for name, weight in adapted.named_parameters() if weight.requires_grad]
+    assert any("q_lin.lora_A" in name for name in trained) and any("out_lin.lora_B" in name for name in trained)
+    assert not any("text_encoder" in name and "lora" not in name for name in trained)
+    assert {"fusion", "text_scores", "audio_projection"} <= {part for name in trained for part in name.split(".")}
+    inputs = processor(**tracks(), return_tensors="pt")
+    optimizer = torch.optim.SGD(adapted.parameters(), lr=0.1)
+    for _ in range(2):  # lora_A moves once lora_B has left zero
+        adapted(**inputs, labels=torch.eye(4, 8)).loss.backward()
+        optimizer.step()
+    adapted.eval().save_pretrained(tmp_path / "adapter")
+    with torch.no_grad():
+        expected = adapted(**inputs).logits
+        again = PeftModel.from_pretrained(type(model).from_pretrained(tmp_path / "base"), tmp_path / "adapter").eval()
+        torch.testing.assert_close(again(**inputs).logits, expected)
+        torch.testing.assert_close(again.merge_and_unload()(**inputs).logits, expected)

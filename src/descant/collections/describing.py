@@ -5,16 +5,18 @@ import io
 import json
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from tqdm import tqdm
 
+from descant.collections.engines import Load, OneProcess
 from descant.collections.facts import CHOSEN, COLUMNS, is_description, read_fact, to_row, write_text
 from descant.collections.sidecars import Sidecars
-from descant.data.audio import AudioError, list_sound_files
+from descant.data.audio import list_sound_files
 from descant.files import JobLog, JsonLines, Record, read_regular, replace_whole, write_whole
 from descant.program import BrokeOff, name_error, one_line, say
 
@@ -23,8 +25,6 @@ LISTS = (".txt", ".m3u", ".m3u8")
 FORMULAS = ("=", "+", "-", "@", "\t", "\r")  # what a spreadsheet would take for one, at a cell's beginning
 LEAST_SONGS = 5  # that answered a question, for a sentence about what the answers depend on
 HARDLY = 0.1  # by so little the probability of an answer falls, at most, where the sound hardly matters
-
-Describe = Callable[[str], Record]
 
 
 @dataclass(frozen=True)
@@ -101,57 +101,71 @@ def _read_list(path: Path) -> Iterator[str]:
             yield str(path.parent / line.strip())
 
 
-def describe_songs(songs: Sequence[str], load: Callable[[], Describe], job: Job) -> Outcome:
+def describe_songs(songs: Sequence[str], load: Load, job: Job, engine: OneProcess | None = None) -> Outcome:
     """Describe what is not described yet, write all that the job asks for, and return what came of it.
 
     Args:
         songs: paths, which are also the names in the output.
         load: loads the model and returns what describes a song; called where anything is left to describe.
         job: what is written.
+        engine: who describes; by default this process. Of several processes, each returns what came of its share,
+            and the first one of all.
 
     Raises ValueError for a log of another model or other settings, or one that another run writes.
     """
+    engine = engine or OneProcess()
     log = JobLog(job.log, "audio", _is_record, "description")
-    records = log.read()
-    known = {record["audio"]: record for record in records if "error" not in record}
-    other = next((one for one in known.values() if one.get("settings") != job.settings), None)
-    if other is not None:
-        raise ValueError(f"{job.log}: holds descriptions of another model or other settings; give another --output")
-    log.write(known.values())
+    known = _read_known(log, job)
+    engine.wait()  # until all have read, before one writes
+    if engine.rank == 0:
+        log.write(known.values())
+    engine.wait()
     outcome = Outcome(len(songs), known=sum(song in known for song in songs))
     sidecars = Sidecars(job.output.with_suffix(".sidecars.jsonl"), job.kinds, job.style, job.overwrite)
-    for song in filter(known.__contains__, songs):
+    for song in filter(known.__contains__, songs if engine.rank == 0 else ()):
         _write_sidecars(sidecars, known[song], outcome)
     missing = [song for song in songs if song not in known]
-    if missing:
-        describe = load()
-        with log.part() as part:
-            began = time.monotonic()
-            for song in show_progress(missing, began):
-                record = _describe(describe, song, job, outcome)
+    mine, began = missing[engine.rank :: engine.count], time.monotonic()
+    if mine:
+        with log.part(engine.rank) as part, closing(engine.run(load, mine)) as records:
+            for record in show_progress(records, len(mine), began, engine.rank == 0):
+                record |= {} if "error" in record else {"settings": job.settings}
                 part.append(record)  # out of this process: a kill no longer loses it
-                if "error" not in record:
+                _account(record, outcome)
+                if "error" not in record and engine.count == 1:
                     _write_sidecars(sidecars, record, outcome)
-            outcome.songs_a_minute = round(60 * outcome.described / max(time.monotonic() - began, 1e-9), 2)
-    publish(log, songs, job, outcome)
+    engine.wait()
+    if engine.rank == 0:
+        published = publish(log, songs, job, outcome)
+        for song in missing if engine.count > 1 else ():  # by one process: two songs may share a name
+            if "error" not in published[song]:
+                _write_sidecars(sidecars, published[song], outcome)
+        pace = 60 * outcome.described / max(time.monotonic() - began, 1e-9)
+        outcome.songs_a_minute = round(pace, 2) if missing else None
+    engine.wait()
     return outcome
+
+
+def _read_known(log: JobLog, job: Job) -> dict[str, Record]:
+    """Read what is described; raise ValueError where it was with another model or other settings."""
+    known = {record["audio"]: record for record in log.read() if "error" not in record}
+    if any(record.get("settings") != job.settings for record in known.values()):
+        raise ValueError(f"{job.log}: holds descriptions of another model or other settings; give another --output")
+    return known
 
 
 def _is_record(record: Record) -> bool:
     return is_description(record) or record.keys() == {"audio", "error"}
 
 
-def _describe(describe: Describe, song: str, job: Job, outcome: Outcome) -> Record:
-    """Return the description of a song, or a record of why there is none, which is said on stderr."""
-    try:
-        description = describe(song)
-    except Exception as error:  # whatever one file raises is that file's problem
-        reason = name_error(error)
-        outcome.failed[song] = reason
-        say(f"descant describe: {reason if isinstance(error, AudioError) else f'{song}: {reason}'}")
-        return {"audio": song, "error": reason}
-    outcome.described += 1
-    return description | {"audio": song, "settings": job.settings}
+def _account(record: Record, outcome: Outcome) -> None:
+    """Count a record, and say on stderr why a song has no description."""
+    if "error" not in record:
+        outcome.described += 1
+        return
+    song, reason = record["audio"], record["error"]
+    outcome.failed[song] = reason
+    say(f"descant describe: {reason if reason.startswith(song) else f'{song}: {reason}'}")
 
 
 def _write_sidecars(sidecars: Sidecars, description: Record, outcome: Outcome) -> None:
@@ -164,18 +178,22 @@ def _write_sidecars(sidecars: Sidecars, description: Record, outcome: Outcome) -
         say(f"descant describe: {sentence}")
 
 
-def show_progress(songs: Sequence[str], began: float) -> Iterator[str]:
-    """Pass songs on, and show how many are done, how many a minute, and how long the rest takes."""
+def show_progress(records: Iterable[Record], count: int, began: float, shown: bool = True) -> Iterator[Record]:
+    """Pass records on, and show how many songs are done, how many a minute, and how long the rest takes."""
     form = "{l_bar}{bar}| {n_fmt}/{total_fmt} songs [{elapsed}<{remaining}{postfix}]"
-    with tqdm(total=len(songs), desc="describing", disable=None, dynamic_ncols=True, bar_format=form) as bar:
-        for done, song in enumerate(songs, start=1):
-            yield song
+    disable = None if shown else True
+    with tqdm(total=count, desc="describing", disable=disable, dynamic_ncols=True, bar_format=form) as bar:
+        for done, record in enumerate(records, start=1):
+            yield record
             bar.set_postfix_str(f"{60 * done / max(time.monotonic() - began, 1e-9):.1f} songs a minute", refresh=False)
             bar.update()
 
 
-def publish(log: JobLog, songs: Sequence[str], job: Job, outcome: Outcome) -> None:
-    """Write the log in the order of the songs, the ledger of what failed and the table; raise BrokeOff for a loss."""
+def publish(log: JobLog, songs: Sequence[str], job: Job, outcome: Outcome) -> dict[str, Record]:
+    """Write the log in the order of the songs, the ledger of what failed and the table; raise BrokeOff for a loss.
+
+    Returns the record of each song, and counts them in `outcome`, whichever process made them.
+    """
     order = {song: number for number, song in enumerate(songs)}
     records = sorted(log.read(), key=lambda record: order.get(record["audio"], len(order)))
     good = [record | {"text": write_text(record, job.style)} for record in records if "error" not in record]
@@ -189,7 +207,10 @@ def publish(log: JobLog, songs: Sequence[str], job: Job, outcome: Outcome) -> No
         job.failed.unlink(missing_ok=True)
     write_table(job.output, good, job.style)
     log.write(good)
-    outcome.dependence = judge_dependence([record for record in good if record["audio"] in order])
+    mine = [record for record in good if record["audio"] in order]
+    outcome.described, outcome.failed = len(mine) - outcome.known, {one["audio"]: one["error"] for one in failed}
+    outcome.dependence = judge_dependence(mine)
+    return {record["audio"]: record for record in (*failed, *good)}
 
 
 def write_table(path: Path, descriptions: Sequence[Record], style: str) -> None:

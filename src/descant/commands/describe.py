@@ -2,6 +2,8 @@
 
 import argparse
 import json
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -9,12 +11,14 @@ from descant.program import escape, hear, name_error, require_writable, say, sho
 
 if TYPE_CHECKING:
     from descant.answering.description import Describer
+    from descant.collections.engines import Describe, OneProcess
 
 EXAMPLES = """\
 examples:
   descant describe song.mp3
   descant describe --model MODEL music/ --json > descriptions.jsonl
   descant describe --model MODEL music/ --output descriptions.jsonl --sidecars caption,json --style short
+  descant describe music/ --output descriptions.parquet --engine ray
   descant describe --schema
 
 With --output a folder (or a list: .txt, .m3u) is described into a file, .csv and .parquet with the .jsonl beside it;
@@ -56,6 +60,12 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
     folder.add_argument("--style", choices=("short", "long", "tags"), default="long", help="of captions in files")
     folder.add_argument("--overwrite", action="store_true", help="write sidecars over files of others too")
     folder.add_argument("--states", action="store_true", help="add the model's mean audio state, for descant search")
+    folder.add_argument(
+        "--engine", choices=("local", "ray"), default="local", help="this machine, or the workers of a Ray cluster"
+    )
+    folder.add_argument(
+        "--ray_address", metavar="HOST:PORT", help="of the cluster (default: RAY_ADDRESS, else one on this machine)"
+    )
     parser.set_defaults(func=run, goes_on=GOES_ON)
 
 
@@ -91,13 +101,15 @@ def run(args: argparse.Namespace) -> int:
         return describe_folder(args, model)
     if args.sidecars:
         raise ValueError("--sidecars needs --output, which remembers what was written")
+    if args.engine == "ray":
+        raise ValueError("--engine ray needs --output")
     paths = list_files(args.audio)
     describer = load_describer(args)
     return 1 if sum(not _show(describer, path, args) for path in paths) else 0
 
 
-def load_describer(args: argparse.Namespace) -> "Describer":
-    """Load the model."""
+def load_describer(args: argparse.Namespace, device: str | None = None) -> "Describer":
+    """Load the model; device: by default the GPU where there is one."""
     import transformers
 
     from descant.answering.description import Describer
@@ -106,7 +118,7 @@ def load_describer(args: argparse.Namespace) -> "Describer":
     transformers.logging.set_verbosity_error()
     transformers.logging.disable_progress_bar()
     use_all_cores()
-    return Describer(Listener.load(args.model), args.hear, args.states)
+    return Describer(Listener.load(args.model, device=device), args.hear, args.states)
 
 
 def describe_folder(args: argparse.Namespace, model: Path) -> int:
@@ -114,11 +126,14 @@ def describe_folder(args: argparse.Namespace, model: Path) -> int:
     from descant.answering.model_folder import fingerprint_model
     from descant.collections.describing import Job, describe_songs, list_songs
 
+    engine, load = choose_engine(args)
     songs = list_songs(args.audio)
     require_writable(args.output.parent)
     settings = {"weights": fingerprint_model(model), "hear": args.hear, "states": args.states}
     job = Job(args.output, settings, args.style, args.sidecars, args.overwrite)
-    outcome = describe_songs(songs, lambda: load_describer(args).describe, job)
+    outcome = describe_songs(songs, partial(load, args, settings["weights"]), job, engine)
+    if engine.rank > 0:
+        return 0
     if args.json:
         show_json(json.dumps(outcome.to_record(), ensure_ascii=False))
     else:
@@ -128,6 +143,27 @@ def describe_folder(args: argparse.Namespace, model: Path) -> int:
         if outcome.dependence:
             show(outcome.dependence)
     return 1 if outcome.failed or outcome.left_alone else 0
+
+
+def choose_engine(args: argparse.Namespace) -> "tuple[OneProcess, Callable[[argparse.Namespace, str], Describe]]":
+    """Return who describes the songs, and what loads the model there; raises ValueError where Ray is missing."""
+    from descant.collections import engines
+
+    if args.engine == "ray":
+        return engines.RayCluster(args.ray_address), load_same
+    if engines.is_launched():
+        launched = engines.Launched()
+        return launched, lambda args, _: load_describer(args, str(launched.accelerator.device)).describe
+    return engines.OneProcess(), lambda args, _: load_describer(args).describe
+
+
+def load_same(args: argparse.Namespace, weights: str) -> "Describe":
+    """Load the model on another machine; raise ValueError where the one of that name is another one there."""
+    from descant.answering.model_folder import find_model, fingerprint_model
+
+    if fingerprint_model(find_model(args.model)) != weights:
+        raise ValueError(f"{args.model} is another model on a node than here: copy the same one to every node")
+    return load_describer(args).describe
 
 
 def _show(describer: "Describer", path: str, args: argparse.Namespace) -> bool:

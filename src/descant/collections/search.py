@@ -82,27 +82,40 @@ class Searcher:
         Raises ValueError for a condition that is none, and for a song that is not in the index.
         """
         query = parse_query(text, self.options)
-        scores = np.zeros(self.size, np.float32) if not text.strip() else self.score(query)
-        left_out = np.zeros(self.size, bool)
+        scores = self.score_plainly(query) if text.strip() else np.zeros(self.size, np.float32)
         if like is not None:
             number = self.find(like)
             scores += LIKENESS * self.liken(number)
-            left_out[number] = True
+            scores[number] = -np.inf
         if where is not None:
-            allowed = np.zeros(self.size, bool)
-            allowed[np.asarray(select_ids(self.connection, where), int) - 1] = True
-            left_out |= ~allowed
-        scores[left_out] = -np.inf
-        best = find_best(scores, limit)
-        return [self._hit(int(number), float(scores[number]), query) for number in best if np.isfinite(scores[number])]
+            left_out = np.ones(self.size, bool)
+            left_out[np.asarray(select_ids(self.connection, where), int) - 1] = False
+            scores[left_out] = -np.inf
+        candidates = np.flatnonzero(np.isfinite(scores))
+        if text.strip() and self.has_sentences:  # which add to a score, and at most so much
+            candidates = candidates[find_near(scores[candidates], limit, MEANING)]
+            scores[candidates] += MEANING * self.score_meaning(query, candidates)
+        candidates = candidates[find_near(scores[candidates], limit)]
+        best = candidates[np.argsort(-scores[candidates], kind="stable")][:limit]
+        return [self._hit(int(number), float(scores[number]), query) for number in best]
 
     def score(self, query: Query) -> np.ndarray:
         """Return the scores (songs,) of a query in words."""
-        scores = FACTS * self.score_facts(query) + WORDS * self.score_words(query.words)
+        scores = self.score_plainly(query)
         if self.has_sentences:
-            (vector,) = self.load().encode([query.text])
-            scores = scores + MEANING * np.clip(self.sentences @ vector, 0, 1)
+            scores += MEANING * self.score_meaning(query, np.arange(self.size))
         return scores
+
+    def score_plainly(self, query: Query) -> np.ndarray:
+        """Return the scores (songs,) of a query by facts and words, without their meaning."""
+        return FACTS * self.score_facts(query) + WORDS * self.score_words(query.words)
+
+    def score_meaning(self, query: Query, numbers: np.ndarray) -> np.ndarray:
+        """Return how near (numbers,) the captions of these songs are in meaning, between 0 and 1."""
+        (vector,) = self.load().encode([query.text])
+        chosen = self.sentences[numbers] if 4 * len(numbers) < self.size else self.sentences
+        near = np.clip(chosen @ vector, 0, 1)
+        return near if len(near) == len(numbers) else near[numbers]
 
     def score_facts(self, query: Query) -> np.ndarray:
         """Return the geometric mean (songs,) of the probabilities that a song has and lacks what it should."""
@@ -193,14 +206,11 @@ class Searcher:
         return Hit(columns.pop("audio"), path, score, caption, columns, matched_facts(query, known))
 
 
-def find_best(scores: np.ndarray, count: int) -> np.ndarray:
-    """Return the numbers of the best scores, the best first, of equal ones the first."""
-    if count < len(scores):
-        least = np.partition(scores, -count)[-count]
-        candidates = np.flatnonzero(scores >= least)
-    else:
-        candidates = np.arange(len(scores))
-    return candidates[np.argsort(-scores[candidates], kind="stable")][:count]
+def find_near(scores: np.ndarray, count: int, most: float = 0.0) -> np.ndarray:
+    """Return the numbers of the scores that are among the best ones where each may grow by so much at most."""
+    if count >= len(scores):
+        return np.arange(len(scores))
+    return np.flatnonzero(scores >= np.partition(scores, -count)[-count] - np.float32(most))
 
 
 def write_playlist(path: Path, hits: Sequence[Hit]) -> None:

@@ -31,6 +31,7 @@ FLOORS = (
     ("evaluation", "collections"),
     ("training",),
     ("subgenre",),
+    ("doors",),
     ("commands",),
     ("cli",),
 )

@@ -160,7 +160,10 @@ def workplace(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.mark.parametrize("page", [page for page, text in TEXTS.items() if blocks(text, "python")])
+# The page of the server is run, with its shell, in tests/commands/test_serve.py.
+@pytest.mark.parametrize(
+    "page", [page for page, text in TEXTS.items() if blocks(text, "python") and page != "docs/serve.md"]
+)
 def test_python_runs(page: str, workplace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(workplace)
     names: dict[str, object] = {"__name__": "page"}

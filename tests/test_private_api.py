@@ -67,6 +67,7 @@ NAMES = [
     (f"{MODELING_AUTO}.MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING_NAMES", "models/registration.py"),
     (f"{MODELING_AUTO}.MODEL_FOR_MULTIMODAL_LM_MAPPING_NAMES", "models/registration.py"),
     (f"{MODELING_AUTO}.MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING_NAMES", "models/registration.py"),
+    ("transformers.cli.serving.server.build_server", "doors/server.py"),
     ("huggingface_hub._CACHED_NO_EXIST", "hub_client.py"),
     ("datasets.info.DatasetInfosDict", "building/dataset_folder.py"),
     ("datasets.DownloadManager", "building/clip_rows.py"),
@@ -79,6 +80,10 @@ ARGUMENTS = [
     ("transformers.Trainer._save_checkpoint", ["model", "trial"], "training/saving.py"),
     ("transformers.Trainer._get_output_dir", ["trial"], "training/saving.py"),
     ("transformers.Trainer._get_train_sampler", ["train_dataset"], "training/trainer.py"),
+    ("transformers.cli.serving.server.build_server", [
+        "model_manager", "chat_handler", "completion_handler", "response_handler", "transcription_handler",
+        "systemone_handler", "generation_state",
+    ], "doors/server.py"),
     ("peft.PeftModel.__init__", ["autocast_adapter_dtype"], LOADING),
     ("peft.PeftModel.load_adapter", ["is_trainable", "torch_device", "autocast_adapter_dtype"], LOADING),
     ("peft.PeftModel.save_pretrained", ["is_main_process"], LOADING),
@@ -211,6 +216,8 @@ def list_private_names(tree: ast.AST) -> tuple[set[str], set[str]]:
             case ast.Attribute(attr=name, ctx=ast.Load()) | ast.keyword(arg=str(name)):
                 used.add(name)
             case ast.Attribute(attr=name) | ast.FunctionDef(name=name) | ast.ClassDef(name=name) | ast.arg(arg=name):
+                defined.add(name)
+            case ast.AsyncFunctionDef(name=name):
                 defined.add(name)
             case ast.Name(id=name, ctx=ast.Store()):
                 defined.add(name)

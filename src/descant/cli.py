@@ -32,6 +32,7 @@ def build_parser() -> ArgumentParser:
         report,
         score,
         search,
+        serve,
         tag,
     )
 
@@ -39,7 +40,7 @@ def build_parser() -> ArgumentParser:
     parser.add_argument("--version", action="version", version=f"descant {descant.__version__}")
     parser.set_defaults(goes_on="")
     subparsers = parser.add_subparsers(title="commands", metavar="COMMAND", dest="command", required=True)
-    asking = (ask, decide, describe, tag, index, search, report, classify)
+    asking = (ask, decide, describe, serve, tag, index, search, report, classify)
     for command in (download, features, *asking, convert, evaluate, score, compare, push):
         command.add_parser(subparsers)
     return parser

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from descant.answering.listener import Listener
+from descant.answering.recordings import ReadWindows
 from descant.answering.typed_answers import REASONS, Decider
 from descant.models.lp_music_caps.decision_music import QuestionType, normalise
 from descant.models.lp_music_caps.track_music import state
@@ -26,15 +27,20 @@ class TypedQuestions:
         self.decider = Decider(listener.model, listener.processor, asked, hear) if asked else None
         self.decide = lru_cache(maxsize=1)(self._decide)
 
-    def _decide(self, audio: str) -> dict[str, dict[str, Any]]:
-        return self.decider.decide(Path(audio)).answers if self.decider else {}
+    def _decide(self, audio: str, read_windows: ReadWindows | None) -> dict[str, dict[str, Any]]:
+        return self.decider.decide(Path(audio), read_windows).answers if self.decider else {}
 
-    def find(self, audio: str, question: str | None) -> dict[str, Any] | None:
-        """Return what is decided: `text`, `probability`, `sure`; None for a question of no type."""
+    def find(
+        self, audio: str, question: str | None, read_windows: ReadWindows | None = None
+    ) -> dict[str, Any] | None:
+        """Return what is decided: `text`, `probability`, `sure`; None for a question of no type.
+
+        read_windows: gives windows in place of the file's.
+        """
         kind = self.kinds.get(question or "")
         if kind is None or question is None:
             return None
-        answer = self.decide(audio)[question]
+        answer = self.decide(audio, read_windows)[question]
         if answer.get("reason"):
             return {"text": REASONS[answer["reason"]].capitalize(), "probability": None, "sure": False}
         option, probability = state(answer)

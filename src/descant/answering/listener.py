@@ -203,6 +203,23 @@ class Asking:
         )
 
 
+def ask_together(askings: Sequence[Asking], batch_size: int = 32) -> list[list[Answer]]:
+    """Answer several askings of one listener in shared batches, each in the order of its windows and questions.
+
+    Their recordings need different names, since windows of one name and start share their features.
+    """
+    requests = (
+        Request((number, request.label), request.key, request.question, request.features)
+        for number, asking in enumerate(askings)
+        for request in asking._requests()
+    )
+    answers: list[dict[int, Answer]] = [{} for _ in askings]
+    for (number, (position, draft)), outcome in askings[0].listener.answer(requests, batch_size):
+        said = {"error": outcome.error} if outcome.error else {"prediction": outcome.text, "score": outcome.score}
+        answers[number][position] = replace(draft, **said)
+    return [[found[position] for position in sorted(found)] for found in answers]
+
+
 def show_progress(asking: Asking) -> Iterator[tuple[int, Answer]]:
     """Pass the answers on and count them; the total grows with each recording that is opened."""
     with tqdm(desc="answering", unit=" answers", disable=None, leave=False, dynamic_ncols=True) as bar:

@@ -359,7 +359,7 @@ def read_content(content: Any) -> Asked:
         raise ValueError(f"a message has a part of type {other[0]!r}: the model takes audio and text")
     if len(sounds) != 1:
         found = f"{len(sounds)} sounds" if sounds else "no audio"
-        raise ValueError(f"a message holds {found}: give one part {{\"type\": \"audio\", \"path\": …}}")
+        raise ValueError(f"a message holds {found}: give one part with the recording that is asked about")
     return Asked(sounds[0], " ".join(filter(None, texts)) or None)
 
 

@@ -1,0 +1,126 @@
+"""`descant serve`: a model that other programs ask over HTTP, as OpenAI's and System One's clients do."""
+
+import argparse
+import os
+import signal
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from descant.program import count, hear, say, seconds, use_all_cores
+
+EXAMPLES = """\
+examples:
+  descant serve
+  descant serve MODEL --port 9000 --allow_host audio.example.org
+  DESCANT_TOKEN=… descant serve --host 0.0.0.0
+
+MODEL is a model folder, or a model's id on the Hub (default: the model in the box). Routes: /v1/chat/completions with
+one question about one recording (input_audio, or audio_url with a data: URL), /v1/systemone for typed questions,
+/v1/models, /health. Elsewhere than on this machine alone, a token is required: DESCANT_TOKEN or --token_file.
+Ends with 0 on Ctrl-C or SIGTERM, once what is being answered has been; 2 usage.
+"""
+
+
+def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    """Add the command to the parser of `descant`."""
+    parser = subparsers.add_parser(
+        "serve",
+        help="let other programs ask a model over HTTP",
+        description="Answer other programs over HTTP, in the forms of OpenAI's chat completions and of System One.",
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("model", metavar="MODEL", nargs="?", help="a model (default: the model in the box)")
+    parser.add_argument("--host", default="127.0.0.1", help="the address to listen at (default: %(default)s)")
+    parser.add_argument(
+        "--port", metavar="N", type=count(0, 65_535), default=8000, help="its port, 0: any (default: %(default)s)"
+    )
+    parser.add_argument("--token_file", metavar="FILE", type=Path, help="a file with the token that clients need")
+    parser.add_argument(
+        "--allow_host", metavar="HOST", action="append", default=[], dest="hosts",
+        help="a host from which sound may be fetched, HOST or HOST:PORT; may be given several times (default: none)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--max_megabytes", metavar="N", type=count(1, 1024), default=32, help="of a request (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--max_seconds", metavar="S", type=seconds, default=900.0, help="of a recording (default: %(default)g)"
+    )
+    parser.add_argument(
+        "--timeout", metavar="S", type=seconds, default=120.0, help="to answer a request in (default: %(default)g)"
+    )
+    parser.add_argument(
+        "--queue", metavar="N", type=count(1, 4096), default=64, help="requests at a time (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--hear", metavar="N", type=hear, default=12,
+        help="windows of a recording that are heard at most, or all (default: %(default)s)",
+    )  # fmt: skip
+    parser.set_defaults(func=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Serve until a signal comes, and return the exit status."""
+    from descant.answering.model_folder import choose_model, find_model
+    from descant.doors.server import Service, build_app, is_loopback, name_model, read_token
+
+    token = read_token(args.token_file, os.environ.get("DESCANT_TOKEN"))
+    if token is None and not is_loopback(args.host):
+        raise ValueError(f"--host {args.host} is reached by others: set DESCANT_TOKEN, or give --token_file")
+    model = choose_model(args.model)
+    find_model(model)
+    listening = listen(args.host, args.port)
+    import transformers
+
+    from descant.answering.listener import Listener
+    from descant.doors.requests import Limits
+
+    transformers.logging.set_verbosity_error()
+    transformers.logging.disable_progress_bar()
+    use_all_cores()
+    hosts = frozenset(host.lower() for host in args.hosts)
+    limits = Limits(args.max_megabytes * 2**20, args.max_seconds, args.timeout, requests=args.queue, hosts=hosts)
+    service = Service(Listener.load(model), name_model(model), limits, args.hear)
+    names = None if token else ["localhost", "127.0.0.1", "::1", args.host]
+    app = build_app(service, token, names)
+    address, port = listening.getsockname()[:2]
+    shown = f"[{address}]" if ":" in address else address
+    say(f"descant serve: {service.name} answers at http://{shown}:{port}/v1 (Ctrl-C ends it)")
+    serve_until_signal(app, listening)
+    return 0
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """Return a socket that listens; raises ValueError, which names the address."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        return socket.create_server((host, port), family=family, backlog=256)
+    except (OSError, UnicodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else error
+        raise ValueError(f"--host {host} --port {port}: cannot be listened at ({reason})") from error
+
+
+def serve_until_signal(app: Any, listening: socket.socket) -> None:
+    """Answer requests until SIGINT or SIGTERM comes and those under way are answered; a second one ends at once."""
+    import uvicorn
+
+    class Server(uvicorn.Server):
+        @contextmanager
+        def capture_signals(self) -> Iterator[None]:
+            """Leave signals to the code below: uvicorn sends them again behind the end, which here is a clean one."""
+            yield
+
+    config = uvicorn.Config(
+        app, log_level="error", log_config=None, lifespan="on", access_log=False, server_header=False, ws="none",
+        http="h11", timeout_graceful_shutdown=10, limit_concurrency=1024,
+    )  # fmt: skip
+    server = Server(config)
+    before = {number: signal.signal(number, server.handle_exit) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        server.run([listening])
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -1,0 +1,1 @@
+"""Doors for other programs: what asks a loaded model over a network."""

@@ -1,16 +1,14 @@
 """`descant evaluate`: answers, scores, controls, leaks, processes, kills."""
 
 import json
-import os
 import shutil
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
 import pytest
 import soundfile
+from forked_python import ForkedPython, run_ranks
 from tiny import save_tiny_model, write_song
 
 from descant.answering.listener import Listener
@@ -161,19 +159,15 @@ def test_answers_about_audio_that_was_replaced_are_not_taken(place: Path, tmp_pa
 
 
 def test_two_processes_give_exactly_the_files_of_one(evaluated: Path, place: Path, tmp_path) -> None:
-    launch = [str(Path(sys.executable).with_name("accelerate")), "launch", "--multi_gpu", "--num_processes", "2"]
-    launch += ["--num_machines", "1", "--mixed_precision", "no", "--main_process_port", "0", "-m", "descant.cli"]
-    env = os.environ | {"GLOO_SOCKET_IFNAME": "lo", "ACCELERATE_USE_CPU": "true"}
-    done = subprocess.run([*launch, *arguments(place, tmp_path)], env=env, capture_output=True, text=True, timeout=240)
-    assert done.returncode == 0, done.stderr[-2000:]
+    shown, _ = run_ranks(2, "-m", "descant.cli", *arguments(place, tmp_path))
     assert (tmp_path / "answers.jsonl").read_bytes() == (evaluated / "answers.jsonl").read_bytes()
     ours, theirs = (json.loads((folder / "scores.json").read_text()) for folder in (tmp_path, evaluated))
     assert ours["intervals"] == theirs["intervals"]
-    assert done.stdout.count("# ") == 1
+    assert shown.count("# ") == 1
 
 
 def test_a_killed_run_goes_on_to_the_same_answers(evaluated: Path, place: Path, tmp_path) -> None:
-    run = subprocess.Popen([sys.executable, "-m", "descant.cli", *arguments(place, tmp_path)], stderr=subprocess.PIPE)
+    run = ForkedPython("-m", "descant.cli", *arguments(place, tmp_path))
     started = time.monotonic()
     while not list(tmp_path.glob(".answers-own-*/part-0.jsonl")) and time.monotonic() - started < 120:
         time.sleep(0.02)

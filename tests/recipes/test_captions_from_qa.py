@@ -14,9 +14,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
-import psutil
 import pytest
 import soundfile
+from forked_python import ForkedPython, start_ranks
 from tiny import save_tiny_model, write_song
 
 from descant.answering.collection import caption_collection, format_captions
@@ -26,8 +26,8 @@ from descant.program import run_program
 
 RECIPE = Path(__file__).parents[2] / "recipes" / "captions_from_qa.py"
 QUESTIONS = ("Which genre?", "Which mood?")
-LAUNCH = [sys.executable, "-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes", "2", "--num_machines",
-          "1", "--mixed_precision", "no", "--main_process_port", "0"]  # fmt: skip
+CONFIG = RECIPE.parents[1] / "accelerate_configs" / "cpu_2_processes.yaml"
+LAUNCH = [sys.executable, "-m", "accelerate.commands.launch", "--config_file", str(CONFIG)]
 
 
 @pytest.fixture(scope="module")
@@ -234,15 +234,15 @@ def test_no_path_is_a_formula_of_a_spreadsheet() -> None:
     assert all(row[1] == "[0:00–0:10] =1" for row in rows)
 
 
-def launch(folder: Path, audio: Path, output: Path, *launcher: str) -> subprocess.Popen[str]:
-    command = [*(launcher or [sys.executable]), str(RECIPE), "--checkpoint", str(folder), "--audio", str(audio)]
-    command += ["--output", str(output), "--num_beams", "2", "--batch_size", "5"]
-    environment = {**os.environ, "GLOO_SOCKET_IFNAME": "lo", "ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1"}
-    return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+def recipe(folder: Path, audio: Path, output: Path) -> list[str]:
+    line = [str(RECIPE), "--checkpoint", str(folder), "--audio", str(audio), "--output", str(output)]
+    return [*line, "--num_beams", "2", "--batch_size", "5"]
 
 
 def test_two_processes_write_the_answers_of_one(folder: Path, collection: Path, tmp_path: Path) -> None:
-    two = launch(folder, collection, tmp_path / "two.csv", *LAUNCH)
+    environment = os.environ | {"GLOO_SOCKET_IFNAME": "lo", "ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1"}
+    command = [*LAUNCH, *recipe(folder, collection, tmp_path / "two.csv")]
+    two = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     assert run_whole(folder, collection, tmp_path / "one.csv") == 1
     _, two_error = two.communicate(timeout=120)
     assert two.returncode == 1, two_error
@@ -261,21 +261,19 @@ def long_songs(tmp_path: Path) -> Path:
     return songs
 
 
-def wait_for_answers(process: subprocess.Popen[str], count: int, *parts: Path) -> None:
+def wait_for_answers(processes: list[ForkedPython], count: int, *parts: Path) -> None:
     while not all(part.exists() and part.read_bytes().count(b"\n") >= count for part in parts):
-        assert process.poll() is None, process.stderr.read()
+        assert all(process.poll() is None for process in processes), [process.said() for process in processes]
         time.sleep(0.02)
 
 
 def test_two_killed_processes_are_gone_on_from_by_one(folder: Path, long_songs: Path, tmp_path: Path) -> None:
     parts = [tmp_path / f"captions.jsonl.part-{process}" for process in range(2)]
-    two = launch(folder, long_songs, tmp_path / "captions.csv", *LAUNCH)
+    two = start_ranks(2, *recipe(folder, long_songs, tmp_path / "captions.csv"))
     wait_for_answers(two, 5, *parts)
-    family = [psutil.Process(two.pid), *psutil.Process(two.pid).children(recursive=True)]
-    for process in family:
-        process.kill()
-    psutil.wait_procs(family)
-    two.communicate()
+    for process in two:
+        process.send_signal(signal.SIGKILL)
+    assert [process.wait() for process in two] == [-signal.SIGKILL] * 2
     kept = sum(part.read_bytes().count(b"\n") for part in parts)
     assert run_whole(folder, long_songs, tmp_path / "captions.csv") == 0
     assert run_whole(folder, long_songs, tmp_path / "whole.csv") == 0
@@ -289,16 +287,16 @@ def test_a_run_keeps_others_out_and_after_a_kill_asks_nothing_twice(
 ) -> None:  # fmt: skip
     caplog.set_level("INFO")
     part = tmp_path / "captions.jsonl.part-0"
-    process = launch(folder, long_songs, tmp_path / "captions.csv")
-    wait_for_answers(process, 1, part)
+    process = ForkedPython(*recipe(folder, long_songs, tmp_path / "captions.csv"))
+    wait_for_answers([process], 1, part)
     process.send_signal(signal.SIGSTOP)  # or it might be over before the second begins
     before = part.read_bytes().count(b"\n")
     assert run_whole(folder, long_songs, tmp_path / "captions.csv") == 2
     assert "another run writes here" in capsys.readouterr().err
     process.send_signal(signal.SIGCONT)
-    wait_for_answers(process, before + 12, part)
+    wait_for_answers([process], before + 12, part)
     process.send_signal(signal.SIGKILL)
-    process.communicate()
+    process.wait()
     kept = part.read_bytes().count(b"\n")
     assert process.returncode == -signal.SIGKILL and 12 <= kept < 150
     assert not (tmp_path / "captions.csv").exists()

@@ -1,39 +1,27 @@
 """FSDP2 trains the tied model for real, alike with one process, and its checkpoints load without it."""
 
 import json
-import os
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 import torch
 from accelerate.utils import DistributedType
+from forked_python import run_ranks
 from fsdp_run import STEPS, build_sharded_trainer
 from safetensors.torch import load_file
 
 from descant.models.lp_music_caps import LPMusicCapsForConditionalGeneration
 from descant.training.trainer import embeddings_in_the_root, keep_class_name, require_fsdp2
 
-HERE = Path(__file__).parent
+SCRIPT = Path(__file__).with_name("fsdp_run.py")
 LAST = f"checkpoint-{STEPS}"
-
-
-def launch(output_dir):
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "GLOO_SOCKET_IFNAME": "lo", "ACCELERATE_USE_CPU": "true"}
-    command = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", "2", "--standalone", "fsdp_run.py"]
-    done = subprocess.run(
-        [*command, str(output_dir), "--fsdp"], cwd=HERE, env=environment, capture_output=True, text=True, timeout=200
-    )
-    assert done.returncode == 0, done.stderr
-    return done.stdout
 
 
 @pytest.fixture(scope="module")
 def sharded(tmp_path_factory):
     output_dir = tmp_path_factory.mktemp("sharded") / "run"
-    return output_dir, launch(output_dir)
+    return output_dir, run_ranks(2, SCRIPT, output_dir, "--fsdp")[0]
 
 
 def test_each_rank_holds_its_shard_of_every_weight(sharded):
@@ -73,7 +61,7 @@ def test_unsharded_model_is_refused():
 def test_resumed_run_is_bit_equal(sharded, tmp_path):
     parted = shutil.copytree(sharded[0], tmp_path / "run")
     shutil.rmtree(parted / LAST)
-    launch(parted)
+    run_ranks(2, SCRIPT, parted, "--fsdp")
     weights = [load_file(folder / LAST / "model.safetensors") for folder in (sharded[0], parted)]
     assert weights[0].keys() == weights[1].keys()
     assert all(torch.equal(weights[0][name], weights[1][name]) for name in weights[0])

@@ -13,6 +13,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from forked_python import run_forked
 from transformers import TrainerControl, TrainerState
 
 from descant.program import BrokeOff
@@ -157,7 +158,7 @@ from descant.training import Recipe, Stage, train
 train(Recipe("some_recipe", (Stage("short", 100),)), ["--demo", "--output_dir", {str(tmp_path)!r}])
 """
     with hold_run_folder(str(tmp_path)):
-        second = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=200)
+        second = run_forked("-c", code)
     assert second.returncode == 2, second.stderr
     assert second.stderr.strip() == (
         f"some_recipe: --output_dir {tmp_path}: another run is writing there: wait until it ends, or choose another "

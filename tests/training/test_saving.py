@@ -4,15 +4,17 @@ import errno
 import json
 import logging
 import os
-import re
 import shutil
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 import torch
+from forked_python import run_ranks
+from kill_sweep import Sweep
+from tiny_mert_lm import save_tiny_mert_lm
 from tiny_run import build_model, build_trainer
+from transformers import TrainerCallback
 
 from descant.training import saving
 from descant.training.saving import (
@@ -25,14 +27,7 @@ from descant.training.saving import (
 )
 
 HERE = Path(__file__).parent
-ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "GLOO_SOCKET_IFNAME": "lo", "ACCELERATE_USE_CPU": "true"}
-
-
-def python(*arguments, **options):
-    return subprocess.run(
-        [sys.executable, *map(str, arguments)], cwd=HERE, env=ENVIRONMENT, capture_output=True, text=True, timeout=300,
-        **options,
-    )  # fmt: skip
+LORA = {"lora": True, "lora_rank": 2, "augment": False, "rows_per_clip": 2}
 
 
 def train(output_dir, resume="auto", **settings):
@@ -61,10 +56,21 @@ def test_checkpoints_are_whole_and_nothing_else_is_left(finished):
     assert {"model.safetensors", "optimizer.pt", "scheduler.pt", "rng_state.pth", "trainer_state.json"} <= files.keys()
 
 
-def test_recipe_killed_at_any_moment_resumes_bit_equal_and_into_its_stage():
-    done = python("kill_sweep.py", "--recipe", "--points", 2)
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert "2 of 2 resumed bit-equal" in done.stdout
+def test_recipe_killed_at_any_moment_resumes_bit_equal_and_into_its_stage(tmp_path):
+    sweep = Sweep(tmp_path, recipe=True)
+    assert sweep.survives("first", fatal=1)
+    assert sweep.survives("middle", fatal=1 + sweep.points // 2)
+
+
+def test_a_killed_stage_of_a_mert_lm_resumes_bit_equal_from_its_few_weights(tmp_path):
+    sweep = Sweep(tmp_path, recipe=True, save_start=save_tiny_mert_lm, **LORA)
+    for name, share in (("early", 0.3), ("late", 0.8)):
+        assert sweep.survives(name, fatal=int(share * sweep.points))
+    checkpoints = list(sweep.reference.glob("checkpoint-*"))
+    assert checkpoints
+    for folder in checkpoints:
+        assert not (folder / "model.safetensors").exists()
+        assert (folder / "adapter_model.safetensors").stat().st_size < 100_000
 
 
 def test_damaged_newest_checkpoint_is_made_again_from_the_one_before(finished, run):
@@ -111,38 +117,37 @@ def test_failed_write_on_a_full_disk_keeps_the_older_checkpoint(tmp_path, monkey
     assert train(tmp_path).state.global_step == 9
 
 
-REALLY_FULL = """
-import os, sys
-from pathlib import Path
-from transformers import TrainerCallback
-from tiny_run import build_trainer
-from descant.training.saving import CheckpointError, newest_valid_checkpoint
-disk = Path(sys.argv[1])
+@pytest.fixture
+def small_disk(tmp_path):
+    """A file system of 40 MB, which a process of other privileges has mounted and shows."""
+    mount = f"mount -t tmpfs -o size=40m none {tmp_path} && echo mounted && exec cat"
+    if shutil.which("unshare") is None:
+        pytest.skip("this machine has no program that mounts for itself alone")
+    command = ["unshare", "-rm", "sh", "-c", mount]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as holder:
+        if holder.stdout.readline() != "mounted\n":
+            pytest.skip("this machine lets no user mount a small file system")
+        yield Path(f"/proc/{holder.pid}/root{tmp_path}")
+        holder.stdin.close()
+
 
 class Fill(TrainerCallback):
+    """Leaves little room on a disk before a checkpoint is written."""
+
+    def __init__(self, disk):
+        self.disk = disk
+
     def on_save(self, args, state, control, **_):
-        usage = os.statvfs(disk)
-        (disk / "filler").write_bytes(b"x" * (usage.f_bavail * usage.f_frsize - 20000))
-
-trainer = build_trainer(disk / "run")
-trainer.add_callback(Fill())
-try:
-    trainer.train(resume_from_checkpoint="auto")
-except CheckpointError as error:
-    print(error, "|", newest_valid_checkpoint(disk / "run").name)
-"""
+        usage = os.statvfs(self.disk)
+        (self.disk / "filler").write_bytes(b"x" * (usage.f_bavail * usage.f_frsize - 20_000))
 
 
-def test_really_full_disk_keeps_the_older_checkpoint(tmp_path):
-    mount = f"mount -t tmpfs -o size=40m none {tmp_path}"
-    if shutil.which("unshare") is None or subprocess.run(["unshare", "-rm", "sh", "-c", mount]).returncode:
-        pytest.skip("this machine lets no user mount a small file system")
-    command = f'{mount} && "$@"'
-    done = subprocess.run(
-        ["unshare", "-rm", "sh", "-c", command, "sh", sys.executable, "-c", REALLY_FULL, str(tmp_path)],
-        cwd=HERE, env=ENVIRONMENT, capture_output=True, text=True, timeout=120,
-    )  # fmt: skip
-    assert re.search(r"the disk is full: checkpoint-6 was not written .* \| checkpoint-3$", done.stdout.strip()), done
+def test_really_full_disk_keeps_the_older_checkpoint(small_disk):
+    trainer = build_trainer(small_disk / "run")
+    trainer.add_callback(Fill(small_disk))
+    with pytest.raises(CheckpointError, match="the disk is full: checkpoint-6 was not written"):
+        trainer.train(resume_from_checkpoint="auto")
+    assert newest_valid_checkpoint(small_disk / "run").name == "checkpoint-3"
 
 
 def test_lack_of_space_stops_the_run_before_its_first_step(tmp_path, monkeypatch):
@@ -196,9 +201,7 @@ for folder in sys.argv[1:]:
 def test_two_processes_write_one_checkpoint_with_both_random_states_and_resume_bit_equal(tmp_path):
     script = tmp_path / "run.py"
     script.write_text(f"import sys; sys.path.insert(0, {str(HERE)!r})\n{TWO_PROCESSES}")
-    launch = ["-m", "torch.distributed.run", "--nproc_per_node", 2, "--standalone", script]
-    done = python(*launch, tmp_path / "whole", tmp_path / "parted")
-    assert done.returncode == 0, done.stderr
+    run_ranks(2, script, tmp_path / "whole", tmp_path / "parted")
     folders = [tmp_path / name / "checkpoint-4" for name in ("whole", "parted")]
     assert saving.newest_valid_checkpoint(tmp_path / "parted") == folders[1]
     for name in ("model.safetensors", "rng_state_0.pth", "rng_state_1.pth"):

@@ -1,19 +1,16 @@
 """Two gloo processes train like one with the same global batch, and measure every validation row once."""
 
 import json
-import os
 import runpy
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+from forked_python import run_ranks
 from tiny import build_tiny_model
 
 from descant.training.run import read_job, run
 
 ROOT = Path(__file__).resolve().parents[2]
-CONFIG = ROOT / "accelerate_configs" / "cpu_2_processes.yaml"
 RECIPE = ROOT / "recipes" / "mi_short.py"
 
 
@@ -40,16 +37,8 @@ def train(folder: Path, name: str, batch_size: int, processes: int, accumulation
     if processes == 1:
         run(read_job(runpy.run_path(str(RECIPE))["RECIPE"], options))
     else:
-        launch(options)
+        run_ranks(2, RECIPE, *options)
     return [json.loads(line) for line in (folder / name / "training_log.jsonl").read_text().splitlines()]
-
-
-def launch(options: list[str]) -> None:
-    command = [sys.executable, "-m", "accelerate.commands.launch", "--config_file", str(CONFIG), str(RECIPE), *options]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": "", "ACCELERATE_USE_CPU": "true"}
-    environment["GLOO_SOCKET_IFNAME"] = "lo"
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
-    assert done.returncode == 0, done.stderr[-3000:]
 
 
 def losses(log: list[dict]) -> list[float]:

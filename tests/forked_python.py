@@ -189,7 +189,11 @@ if __name__ == "__main__":
     sys.path.pop(0)  # this folder
     for name in IMPORTED:
         import_module(name)
+    from transformers import dynamic_module_utils
+
     assert "descant" not in sys.modules and threading.active_count() == 1  # a fork has but the thread that forks
     given = serve(socket.socket(fileno=int(sys.argv[1])))
     if given:
+        # As with a home of its own, or code that another test's model brought could stand in for what lacks.
+        dynamic_module_utils.HF_MODULES_CACHE = tempfile.mkdtemp(dir=os.environ["HF_HOME"])
         become(given)

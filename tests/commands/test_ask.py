@@ -3,19 +3,18 @@
 import json
 import os
 import signal
-import subprocess
-import sys
+import time
 from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
+from forked_python import ForkedPython
 from hub import LocalHub
 from tiny import save_tiny_model, write_song
 
 from descant import cli
 from descant.models.lp_music_caps import LPMusicCapsForConditionalGeneration
 
-DESCANT = [sys.executable, "-m", "descant.cli"]
 QUESTIONS = ["-q", "What is the genre?", "-q", "Which instruments play?"]
 
 
@@ -152,12 +151,14 @@ def test_real_recordings_are_answered(folder: str, shared_dir: Path, capsys: pyt
     assert len(lines) == 6 + 3  # the 13 ms behind the orchestra's third window are no window
 
 
-def test_a_model_on_the_hub_is_asked(folder: str, song: str, tmp_path: Path, local_hub: LocalHub) -> None:
+def test_a_model_on_the_hub_is_asked(
+    folder: str, song: str, local_hub: LocalHub, capsys: pytest.CaptureFixture[str]
+) -> None:
     local_hub.api().create_repo("tester/listener")
     local_hub.api().upload_folder(repo_id="tester/listener", folder_path=folder)
-    arguments = ["-m", "descant.cli", "ask", "tester/listener", song, "-q", "What is the genre?", "--windows"]
-    done = local_hub.run(tmp_path / "home", *arguments)
-    assert (done.returncode, done.stderr, len(done.stdout.splitlines())) == (0, "", 3)
+    assert cli.main(["ask", "tester/listener", song, "-q", "What is the genre?", "--windows"]) == 0
+    shown = capsys.readouterr()
+    assert (shown.err, len(shown.out.splitlines())) == ("", 3)
 
 
 def test_a_file_name_that_is_not_text_is_answered(
@@ -173,11 +174,10 @@ def test_a_file_name_that_is_not_text_is_answered(
 
 def test_an_interrupt_from_the_keyboard_ends_with_130(folder: str, tmp_path: Path) -> None:
     songs = [str(write_song(tmp_path / "long.wav", 60.0, 8_000))] * 400
-    command = [*DESCANT, "ask", folder, *songs, "-q", "What is the genre?", "--windows", "--batch_size", "2"]
-    # A shell's background jobs ignore the keyboard's interrupt, and hand that on to what they start.
-    settings = {"text": True, "preexec_fn": lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)}
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, **settings) as process:
-        assert "0:00–0:10" in process.stdout.readline()
-        os.kill(process.pid, signal.SIGINT)
-        _, err = process.communicate(timeout=300)
-    assert process.returncode == 130 and err.strip() == "descant ask: interrupted"
+    line = ["ask", folder, *songs, "-q", "What is the genre?", "--windows", "--batch_size", "2"]
+    process = ForkedPython("-m", "descant.cli", *line)
+    while "0:00–0:10" not in process.said()[0]:
+        assert process.poll() is None, process.said()
+        time.sleep(0.02)
+    process.send_signal(signal.SIGINT)
+    assert process.wait() == 130 and process.said()[1].strip() == "descant ask: interrupted"

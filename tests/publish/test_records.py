@@ -12,8 +12,6 @@ from descant.publish.card import write_card
 from descant.publish.licence import choose_licence, complete_licences, describe_part, is_hub_id, public_name
 from descant.publish.records import CLIPS_FILE, describe_data, inherit_records, read_records, write_records
 
-READ = "import sys; from descant.publish.records import read_records; print(read_records(sys.argv[1]))"
-
 
 def test_records_are_carried_on_from_the_model_that_training_began_with(tmp_path):
     first, second = tmp_path / "first", tmp_path / "second"
@@ -62,30 +60,33 @@ def test_a_dataset_in_a_folder_is_recorded_by_its_name(tmp_path):
     assert describe_data("someone/music", "1", "mit", ["a"], ["short"])["id"] == "someone/music"
 
 
-def test_records_on_the_hub_that_cannot_be_reached_are_an_error(local_hub, tmp_path):
+OFFLINE = "huggingface_hub.constants.HF_HUB_OFFLINE"
+
+
+def test_records_on_the_hub_that_cannot_be_reached_are_an_error(local_hub, tmp_path, monkeypatch):
     entry = describe_data("mine", "1", "mit", ["a"], ["short"])
     write_records(tmp_path / "trained", [entry], {"a": ClipHashes("1")}, None)
     local_hub.api().create_repo("tester/trained")
     local_hub.api().upload_folder(repo_id="tester/trained", folder_path=tmp_path / "trained")
-    offline = {**local_hub.environment(tmp_path / "home"), "HF_HUB_OFFLINE": "1"}
-    away = local_hub.run(tmp_path / "home", "-c", READ, "tester/trained", environment=offline)
-    assert "ValueError: tester/trained: what it was trained on cannot be read" in away.stderr
-    assert "'a': ClipHashes(features='1'" in local_hub.run(tmp_path / "home", "-c", READ, "tester/trained").stdout
-    kept = local_hub.run(tmp_path / "home", "-c", READ, "tester/trained", environment=offline)
-    assert "'a': ClipHashes(features='1'" in kept.stdout, kept.stderr
+    with monkeypatch.context() as away, pytest.raises(ValueError, match="what it was trained on cannot be read"):
+        away.setattr(OFFLINE, True)
+        read_records("tester/trained")
+    datasets, clips = read_records("tester/trained")
+    assert clips["a"].features == "1"
+    monkeypatch.setattr(OFFLINE, True)
+    assert read_records("tester/trained") == (datasets, clips)
 
 
-def test_a_model_on_the_hub_that_was_seen_to_have_no_records_has_none_offline(local_hub, tmp_path):
+def test_a_model_on_the_hub_that_was_seen_to_have_no_records_has_none_offline(local_hub, monkeypatch):
     local_hub.api().create_repo("tester/bare")
-    offline = {**local_hub.environment(tmp_path / "home"), "HF_HUB_OFFLINE": "1"}
-    for environment in (None, offline):
-        done = local_hub.run(tmp_path / "home", "-c", READ, "tester/bare", environment=environment)
-        assert done.stdout.strip() == "([], {})", done.stderr
+    assert read_records("tester/bare") == ([], {})
+    monkeypatch.setattr(OFFLINE, True)
+    assert read_records("tester/bare") == ([], {})
 
 
-def test_a_model_that_the_hub_does_not_show_is_an_error(local_hub, tmp_path):
-    done = local_hub.run(tmp_path / "home", "-c", READ, "tester/nothing")
-    assert "tester/nothing: what it was trained on cannot be read" in done.stderr
+def test_a_model_that_the_hub_does_not_show_is_an_error(local_hub):
+    with pytest.raises(ValueError, match="tester/nothing: what it was trained on cannot be read"):
+        read_records("tester/nothing")
 
 
 def data(*licences):

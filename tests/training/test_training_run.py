@@ -141,18 +141,13 @@ def test_nothing_is_asked_of_a_run_that_stays_here():
 
 
 def test_a_recipe_pushes_its_finished_model_in_one_commit(local_hub, tmp_path):
-    save_tiny_model(tmp_path / "tiny")
-    code = f"""
-import sys
-from descant.training import Recipe, Stage, train
-train(Recipe("mi_short", (Stage("short", 1),)), [
-    "--demo", "--init_from", {str(tmp_path / "tiny")!r}, "--features", {str(tmp_path / "features")!r},
-    "--max_clips", "3", "--max_steps", "1", "--per_device_train_batch_size", "4", "--eval_rows", "0", "--no_report",
-    "--output_dir", {str(tmp_path / "out")!r}, "--disable_tqdm", "True",
-    "--push_to_hub", "--hub_model_id", "tester/model", "--license", "apache-2.0"])
-"""
-    done = local_hub.run(tmp_path / "home", "-c", code)
-    assert done.returncode == 0, done.stderr[-3000:]
+    train(Recipe("mi_short", (Stage("short", 1),)), [
+        "--demo", "--init_from", str(save_tiny_model(tmp_path / "tiny")), "--features", str(tmp_path / "features"),
+        "--max_clips", "3", "--max_steps", "1", "--per_device_train_batch_size", "4", "--eval_rows", "0",
+        "--no_report", "--output_dir", str(tmp_path / "out"), "--disable_tqdm", "True", "--use_cpu", *PUSH,
+        "--license", "apache-2.0",
+    ])  # fmt: skip
+    assert len(local_hub.commits("tester/model")) == 2
     files = local_hub.files("tester/model", "model")
     assert {"model.safetensors", "README.md", "modeling_lp_music_caps.py", "training_data.json"} <= set(files)
     assert b"descant/demo" in files["README.md"]

@@ -3,7 +3,6 @@
 import functools
 import json
 import re
-import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
@@ -15,6 +14,7 @@ import numpy as np
 import pytest
 import soundfile
 import torch
+from forked_python import run_forked
 from tiny import save_tiny_model, write_song
 from transformers import Pipeline, pipeline
 
@@ -321,9 +321,7 @@ if len(sys.argv) > 3:
 
 
 def answer_without_descant(tmp_path: Path, *arguments: Path, task: str = "") -> list[dict[str, object]]:
-    command = [sys.executable, "-c", WITHOUT_DESCANT.format(task=task), *map(str, arguments)]
-    environment = {"HF_HOME": str(tmp_path / "home"), "PATH": "", "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
-    done = subprocess.run(command, env=environment, cwd=tmp_path, capture_output=True, text=True)
+    done = run_forked("-c", WITHOUT_DESCANT.format(task=task), *arguments, cwd=tmp_path, PATH="")
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout.splitlines()[-1])
 

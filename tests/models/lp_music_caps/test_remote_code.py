@@ -1,12 +1,10 @@
-"""Tests that a saved folder carries its code: it loads in a fresh process where descant cannot be imported."""
+"""Tests that a saved folder carries its code: it loads in a process of its own where descant cannot be imported."""
 
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import torch
+from forked_python import run_forked
 
 from descant.models.lp_music_caps import LPMusicCapsForConditionalGeneration, LPMusicCapsProcessor
 
@@ -36,14 +34,6 @@ assert not any(name.startswith("descant.") for name in sys.modules)
 """
 
 
-def run_python(code: str, *arguments: str, folder: Path) -> None:
-    environment = os.environ | {"HF_HOME": str(folder / "hf_home"), "HF_HUB_OFFLINE": "1"}
-    command = [sys.executable, "-c", code, *arguments]
-    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=300)
-    assert done.returncode == 0, done.stderr
-    assert "not covered" not in done.stderr  # by the fast search, which the folder carries along
-
-
 def test_a_saved_folder_loads_and_answers_without_descant(
     model: LPMusicCapsForConditionalGeneration,
     processor: LPMusicCapsProcessor,
@@ -56,4 +46,6 @@ def test_a_saved_folder_loads_and_answers_without_descant(
     processor.save_pretrained(folder)
     inputs = processor(audio=waveforms[:1], text=["Is it fast?"], sampling_rate=16000, return_tensors="pt")
     torch.save((torch.from_numpy(waveforms[0]), model.generate(**inputs)), folder / "expected.pt")
-    run_python(LOAD_WITHOUT_DESCANT, str(folder), folder=tmp_path)
+    done = run_forked("-c", LOAD_WITHOUT_DESCANT, folder, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "not covered" not in done.stderr  # by the fast search, which the folder carries along

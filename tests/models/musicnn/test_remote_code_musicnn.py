@@ -1,12 +1,10 @@
-"""Tests that a saved folder carries its code: it loads in a fresh process where descant cannot be imported."""
+"""Tests that a saved folder carries its code: it loads in a process of its own where descant cannot be imported."""
 
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import torch
+from forked_python import run_forked
 from plain_musicnn import small_model
 
 from descant.models.musicnn import MusicnnFeatureExtractor
@@ -40,7 +38,5 @@ def test_a_saved_folder_loads_and_hears_without_descant(tmp_path: Path) -> None:
     waveform = np.random.default_rng(0).standard_normal(16_000).astype(np.float32)
     states = model(**extractor(waveform, sampling_rate=16_000, return_tensors="pt")).last_hidden_state
     torch.save((torch.from_numpy(waveform), states.detach()), tmp_path / "model/expected.pt")
-    environment = os.environ | {"HF_HOME": str(tmp_path / "hf_home"), "HF_HUB_OFFLINE": "1"}
-    command = [sys.executable, "-c", LOAD_WITHOUT_DESCANT, str(tmp_path / "model")]
-    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=300)
+    done = run_forked("-c", LOAD_WITHOUT_DESCANT, tmp_path / "model", cwd=tmp_path)
     assert done.returncode == 0, done.stderr

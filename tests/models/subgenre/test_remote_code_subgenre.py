@@ -1,11 +1,9 @@
-"""Tests that a saved classifier carries its code: it loads in a fresh process where descant cannot be imported."""
+"""Tests that a saved classifier carries its code: it loads in a process where descant cannot be imported."""
 
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import torch
+from forked_python import run_forked
 from tiny import save_tiny_model, write_song
 from tiny_subgenre import save_tiny_subgenre, tracks
 
@@ -43,7 +41,5 @@ def test_a_saved_folder_loads_and_scores_without_descant(tmp_path: Path) -> None
     inputs = SubgenreProcessor.from_pretrained(folder)(**given, return_tensors="pt")
     with torch.no_grad():
         torch.save((given, model(**inputs).logits), folder / "expected.pt")
-    environment = os.environ | {"HF_HOME": str(tmp_path / "hf_home"), "HF_HUB_OFFLINE": "1"}
-    command = [sys.executable, "-c", LOAD_WITHOUT_DESCANT, str(folder), str(song)]
-    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=300)
+    done = run_forked("-c", LOAD_WITHOUT_DESCANT, folder, song, cwd=tmp_path)
     assert done.returncode == 0, done.stderr

@@ -10,6 +10,7 @@ import bench_mert_lm
 import bench_musicnn
 import bench_report
 import bench_search
+import bench_serve
 import collection_demo
 import compare_tokens
 import numpy as np
@@ -42,6 +43,15 @@ def test_musicnn_hears_the_same_both_ways() -> None:
     assert result["difference"] < 1e-4
     assert [len(seconds) for seconds in result["seconds"].values()] == [3, 3]
     assert "× real time" in bench_musicnn.format_result(result)
+
+
+def test_the_load_of_a_server_is_summed_up() -> None:
+    load = bench_serve.Load([1.0, 2.0, 3.0], memory=[(0.0, 90.0), (1.0, 99.0), (2.0, 101.0)], processor_s=6.0)
+    load.statuses.update([200, 200, 429])
+    load.differing.append(("It is jazz.", "It is rock."))
+    text = bench_serve.format_load(load, 2.0)
+    assert "3 requests in 2 s, 1.5 a second" in text and "p50 2.00" in text and "2.000 s a request" in text
+    assert "99 MB after a quarter of the time, 101 MB at the end" in text and "'It is jazz.' → 'It is rock.'" in text
 
 
 @pytest.mark.full

@@ -4,8 +4,11 @@ import asyncio
 import base64
 import json
 from collections.abc import Iterator
+from dataclasses import replace
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from io import BytesIO
 from pathlib import Path
+from threading import Thread
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -15,7 +18,7 @@ from tiny import climb, save_tiny_decider, write_song
 
 from descant import cli
 from descant.answering.listener import Listener
-from descant.doors.requests import Limits
+from descant.doors.requests import Limits, Refusal, fetch
 from descant.doors.server import Gate, Service, build_app, is_loopback, name_model, read_token
 
 for package in ("fastapi", "uvicorn", "openai"):
@@ -291,6 +294,47 @@ def test_sound_is_fetched_from_nowhere_that_is_not_allowed(client: Client, song:
     for url in urls:
         assert ask(url).status == 400, url
     assert "holds no comma" in ask("data:audio/wav").sentence
+
+
+def test_sound_of_an_allowed_host_is_fetched_without_redirections(client: Client, song: Path) -> None:
+    class Host(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            content = song.read_bytes() if self.path == "/song" else b"x" * 600
+            self.send_response({"/moved": 302, "/gone": 404}.get(self.path, 200))
+            self.send_header("Location", "/song")
+            self.send_header("Content-Length", str(len(content) + 9 * (self.path == "/cut")))
+            self.end_headers()
+            self.wfile.write(content)
+
+        def log_message(self, *_: Any) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Host) as server:
+        Thread(target=server.serve_forever, daemon=True).start()
+        host = f"127.0.0.1:{server.server_port}"
+        service = Service(client.service.listener, "tiny", replace(LIMITS, hosts=frozenset([host])))
+        app = build_app(service)
+
+        def ask(url: str) -> Reply:
+            part = {"type": "audio_url", "audio_url": {"url": url}}
+            chat = [{"role": "user", "content": [part, {"type": "text", "text": FREE}]}]
+            return client.post("/v1/chat/completions", {"model": "tiny", "messages": chat}, app=app)
+
+        expected = client.ask(messages=[message(song)]).json["choices"]
+        assert ask(f"http://{host}/song").json["choices"] == expected
+        cases = {"moved": "with 302, and no redirection", "gone": "answers with 404", "cut": "cannot be fetched",
+                 "junk": "audio: is not sound"}  # fmt: skip
+        for path, sentence in cases.items():
+            reply = ask(f"http://{host}/{path}")
+            assert reply.status in (400, 422) and sentence in reply.sentence, path
+        for url in ("http://127.0.0.1/song", f"http://x@{host}/song", f"ftp://{host}/song", f"http://{host}/a b",
+                    f"http://{host}@example.org/", f"http://{host}\n/song", f"http://{host}%2f@x/"):  # fmt: skip
+            assert ask(url).status == 400, url
+        with pytest.raises(Refusal, match="more than 500 bytes"):
+            fetch(f"http://{host}/junk", 500)
+        server.shutdown()
+    assert "cannot be fetched" in ask(f"http://{host}/song").sentence
+    service.shutdown()
 
 
 def test_typed_requests_that_cannot_be_answered(client: Client, song: Path) -> None:

@@ -4,6 +4,7 @@ import asyncio
 import base64
 import json
 from collections.abc import Iterator
+from concurrent.futures import Future
 from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from io import BytesIO
@@ -433,6 +434,33 @@ def test_who_has_gone_away_is_forgotten(client: Client) -> None:
              "headers": [(b"content-type", b"application/json")]}  # fmt: skip
     client.runner.run(client.app(scope, gone, send))
     assert client.app.inside == 0
+
+
+def test_what_nobody_waits_for_is_not_answered(client: Client, song: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[Any] = []
+    left = asyncio.Event()
+
+    def listen(windows: Any, question: Any) -> "Future[Any]":
+        asked.append(Future())
+        left.set()
+        return asked[-1]
+
+    monkeypatch.setattr(client.service.queue, "ask", listen)
+    body = json.dumps({"model": "tiny", "messages": [message(song)]}).encode()
+    pieces = [{"type": "http.request", "body": body, "more_body": False}]
+
+    async def receive() -> Any:
+        if not pieces:
+            await left.wait()
+        return pieces.pop() if pieces else {"type": "http.disconnect"}
+
+    async def send(_: Any) -> None:
+        raise AssertionError
+
+    headers = [(b"content-type", b"application/json")]
+    scope = {"type": "http", "method": "POST", "path": "/v1/chat/completions", "headers": headers, "query_string": b""}
+    client.runner.run(client.app(scope, receive, send))
+    assert [future.cancelled() for future in asked] == [True] and client.app.inside == 0
 
 
 # Settings

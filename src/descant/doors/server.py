@@ -5,6 +5,7 @@ lets in what is allowed, small and quick enough. All refusals are one sentence, 
 """
 
 import asyncio
+import contextlib
 import hmac
 import ipaddress
 import json
@@ -30,6 +31,7 @@ ROUTES = {"/v1/chat/completions": "POST", "/v1/systemone": "POST", "/v1/models":
 OPEN = ("/health",)  # asked for without the token
 READERS = 2  # recordings that are decoded at a time
 MOST_HELD = 8  # bodies of the largest size, or as many bytes of smaller ones, that are kept at a time
+MOST_DROPPED, DROP_STALL_S = 8, 1.0  # of a body that is too large: times the largest size, seconds without more
 LEAST_TOKEN = 16  # characters
 
 Scope = MutableMapping[str, Any]
@@ -244,7 +246,7 @@ class Gate:
         with self._place() as holding:
             body = await self._read(receive, headers, holding)
             parse(body)
-            await self.app(scope, replay(body, receive), send)
+            await answer_while_there(self.app, scope, body, receive, send)
 
     def _check(self, path: str, method: str, headers: dict[str, str]) -> None:
         if path not in ROUTES:
@@ -282,10 +284,9 @@ class Gate:
     async def _read(self, receive: Receive, headers: dict[str, str], holding: list[int]) -> bytes:
         """Read a body; raises Refusal where it is too large, or nothing more comes."""
         most = self.limits.bytes
-        too_large = Refusal(413, f"the request has more than {most} bytes", Connection="close")
         announced = headers.get("content-length", "0")
         if not announced.isdecimal() or int(announced[:20]) > most:
-            raise too_large
+            raise await self._refuse_large(receive)
         body = bytearray()
         deadline = time.monotonic() + self.limits.wait_s
         while True:
@@ -298,7 +299,7 @@ class Gate:
                 raise ConnectionError
             piece = message.get("body", b"")
             if len(body) + len(piece) > most:
-                raise too_large
+                raise await self._refuse_large(receive)
             if self.held + len(piece) > MOST_HELD * most:
                 raise self._too_many()
             body += piece
@@ -308,19 +309,40 @@ class Gate:
                 return bytes(body)
 
 
+    async def _refuse_large(self, receive: Receive) -> Refusal:
+        """Return the refusal once most of what comes has been dropped: a client that still sends does not read it."""
+        left = MOST_DROPPED * self.limits.bytes
+        with contextlib.suppress(TimeoutError):
+            while left > 0:
+                message = await asyncio.wait_for(receive(), min(DROP_STALL_S, self.limits.stall_s))
+                left -= len(message.get("body", b""))
+                if not message.get("more_body"):
+                    break
+        return Refusal(413, f"the request has more than {self.limits.bytes} bytes", Connection="close")
+
+
+async def answer_while_there(app: App, scope: Scope, body: bytes, receive: Receive, send: Send) -> None:
+    """Let an application answer a request whose body has been read, until it has, or who asked has gone away."""
+    gone = asyncio.ensure_future(receive())  # behind the body, nothing else comes
+    parts: list[Message] = [{"type": "http.request", "body": body, "more_body": False}]
+
+    async def replay() -> Message:
+        return parts.pop() if parts else await asyncio.shield(gone)
+
+    answering = asyncio.ensure_future(app(scope, replay, send))
+    try:
+        await asyncio.wait([answering, gone], return_when=asyncio.FIRST_COMPLETED)
+        if answering.done():
+            answering.result()
+    finally:
+        answering.cancel()
+        gone.cancel()
+        await asyncio.gather(answering, gone, return_exceptions=True)
+
+
 def as_refusal(error: Exception) -> Refusal:
     """Return a refusal as it is, and what nobody expected as one that tells nothing of this machine."""
     return error if isinstance(error, Refusal) else Refusal(500, "the server failed at this request")
-
-
-def replay(body: bytes, receive: Receive) -> Receive:
-    """Return what gives a body that has been read, and then what follows it."""
-    parts: list[Message] = [{"type": "http.request", "body": body, "more_body": False}]
-
-    async def again() -> Message:
-        return parts.pop() if parts else await receive()
-
-    return again
 
 
 async def respond(refusal: Refusal, send: Send) -> None:

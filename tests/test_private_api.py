@@ -106,7 +106,7 @@ WORDS = [
 ]
 
 # Private by their form, but documented, or not another library's.
-PUBLIC = {"_class", "_exit", "_kwargs", "_L", "_p", "_recall"}
+PUBLIC = {"_class", "_exit", "_kwargs", "_L", "_p", "_recall", "_type"}  # _type: in metadata of Parquet files
 
 
 def find(name: str) -> Any:

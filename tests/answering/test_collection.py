@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 from tiny import write_song
 
-from descant.answering.collection import find_recordings, format_captions, join_answers, order_records, read_windows
+from descant.answering.collection import find_recordings, format_captions, join_answers, order_records
+from descant.data.audio import hear_windows, stream_windows
 
 QUESTIONS = ("Which genre?", "Which mood?")
 
@@ -70,5 +71,6 @@ def test_a_folder_without_recordings_is_refused(tmp_path: Path) -> None:
 def test_sound_files_and_waveforms_give_windows(tmp_path: Path) -> None:
     song = write_song(tmp_path / "a.wav", 12.0, 16_000)
     np.save(tmp_path / "b.npy", np.pad(np.ones(200_000, np.float32), (0, 280_000)))
-    assert [one.end_s for one in read_windows(song, 16_000, 10.0)] == [10.0, 12.0]
-    assert [one.end_s for one in read_windows(tmp_path / "b.npy", 16_000, 10.0)] == [10.0, 12.5]
+    assert [one.end_s for one in stream_windows(song)] == [10.0, 12.0]
+    assert [one.end_s for one in stream_windows(tmp_path / "b.npy")] == [10.0, 12.5]
+    assert hear_windows(tmp_path / "b.npy", 1).duration_s == 12.5

@@ -23,9 +23,9 @@ import av
 import numpy as np
 import soundfile
 
-from descant.data.audio import list_sound_files
 from descant.data.demo.corpus import facts
 from descant.data.demo.manifest import DATA_DIR
+from descant.data.sources import list_sound_files
 
 RATE = 48_000
 GOOD = ("ogg", "flac", "wav", "mp3", "opus", "m4a")

@@ -22,8 +22,9 @@ from tiny import save_tiny_decider, save_tiny_model
 
 from descant.answering.model_folder import load_model
 from descant.collections.report import render_page, show_answers
-from descant.data.audio import AudioError, list_sound_files, load_audio
+from descant.data.audio import AudioError, load_audio
 from descant.data.demo.corpus import facts
+from descant.data.sources import list_sound_files
 
 
 def test_stored_features_are_exact_and_small(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ import pytest
 from made_up import GENRES, choice, describe, split
 
 from descant.collections import describing
-from descant.collections.describing import Job, describe_songs, judge_dependence, list_songs
+from descant.collections.describing import Job, describe_songs, judge_dependence
 from descant.data.audio import AudioError
 from descant.files import JobLog, hold_lock
 
@@ -53,17 +53,6 @@ def make_songs(folder: Path, *names: str) -> list[str]:
     for name in names:
         (folder / name).write_bytes(b"sound")
     return [str(folder / name) for name in names]
-
-
-def test_songs_are_those_of_folders_files_and_lists_each_once(tmp_path: Path) -> None:
-    songs = make_songs(tmp_path / "music", "b.mp3", "a.flac")
-    (tmp_path / "list.m3u").write_text("#EXTM3U\nmusic/b.mp3\n\nelsewhere.ogg\n")
-    found = list_songs([str(tmp_path / "music"), str(tmp_path / "list.m3u"), songs[0]])
-    assert found == [songs[1], songs[0], str(tmp_path / "elsewhere.ogg")]
-    (tmp_path / "empty").mkdir()
-    for name in ("empty", "missing.txt"):
-        with pytest.raises(ValueError, match="holds no sound files|cannot be read as a list"):
-            list_songs([str(tmp_path / name)])
 
 
 def test_failures_are_kept_apart_and_tried_again(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

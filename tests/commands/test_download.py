@@ -1,12 +1,9 @@
 """`descant download` tells the truth: in its table, its ledger and its exit status."""
 
 import json
-import sys
 from pathlib import Path
 
 import pytest
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "data/download"))
 from audio_server import AudioServer, encode, music
 
 from descant.cli import main

@@ -22,9 +22,7 @@ from descant.data.audio import (
     Window,
     format_stamp,
     hear_windows,
-    list_sound_files,
     load_audio,
-    load_npy_waveform,
     stream_windows,
     windows,
 )
@@ -198,16 +196,16 @@ def save(path: Path, waveform: np.ndarray) -> Path:
 
 def test_zeros_up_to_thirty_seconds_are_padding(tmp_path: Path) -> None:
     path = save(tmp_path / "[abc]-[0-10].npy", np.pad(SOUND, (0, 320_000)))
-    assert np.array_equal(load_npy_waveform(path), SOUND)
+    assert np.array_equal(load_audio(path), SOUND)
 
 
 def test_zeros_behind_sound_of_another_length_are_kept(tmp_path: Path) -> None:
-    assert len(load_npy_waveform(save(tmp_path / "a.npy", np.pad(SOUND, (0, 1_000))))) == 161_000
+    assert len(load_audio(save(tmp_path / "a.npy", np.pad(SOUND, (0, 1_000))))) == 161_000
 
 
 def test_one_row_is_a_waveform_and_other_rates_are_resampled(tmp_path: Path) -> None:
     path = save(tmp_path / "a.npy", SOUND[None].astype(np.float64))
-    assert load_npy_waveform(path).dtype == np.float32 and len(load_npy_waveform(path, 24_000)) == 240_000
+    assert load_audio(path).dtype == np.float32 and len(load_audio(path, 24_000)) == 240_000
 
 
 @pytest.mark.parametrize(
@@ -225,16 +223,16 @@ def test_one_row_is_a_waveform_and_other_rates_are_resampled(tmp_path: Path) -> 
 )
 def test_what_is_no_waveform_is_told(tmp_path: Path, waveform: np.ndarray, said: str) -> None:
     with pytest.raises(AudioError, match=said):
-        load_npy_waveform(save(tmp_path / "a.npy", waveform))
+        load_audio(save(tmp_path / "a.npy", waveform))
 
 
 def test_a_file_cut_short_or_absent_is_told(tmp_path: Path) -> None:
     path = save(tmp_path / "a.npy", SOUND)
     path.write_bytes(path.read_bytes()[:1000])
     with pytest.raises(AudioError, match="no .npy array"):
-        load_npy_waveform(path)
+        load_audio(path)
     with pytest.raises(AudioError, match="absent"):
-        load_npy_waveform(tmp_path / "absent.npy")
+        load_audio(tmp_path / "absent.npy")
 
 
 @pytest.mark.parametrize("name", ["a.wav", "a.aiff", "a.flac", "a.ogg", "a.opus", "a.mp3", "a.caf"])
@@ -443,41 +441,3 @@ def test_a_track_that_is_cut_gives_no_window(tmp_path: Path, kind: str) -> None:
     os.truncate(path, path.stat().st_size * 9 // 10)
     with pytest.raises(AudioError, match="cut short|damaged"):
         hear_windows(path, 4)
-
-
-# Folders
-
-
-def test_a_folder_is_listed_by_suffix_and_linked_folders_once(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    folder, elsewhere = tmp_path / "songs", tmp_path / "elsewhere"
-    sounds = ["a.WAV", "b.aiff", "b.aif", "c/d.oga", "c/e.au", "c/f.caf", "g.w64", "h.mp2", "i.mka", "j.mp4", "k.aifc"]
-    others = ["notes.txt", "c/cover.jpg", "x.npy", "noname"]
-    for name in [*sounds, *others, ".hidden.wav", ".trash/a.wav", "c/._a.wav"]:
-        (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        (folder / name).touch()
-    elsewhere.mkdir()
-    (elsewhere / "z.flac").touch()
-    (folder / "linked").symlink_to(elsewhere)
-    (folder / "again").symlink_to(elsewhere)
-    (elsewhere / "back").symlink_to(folder)
-    (folder / "file.wav").symlink_to(elsewhere / "z.flac")
-    (folder / "broken.wav").symlink_to(tmp_path / "absent.wav")
-    os.mkfifo(folder / "pipe.wav")
-    listed = list_sound_files(folder)
-    names = sorted(path.relative_to(folder).as_posix() for path in listed.files)
-    assert [name for name in names if not name.endswith("z.flac")] == sorted([*sounds, "file.wav"])
-    assert [name for name in names if name.endswith("z.flac")] in (["again/z.flac"], ["linked/z.flac"])
-    left_out = {path.relative_to(folder).as_posix() for path in listed.left_out}
-    assert left_out == {*others, "broken.wav", "pipe.wav"}
-    listed.warn(used=(".txt",))
-    assert f"{folder}: left out 5 files that are no sound by their name: broken.wav, " in caplog.text
-    assert "notes.txt" not in caplog.text
-    assert folder / "x.npy" in list_sound_files(folder, also=(".npy",)).files
-
-
-def test_a_folder_of_sound_alone_leaves_nothing_out(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    write(tmp_path / "a.wav")
-    list_sound_files(tmp_path).warn()
-    assert not caplog.text and list_sound_files(str(tmp_path)).files == [tmp_path / "a.wav"]

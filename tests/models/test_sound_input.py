@@ -14,12 +14,13 @@ import numpy as np
 import pytest
 import soundfile
 import torch
+from hub import LocalHub
 from tiny import climb, save_tiny_model, write_song
 from tiny_mert_lm import save_tiny_mert_lm
 from transformers import AutoModelForMultimodalLM, AutoProcessor, pipeline
 
 import descant  # noqa: F401 - registers the classes
-from descant.models.lp_music_caps.sound_input import cut_track, hear_window, read_chat
+from descant.models.lp_music_caps.sound_input import cut_track, fetch, hear_window, read_chat
 
 QUESTIONS = ["Which genre?", "Which instruments play a slow piano and jazz in this song?"]
 TURN = {"role": "user", "content": "And drums?"}
@@ -249,3 +250,15 @@ def test_an_answer_that_begins_as_its_question_stays_whole(
     monkeypatch.setattr(pipe.model, "generate", lambda **_: echo)
     found = pipe([message("jazz", path=str(song))], return_full_text=False)
     assert found[0]["generated_text"] == "jazz rock"
+
+
+def test_what_lies_behind_an_address_is_fetched_or_named_without_its_signature(
+    song: Path, local_hub: LocalHub
+) -> None:
+    with served(song.parent) as url:
+        assert fetch(f"{url}/{song.name}?sig=hunter2") == song.read_bytes()
+        with pytest.raises(ValueError, match="cannot be fetched: HTTP Error 404") as raised:
+            fetch(f"{url}/none.wav?sig=hunter2")
+    assert str(raised.value).startswith(f"{url}/none.wav: ") and "hunter2" not in str(raised.value)
+    with pytest.raises(ValueError, match="hf://datasets/me/none/a.wav: cannot be fetched"):
+        fetch("hf://datasets/me/none/a.wav")

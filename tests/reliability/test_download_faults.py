@@ -3,14 +3,11 @@
 import json
 import random
 import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import soundfile
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "data" / "download"))
 from audio_server import AudioServer, encode, music
 
 from descant.cli import main

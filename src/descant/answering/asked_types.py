@@ -2,12 +2,12 @@
 
 from collections.abc import Sequence
 from functools import lru_cache
-from pathlib import Path
 from typing import Any
 
 from descant.answering.listener import Listener
 from descant.answering.recordings import ReadWindows
 from descant.answering.typed_answers import REASONS, Decider
+from descant.data.storage import Source
 from descant.models.lp_music_caps.decision_music import QuestionType, normalise
 from descant.models.lp_music_caps.track_music import state
 
@@ -27,11 +27,11 @@ class TypedQuestions:
         self.decider = Decider(listener.model, listener.processor, asked, hear) if asked else None
         self.decide = lru_cache(maxsize=1)(self._decide)
 
-    def _decide(self, audio: str, read_windows: ReadWindows | None) -> dict[str, dict[str, Any]]:
-        return self.decider.decide(Path(audio), read_windows).answers if self.decider else {}
+    def _decide(self, audio: Source, read_windows: ReadWindows | None) -> dict[str, dict[str, Any]]:
+        return self.decider.decide(audio, read_windows).answers if self.decider else {}
 
     def find(
-        self, audio: str, question: str | None, read_windows: ReadWindows | None = None
+        self, audio: Source, question: str | None, read_windows: ReadWindows | None = None
     ) -> dict[str, Any] | None:
         """Return what is decided: `text`, `probability`, `sure`; None for a question of no type.
 

@@ -24,13 +24,9 @@ from descant.answering.model_folder import PRECISIONS, find_model, fingerprint_m
 from descant.answering.recordings import Recording
 from descant.answering.tracks import Answer
 from descant.data.audio import (
-    Window,
     format_stamp,
-    list_sound_files,
-    load_npy_waveform,
-    stream_windows,
-    windows,
 )
+from descant.data.sources import list_sound_files
 from descant.files import Record, write_whole
 from descant.program import (
     MOST_BEAMS,
@@ -97,13 +93,6 @@ def find_recordings(folder: Path) -> list[Recording]:
     if not listed.files:
         raise ValueError(f"{folder}: holds no file that is named as sound is (.wav, .mp3 …) or .npy")
     return [Recording(path, path.relative_to(folder).as_posix()) for path in listed.files]
-
-
-def read_windows(path: Path, sampling_rate: int, window_s: float) -> Collection[Window]:
-    """Return the windows of a sound file or a `.npy` waveform; raise AudioError."""
-    if path.suffix.lower() == ".npy":
-        return windows(load_npy_waveform(path, sampling_rate), sampling_rate, window_s)
-    return stream_windows(path, sampling_rate, window_s)
 
 
 def caption_collection(questions: Sequence[str], num_beams: int, argv: Sequence[str] | None = None) -> int:
@@ -211,7 +200,7 @@ def answer_share(
 
     files = tqdm(recordings, desc="listening", unit=" files", disable=True if process else None)
     ids = frozenset(record["id"] for record in known)
-    asking = Asking(listener, files, args.questions, batch_size=args.batch_size, known=ids, read_windows=read_windows)
+    asking = Asking(listener, files, args.questions, batch_size=args.batch_size, known=ids)
     write_part(args.output.with_suffix(".jsonl"), process, asking, show)
     return len(skipped), asking.given
 

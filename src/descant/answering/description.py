@@ -4,7 +4,6 @@ import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cache
 from importlib.resources import files
-from pathlib import Path
 from typing import Any, Protocol
 
 import torch
@@ -14,6 +13,7 @@ from descant.answering.measured import measure
 from descant.answering.tracks import Answer, pool_track
 from descant.answering.typed_answers import WINDOWS_HEARD, as_span, describe_answer, hear_track, name_contradictions
 from descant.data.audio import TrackWindows, Window
+from descant.data.storage import Source, name_source
 from descant.models.lp_music_caps.decision_music import MusicDecisionConfig
 from descant.models.lp_music_caps.terms import agrees, find_terms
 from descant.models.lp_music_caps.track_answers import is_kind, read_categories
@@ -73,7 +73,7 @@ class Answering(Protocol):
     name: str
 
     def answer_windows(
-        self, audio: str | Path, windows: Sequence[Window], questions: Sequence[str | None]
+        self, audio: Source, windows: Sequence[Window], questions: Sequence[str | None]
     ) -> Sequence[Answer]:
         """Answer questions about windows that are at hand, in the order of windows and questions."""
 
@@ -91,7 +91,7 @@ class Describer:
         self.questions = description_questions(listener.model.decision_config)
         self.decider = TrackDecider(listener.model, listener.processor, self.questions)
 
-    def describe(self, path: str | Path) -> dict[str, Any]:
+    def describe(self, path: Source) -> dict[str, Any]:
         """Return the description of a track, see `read_schema`; raises AudioError where it cannot be read."""
         extractor = self.listener.processor.feature_extractor
         track = hear_track(path, self.hear, extractor.sampling_rate, extractor.window_s)
@@ -104,7 +104,7 @@ class Describer:
             caption["contradicts"] = against
         states = {"states": self.pool_states(track.windows)} if self.states and answers["genre"]["heard"] else {}
         return states | {
-            "audio": str(path),
+            "audio": name_source(path),
             "duration_s": round(track.duration_s, 3),
             "caption": caption,
             "decisions": nest(answers),
@@ -122,7 +122,7 @@ class Describer:
         states = model.get_audio_features(features.to(model.device, model.dtype))  # (windows, positions, width)
         return [round(value, 5) for value in states.float().mean(dim=(0, 1)).tolist()]
 
-    def _caption(self, path: str | Path, track: TrackWindows) -> dict[str, Any] | None:
+    def _caption(self, path: Source, track: TrackWindows) -> dict[str, Any] | None:
         """Return the caption of the windows in which music is heard, and what it rests on; None where all failed."""
         music = [window for window in track.windows if self.decider.was_heard(window.start_s)]
         answered = [one for one in self.listener.answer_windows(path, music, [None]) if one.error is None]

@@ -18,6 +18,7 @@ from descant.answering.stream import AnswerStream, Request
 from descant.answering.tracks import Answer, pool_answers
 from descant.answering.typed_answers import decide_file
 from descant.data.audio import AudioError, Window, stream_windows
+from descant.data.storage import Source
 from descant.models import box
 from descant.program import name_error
 
@@ -34,7 +35,8 @@ class Listener(AnswerStream):
         """Answer questions about a recording of any length.
 
         Args:
-            audio: a sound file's path, http(s) URL or bytes, or a waveform (samples,) or (samples, channels).
+            audio: a sound file's path, address (https://, hf://datasets/, s3://, gs://, `shard.tar::song.mp3`) or
+                bytes, or a waveform (samples,) or (samples, channels).
             question: a question, or a list of them; None asks for a caption.
             windows: return what is answered about each window of 10 s, in their order, in place of one answer about
                 the whole: what its windows say most often, weighed by confidence.
@@ -49,9 +51,9 @@ class Listener(AnswerStream):
             ValueError: a question that the model cannot be asked.
         """
         questions = [question] if question is None or isinstance(question, str) else list(question)
-        with as_recording(audio, sampling_rate, self.processor.feature_extractor) as (recording, read):
-            read = read if windows else as_track(read, hear)
-            asked = list(in_order(Asking(self, [recording], questions, read_windows=read)))
+        recording, read = as_recording(audio, sampling_rate, self.processor.feature_extractor)
+        read = read if windows else as_track(read, hear)
+        asked = list(in_order(Asking(self, [recording], questions, read_windows=read)))
         good = [answer for answer in asked if answer.error is None]
         if not good:
             raise AudioError(recording.audio, asked[0].error or "")
@@ -66,22 +68,21 @@ class Listener(AnswerStream):
         return merged[0] if question is None or isinstance(question, str) else merged
 
     def answer_windows(
-        self, audio: str | Path, windows: Collection[Window], questions: Sequence[str | None]
+        self, audio: Source, windows: Collection[Window], questions: Sequence[str | None]
     ) -> list[Answer]:
         """Answer questions about windows of a recording that are at hand, in the order of windows and questions."""
-        recording = Recording(Path(audio), str(audio))
-        return list(in_order(Asking(self, [recording], questions, read_windows=lambda *_: windows)))
+        return list(in_order(Asking(self, [Recording.of(audio)], questions, read_windows=lambda *_: windows)))
 
     def decide(
         self, audio: Audio, questions: Mapping[str, Any], *, hear: int | None = 12, sampling_rate: int | None = None
     ) -> dict[str, Any]:
         """Answer System One's questions about sound as `ask` takes it; see `TrackDecider.decide`."""
-        with as_recording(audio, sampling_rate, self.processor.feature_extractor) as (recording, read):
-            own = as_track(read, hear) if isinstance(audio, np.ndarray) else None
-            return decide_file(self.model, self.processor, questions, recording.path, hear, own)
+        recording, read = as_recording(audio, sampling_rate, self.processor.feature_extractor)
+        own = as_track(read, hear) if isinstance(audio, np.ndarray) else None
+        return decide_file(self.model, self.processor, questions, recording.path, hear, own)
 
-    def describe(self, audio: str | Path, hear: int | None = 12) -> dict[str, Any]:
-        """Describe a whole track; see `descant.answering.description.Describer`."""
+    def describe(self, audio: Source, hear: int | None = 12) -> dict[str, Any]:
+        """Describe a track, a path, address or a file's bytes; see `descant.answering.description.Describer`."""
         from descant.answering.description import Describer
 
         return Describer(self, hear).describe(audio)
@@ -128,7 +129,7 @@ class Asking:
             questions: asked of every window; None asks for a caption.
             batch_size: questions at a time.
             known: ids of answers that are not asked for again.
-            read_windows: (path, sampling rate, window in seconds) → windows, raising AudioError.
+            read_windows: (sound, sampling rate, window in seconds) → windows, raising AudioError.
         """
         self.listener, self.recordings, self.questions = listener, recordings, questions
         self.batch_size, self.known, self.read_windows = batch_size, known, read_windows

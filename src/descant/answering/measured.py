@@ -4,13 +4,13 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
 from itertools import pairwise
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from descant.data.audio import AudioError, stream_audio
 from descant.data.sound_file import LEAST_S
+from descant.data.storage import Source
 
 RATE = 22_050  # Hz
 MEASURED_S = 600  # at most, from a track's beginning
@@ -25,7 +25,7 @@ PROFILES = {
 }
 
 
-def measure(path: str | Path) -> dict[str, Any] | None:
+def measure(path: Source) -> dict[str, Any] | None:
     """Measure tempo, key, loudness and silence of the first ten minutes of a file; None without the extra `[measure]`.
 
     Returns `bpm`, `key`, `loudness_lufs` and `silence_share`, each with `value` (None where it cannot be said) and
@@ -67,7 +67,7 @@ class Piece:
     stretches: int
 
 
-def read_beginning(path: str | Path) -> Iterator[np.ndarray]:
+def read_beginning(path: Source) -> Iterator[np.ndarray]:
     """Yield the first ten minutes of a file as mono waveforms (samples,) of 60 s; the last one may be shorter."""
     size, read = PIECE_S * RATE, 0
     waiting = np.zeros(0, np.float32)

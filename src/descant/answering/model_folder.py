@@ -61,9 +61,9 @@ def _names_model(argument: str) -> bool:
         return any((path / name).exists() for name in ("config.json", ADAPTER))
     if path.exists():
         return False
-    from descant.data.audio import SOUND_SUFFIXES
+    from descant.data.sources import names_sound
 
-    return path.suffix.lower() not in SOUND_SUFFIXES
+    return not names_sound(argument)
 
 
 def choose_model(name: str | None) -> str:

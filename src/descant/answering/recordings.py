@@ -1,17 +1,13 @@
-"""Recordings as they are asked about: a sound file and its name, in the order in which they were given.
+"""Recordings as they are asked about: a sound and its name, in the order in which they were given.
 
-From Python, sound may also be a URL, bytes or a waveform.
+From Python, sound may also be a file's bytes or a waveform.
 """
 
 import hashlib
 import json
-import tempfile
-import urllib.request
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
-from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
-from http.client import HTTPException
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -28,28 +24,32 @@ from descant.data.audio import (
     windows,
 )
 from descant.data.sound_file import mix_down, require_finite
-from descant.program import one_line
+from descant.data.storage import Source, is_remote, name_source
 
 Item = TypeVar("Item")
 
-URL_TIMEOUT_S = 60
-LARGEST_URL_BYTES = 2**30
-
-Audio = str | Path | bytes | np.ndarray
-ReadWindows = Callable[[Path, int, float], Collection[Window]]
+Audio = Source | np.ndarray
+ReadWindows = Callable[[Source, int, float], Collection[Window]]
 
 
 @dataclass(frozen=True)
 class Recording:
-    """A sound file and the name under which its answers are kept."""
+    """A sound, as `open_sound` takes it, and the name under which its answers are kept."""
 
-    path: Path
+    path: Source
     audio: str
 
     @property
     def clip_id(self) -> str:
         """The name without folders and suffix."""
-        return self.path.stem
+        if isinstance(self.path, bytes):
+            return self.audio
+        return Path(self.audio.partition("?")[0] if is_remote(self.path) else self.path).stem
+
+    @classmethod
+    def of(cls, source: Source) -> "Recording":
+        """Return a sound under its own name."""
+        return cls(source, name_source(source))
 
 
 def answer_id(audio: str, start_s: float | None, question: str | None, generation: Mapping[str, Any]) -> str:
@@ -78,29 +78,21 @@ def in_order(numbered: Iterable[tuple[int, Item]]) -> Iterator[Item]:
         raise RuntimeError(f"item {following} never came, and {len(early)} wait for it")
 
 
-@contextmanager
-def as_recording(audio: Audio, sampling_rate: int | None, extractor: Any) -> Iterator[tuple[Recording, ReadWindows]]:
-    """Give sound, as it was handed over, as a recording, with what reads its windows.
+def as_recording(audio: Audio, sampling_rate: int | None, extractor: Any) -> tuple[Recording, ReadWindows]:
+    """Return sound, as it was handed over, as a recording, with what reads its windows.
 
     Args:
-        audio: a path, an http(s) URL, a file's bytes, or a waveform (samples,) or (samples, channels).
+        audio: a path, an address such as https://…, a file's bytes, or a waveform (samples,) or (samples, channels).
         sampling_rate: of a waveform, in Hz.
         extractor: the model's feature extractor.
     """
-    if isinstance(audio, np.ndarray):
-        if sampling_rate is None:
-            raise ValueError("a waveform needs sampling_rate=, in Hz")
-        rate = extractor.sampling_rate
-        cut = windows(_to_mono(audio, sampling_rate, rate), rate, extractor.window_s)
-        yield Recording(Path("array"), "array"), lambda *_: cut
-    elif isinstance(audio, bytes):
-        with _in_file(audio) as path:
-            yield Recording(path, "bytes"), stream_windows
-    elif str(audio).startswith(("http://", "https://")):
-        with _in_file(_fetch(str(audio))) as path:
-            yield Recording(path, str(audio)), stream_windows
-    else:
-        yield Recording(Path(audio), str(audio)), stream_windows
+    if not isinstance(audio, np.ndarray):
+        return Recording.of(audio), stream_windows
+    if sampling_rate is None:
+        raise ValueError("a waveform needs sampling_rate=, in Hz")
+    rate = extractor.sampling_rate
+    cut = windows(_to_mono(audio, sampling_rate, rate), rate, extractor.window_s)
+    return Recording(b"", "array"), lambda *_: cut
 
 
 def as_track(read: ReadWindows, count: int | None) -> ReadWindows:
@@ -120,24 +112,3 @@ def _to_mono(waveform: np.ndarray, rate: int, target_rate: int) -> np.ndarray:
     require_sound("array", mono, rate)
     return mono if rate == target_rate else resample(mono, rate, target_rate)
 
-
-@contextmanager
-def _in_file(content: bytes) -> Iterator[Path]:
-    with tempfile.NamedTemporaryFile(prefix="descant-") as file:
-        file.write(content)
-        file.flush()
-        yield Path(file.name)
-
-
-def _fetch(url: str) -> bytes:
-    """Return what a URL holds; raise AudioError."""
-    try:
-        with urllib.request.urlopen(url, timeout=URL_TIMEOUT_S) as response:
-            content = response.read(LARGEST_URL_BYTES + 1)
-            if len(content) <= LARGEST_URL_BYTES and getattr(response, "length", None):  # announced, and not come
-                raise OSError(f"{response.length} bytes of it did not arrive; try again")
-    except (OSError, ValueError, HTTPException) as error:  # URLError is an OSError
-        raise AudioError(url, f"cannot be fetched: {one_line(error)}") from error
-    if len(content) > LARGEST_URL_BYTES:
-        raise AudioError(url, f"is larger than {LARGEST_URL_BYTES >> 30} GiB: fetch it, and give its path")
-    return content

@@ -2,13 +2,13 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from transformers import PreTrainedModel, ProcessorMixin
 
 from descant.answering.recordings import ReadWindows
 from descant.data.audio import AudioError, TrackWindows, Window, format_stamp, hear_windows
+from descant.data.storage import Source, name_source
 from descant.models.lp_music_caps.track_music import NO_MUSIC, SILENCE, TrackDecider, state
 
 WINDOWS_HEARD = 12  # of a track, at most
@@ -53,7 +53,7 @@ class Decider:
         self.extractor, self.hear = processor.feature_extractor, hear
         self.tracks = TrackDecider(model, processor, questions)
 
-    def decide(self, path: str | Path, read_windows: ReadWindows | None = None) -> TrackDecisions:
+    def decide(self, path: Source, read_windows: ReadWindows | None = None) -> TrackDecisions:
         """Decide all questions about a sound file; raises AudioError where it cannot be read.
 
         read_windows: gives windows in place of the file's.
@@ -62,16 +62,16 @@ class Decider:
         if read_windows is None:
             track = hear_track(path, self.hear, rate, window_s)
         else:
-            windows = read_windows(Path(path), rate, window_s)
+            windows = read_windows(path, rate, window_s)
             track = TrackWindows(max(window.end_s for window in windows), windows)
-        return TrackDecisions(str(path), track.duration_s, self.tracks.decide(map(as_span, track.windows)))
+        return TrackDecisions(name_source(path), track.duration_s, self.tracks.decide(map(as_span, track.windows)))
 
 
 def decide_file(
     model: PreTrainedModel,
     processor: ProcessorMixin,
     questions: Mapping[str, Any],
-    path: str | Path,
+    path: Source,
     hear: int | None,
     read_windows: ReadWindows | None = None,
 ) -> dict[str, dict[str, Any]]:
@@ -79,7 +79,7 @@ def decide_file(
     return Decider(model, processor, questions, hear).decide(path, read_windows).answers
 
 
-def hear_track(path: str | Path, hear: int | None, sampling_rate: int, window_s: float) -> TrackWindows:
+def hear_track(path: Source, hear: int | None, sampling_rate: int, window_s: float) -> TrackWindows:
     """Return the windows that are heard of a track, none of a silent one; raises AudioError."""
     try:
         return hear_windows(path, hear, sampling_rate, window_s)

@@ -16,12 +16,9 @@ from tqdm import tqdm
 from descant.collections.engines import Load, OneProcess
 from descant.collections.facts import CHOSEN, COLUMNS, is_description, read_fact, to_row, write_text
 from descant.collections.sidecars import Sidecars
-from descant.data.audio import list_sound_files
-from descant.files import JobLog, JsonLines, Record, read_regular, replace_whole, write_whole
-from descant.program import BrokeOff, name_error, one_line, say
+from descant.files import JobLog, JsonLines, Record, replace_whole, write_whole
+from descant.program import BrokeOff, name_error, say
 
-SUFFIXES = (".jsonl", ".csv", ".parquet")
-LISTS = (".txt", ".m3u", ".m3u8")
 FORMULAS = ("=", "+", "-", "@", "\t", "\r")  # what a spreadsheet would take for one, at a cell's beginning
 LEAST_SONGS = 5  # that answered a question, for a sentence about what the answers depend on
 HARDLY = 0.1  # by so little the probability of an answer falls, at most, where the sound hardly matters
@@ -69,44 +66,12 @@ class Outcome:
         return {**vars(self), "failed": len(self.failed)}
 
 
-def list_songs(names: Iterable[str]) -> list[str]:
-    """Return the songs that are named: files, all sound files of folders, and those of lists (.txt, .m3u), each once.
-
-    A list holds a path a line, relative to its own folder; lines that begin with # are comments. Raises ValueError.
-    """
-    songs: list[str] = []
-    for name in names:
-        path = Path(name)
-        if path.is_dir():
-            listed = list_sound_files(path)
-            listed.warn(used=(*LISTS, *SUFFIXES, ".json"))
-            found = list(map(str, listed.files))
-        elif path.suffix.lower() in LISTS:
-            found = list(_read_list(path))
-        else:
-            found = [name]
-        if not found:
-            raise ValueError(f"{name}: holds no sound files")
-        songs += found
-    return list(dict.fromkeys(songs))
-
-
-def _read_list(path: Path) -> Iterator[str]:
-    try:
-        lines = read_regular(path).decode("utf-8-sig", "surrogateescape").splitlines()
-    except OSError as error:
-        raise ValueError(f"{path}: cannot be read as a list of songs: {one_line(error)}") from error
-    for line in lines:
-        if line.strip() and not line.startswith("#"):
-            yield str(path.parent / line.strip())
-
-
 def describe_songs(songs: Sequence[str], load: Load, job: Job, engine: OneProcess | None = None) -> Outcome:
     """Describe what is not described yet, write all that the job asks for, and return what came of it.
 
     Args:
-        songs: paths, which are also the names in the output.
-        load: loads the model and returns what describes a song; called where anything is left to describe.
+        songs: their names in the output.
+        load: loads the model and returns what describes a song by its name; called where anything is left to describe.
         job: what is written.
         engine: who describes; by default this process. Of several processes, each returns what came of its share,
             and the first one of all.

@@ -15,7 +15,7 @@ from typing import Any
 from descant.collections.facts import Description, Facts, pair_sounds, sure_facts
 from descant.collections.sidecars import short_key
 from descant.collections.tag_files import TagFile, Tags
-from descant.data.audio import list_sound_files
+from descant.data.sources import list_sound_files
 from descant.files import JsonLines, Record, hold_lock, read_regular, replace_whole
 from descant.program import name_error, one_line
 

@@ -3,7 +3,6 @@
 import argparse
 import json
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from descant.answering.model_folder import PRECISIONS
@@ -79,13 +78,15 @@ def run(args: argparse.Namespace) -> int:
     from descant.answering.recordings import Recording, in_order
     from descant.answering.tracks import pool_answers
     from descant.data.audio import read_some_windows, stream_windows
+    from descant.data.sources import list_sounds
 
     transformers.logging.set_verbosity_error()
     transformers.logging.disable_progress_bar()
     use_all_cores()
     settings = {"num_beams": args.num_beams} if args.num_beams else {}
     listener = Listener.load(name, args.precision, **settings)
-    recordings = [Recording(Path(audio), audio) for audio in sounds]
+    recordings = list(map(Recording.of, list_sounds(sounds)))
+    sources = {recording.audio: recording.path for recording in recordings}
     asking = Asking(
         listener, recordings, args.questions or [None], batch_size=args.batch_size,
         read_windows=stream_windows if args.windows else partial(read_some_windows, count=args.hear),
@@ -94,7 +95,7 @@ def run(args: argparse.Namespace) -> int:
     typed = TypedQuestions(listener, [] if args.windows else asking.questions, args.hear)
     skipped = 0
     for answer in answers if args.windows else pool_answers(answers):
-        decided = None if args.windows or answer.error else typed.find(answer.audio, answer.question)
+        decided = None if args.windows or answer.error else typed.find(sources[answer.audio], answer.question)
         _show(answer, decided, args.json)
         skipped += answer.error is not None
     return 1 if skipped else 0

@@ -1,7 +1,7 @@
 """`descant classify`: the genre and subgenres of recordings, and what each label rests on."""
 
 import argparse
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -47,24 +47,26 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
 def run(args: argparse.Namespace) -> int:
     """Classify, and return the exit status."""
     from descant.answering.model_folder import CLASSIFYING, find_model
+    from descant.data.sources import list_sounds
 
     find_model(args.model, CLASSIFYING)  # before the seconds that importing torch takes
     if args.captioner:
         find_model(args.captioner)
+    sounds = list_sounds(args.audio)
     if args.lyrics:
-        _check_lyrics(args)
-    return _classify(args)
+        _check_lyrics(args.lyrics, len(sounds))
+    return _classify(args, sounds)
 
 
-def _check_lyrics(args: argparse.Namespace) -> None:
+def _check_lyrics(lyrics: Path, sounds: int) -> None:
     from descant.subgenre.lyrics import read_lyrics_file
 
-    if len(args.audio) > 1:
-        raise ValueError(f"--lyrics are those of one AUDIO, and {len(args.audio)} are given: put each beside its own")
-    read_lyrics_file(args.lyrics)
+    if sounds > 1:
+        raise ValueError(f"--lyrics are those of one AUDIO, and {sounds} are given: put each beside its own")
+    read_lyrics_file(lyrics)
 
 
-def _classify(args: argparse.Namespace) -> int:
+def _classify(args: argparse.Namespace, sounds: Sequence[str]) -> int:
     import transformers
 
     from descant.answering.recordings import Recording, in_order
@@ -77,7 +79,7 @@ def _classify(args: argparse.Namespace) -> int:
     listener, note = load_captioner(classifier, args.captioner)
     if note:
         say(f"descant classify: {note}")
-    recordings = [Recording(Path(audio), audio) for audio in args.audio]
+    recordings = list(map(Recording.of, sounds))
     classifying = Classifying(classifier, recordings, listener, lyrics=args.lyrics, note=note)
     shown = skipped = 0
     for found in in_order(_show_progress(classifying)):

@@ -58,10 +58,12 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
 def run(args: argparse.Namespace) -> int:
     """Decide, and return the exit status; raises ValueError for what cannot be asked."""
     from descant.answering.model_folder import choose_model, find_model
+    from descant.data.sources import list_sounds
 
     questions = gather_questions(args)
     args.model = choose_model(args.model)
     find_model(args.model)  # before the seconds that importing torch takes
+    sounds = list_sounds(args.audio)
     import transformers
 
     from descant.answering.listener import Listener
@@ -72,7 +74,7 @@ def run(args: argparse.Namespace) -> int:
     use_all_cores()
     listener = Listener.load(args.model)
     decider = Decider(listener.model, listener.processor, questions, args.hear)
-    return 1 if sum(not _show(decider, audio, args) for audio in args.audio) else 0
+    return 1 if sum(not _show(decider, audio, args) for audio in sounds) else 0
 
 
 def gather_questions(args: argparse.Namespace) -> dict[str, Any]:
@@ -142,6 +144,7 @@ def _show(decider: "Decider", audio: str, args: argparse.Namespace) -> bool:
     """Decide and print one file; False where it cannot be heard, which is said on stderr."""
     from descant.answering.typed_answers import format_decisions
     from descant.data.audio import AudioError
+    from descant.data.storage import name_source
 
     try:
         decisions = decider.decide(audio)
@@ -149,10 +152,10 @@ def _show(decider: "Decider", audio: str, args: argparse.Namespace) -> bool:
         say(f"descant decide: {error}")
         return False
     except Exception as error:  # whatever one file raises is that file's problem
-        say(f"descant decide: {audio}: {name_error(error)}")
+        say(f"descant decide: {name_source(audio)}: {name_error(error)}")
         return False
     if args.json:
         show_json(json.dumps(decisions.to_record(args.model), ensure_ascii=False))
     else:
-        show("\n".join(map(escape, [audio, *format_decisions(decisions.answers, args.always)])))
+        show("\n".join(map(escape, [decisions.audio, *format_decisions(decisions.answers, args.always)])))
     return True

@@ -2,7 +2,7 @@
 
 import argparse
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -94,6 +94,7 @@ def run(args: argparse.Namespace) -> int:
     if not args.audio:
         raise ValueError("give sound files or folders")
     from descant.answering.model_folder import choose_model, find_model
+    from descant.data.sources import list_sounds
 
     args.model = choose_model(args.model)
     model = find_model(args.model)  # before the seconds that importing torch takes
@@ -103,9 +104,9 @@ def run(args: argparse.Namespace) -> int:
         raise ValueError("--sidecars needs --output, which remembers what was written")
     if args.engine == "ray":
         raise ValueError("--engine ray needs --output")
-    paths = list_files(args.audio)
+    sounds = list_sounds(args.audio)
     describer = load_describer(args)
-    return 1 if sum(not _show(describer, path, args) for path in paths) else 0
+    return 1 if sum(not _show(describer, sound, args) for sound in sounds) else 0
 
 
 def load_describer(args: argparse.Namespace, device: str | None = None) -> "Describer":
@@ -124,14 +125,21 @@ def load_describer(args: argparse.Namespace, device: str | None = None) -> "Desc
 def describe_folder(args: argparse.Namespace, model: Path) -> int:
     """Describe songs into files, and say what came of it; return the exit status."""
     from descant.answering.model_folder import fingerprint_model
-    from descant.collections.describing import Job, describe_songs, list_songs
+    from descant.collections.describing import Job, describe_songs
+    from descant.data.sources import list_sounds
+    from descant.data.storage import is_local, name_source
 
     engine, load = choose_engine(args)
-    songs = list_songs(args.audio)
+    sources = {name_source(sound): sound for sound in list_sounds(args.audio)}
+    far = next((name for name, sound in sources.items() if not is_local(sound)), None)
+    if far and args.sidecars:
+        raise ValueError(f"--sidecars writes files beside songs, and {far} has no folder on this machine")
     require_writable(args.output.parent)
     settings = {"weights": fingerprint_model(model), "hear": args.hear, "states": args.states}
     job = Job(args.output, settings, args.style, args.sidecars, args.overwrite)
-    outcome = describe_songs(songs, partial(load, args, settings["weights"]), job, engine)
+    addresses = {name: sound for name, sound in sources.items() if name != sound}
+    load_named = partial(describe_named, load, addresses, args, settings["weights"])
+    outcome = describe_songs(list(sources), load_named, job, engine)
     if engine.rank > 0:
         return 0
     if args.json:
@@ -166,18 +174,30 @@ def load_same(args: argparse.Namespace, weights: str) -> "Describe":
     return load_describer(args).describe
 
 
-def _show(describer: "Describer", path: str, args: argparse.Namespace) -> bool:
-    """Describe and print one file; False where it cannot be read, which is said on stderr."""
+def describe_named(
+    load: "Callable[[argparse.Namespace, str], Describe]",
+    addresses: Mapping[str, str],
+    args: argparse.Namespace,
+    weights: str,
+) -> "Describe":
+    """Load the model, and return what describes a song by its name: its address without what signs it."""
+    describe = load(args, weights)
+    return lambda name: describe(addresses.get(name, name))
+
+
+def _show(describer: "Describer", sound: str, args: argparse.Namespace) -> bool:
+    """Describe and print one sound; False where it cannot be read, which is said on stderr."""
     from descant.answering.description import format_description
     from descant.data.audio import AudioError
+    from descant.data.storage import name_source
 
     try:
-        description = describer.describe(path)
+        description = describer.describe(sound)
     except AudioError as error:
         say(f"descant describe: {error}")
         return False
     except Exception as error:  # whatever one file raises is that file's problem
-        say(f"descant describe: {path}: {name_error(error)}")
+        say(f"descant describe: {name_source(sound)}: {name_error(error)}")
         return False
     if args.json:
         show_json(json.dumps(description, ensure_ascii=False))
@@ -185,15 +205,3 @@ def _show(describer: "Describer", path: str, args: argparse.Namespace) -> bool:
         show("\n".join(map(escape, format_description(description, args.always))))
     return True
 
-
-def list_files(names: list[str]) -> list[str]:
-    """Return the files that are named, and all sound files of the folders; raises ValueError for a folder of none."""
-    from descant.data.audio import list_sound_files
-
-    paths: list[str] = []
-    for name in names:
-        found = [str(path) for path in list_sound_files(name).files] if Path(name).is_dir() else [name]
-        if not found:
-            raise ValueError(f"{name}: holds no sound files")
-        paths += found
-    return paths

@@ -1,20 +1,19 @@
-"""Sound files as mono waveforms and windows of 10 seconds, however long the files are, and folders of them."""
+"""Sound files as mono waveforms and windows of 10 seconds, however long the files are and wherever they lie."""
 
 import logging
 import math
-import os
-import stat
 from collections.abc import Collection, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from itertools import chain, groupby, islice
 from operator import itemgetter
-from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
 import soxr
 
 from descant.data import sound_file
+from descant.data.shards import open_sound, suffix_of
 from descant.data.sound_file import (
     LEAST_S,
     Samples,
@@ -29,6 +28,7 @@ from descant.data.sound_file import (
 from descant.data.sound_file import (
     AudioError as AudioError,
 )
+from descant.data.storage import OpenFile, Source, State, name_source
 
 log = logging.getLogger(__name__)
 
@@ -36,15 +36,8 @@ SAMPLING_RATE = 16_000  # Hz, what the published checkpoints were trained on
 WINDOW_S = 10.0
 LEAST_OF_TRACK_S = 5.0  # a last window that is shorter is heard as the last 10 s of its track
 MARGIN_S = 1  # decoded around a window that is resampled alone: a resampler looks to both sides
-PADDED_S = 30  # to which the reference's .npy waveforms are filled up with zeros
+NPY, PADDED_S = ".npy", 30  # the reference's waveforms, and the seconds to which zeros fill them up
 CHANGED = "changed while it was read; read it again when nothing writes to it"
-# What is listed in folders. Files that are named one by one are read whatever their name is.
-SOUND_SUFFIXES = (
-    ".flac", ".wav", ".ogg", ".opus", ".mp3", ".m4a", ".webm", ".oga", ".aiff", ".aif", ".aifc", ".au", ".snd", ".caf",
-    ".w64", ".rf64", ".mp2", ".mp4", ".m4b", ".3gp", ".aac", ".mka", ".mkv", ".weba", ".wma",
-)  # fmt: skip
-
-State = tuple[int, ...]
 
 
 @dataclass(frozen=True)
@@ -68,12 +61,12 @@ class Window:
 # Waveforms
 
 
-def load_audio(path: str | Path, sampling_rate: int = SAMPLING_RATE) -> np.ndarray:
+def load_audio(path: Source, sampling_rate: int = SAMPLING_RATE) -> np.ndarray:
     """Read a whole sound file as a mono float32 waveform (samples,); raises AudioError, naming file and reason."""
     return np.concatenate(list(stream_audio(path, sampling_rate)))
 
 
-def stream_audio(path: str | Path, sampling_rate: int = SAMPLING_RATE) -> Iterator[np.ndarray]:
+def stream_audio(path: Source, sampling_rate: int = SAMPLING_RATE) -> Iterator[np.ndarray]:
     """Yield a file's mono float32 waveform block by block: memory does not grow with the file's length.
 
     What is wrong with a long file may show at its end only: stream_windows reads it through first.
@@ -91,26 +84,23 @@ def require_sound(name: str, waveform: np.ndarray, sampling_rate: int) -> None:
     sound_file.require_sound(name, len(waveform) / sampling_rate, sound_file.measure_level(waveform))
 
 
-def load_npy_waveform(path: str | Path, sampling_rate: int = SAMPLING_RATE) -> np.ndarray:
+def _read_npy(sound: OpenFile, name: str) -> np.ndarray:
     """Read one of the reference's `.npy` clips, a mono float waveform at 16 kHz padded to 30 s, without its padding.
 
-    Returns float32 (samples,); raises AudioError, naming file and reason.
+    Returns float32 (samples,); raises AudioError.
     """
     try:
-        with _open(path) as file:
-            waveform = np.load(file, allow_pickle=False)  # a pickle could run anything
+        waveform = np.load(sound.file, allow_pickle=False)  # a pickle could run anything
     except (OSError, ValueError, EOFError, MemoryError) as error:
-        if isinstance(error, AudioError):
-            raise
-        raise AudioError(path, f"is no .npy array that can be read ({error})") from error
+        raise AudioError(name, f"is no .npy array that can be read ({error})") from error
     waveform = np.squeeze(waveform)
     if waveform.ndim != 1 or not np.issubdtype(waveform.dtype, np.floating):
-        raise AudioError(path, f"is no mono float waveform, but {waveform.dtype} of shape {waveform.shape}")
+        raise AudioError(name, f"is no mono float waveform, but {waveform.dtype} of shape {waveform.shape}")
     waveform = np.trim_zeros(waveform, "b") if len(waveform) == PADDED_S * SAMPLING_RATE else waveform
-    require_finite(path, waveform[None], SAMPLING_RATE)
+    require_finite(name, waveform[None], SAMPLING_RATE)
     waveform = waveform.astype(np.float32)
-    require_sound(str(path), waveform, SAMPLING_RATE)
-    return waveform if sampling_rate == SAMPLING_RATE else resample(waveform, SAMPLING_RATE, sampling_rate)
+    require_sound(name, waveform, SAMPLING_RATE)
+    return waveform
 
 
 def _resample_blocks(blocks: Iterable[Samples], sampling_rate: int) -> Iterator[np.ndarray]:
@@ -122,46 +112,36 @@ def _resample_blocks(blocks: Iterable[Samples], sampling_rate: int) -> Iterator[
         yield resampler.resample_chunk(np.zeros(0, np.float32), last=True)
 
 
-def _read_mono_blocks(path: str | Path, state: State | None = None) -> Iterator[Samples]:
+def _read_mono_blocks(path: Source, state: State | None = None) -> Iterator[Samples]:
     """Yield (mono block, Hz) of a file in its own rate; raises AudioError, also where it is not as in `state`."""
-    with _open(path) as file:
-        state = state or read_state(file)
+    name = name_source(path)
+    with _opened(path, state) as sound:
+        state = state or sound.read_state()
+        if suffix_of(path) == NPY:
+            yield _read_npy(sound, name), SAMPLING_RATE
+            return
+        for block in read_blocks(sound.file, name):
+            _require_same(name, sound, state)
+            yield block
+
+
+@contextmanager
+def _opened(path: Source, state: State | None = None) -> Iterator[OpenFile]:
+    """Open a sound; an AudioError of the block names it, and says so where it is not as in `state` or at the opening.
+    """
+    name = name_source(path)
+    with open_sound(path) as sound:
+        state = state or sound.read_state()
         try:
-            for block in read_blocks(file, path):
-                _require_same(path, file, state)
-                yield block
-        except AudioError:
-            _require_same(path, file, state)  # the better reason
-            raise
+            yield sound
+        except AudioError as error:
+            _require_same(name, sound, state)  # the better reason
+            raise AudioError(name, error.reason, error.silent_s) from error
 
 
-def read_state(file: BinaryIO) -> State:
-    """Return what changes when a file is written to or replaced."""
-    status = os.fstat(file.fileno())
-    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns
-
-
-def _require_same(path: str | Path, file: BinaryIO, state: State) -> None:
-    if read_state(file) != state:
-        raise AudioError(path, CHANGED)
-
-
-def _open(path: str | Path) -> BinaryIO:
-    """Open a regular file, or raise AudioError; a pipe or device is never opened."""
-    try:
-        status = os.stat(path)
-        if not stat.S_ISREG(status.st_mode):
-            is_folder = stat.S_ISDIR(status.st_mode)
-            raise AudioError(path, "is a directory: give the files in it" if is_folder else "is not a regular file")
-        if status.st_size == 0:
-            raise AudioError(path, "is empty (0 bytes)")
-        return open(path, "rb")
-    except FileNotFoundError as error:
-        raise AudioError(path, "does not exist") from error
-    except OSError as error:  # permissions, a loop of links
-        raise AudioError(path, f"cannot be opened ({error.strerror})") from error
-    except ValueError as error:
-        raise error if isinstance(error, AudioError) else AudioError(path, "has a NUL in its name") from error
+def _require_same(name: str, sound: OpenFile, state: State) -> None:
+    if sound.read_state() != state:
+        raise AudioError(name, CHANGED)
 
 
 # Windows
@@ -174,7 +154,7 @@ class WindowStream(Collection[Window]):
     Iterating ends when the file does, or raises AudioError where it has changed since its check.
     """
 
-    path: str | Path
+    path: Source
     sampling_rate: int
     window_s: float
     duration_s: float
@@ -203,15 +183,15 @@ def windows(waveform: np.ndarray, sampling_rate: int = SAMPLING_RATE, window_s: 
 
 
 def stream_windows(
-    path: str | Path, sampling_rate: int = SAMPLING_RATE, window_s: float = WINDOW_S
+    path: Source, sampling_rate: int = SAMPLING_RATE, window_s: float = WINDOW_S
 ) -> Collection[Window]:
     """Check a file to its end, so that one with a bad end gives no window at all, and stream its windows.
 
     A file of one block is decoded once, for its check, and kept. Raises AudioError, here or while the windows are
     iterated over.
     """
-    with _open(path) as file:
-        state = read_state(file)
+    with open_sound(path) as sound:
+        state = sound.read_state()
     blocks = _read_mono_blocks(path, state)
     beginning = list(islice(blocks, 2))
     if len(beginning) < 2:
@@ -253,7 +233,7 @@ class TrackWindows:
 
 
 def hear_windows(
-    path: str | Path, count: int | None = 12, sampling_rate: int = SAMPLING_RATE, window_s: float = WINDOW_S
+    path: Source, count: int | None = 12, sampling_rate: int = SAMPLING_RATE, window_s: float = WINDOW_S
 ) -> TrackWindows:
     """Return at most `count` windows, spread evenly over a track, or with None all of them, streamed.
 
@@ -295,7 +275,7 @@ class AudibleWindows:
 
 
 def read_some_windows(
-    path: str | Path, sampling_rate: int, window_s: float, *, count: int | None
+    path: Source, sampling_rate: int, window_s: float, *, count: int | None
 ) -> Collection[Window]:
     """Return the windows of `hear_windows` in which something can be heard; raises AudioError where that is none."""
     track = hear_windows(path, count, sampling_rate, window_s)
@@ -303,7 +283,7 @@ def read_some_windows(
         return AudibleWindows(track.windows)  # type: ignore[return-value]  # it has all that is used of a collection
     heard = [window for window in track.windows if window.silence is None]
     if not heard:
-        raise AudioError(path, "is silent in all windows that are heard", track.duration_s)
+        raise AudioError(name_source(path), "is silent in all windows that are heard", track.duration_s)
     return heard
 
 
@@ -333,20 +313,19 @@ def _choose_starts(duration_s: float, count: int, window_s: float) -> list[float
     return starts if total <= count else [starts[(2 * i + 1) * total // (2 * count)] for i in range(count)]
 
 
-def _announce(path: str | Path) -> tuple[float, bool, State]:
+def _announce(path: Source) -> tuple[float, bool, State]:
     """Return the seconds that a file announces (0: none), whether one can seek in it by them, and its state."""
-    with _open(path) as file:
-        try:
-            parts = find_parts(file)
-            with open_part(file, parts[0]) as container:
-                announced_s, codec = announce_s(container), container.streams.audio[0].codec_context.name
-            if all(part.least_s for part in parts):  # counted, over all that are joined
-                announced_s = sum(part.least_s or 0.0 for part in parts)
-        except AudioError as error:
-            raise AudioError(path, error.reason) from error
+    with _opened(path) as sound:
+        if suffix_of(path) == NPY:
+            return 0.0, False, sound.read_state()
+        parts = find_parts(sound.file)
+        with open_part(sound.file, parts[0]) as container:
+            announced_s, codec = announce_s(container), container.streams.audio[0].codec_context.name
+        if all(part.least_s for part in parts):  # counted, over all that are joined
+            announced_s = sum(part.least_s or 0.0 for part in parts)
         kind = parts[0].kind
         exact = kind == "flac" or (kind in ("wav", "w64") and codec.startswith("pcm_"))
-        return announced_s, exact and len(parts) == 1, read_state(file)
+        return announced_s, exact and len(parts) == 1, sound.read_state()
 
 
 # A stretch of a recording in its own rate: where it begins (seconds), its mono samples, Hz.
@@ -354,7 +333,7 @@ Piece = tuple[float, np.ndarray, int]
 
 
 def _pick_windows(
-    path: str | Path, starts: Sequence[float], sampling_rate: int, window_s: float, state: State
+    path: Source, starts: Sequence[float], sampling_rate: int, window_s: float, state: State
 ) -> tuple[list[Window], float]:
     """Decode a file to its end; return the windows that begin at `starts`, and its duration in seconds."""
     found: list[Window] = []
@@ -395,25 +374,22 @@ def _join(pieces: Iterable[Piece], low_s: float, high_s: float) -> tuple[float, 
 
 
 def _seek_windows(
-    path: str | Path, starts: Sequence[float], duration_s: float, sampling_rate: int, window_s: float, state: State
+    path: Source, starts: Sequence[float], duration_s: float, sampling_rate: int, window_s: float, state: State
 ) -> list[Window]:
     """Return the windows that begin at `starts`, and make sure that the file ends where it says."""
-    found = []
-    try:
-        with _open(path) as file, open_part(file, find_parts(file)[0]) as container:
-            for start_s in starts:
-                piece = _decode_from(container, path, start_s - MARGIN_S, start_s + window_s + MARGIN_S)
-                found.append(_cut_out([piece], start_s, sampling_rate, window_s))
-            begin_s, samples, rate = _decode_from(container, path, duration_s - MARGIN_S, math.inf)
-            _require_same(path, file, state)
-    except AudioError as error:
-        raise AudioError(path, error.reason) from error
+    found, name = [], name_source(path)
+    with _opened(path, state) as sound, open_part(sound.file, find_parts(sound.file)[0]) as container:
+        for start_s in starts:
+            piece = _decode_from(container, name, start_s - MARGIN_S, start_s + window_s + MARGIN_S)
+            found.append(_cut_out([piece], start_s, sampling_rate, window_s))
+        begin_s, samples, rate = _decode_from(container, name, duration_s - MARGIN_S, math.inf)
+        _require_same(name, sound, state)
     if begin_s + (len(samples) + 0.5) / rate < duration_s:
-        raise AudioError(path, "is cut short: it does not last as long as it announces; get the whole file again")
+        raise AudioError(name, "is cut short: it does not last as long as it announces; get the whole file again")
     return found
 
 
-def _decode_from(container: Any, path: str | Path, low_s: float, high_s: float) -> Piece:
+def _decode_from(container: Any, name: str, low_s: float, high_s: float) -> Piece:
     """Return what lies between two times, by whole seconds."""
     begin_s = max(0, math.floor(low_s))
     stream, frames, first_s = container.streams.audio[0], [], None
@@ -424,54 +400,11 @@ def _decode_from(container: Any, path: str | Path, low_s: float, high_s: float) 
         if rate == 0 or at_s + samples.shape[1] / rate >= high_s:
             break
     if first_s is None or frames[-1][1] == 0 or first_s > begin_s:
-        raise AudioError(path, f"is cut short or damaged in the second after {begin_s} s; get the whole file again")
+        raise AudioError(name, f"is cut short or damaged in the second after {begin_s} s; get the whole file again")
     rate = frames[0][1]
     channels = np.concatenate([samples for samples, _ in frames], axis=1)[:, round((begin_s - first_s) * rate) :]
-    require_finite(path, channels, rate, begin_s)
-    return begin_s, mix_down(path, channels), rate
-
-
-# Folders
-
-
-@dataclass(frozen=True)
-class SoundFolder:
-    """The sound files of a folder and of all below, by name, and what else is there."""
-
-    folder: Path
-    files: list[Path]
-    left_out: list[Path]
-
-    def warn(self, used: Sequence[str] = ()) -> None:
-        """Log how many files are left out, and the first ones' names, but for suffixes that are `used` otherwise."""
-        others = [path for path in self.left_out if path.suffix.lower() not in used]
-        if others:
-            names = ", ".join(str(path.relative_to(self.folder)) for path in others[:3])
-            more = f"{names} …" if len(others) > 3 else names
-            log.warning("%s: left out %d files that are no sound by their name: %s", self.folder, len(others), more)
-
-
-def list_sound_files(folder: str | Path, also: Sequence[str] = ()) -> SoundFolder:
-    """List a folder and all below it by suffix (SOUND_SUFFIXES and `also`), hidden files and folders left out.
-
-    Linked folders are followed, each folder once.
-    """
-    files: list[Path] = []
-    left_out: list[Path] = []
-    waiting, seen = [os.fspath(folder)], set()
-    for start in waiting:  # linked folders come to its end, so that what is there itself comes first
-        for root, folders, names in os.walk(start, onerror=lambda error: left_out.append(Path(error.filename))):
-            state = os.stat(root)
-            if (state.st_dev, state.st_ino) in seen:
-                folders.clear()
-                continue
-            seen.add((state.st_dev, state.st_ino))
-            folders[:] = [name for name in folders if not name.startswith(".")]
-            waiting += [os.path.join(root, name) for name in folders if os.path.islink(os.path.join(root, name))]
-            for path in (Path(root, name) for name in names if not name.startswith(".")):
-                is_sound = path.suffix.lower() in (*SOUND_SUFFIXES, *also) and os.path.isfile(path)
-                (files if is_sound else left_out).append(path)
-    return SoundFolder(Path(folder), sorted(files), sorted(left_out))
+    require_finite(name, channels, rate, begin_s)
+    return begin_s, mix_down(name, channels), rate
 
 
 # Stamps

@@ -17,8 +17,9 @@ from typing import Any, Protocol
 import numpy as np
 
 from descant.data.annotations import OWN_WINDOW_S, Annotations, Problem, Row, parse_clip_id, read_annotations
-from descant.data.audio import AudioError, list_sound_files, load_npy_waveform, require_sound, stream_audio
+from descant.data.audio import AudioError, require_sound, stream_audio
 from descant.data.sound_file import require_finite
+from descant.data.sources import list_sound_files
 from descant.data.splits import recording_of
 from descant.data.tables import TABLE_SUFFIXES, fetch_dataset
 from descant.files import sha256_of
@@ -182,8 +183,6 @@ def _by_stem(folder: Path) -> dict[str, str]:
 
 def _read(clip: ClipFile, sampling_rate: int) -> np.ndarray:
     """Read the file as far as the clip needs it: an hour after the clip is not decoded."""
-    if clip.path.endswith(".npy"):
-        return load_npy_waveform(clip.path, sampling_rate)
     needed = round((clip.end_s - clip.start_s if clip.is_clip else clip.end_s) * sampling_rate)
     blocks, samples = [], 0
     for block in stream_audio(clip.path, sampling_rate):

@@ -361,14 +361,10 @@ def fetch_dataset(dataset: str, config: str | None = None) -> list[Path]:
 
     `load_dataset`, which checks nothing, then finds them in the cache. Raises ValueError as `hub_client.patiently`.
     """
-    from datasets import load_dataset_builder
+    from descant.data.sources import list_dataset_files
+    from descant.hub_client import fetch_file
 
-    from descant.hub_client import fetch_file, patiently
-
-    if Path(dataset).exists():
-        return []
-    builder = patiently(partial(load_dataset_builder, dataset, config), dataset)
-    listed = [str(file) for files in (builder.config.data_files or {}).values() for file in files]
+    listed = [] if Path(dataset).exists() else list_dataset_files(dataset, config)
     return [fetch_file(**found.groupdict(), kind="dataset") for found in map(_HUB_FILE.fullmatch, listed) if found]
 
 

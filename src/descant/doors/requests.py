@@ -9,7 +9,7 @@ import urllib.request
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from pathlib import Path
+from io import BytesIO
 from typing import Any, NoReturn
 from urllib.parse import urlsplit
 
@@ -255,23 +255,22 @@ def hear(sound: bytes | str, extractor: Any, limits: Limits, count: int | None) 
     extractor: the model's feature extractor. count: of a long recording, at most so many.
     """
     content = fetch(sound, limits.bytes) if isinstance(sound, str) else sound
-    with as_recording(content, None, extractor) as (recording, read):
-        try:
-            if content:
-                _require_short(recording.path, limits.sound_s)
-            found = list(as_track(read, count)(recording.path, extractor.sampling_rate, extractor.window_s))
-            if not found:
-                raise AudioError(AUDIO, "is silent in all windows that are heard")
-            return found
-        except AudioError as error:
-            raise Refusal(422, f"{AUDIO}: {error.reason}".replace(str(recording.path), AUDIO)) from error
+    recording, read = as_recording(content, None, extractor)
+    try:
+        if content:
+            _require_short(content, limits.sound_s)
+        found = list(as_track(read, count)(recording.path, extractor.sampling_rate, extractor.window_s))
+        if not found:
+            raise AudioError(AUDIO, "is silent in all windows that are heard")
+        return found
+    except AudioError as error:
+        raise Refusal(422, f"{AUDIO}: {error.reason}") from error
 
 
-def _require_short(path: Path, most_s: float) -> None:
-    """Decode a file until it lasts longer than allowed; raises AudioError."""
+def _require_short(content: bytes, most_s: float) -> None:
+    """Decode a file's content until it lasts longer than allowed; raises AudioError."""
     seconds = 0.0
-    with open(path, "rb") as file:
-        for samples, rate in read_blocks(file, AUDIO):
-            seconds += len(samples) / rate
-            if seconds > most_s:
-                raise AudioError(AUDIO, f"lasts longer than {most_s:g} s, the longest that is heard here")
+    for samples, rate in read_blocks(BytesIO(content), AUDIO):
+        seconds += len(samples) / rate
+        if seconds > most_s:
+            raise AudioError(AUDIO, f"lasts longer than {most_s:g} s, the longest that is heard here")

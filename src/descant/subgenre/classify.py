@@ -14,6 +14,7 @@ from descant.answering.model_folder import CLASSIFYING, ModelFolderError, find_m
 from descant.answering.recordings import Recording
 from descant.answering.stream import AnswerStream
 from descant.data.audio import format_stamp
+from descant.data.storage import is_local, name_source
 from descant.models.subgenre.modeling_subgenre import name_labels
 from descant.program import escape, name_error
 from descant.subgenre.hearing import CaptionerAnswer, TrackHearing, TrackListener, find_spans, pool_windows
@@ -257,14 +258,15 @@ class Classifying:
         if self.listener is not None:
             yield from self.listener.hear(numbered)
             return
-        for number, path in numbered:
-            yield TrackHearing(number, error=None if path.is_file() else f"{path}: does not exist")
+        for number, source in numbered:
+            gone = is_local(source) and not Path(source).is_file()
+            yield TrackHearing(number, error=f"{source!s}: does not exist" if gone else None)
 
     def _classify(self, recording: Recording, hearing: TrackHearing) -> Classification:
         captioner = self.listener.listener.name if self.listener else None
         empty = Classification(recording.audio, self.classifier.name, captioner)
         if hearing.error is not None:
-            return replace(empty, error=hearing.error.removeprefix(f"{recording.path}: "))
+            return replace(empty, error=hearing.error.removeprefix(f"{name_source(recording.path)}: "))
         lyrics = self._find_lyrics(recording)
         track = join_parts(lyrics.text, hearing)
         notes = [*lyrics.notes, *([self.note] if self.note else [])]
@@ -275,8 +277,14 @@ class Classifying:
 
     def _find_lyrics(self, recording: Recording) -> Lyrics:
         """Read the lyrics; those that cannot be read are a note: the sound is still there."""
+        source = recording.path
         try:
-            found = read_lyrics_file(self.lyrics) if self.lyrics else find_lyrics(recording.path)
+            if self.lyrics:
+                found = read_lyrics_file(self.lyrics)
+            elif is_local(source):
+                found = find_lyrics(Path(source))
+            else:
+                return Lyrics(None, ["lyrics are looked for beside files of this machine only"])
         except ValueError as error:
             return Lyrics(None, [str(error)])
         return found if found.text or found.notes else Lyrics(None, ["no lyrics were found"])

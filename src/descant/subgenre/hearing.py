@@ -17,6 +17,7 @@ from tqdm import tqdm
 from descant.answering.model_folder import find_model, fingerprint_model
 from descant.answering.stream import AnswerStream, Request
 from descant.data.audio import AudioError, Window, format_stamp, stream_windows
+from descant.data.storage import Source, name_source
 from descant.files import JsonLines
 from descant.program import name_error
 
@@ -63,7 +64,7 @@ class _Unfinished:
     """A track of which some answers are missing yet."""
 
     track_id: str
-    path: Path
+    path: Source
     answers: dict[int, CaptionerAnswer] = field(default_factory=dict)  # by their number
     embeds: list[torch.Tensor] = field(default_factory=list)
     asked: int = 0
@@ -77,7 +78,7 @@ class _Unfinished:
 
     def fail(self, reason: str) -> TrackHearing:
         self.failed = True
-        return TrackHearing(self.track_id, error=f"{self.path}: {reason}")
+        return TrackHearing(self.track_id, error=f"{name_source(self.path)}: {reason}")
 
 
 # An answer's track and number, and the answer without its text; None: the track has failed.
@@ -91,7 +92,7 @@ class TrackListener:
         """Take a captioner and the questions that are asked about every window of 10 s; None asks for a caption."""
         self.listener, self.questions, self.batch_size = listener, tuple(questions), batch_size
 
-    def hear(self, tracks: Iterable[tuple[str, Path]]) -> Iterator[TrackHearing]:
+    def hear(self, tracks: Iterable[tuple[str, Source]]) -> Iterator[TrackHearing]:
         """Yield each track's hearing as soon as it is complete; where anything of a track fails, with its error."""
         requests = self._requests(tracks)
         for (track, number, asked), outcome in self.listener.answer(requests, self.batch_size, refuses=True):
@@ -104,7 +105,7 @@ class TrackListener:
             if track.read and len(track.answers) == track.asked:
                 yield track.finish()
 
-    def _requests(self, tracks: Iterable[tuple[str, Path]]) -> Iterator[Request[Asked]]:
+    def _requests(self, tracks: Iterable[tuple[str, Source]]) -> Iterator[Request[Asked]]:
         """Read the tracks as the model asks for more."""
         extractor = self.listener.processor.feature_extractor
         opened = ((one, path, _open(path, extractor.sampling_rate, extractor.window_s)) for one, path in tracks)
@@ -117,7 +118,7 @@ class TrackListener:
                     track.read = is_last
                     yield from self._questions_about(track, window)
                 if not track.asked:
-                    raise AudioError(path, "is silent in all its windows")
+                    raise AudioError(name_source(path), "is silent in all its windows")
             except AudioError as error:
                 yield Request((track, track.asked, None), (track_id, None), None, error.reason)
 
@@ -127,7 +128,7 @@ class TrackListener:
             track.embeds.append(self._embed(features))
         except Exception as error:
             stamp = format_stamp(window.start_s, window.end_s)
-            raise AudioError(track.path, f"{stamp}: {name_error(error)}") from error
+            raise AudioError(name_source(track.path), f"{stamp}: {name_error(error)}") from error
         first, track.asked = track.asked, track.asked + len(self.questions)
         for number, question in enumerate(self.questions, start=first):
             asked = CaptionerAnswer(window.start_s, window.end_s, question, "")
@@ -149,13 +150,13 @@ class TrackListener:
         return mean
 
 
-def _open(path: Path, sampling_rate: int, window_s: float) -> Collection[Window] | AudioError:
+def _open(path: Source, sampling_rate: int, window_s: float) -> Collection[Window] | AudioError:
     try:
         return stream_windows(path, sampling_rate, window_s)
     except AudioError as error:
         return error
     except Exception as error:
-        return AudioError(path, f"cannot be read: {name_error(error)}")
+        return AudioError(name_source(path), f"cannot be read: {name_error(error)}")
 
 
 def one_ahead(items: Iterable[Item]) -> Iterator[Item]:

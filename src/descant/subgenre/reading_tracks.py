@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from descant.data.annotations import checked_id
-from descant.data.audio import list_sound_files
 from descant.data.demo import CORPUS_VERSION, SPLITS, demo_dir
+from descant.data.sources import list_sound_files
 from descant.data.tables import TABLE_SUFFIXES, Problem, Record, name_problem, read_table
 from descant.files import read_regular
 from descant.subgenre.labels import (

@@ -146,7 +146,7 @@ def test_finished_clips_are_not_fetched_again(server, tmp_path):
 
 KILLED_RUN = """
 import sys
-sys.path.insert(0, {tests!r})
+sys.path[:0] = {tests!r}
 from pathlib import Path
 from test_download_run import rows, DownloadSettings, download_clips
 settings = DownloadSettings(sleep_s=0, retry_wait_s=0, url_template={template!r})
@@ -159,9 +159,8 @@ def test_killed_runs_lose_no_clip_and_leave_no_half_one(server, tmp_path):
     server.files |= dict.fromkeys(names, SONG)
     run(server, tmp_path / "whole", *names)
     folder = tmp_path / "killed"
-    code = KILLED_RUN.format(
-        tests=str(Path(__file__).parent), template=server.template, names=names, folder=str(folder)
-    )
+    tests = [str(Path(__file__).parent), str(Path(__file__).parents[2])]
+    code = KILLED_RUN.format(tests=tests, template=server.template, names=names, folder=str(folder))
     for wanted in (2, 6):
         process = subprocess.Popen([sys.executable, "-c", code])
         deadline = time.monotonic() + 600

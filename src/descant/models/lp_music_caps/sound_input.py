@@ -13,7 +13,7 @@ from io import BytesIO
 from itertools import groupby
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any, TypeGuard
-from urllib.parse import unquote_to_bytes
+from urllib.parse import unquote_to_bytes, urlsplit, urlunsplit
 from urllib.request import urlopen
 
 import numpy as np
@@ -41,6 +41,7 @@ Audio = str | os.PathLike | bytes | np.ndarray | torch.Tensor | Mapping[str, Any
 Span = tuple[float, float, np.ndarray]  # start and end of a window in seconds, its mono samples (samples,)
 ONE = (str, os.PathLike, bytes, np.ndarray, torch.Tensor, Mapping)
 URL_SCHEMES = ("http://", "https://")
+STORAGE_SCHEMES = ("hf://", "s3://", "gs://")
 DOWNLOAD_TIMEOUT_S = 60
 LEAST_LAST_S = 5.0  # a last window that is shorter is heard as the last 10 s of its track
 SOURCES = ("audio", "path", "url", "base64")  # keys of a message's part under which its sound stands
@@ -78,7 +79,28 @@ def describe(audio: Audio) -> str:
     if isinstance(audio, Mapping):
         named = (audio[key] for key in ("path", "audio") if audio.get(key) is not None)
         return describe(next(named, "audio given as a dict"))
+    if isinstance(audio, str) and audio.startswith(URL_SCHEMES):
+        parts = urlsplit(audio)  # without a password or signature
+        return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))
     return str(audio) if isinstance(audio, str | os.PathLike) else f"audio given as {type(audio).__name__}"
+
+
+def fetch(address: str) -> bytes:
+    """Return what lies behind an address; raises ValueError, in which nothing stands of what signs the address."""
+    name = describe(address)
+    try:
+        if address.startswith(URL_SCHEMES):
+            with urlopen(address, timeout=DOWNLOAD_TIMEOUT_S) as response:
+                return response.read()
+        import fsspec  # comes with huggingface_hub
+
+        with fsspec.open(address, "rb") as file:
+            return file.read()
+    except ImportError as error:  # the driver of s3:// or gs://
+        raise ImportError(f"{name}: {error}") from error
+    except Exception as error:  # each driver has its own
+        reason = str(error).replace(address, name) or type(error).__name__
+        raise ValueError(f"{name}: cannot be fetched: {reason}") from None
 
 
 def is_decoder(audio: Any) -> TypeGuard[Any]:
@@ -178,9 +200,8 @@ def _read(audio: Audio, name: str, sampling_rate: int) -> tuple[np.ndarray, int]
         if not np.issubdtype(waveform.dtype, np.floating):
             raise ValueError(f"{name}: holds {waveform.dtype}; give floats in [-1, 1]")
         return waveform.astype(np.float32), sampling_rate
-    if isinstance(audio, str) and audio.startswith(URL_SCHEMES):
-        with urlopen(audio, timeout=DOWNLOAD_TIMEOUT_S) as response:
-            audio = response.read()
+    if isinstance(audio, str) and audio.startswith((*URL_SCHEMES, *STORAGE_SCHEMES)):
+        audio = fetch(audio)
     if isinstance(audio, str | os.PathLike | bytes):
         return _decode(BytesIO(audio) if isinstance(audio, bytes) else audio, name, sampling_rate), sampling_rate
     raise ValueError(f"{name}: give a path, a URL, bytes, a waveform, or a dict with array and sampling_rate")

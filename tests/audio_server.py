@@ -1,4 +1,4 @@
-"""A loopback HTTP server of recordings that misbehaves on request, for the tests of the download."""
+"""A loopback HTTP server of recordings that misbehaves on request, for the tests of the download and of addresses."""
 
 import io
 import re
@@ -6,6 +6,7 @@ import socket
 import struct
 import threading
 import time
+import zlib
 from collections import defaultdict
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
@@ -32,10 +33,13 @@ def encode(samples: np.ndarray, kind: str = "flac", rate: int = 44_100) -> bytes
 
 class AudioServer:
     """Serves `files[name]`, with ranges. `faults[name]` holds what the next requests get instead: a status code,
-    "reset", "cut" (half the body), "hang"; None stands for a good answer. The last fault stays where `for_ever` has
-    the name."""
+    "reset", "cut" (half the body), "stall" (half the body, then nothing until the server ends); None stands for a good
+    answer. The last fault stays where `for_ever` has the name. `sent[name]` counts the bytes of bodies."""
 
-    def __init__(self):
+    def __init__(self, ranges: bool = True):
+        self.ranges = ranges
+        self.closing = threading.Event()
+        self.sent: dict[str, int] = defaultdict(int)
         self.files: dict[str, bytes] = {}
         self.faults: dict[str, list] = defaultdict(list)
         self.for_ever: set[str] = set()
@@ -50,6 +54,7 @@ class AudioServer:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self.closing.set()
         self._server.shutdown()
         self._server.server_close()
 
@@ -86,7 +91,7 @@ def _handler(state: AudioServer) -> type[BaseHTTPRequestHandler]:
             self.do_GET()
 
         def do_GET(self) -> None:
-            name = self.path.strip("/")
+            name = self.path.strip("/").partition("?")[0]
             fault = state.next_fault(name)
             if fault == "reset":
                 # A closing with this option sends a reset instead of an orderly end.
@@ -95,13 +100,16 @@ def _handler(state: AudioServer) -> type[BaseHTTPRequestHandler]:
             elif isinstance(fault, int) or name not in state.files:
                 self._answer(fault if isinstance(fault, int) else 404, b"no", {"Content-Type": "text/html"})
             else:
-                self._send_file(state.files[name], cut=fault == "cut")
+                self._send_file(state.files[name], cut=fault in ("cut", "stall"))
+                if fault == "stall" and self.command != "HEAD":
+                    state.closing.wait(60)
 
         def _send_file(self, body: bytes, cut: bool) -> None:
-            wanted = re.match(r"bytes=(\d+)-(\d*)$", self.headers.get("Range", ""))
+            wanted = state.ranges and re.match(r"bytes=(\d+)-(\d*)$", self.headers.get("Range", ""))
             first = int(wanted[1]) if wanted else 0
             part = body[first : int(wanted[2]) + 1 if wanted and wanted[2] else None]
-            headers = {"Content-Type": _content_type(body), "Accept-Ranges": "bytes"}
+            headers = {"Content-Type": _content_type(body), "ETag": f'"{zlib.crc32(body)}"'}
+            headers |= {"Accept-Ranges": "bytes"} if state.ranges else {}
             if wanted:
                 headers["Content-Range"] = f"bytes {first}-{first + len(part) - 1}/{len(body)}"
             self._answer(206 if wanted else 200, part, headers, cut)
@@ -112,8 +120,11 @@ def _handler(state: AudioServer) -> type[BaseHTTPRequestHandler]:
                 self.send_header(name, value)
             self.end_headers()
             if self.command != "HEAD":
+                half = body[: len(body) // 2] if cut else body
+                state.sent[self.path.strip("/").partition("?")[0]] += len(half)
                 try:
-                    self.wfile.write(body[: len(body) // 2] if cut else body)
+                    self.wfile.write(half)
+                    self.wfile.flush()
                 except ConnectionError:
                     self.close_connection = True
             self.close_connection = self.close_connection or cut

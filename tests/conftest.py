@@ -1,5 +1,6 @@
 """Fixtures that every test may use: the optional folder of reference values beside the checkout."""
 
+import gc
 import logging
 import os
 import signal
@@ -16,6 +17,11 @@ os.environ.setdefault("DESCANT_HUB_WAIT_S", "0.01")
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 pytest_plugins = ["hub_fixtures"]
+
+
+def pytest_collection_finish() -> None:
+    """Leave what has been collected out of every later collection of garbage: it lives as long as the process."""
+    gc.freeze()
 
 
 @pytest.hookimpl(wrapper=True)

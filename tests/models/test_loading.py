@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import torch
+from forked_python import run_forked
 from peft import LoraConfig, PeftModel, get_peft_model
 from safetensors.torch import load_file, save_file
 from tiny import save_tiny_model
@@ -51,13 +52,18 @@ def run_python(code: str) -> None:
     "imports",
     [
         "import descant; from transformers import AutoConfig",
-        "from transformers import AutoModelForSeq2SeqLM, pipeline; import descant",
         "from descant.models.lp_music_caps import LPMusicCapsForConditionalGeneration",
     ],
 )
 def test_auto_classes_and_pipelines_know_the_model_in_any_order_of_imports(tmp_path: Path, imports: str) -> None:
     folder = str(save_tiny_model(tmp_path / "model"))
     run_python(CHECK.format(imports=imports, folder=folder))
+
+
+def test_auto_classes_and_pipelines_know_the_model_where_transformers_was_imported_first(tmp_path: Path) -> None:
+    imports = "from transformers import AutoModelForSeq2SeqLM, pipeline; import descant"
+    done = run_forked("-c", CHECK.format(imports=imports, folder=str(save_tiny_model(tmp_path / "model"))))
+    assert done.returncode == 0, done.stderr
 
 
 def test_every_class_of_the_table_is_in_its_folder() -> None:

@@ -1,16 +1,16 @@
 """What was pushed answers alike in a process where descant cannot be imported."""
 
 import json
-import os
 import re
-import subprocess
 import sys
 
 import pytest
 import soundfile
+from forked_python import run_forked
 from hub import LocalHub
 from tiny import save_tiny_decider, write_song
-from transformers import AutoModelForSeq2SeqLM
+from tiny_subgenre import LYRICS, save_tiny_subgenre
+from transformers import AutoModelForSeq2SeqLM, pipeline
 from transformers.dynamic_module_utils import get_imports
 
 import descant  # noqa: F401 - registers the classes for the Auto class above
@@ -24,18 +24,17 @@ ELSEWHERE = """
 import sys; sys.modules["descant"] = None
 import json, soundfile, torch
 from transformers import AutoModelForSeq2SeqLM, AutoProcessor, pipeline
-audio, rate = soundfile.read(sys.argv[1], dtype="float32")
+song, question, lyrics, examples = sys.argv[1:]
+audio, rate = soundfile.read(song, dtype="float32")
 found = {}
 for repo in ("tester/model", "tester/adapter"):
     model = AutoModelForSeq2SeqLM.from_pretrained(repo, trust_remote_code=True)
     processor = AutoProcessor.from_pretrained(repo, trust_remote_code=True)
-    inputs = processor(audio=[audio], text=[sys.argv[2]], sampling_rate=rate, return_tensors="pt")
+    inputs = processor(audio=[audio], text=[question], sampling_rate=rate, return_tensors="pt")
     found[repo] = model.generate(**inputs)[0].tolist()
-parts = [{"type": "audio", "path": sys.argv[1]}, {"type": "text", "text": sys.argv[2]}]
-pipe = pipeline("any-to-any", model="tester/model", trust_remote_code=True)
-tokens = pipe([{"role": "user", "content": parts}], return_tensors=True)[0]["generated_token_ids"]
-found["any-to-any"] = tokens.tolist()
-exec(open(sys.argv[3]).read())
+exec(open(examples).read())
+classify = pipeline("music-subgenre-classification", model="tester/subgenres", trust_remote_code=True, device="cpu")
+found["tester/subgenres"] = classify({"audio": song, "lyrics": lyrics})
 print(json.dumps(found))
 """
 
@@ -48,13 +47,18 @@ def answer(folder, audio):
     return model.generate(**inputs)[0].tolist()
 
 
+def read_examples(hub, repo):
+    """The code on a repository's card."""
+    return re.findall(r"```python\n(.*?)```", hub.files(repo)["README.md"].decode(), flags=re.DOTALL)
+
+
 @pytest.fixture
 def hub():
     with LocalHub() as hub:
         yield hub
 
 
-def test_model_adapter_and_the_cards_examples_answer_without_descant(
+def test_model_adapter_classifier_and_the_cards_examples_answer_without_descant(
     hub, model_folder, adapter_folder, tmp_path, monkeypatch
 ):
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_DISABLE_XET", True)
@@ -62,21 +66,22 @@ def test_model_adapter_and_the_cards_examples_answer_without_descant(
     audio, _ = soundfile.read(song, dtype="float32")
     expected = {"tester/model": answer(model_folder, audio), "tester/adapter": answer(adapter_folder, audio)}
     assert expected["tester/adapter"] != answer(tmp_path / "base", audio)  # the adapter is heard
+    classifier = save_tiny_subgenre(tmp_path / "subgenres", audio_dim=16, captioner="tester/model")
+    classify = pipeline("music-subgenre-classification", model=str(classifier), device="cpu")
+    expected["tester/subgenres"] = classify({"audio": str(song), "lyrics": LYRICS}, captioner=str(model_folder))
 
     publish_folder(model_folder, "tester/model", api=hub.api())
     publish_folder(tmp_path / "base", "tester/base", licence="apache-2.0", api=hub.api())
     publish_folder(adapter_folder, "tester/adapter", base_model="tester/base", api=hub.api())
-    card = hub.files("tester/model")["README.md"].decode()
-    examples = re.findall(r"```python\n(.*?)```", card, flags=re.DOTALL)
+    publish_folder(classifier, "tester/subgenres", licence="cc-by-nc-4.0", api=hub.api())
+    examples = [*read_examples(hub, "tester/model"), *read_examples(hub, "tester/subgenres")]
     (tmp_path / "examples.py").write_text("\n".join(examples))
-    done = hub.run(
-        tmp_path / "home", "-c", ELSEWHERE, song, QUESTION, tmp_path / "examples.py", timeout=300, cwd=tmp_path
-    )
+    line = [song, QUESTION, LYRICS, tmp_path / "examples.py"]
+    done = hub.run(tmp_path / "home", "-c", ELSEWHERE, *line, timeout=300, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
-    *printed, found = done.stdout.splitlines()
-    assert json.loads(found) == expected | {"any-to-any": expected["tester/model"]}
-    answer_printed, windows_printed = printed
-    assert f"'answer': '{answer_printed}'" in windows_printed
+    answer_printed, windows_printed, classified, found = done.stdout.splitlines()
+    assert json.loads(found) == expected
+    assert f"'answer': '{answer_printed}'" in windows_printed and classified.startswith("{'genres': ")
 
 
 def test_repositories_code_imports_only_what_a_model_may(model_folder):
@@ -100,9 +105,7 @@ def test_a_published_model_decides_without_descant(tmp_path):
     folder = save_tiny_decider(tmp_path / "decider")
     song = write_song(tmp_path / "song.wav", seconds=12, rate=16_000)
     questions = {"drums": {"type": "noul", "instructions": "Are there drums?"}}
-    command = [sys.executable, "-c", DECIDE_ELSEWHERE, str(folder), str(song), json.dumps(questions)]
-    environment = os.environ | {"HF_MODULES_CACHE": str(tmp_path / "modules"), "HF_HUB_OFFLINE": "1"}
-    done = subprocess.run(command, capture_output=True, text=True, env=environment, cwd=tmp_path, timeout=300)
+    done = run_forked("-c", DECIDE_ELSEWHERE, folder, song, json.dumps(questions), cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     answers = json.loads(done.stdout.splitlines()[-1])
     expected = Listener.load(str(folder)).decide(song, questions)

@@ -15,6 +15,7 @@ from descant.training.run import read_job, run
 
 RECIPE = Recipe("mi_short", (Stage("short", 1),))
 MERT_LM = Recipe("mert_lm", (Stage("short", 1),), start=lambda: start_mert_lm)
+LORA = ("--lora", "--lora_rank", "2")
 STILL = ("--learning_rate", "1e-20")
 
 
@@ -35,6 +36,18 @@ def train(workplace: Path, output_dir: Path, *argv: str, recipe: Recipe = RECIPE
     ]))  # fmt: skip
 
 
+@pytest.fixture(scope="module")
+def firsts(workplace) -> dict[str, Path]:
+    """The adapters of two first runs."""
+    return {
+        "lp_music_caps": train(workplace, workplace / "first", "--init_from", str(workplace / "base"), *LORA),
+        "mert_lm": train(
+            workplace, workplace / "first_mert_lm", "--init_from", str(workplace / "mert_lm" / "model"), *LORA,
+            recipe=MERT_LM,
+        ),
+    }  # fmt: skip
+
+
 def read_adapter(folder: Path) -> dict[str, torch.Tensor]:
     assert not list(folder.glob("model*.safetensors"))
     return load_file(folder / "adapter_model.safetensors")
@@ -44,9 +57,9 @@ def same(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> bool:
     return one.keys() == other.keys() and all(torch.equal(weight, other[name]) for name, weight in one.items())
 
 
-def test_a_seed_decides_the_adapter_whatever_was_drawn_before(workplace, tmp_path):
-    argv = ("--init_from", str(workplace / "base"), "--lora", "--lora_rank", "2")
-    first = read_adapter(train(workplace, tmp_path / "first", *argv))
+def test_a_seed_decides_the_adapter_whatever_was_drawn_before(workplace, firsts, tmp_path):
+    argv = ("--init_from", str(workplace / "base"), *LORA)
+    first = read_adapter(firsts["lp_music_caps"])
     torch.rand(5)
     assert same(first, read_adapter(train(workplace, tmp_path / "second", *argv)))
     assert not same(first, read_adapter(train(workplace, tmp_path / "third", *argv, "--seed", "7")))
@@ -54,10 +67,8 @@ def test_a_seed_decides_the_adapter_whatever_was_drawn_before(workplace, tmp_pat
 
 @pytest.mark.parametrize("again", [("--lora",), ()], ids=["with --lora", "without"])
 @pytest.mark.parametrize("kind", ["lp_music_caps", "mert_lm"])
-def test_the_adapter_of_an_earlier_run_trains_on(workplace, tmp_path, capsys, kind, again):
-    base = workplace / "base" if kind == "lp_music_caps" else workplace / "mert_lm" / "model"
-    recipe = RECIPE if kind == "lp_music_caps" else MERT_LM
-    first = train(workplace, tmp_path / "first", "--init_from", str(base), "--lora", "--lora_rank", "2", recipe=recipe)
+def test_the_adapter_of_an_earlier_run_trains_on(workplace, firsts, tmp_path, capsys, kind, again):
+    recipe, first = RECIPE if kind == "lp_music_caps" else MERT_LM, firsts[kind]
     learnt = read_adapter(first)
     assert any(weight.abs().max() > 0 for name, weight in learnt.items() if "lora_B" in name)
     capsys.readouterr()
@@ -74,17 +85,16 @@ def test_the_adapter_of_an_earlier_run_trains_on(workplace, tmp_path, capsys, ki
     assert answers[0].keys() == answers[1].keys()
 
 
-def test_another_rank_than_the_adapter_has_is_refused_before_the_first_step(workplace, tmp_path):
-    first = train(workplace, tmp_path / "first", "--init_from", str(workplace / "base"), "--lora", "--lora_rank", "2")
+def test_another_rank_than_the_adapter_has_is_refused_before_the_first_step(workplace, firsts, tmp_path):
     with pytest.raises(ValueError, match="--lora_rank 4: the adapter of --init_from .*first has 2 and trains on"):
-        train(workplace, tmp_path / "next", "--init_from", str(first), "--lora", "--lora_rank", "4")
+        train(workplace, tmp_path / "next", "--init_from", str(firsts["lp_music_caps"]), "--lora", "--lora_rank", "4")
     assert not list((tmp_path / "next").glob("*.json"))
 
 
 @pytest.mark.parametrize("recipe", [RECIPE, MERT_LM], ids=["lp_music_caps", "mert_lm"])
 def test_an_adapter_of_a_new_model_is_merged_for_nobody_has_that_model(workplace, tmp_path, recipe):
     warm_up = ("--audio_warm_up_epochs", "1") if recipe is RECIPE else ()
-    folder = train(workplace, tmp_path / "new", "--lora", "--lora_rank", "2", *warm_up, recipe=recipe)
+    folder = train(workplace, tmp_path / "new", *LORA, *warm_up, recipe=recipe)
     assert not (folder / "adapter_config.json").exists()
     model, found = AutoModelForMultimodalLM.from_pretrained(folder, output_loading_info=True)
     assert not any("lora_" in name for name in model.state_dict())
@@ -93,7 +103,7 @@ def test_an_adapter_of_a_new_model_is_merged_for_nobody_has_that_model(workplace
 
 def test_an_adapter_of_joined_parts_is_loaded_onto_them_and_trains_on(workplace, tmp_path):
     parts = save_parts(tmp_path / "parts")
-    joined = ("--audio_encoder", parts[0], "--text_model", parts[1], "--pooling", "mean", "--lora", "--lora_rank", "2")
+    joined = ("--audio_encoder", parts[0], "--text_model", parts[1], "--pooling", "mean", *LORA)
     first = train(workplace, tmp_path / "first", *joined, recipe=MERT_LM)
     learnt = read_adapter(first)
     kept = read_adapter(train(workplace, tmp_path / "on", "--init_from", str(first), *STILL, recipe=MERT_LM))
@@ -104,7 +114,7 @@ def test_an_adapter_of_joined_parts_is_loaded_onto_them_and_trains_on(workplace,
 
 def test_an_adapter_of_a_whole_mert_lm_is_loaded_onto_its_folder(workplace, tmp_path):
     base = train(workplace, tmp_path / "base", recipe=MERT_LM)  # of tiny random parts, saved whole
-    argv = ("--init_from", str(base), "--lora", "--lora_rank", "2")
+    argv = ("--init_from", str(base), *LORA)
     first = train(workplace, tmp_path / "first", *argv, recipe=MERT_LM)
     assert not (first / "config.json").exists()
     load_model(first)

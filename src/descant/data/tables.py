@@ -32,6 +32,7 @@ _URL = re.compile(r"https?://")
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
 _HUB_FILE = re.compile(r"hf://datasets/(?P<repo_id>[^/@]+/[^/@]+)@(?P<revision>[^/]+)/(?P<name>.+)")
 _LINE_END = re.compile(r"\r\n|\n|\r")
+_FOREIGN_BYTE = re.compile("[\ud800-\udfff]")  # what `surrogateescape` makes of a byte that is not UTF-8
 
 
 class AnnotationError(ValueError):
@@ -122,7 +123,7 @@ class Table:
 
 def _has_foreign_bytes(value: Any) -> bool:
     if isinstance(value, str):
-        return any("\ud800" <= character <= "\udfff" for character in value)
+        return _FOREIGN_BYTE.search(value) is not None
     if isinstance(value, dict):
         return any(map(_has_foreign_bytes, (*value.keys(), *value.values())))
     return isinstance(value, list) and any(map(_has_foreign_bytes, value))

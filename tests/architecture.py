@@ -38,7 +38,7 @@ FLOORS = (
 
 # Measure → largest value allowed. Goals before new features: reach 49 for a recipe (60 with MertLM, 71 for subgenres)
 # and 18 for `ask`; 15, 11 and 6 files of a model's folder. What is above them is brought by typed answers and answers
-# about whole tracks (seven files of a recipe's reach, ten of that of `ask`, seven of a model's folder), by the one
+# about whole tracks (eight files of a recipe's reach, eleven of that of `ask`, eight of a model's folder), by the one
 # reader of sound through FFmpeg (a file of each), by the message form (one more), and in `ask` by what is there once
 # instead of thrice (`stream`, `recordings`, `program`, `hub_client`).
 LIMITS: dict[str, float] = {
@@ -48,23 +48,23 @@ LIMITS: dict[str, float] = {
     "circles": 0,
     "circles for type checkers only": 1,
     "files of box": 1,
-    "files of lp_music_caps": 24,
-    "files of mert_lm": 20,
+    "files of lp_music_caps": 25,
+    "files of mert_lm": 21,
     "files of musicnn": 8,
     "files of subgenre": 6,
-    "reach of ask": 38,
-    "reach of box": 71,
-    "reach of captions_from_qa": 25,
-    "reach of lp_musiccaps_pretrain": 60,
-    "reach of lp_musiccaps_supervised": 60,
-    "reach of lp_musiccaps_transfer": 60,
-    "reach of mert_lm_captions": 71,
-    "reach of mert_lm_instruct": 71,
-    "reach of mi_all": 60,
-    "reach of mi_long": 60,
-    "reach of mi_short": 60,
-    "reach of mi_short_long": 60,
-    "reach of subgenre": 79,
+    "reach of ask": 39,
+    "reach of box": 72,
+    "reach of captions_from_qa": 26,
+    "reach of lp_musiccaps_pretrain": 61,
+    "reach of lp_musiccaps_supervised": 61,
+    "reach of lp_musiccaps_transfer": 61,
+    "reach of mert_lm_captions": 72,
+    "reach of mert_lm_instruct": 72,
+    "reach of mi_all": 61,
+    "reach of mi_long": 61,
+    "reach of mi_short": 61,
+    "reach of mi_short_long": 61,
+    "reach of subgenre": 80,
 }
 # Measure → the smallest value allowed.
 LEAST: dict[str, float] = {"median file": 150, "annotated arguments, %": 100, "public docstrings, %": 100}

@@ -12,6 +12,7 @@ import json
 import shutil
 import subprocess
 import time
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from statistics import mean, median
@@ -30,6 +31,7 @@ from descant.data.features import FeatureStore
 from descant.data.terms import find_terms
 from descant.evaluation.calibration import (
     accuracy_at,
+    build_type_tree,
     decide_rows,
     expected_calibration_error,
     join,
@@ -38,7 +40,8 @@ from descant.evaluation.calibration import (
 from descant.evaluation.controls import answer_rows
 from descant.evaluation.exact import exact_answer
 from descant.models.lp_music_caps import LPMusicCapsConfig, LPMusicCapsForConditionalGeneration
-from descant.models.lp_music_caps.decision_music import MusicDecisionConfig, build_tree
+from descant.models.lp_music_caps.answer_tree import build_tree
+from descant.models.lp_music_caps.decision_music import MusicDecisionConfig
 from descant.models.lp_music_caps.track_music import MusicReference, describe_sound, measure_bands
 from descant.training.decisions import save_decisions
 
@@ -54,8 +57,11 @@ WORDS = [
 def measure_accuracy(
     model: PreTrainedModel, processor: ProcessorMixin, config: MusicDecisionConfig, rows: Sequence[Row],
     store: FeatureStore,
-) -> dict[str, float]:  # fmt: skip
-    """Score typed and generated answers to the same questions of seven types."""
+) -> tuple[dict[str, float], dict[str, float]]:  # fmt: skip
+    """Score typed and generated answers to the same questions of seven types.
+
+    Returns the scores, and by clip the share of its questions that typed answers have right more often.
+    """
     types = {name: kind for name, kind in config.types().items() if name in TYPES}
     scored = decide_rows(model, processor, types, config.wordings, rows, store)
     found = {name: read_confidences(one, types[name].temperature, types[name].threshold)
@@ -65,15 +71,29 @@ def measure_accuracy(
              and len(find_terms(row.answer, row.question_type)) == 1]  # fmt: skip
     predictions = answer_rows(model, processor, asked, store, progress="generating")
     hits = [exact_answer(text, row.answer, row.question_type) for text, row in zip(predictions, asked, strict=True)]
+    gains: defaultdict[str, list[float]] = defaultdict(list)
+    generated = {(row.clip_id, row.question_type): hit for row, hit in zip(asked, hits, strict=True)}
+    for name, one in found.items():
+        for clip, hit in zip(one.clips, one.hits, strict=True):
+            gains[clip].append(float(hit) - generated[clip, name])
     at_60 = accuracy_at(pooled.probabilities, pooled.hits)
     within = mean(accuracy_at(one.probabilities, one.hits) for one in found.values())
     accuracy = float(pooled.hits.mean())
-    return {
+    scores = {
         "decisions": len(pooled.hits), "typed": accuracy, "generated": mean(hits), "gain": accuracy - mean(hits),
         "ece": expected_calibration_error(pooled.probabilities, pooled.hits), "brier": float(pooled.squared.mean()),
         "gain_at_60": at_60 - accuracy, "gain_at_60_within": within - accuracy, "sure": float(pooled.sure.mean()),
         "precision_of_sure": float(pooled.hits[pooled.sure].mean()) if pooled.sure.any() else float("nan"),
     }  # fmt: skip
+    return scores, {clip: mean(values) for clip, values in gains.items()}
+
+
+def paired_interval(gains: Sequence[Mapping[str, float]]) -> tuple[float, float]:
+    """Return the 95 % interval of the mean gain of some models over clips drawn with replacement."""
+    by_clip = np.array([mean(one[clip] for one in gains) for clip in sorted(gains[0])])
+    drawn = np.random.default_rng(0).integers(len(by_clip), size=(2000, len(by_clip)))
+    low, high = np.percentile(by_clip[drawn].mean(axis=1), [2.5, 97.5])
+    return float(low), float(high)
 
 
 def make_sounds(random: np.random.Generator) -> dict[str, list[np.ndarray]]:
@@ -145,7 +165,7 @@ def measure_time(
     types = [kind for kind in config.types().values() if len(kind.answers) >= 6] or list(config.types().values())
     asked = [types[number % len(types)] for number in range(20)]
     questions = [kind.questions[number % len(kind.questions)] for number, kind in enumerate(asked)]
-    trees = [build_tree([processor.answer_ids(texts) for texts in list(kind.answers.values())[:6]]) for kind in asked]
+    trees = [build_type_tree(kind, processor, options=6) for kind in asked]
     prompts = [processor.prompt_ids(question) for question in questions]
     wordings = {1: [[prompt] for prompt in prompts], config.wordings: [
         [processor.prompt_ids(text) for text in kind.questions[: config.wordings]] for kind in asked
@@ -191,15 +211,18 @@ def timed(run: object) -> float:
     return time.perf_counter() - started
 
 
-def bench(folder: Path, corpus: Corpus, features: str, parts: Sequence[str]) -> dict[str, Mapping[str, float]]:
-    """Measure one model."""
+def bench(
+    folder: Path, corpus: Corpus, features: str, parts: Sequence[str], gains: list[Mapping[str, float]]
+) -> dict[str, Mapping[str, float]]:
+    """Measure one model; what typed answers gain by clip is put at the end of `gains`."""
     model, processor = load_model(find_model(str(folder)))
     store = prepare_features(corpus, model.cached_features(processor.feature_extractor), features)
     config = model.decision_config or save_decisions(folder, corpus.configs.values(), store, corpus.audio)
     test = list(dict.fromkeys(row for splits in corpus.configs.values() for row in splits["test"]))
     found: dict[str, Mapping[str, float]] = {}
     if "accuracy" in parts:
-        found["accuracy"] = measure_accuracy(model, processor, config, test, store)
+        found["accuracy"], by_clip = measure_accuracy(model, processor, config, test, store)
+        gains.append(by_clip)
     if "sounds" in parts:
         found["sounds"] = measure_sounds(MusicReference(**config.reference), corpus, test)
     if "time" in parts:
@@ -218,12 +241,15 @@ def main(argv: Sequence[str] | None = None) -> None:
     args = parser.parse_args(argv)
     torch.set_num_threads(1)
     corpus = load_corpus("demo", ["short"])
-    results = {str(folder): bench(folder, corpus, args.features, args.parts) for folder in args.models}
+    gains: list[Mapping[str, float]] = []
+    results = {str(folder): bench(folder, corpus, args.features, args.parts, gains) for folder in args.models}
     for folder, found in results.items():
         print(json.dumps({"model": folder, **found}))
     for part in args.parts:
         names = next(iter(results.values()))[part]
         print(part, json.dumps({name: round(mean(one[part][name] for one in results.values()), 4) for name in names}))
+    if gains:
+        print("gain, 95 % by clip: {:+.4f} to {:+.4f}".format(*paired_interval(gains)))
 
 
 if __name__ == "__main__":

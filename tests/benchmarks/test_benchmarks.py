@@ -16,7 +16,7 @@ import compare_tokens
 import numpy as np
 import pytest
 import scale_datasets
-from bench_decisions import area_under_roc, make_sounds, measure_time
+from bench_decisions import area_under_roc, make_sounds, measure_time, paired_interval
 from plain_musicnn import small_model
 from tiny import save_tiny_decider, save_tiny_model
 
@@ -102,6 +102,14 @@ def test_scores_by_hand() -> None:
     right = frozenset({"a", "c"})
     assert bench_search.average_precision(["a", "b", "c"], right) == pytest.approx((1 + 2 / 3) / 2)
     assert bench_search.recall_at_10(["b"] * 10 + ["a"], right) == 0
+
+
+def test_gains_of_models_are_paired_by_clip() -> None:
+    gains = {str(number): float(number % 2) for number in range(100)}
+    low, high = paired_interval([gains])
+    assert 0.35 < low < 0.45 and 0.55 < high < 0.65
+    opposite = {clip: 1 - gain for clip, gain in gains.items()}  # the same mean for every clip: nothing varies
+    assert paired_interval([gains, opposite]) == (0.5, 0.5)
 
 
 def test_the_area_is_how_often_a_positive_lies_above_a_negative() -> None:

@@ -12,12 +12,13 @@ from tiny_mert_lm import join_tiny, save_parts
 from transformers import PreTrainedModel, ProcessorMixin
 
 import descant.models
+from descant.models.lp_music_caps.answer_tree import build_tree, pool_states
 from descant.models.lp_music_caps.decision_music import (
     MusicDecisionConfig,
     QuestionType,
     answer_question,
-    build_tree,
     pool_windows,
+    prepare_windows,
 )
 from descant.models.lp_music_caps.sound_input import cut_track
 from descant.models.lp_music_caps.track_music import (
@@ -175,6 +176,47 @@ def test_shifts_are_added_to_the_sentences_of_their_option(built, config):
     assert planned.shifts[yes] == [0.0] and planned.shifts[1 - yes] == [-1.0]
 
 
+def test_probes_add_what_the_audio_states_say_of_an_option(built):
+    model, processor = built
+    texts = [["a slow piano", "a piano"], ["jazz rock"]]
+    rate = processor.feature_extractor.sampling_rate
+    waves = [0.1 * np.random.default_rng(seed).normal(size=rate // 2).astype(np.float32) for seed in range(2)]
+    features = processor(audio=waves, sampling_rate=rate, return_tensors="pt")["input_features"]
+    states = pool_states(model.get_audio_features(features).detach())
+    probe = np.random.default_rng(0).normal(size=(2, states.shape[1] + 1)).round(3)
+    tokens = [processor.answer_ids(option) for option in texts]
+    prompts = [[processor.prompt_ids("What is the genre?"), processor.prompt_ids("Which instruments play?")]]
+    weights = [[row.tolist()] * len(option) for row, option in zip(probe, texts, strict=True)]
+    plain, probed = (model.score_options(features, prompts, [build_tree(tokens, None, one)])[0]
+                     for one in (None, weights))  # fmt: skip
+    added = states @ torch.from_numpy(probe[:, :-1]).float().T + torch.from_numpy(probe[:, -1]).float()
+    torch.testing.assert_close(probed, (plain + added).log_softmax(dim=1), atol=1e-4, rtol=1e-4)
+    assert not torch.allclose(added[0] - added[0].mean(), added[1] - added[1].mean(), atol=1e-3)  # or nothing is shown
+
+    other = [[[0.0, 1.0, 2.0]] * len(option) for option in texts]
+    with pytest.raises(ValueError, match=rf"3 numbers for {states.shape[1]} audio states"):
+        model.score_options(features, prompts, [build_tree(tokens, None, other)])
+
+
+def test_probes_say_nothing_where_an_option_is_not_of_the_type(config):
+    config.question_types["genre"]["probe"] = {"jazz": [1.0, 2.0], "rock": [3.0, 4.0], "hip-hop": [5.0, 6.0]}
+    (known,) = config.plan({"genre": choice("What is the genre?", "rap", "jazz")})
+    assert known.weights == [[[5.0, 6.0]], [[1.0, 2.0], [1.0, 2.0]]]
+    (mixed,) = config.plan({"genre": choice("What is the genre?", "rap", "indie")})
+    assert mixed.weights == [[[]], [[]]]
+    (yes,) = config.plan({"rock": {"type": "noul", "instructions": "Is it a rock song?"}})
+    assert yes.weights[yes.question.options.index("true")] == [[3.0, 4.0]]
+
+
+def test_a_short_window_is_repeated_and_not_filled_with_silence(built):
+    _, processor = built
+    extractor = processor.feature_extractor
+    wave = 0.1 * np.random.default_rng(0).normal(size=extractor.sampling_rate // 2).astype(np.float32)
+    size = round(extractor.window_s * extractor.sampling_rate)
+    long = np.tile(wave, size // len(wave) + 1)[:size]
+    torch.testing.assert_close(prepare_windows([wave], processor), prepare_windows([long], processor))
+
+
 def test_two_options_of_one_sentence_are_refused():
     with pytest.raises(ValueError, match="two options are stated by the same sentence"):
         build_tree([[[1, 2]], [[1, 2]]])
@@ -208,7 +250,9 @@ def test_windows_are_pooled_by_the_geometric_mean():
 
 def test_settings_survive_saving(config, tmp_path):
     config.reference = {"mean": [0.0], "spread": [1.0], "centres": [[0.5]], "weights": [1.0], "limit": 1.0}
+    config.question_types["genre"]["probe"] = {"jazz": [1.5, -2e-07], "rock": [0.0, 3.25]}
     config.save_pretrained(tmp_path)
+    assert '"jazz": [ 1.5, -2e-07 ]' in (tmp_path / "decision.json").read_text()
     loaded = MusicDecisionConfig.from_pretrained(str(tmp_path))
     assert loaded.types() == config.types() and loaded.reference == config.reference
     assert loaded.question_types and loaded.reference
@@ -230,7 +274,9 @@ def test_what_lies_near_the_centres_of_music_is_music():
     assert reference.is_music(0.1 * tone, 16_000) and not reference.is_music(noise, 16_000)
 
 
-@pytest.mark.parametrize("name", ["decision_music.py", "track_music.py", "pipeline_music_decision.py"])
+@pytest.mark.parametrize(
+    "name", ["answer_tree.py", "decision_music.py", "track_music.py", "pipeline_music_decision.py"]
+)
 def test_all_model_folders_hold_the_same_file(name):
     copies = sorted(Path(descant.models.__path__[0]).glob(f"*/{name}"))
     assert len(copies) == 2 and len({copy.read_bytes() for copy in copies}) == 1

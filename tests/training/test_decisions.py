@@ -10,14 +10,18 @@ from tiny import build_tiny_model
 from descant.data.corpus import load_corpus
 from descant.data.demo import load_demo
 from descant.evaluation.calibration import ScoredType, decide_rows, log_probabilities
+from descant.models.lp_music_caps.answer_tree import pool_states
+from descant.models.lp_music_caps.decision_music import QuestionType
 from descant.models.lp_music_caps.track_music import MusicReference, describe_sound, measure_bands
 from descant.training.decisions import (
+    add_probes,
+    add_scores,
     collect_types,
     find_threshold,
     fit_decisions,
+    fit_probe,
     fit_shifts,
     fit_temperature,
-    shift_scores,
 )
 from descant.training.music_reference import fit_reference, make_sounds
 
@@ -31,12 +35,13 @@ def test_closed_types_of_one_term_are_collected_with_all_their_sentences():
     assert "percussion" in types["drums"].synonyms["drums"]
 
 
-def test_a_model_that_knows_nothing_is_fitted_to_be_unsure():
+def test_a_model_that_knows_nothing_is_fitted_to_be_unsure(monkeypatch):
     model, processor = build_tiny_model()
     rows = load_demo()
     few = {row.clip_id for row in rows["validation"][:40]}
     zeros = type("Zeros", (), {"read": lambda self, clip, out=None: np.full((128, 1001), -40, np.float32)})()
     validation = [row for row in rows["validation"] if row.clip_id in few]
+    monkeypatch.setattr("descant.training.decisions.PROBED_CLIPS", 20)
     config = fit_decisions(model, processor, rows["train"], validation, zeros)
     genre = config.types()["genre"]
     assert genre.decisions == len(few) and set(genre.shifts) == set(genre.answers)
@@ -52,10 +57,58 @@ def test_shifts_bring_the_means_of_options_to_their_frequencies():
     scored = ScoredType(scores, right, [str(number) for number in range(500)])
     shifts = fit_shifts(scored, ["a", "b", "c"])
     assert shifts["a"] < shifts["b"] < shifts["c"]
-    shifted = shift_scores(scored, list(shifts.values()))
+    shifted = add_scores(scored, np.array(list(shifts.values())))
     means = [np.exp(log_probabilities(one.scores, 1.0)).mean(axis=0) for one in (scored, shifted)]
     before, after = (np.abs(mean - [0.2, 0.3, 0.5]).sum() for mean in means)
     assert after < 0.5 * before
+
+
+def test_a_probe_separates_what_its_states_separate_and_counts_on_nothing_else():
+    generator = np.random.default_rng(0)
+    right = generator.choice(3, size=600, p=[0.2, 0.3, 0.5])
+    states = generator.normal(size=(600, 4)).astype(np.float32)
+    states[:, 0] += 3.0 * right
+    states = states * [1, 10, 1, 0] + [0, 0, 50, 7]  # of other scales and means, and one that never changes
+    probe = fit_probe(states.astype(np.float32)[:400], right[:400], 3)
+    scores = states[400:] @ probe[:, :-1].T + probe[:, -1]
+    assert (scores.argmax(axis=1) == right[400:]).mean() > 0.75
+    assert np.abs(probe[:, 0]).max() > 3 * np.abs(probe[:, 1:-1] * [10, 1, 0]).max()
+    nothing = fit_probe(np.ones((600, 2), np.float32), right, 3)
+    frequencies = np.bincount(right) / 600
+    logits = nothing.sum(axis=1)
+    np.testing.assert_allclose(np.exp(logits) / np.exp(logits).sum(), frequencies, atol=0.01)
+
+
+class Told:
+    """A model whose audio embeddings are the features themselves."""
+
+    device = "cpu"
+
+    @staticmethod
+    def get_audio_features(features: torch.Tensor) -> torch.Tensor:
+        return features
+
+
+@pytest.mark.parametrize(("telling", "counts"), [(True, True), (False, False)])
+def test_a_probe_counts_only_where_it_makes_validation_answers_likelier(telling, counts):
+    generator = np.random.default_rng(0)
+    right = generator.choice(2, size=200)
+    scores = log_probabilities(generator.normal(size=(200, 2)) + 1.5 * np.eye(2)[right], 1.0)
+    told = right if telling else generator.choice(2, size=200)
+    clips = {str(number): np.float32([[one], [one + 1]]) for number, one in enumerate(told)}
+    store = type("Store", (), {"read": lambda self, clip, out=None: clips[clip]})()
+    kind = QuestionType(questions=["?"], answers={"no": ["no"], "yes": ["yes"]})
+    probe = np.array([[0.0, 0.0, 0.0], [2.0, 0.0, -2.0]])  # of the mean, the deviation and the constant
+    scored = {"kind": ScoredType(scores, right, list(clips))}
+    found = add_probes({"kind": kind}, scored, {"kind": probe}, Told(), store)["kind"]
+    assert bool(kind.probe) == counts
+    if not counts:
+        assert found is scored["kind"]
+        return
+    weights = np.array([kind.probe["no"], kind.probe["yes"]])
+    states = pool_states(torch.from_numpy(np.stack(list(clips.values())))).numpy()
+    added = states @ weights[:, :-1].T + weights[:, -1]
+    np.testing.assert_allclose(found.scores, log_probabilities(scores + added, 1.0), atol=1e-4)
 
 
 def test_without_closed_questions_nothing_is_fitted():

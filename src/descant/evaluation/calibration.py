@@ -6,7 +6,7 @@ decisions that are right, and leaving the least probable ones open should leave 
 
 import logging
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,7 +19,8 @@ from descant.data.annotations import Row
 from descant.data.collator import FeatureReader
 from descant.data.terms import find_terms
 from descant.evaluation.measures import Interval, draws, percentiles
-from descant.models.lp_music_caps.decision_music import MusicDecisionConfig, QuestionType, build_tree
+from descant.models.lp_music_caps.answer_tree import AnswerTree, build_tree
+from descant.models.lp_music_caps.decision_music import MusicDecisionConfig, QuestionType
 from descant.program import one_line
 
 log = logging.getLogger(__name__)
@@ -61,34 +62,16 @@ def decide_rows(
     rows: Sequence[Row],
     features: FeatureReader,
 ) -> dict[str, ScoredType]:
-    """Score every option of the rows' question types, with their shifts, without temperatures.
+    """Score every option of the rows' question types, with their shifts and probes, without temperatures.
 
     Gives one decision a clip and type.
     """
-    right: defaultdict[str, dict[str, int]] = defaultdict(dict)
-    for row in rows:
-        kind = row.question_type
-        if kind is None or kind not in types:
-            continue
-        options, terms = list(types[kind].answers), find_terms(row.answer, kind)
-        if len(terms) == 1 and (term := next(iter(terms))) in options:
-            right[row.clip_id][kind] = options.index(term)
+    right = find_right(types, rows)
     prompts = [[processor.prompt_ids(text) for text in one.questions[:wordings]] for one in types.values()]
-    trees = [
-        build_tree(
-            [processor.answer_ids(texts) for texts in one.answers.values()],
-            [[one.shift(option)] * len(texts) for option, texts in one.answers.items()],
-        )
-        for one in types.values()
-    ]
+    trees = [build_type_tree(one, processor) for one in types.values()]
     scores: defaultdict[str, list[np.ndarray]] = defaultdict(list)
     clips: defaultdict[str, list[str]] = defaultdict(list)
-    names = sorted(right)
-    for start in tqdm(range(0, len(names), CLIPS_AT_ONCE), desc="decisions", disable=None, leave=False):
-        read = _read_all(features, names[start : start + CLIPS_AT_ONCE])
-        if not read:
-            continue
-        part, batch = list(read), torch.from_numpy(np.stack(list(read.values())))
+    for part, batch in read_batches(features, sorted(right)):
         for kind, options in zip(types, model.score_options(batch, prompts, trees), strict=True):
             asked = [number for number, clip in enumerate(part) if kind in right[clip]]
             scores[kind] += list(options[asked].float().cpu().numpy())
@@ -98,6 +81,36 @@ def decide_rows(
         for kind, found in scores.items()
         if found
     }
+
+
+def find_right(types: Mapping[str, QuestionType], rows: Sequence[Row]) -> dict[str, dict[str, int]]:
+    """Return the number of the right option by clip and type, for answers that state one option."""
+    right: defaultdict[str, dict[str, int]] = defaultdict(dict)
+    for row in rows:
+        kind = row.question_type
+        if kind is None or kind not in types:
+            continue
+        options, terms = list(types[kind].answers), find_terms(row.answer, kind)
+        if len(terms) == 1 and (term := next(iter(terms))) in options:
+            right[row.clip_id][kind] = options.index(term)
+    return right
+
+
+def build_type_tree(kind: QuestionType, processor: ProcessorMixin, options: int | None = None) -> AnswerTree:
+    """Build the tree of the first `options` options of a type; of all without a number."""
+    asked = list(kind.answers.items())[:options]
+    return build_tree(
+        [processor.answer_ids(texts) for _, texts in asked],
+        [[kind.shift(option)] * len(texts) for option, texts in asked],
+        [[kind.weights(option)] * len(texts) for option, texts in asked],
+    )
+
+
+def read_batches(features: FeatureReader, clips: Sequence[str]) -> Iterator[tuple[list[str], torch.Tensor]]:
+    """Yield the features of clips in batches, without those that cannot be read, and the clips' ids."""
+    for start in tqdm(range(0, len(clips), CLIPS_AT_ONCE), desc="decisions", disable=None, leave=False):
+        if read := _read_all(features, clips[start : start + CLIPS_AT_ONCE]):
+            yield list(read), torch.from_numpy(np.stack(list(read.values())))
 
 
 def _read_all(features: FeatureReader, clips: Sequence[str]) -> dict[str, np.ndarray]:

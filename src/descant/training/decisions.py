@@ -1,4 +1,4 @@
-"""Fits what typed answers need on training and validation rows: sentences of each option, temperatures, thresholds."""
+"""Fits what typed answers need: sentences and probes on training rows, the rest on validation rows."""
 
 import logging
 from collections import Counter, defaultdict
@@ -16,13 +16,18 @@ from descant.data.audio import AudioError
 from descant.data.clips import ClipAudio
 from descant.data.collator import FeatureReader
 from descant.data.terms import find_terms, surface_forms
-from descant.evaluation.calibration import ScoredType, decide_rows, join, log_probabilities, read_confidences
-from descant.evaluation.exact import is_closed
-from descant.models.lp_music_caps.decision_music import (
-    PLACE,
-    MusicDecisionConfig,
-    QuestionType,
+from descant.evaluation.calibration import (
+    ScoredType,
+    decide_rows,
+    find_right,
+    join,
+    log_probabilities,
+    read_batches,
+    read_confidences,
 )
+from descant.evaluation.exact import is_closed
+from descant.models.lp_music_caps.answer_tree import pool_states
+from descant.models.lp_music_caps.decision_music import PLACE, MusicDecisionConfig, QuestionType
 from descant.models.lp_music_caps.track_music import ABOUT_MUSIC
 from descant.training.music_reference import fit_reference
 from descant.training.training_data import spread_evenly
@@ -33,6 +38,9 @@ MAX_QUESTIONS, MAX_SENTENCES, MAX_CARRIERS = 8, 12, 8
 FITTED_CLIPS = 500  # of the validation rows, and of those whose sound says what music is like
 OWN_THRESHOLD = 100  # decisions of a type from which on it gets a threshold of its own
 LEAST_LIKELY = 1e-3  # that an option's mean probability counts for
+PROBED_CLIPS = 2000  # of the training rows, whose audio states the probes are fitted on
+PRIOR = 0.03  # variance of a probe's weights, of states with a variance of 1
+PROBE_SHARES = (0.5, 1.0, 2.0, 4.0, 8.0)  # how much a probe may count beside the words
 TEMPERATURES = np.exp(np.linspace(np.log(0.3), np.log(8.0), 100))
 
 
@@ -111,12 +119,13 @@ def fit_decisions(
         return None
     config = MusicDecisionConfig(precision=precision)
     decisions = decide_rows(model, processor, types, config.wordings, validation_rows, features)
-    for name, kind in types.items():
-        if name in decisions:
-            kind.shifts = fit_shifts(decisions[name], list(kind.answers))
-            decisions[name] = shift_scores(decisions[name], list(kind.shifts.values()))
-            kind.temperature = fit_temperature(decisions[name].scores, decisions[name].right)
-            kind.decisions = len(decisions[name].right)
+    for name, scored in decisions.items():
+        types[name].shifts = fit_shifts(scored, list(types[name].answers))
+        decisions[name] = add_scores(scored, np.array(list(types[name].shifts.values())))
+    decisions = add_probes(types, decisions, fit_probes(model, types, train_rows, features), model, features)
+    for name, scored in decisions.items():
+        types[name].temperature = fit_temperature(scored.scores, scored.right)
+        types[name].decisions = len(scored.right)
     set_thresholds(types, decisions, precision)
     config.question_types = {name: asdict(kind) for name, kind in types.items()}
     return config
@@ -182,15 +191,111 @@ def fit_shifts(scored: ScoredType, options: Sequence[str]) -> dict[str, float]:
     return {option: round(float(shift), 4) for option, shift in zip(options, shifts, strict=True)}
 
 
-def shift_scores(scored: ScoredType, shifts: Sequence[float]) -> ScoredType:
-    """Add to log-probabilities what `fit_shifts` gave."""
-    return replace(scored, scores=log_probabilities(scored.scores + np.array(shifts), 1.0))
+def add_scores(scored: ScoredType, more: np.ndarray) -> ScoredType:
+    """Add shifts (options,) or what probes give (decisions, options) to log-probabilities."""
+    return replace(scored, scores=log_probabilities(scored.scores + more, 1.0))
+
+
+# Probes
+
+
+def fit_probes(
+    model: PreTrainedModel, types: Mapping[str, QuestionType], rows: Sequence[Row], features: FeatureReader
+) -> dict[str, np.ndarray]:
+    """Fit a probe (options, features + 1) for each type on the audio states of training clips."""
+    right = find_right(types, limit_rows(rows, PROBED_CLIPS))
+    states = read_states(model, sorted(right), features)
+    probes = {}
+    for name, kind in types.items():
+        clips = [clip for clip in states if name in right[clip]]
+        if clips:
+            known = np.array([right[clip][name] for clip in clips])
+            probes[name] = fit_probe(np.stack([states[clip] for clip in clips]), known, len(kind.answers))
+    return probes
+
+
+@torch.no_grad()
+def read_states(model: PreTrainedModel, clips: Sequence[str], features: FeatureReader) -> dict[str, np.ndarray]:
+    """Return the pooled audio states (features,) of clips, without those whose features cannot be read."""
+    states: dict[str, np.ndarray] = {}
+    for part, batch in read_batches(features, clips):
+        pooled = pool_states(model.get_audio_features(batch.to(model.device)))
+        states.update(zip(part, pooled.cpu().numpy(), strict=True))
+    return states
+
+
+def fit_probe(states: np.ndarray, right: np.ndarray, options: int) -> np.ndarray:
+    """Fit a multinomial logistic regression on states (clips, features), its weights shrunk towards 0.
+
+    Returns (options, features + 1), the constants last.
+    """
+    mean, spread = states.mean(axis=0), states.std(axis=0) + 1e-4
+    inputs, targets = torch.from_numpy((states - mean) / spread), torch.from_numpy(right)
+    weights = torch.zeros(options, states.shape[1], requires_grad=True)
+    constants = torch.zeros(options, requires_grad=True)
+    optimizer = torch.optim.LBFGS([weights, constants], max_iter=200, line_search_fn="strong_wolfe")
+
+    def lose() -> torch.Tensor:
+        optimizer.zero_grad()
+        misses = torch.nn.functional.cross_entropy(inputs @ weights.T + constants, targets, reduction="sum")
+        loss = misses + weights.square().sum() / (2 * PRIOR)
+        loss.backward()
+        return loss
+
+    optimizer.step(lose)
+    slopes = weights.detach().numpy() / spread
+    return np.column_stack([slopes, constants.detach().numpy() - slopes @ mean])
+
+
+def add_probes(
+    types: Mapping[str, QuestionType],
+    decisions: Mapping[str, ScoredType],
+    probes: Mapping[str, np.ndarray],
+    model: PreTrainedModel,
+    features: FeatureReader,
+) -> dict[str, ScoredType]:
+    """Give each type its probe, times the share at which the decisions are likeliest, and return the scores with them.
+
+    Each share is judged with the temperatures that suit it. There are no probes where that gives less than the words
+    alone.
+    """
+    states = read_states(model, sorted({clip for one in decisions.values() for clip in one.clips}), features)
+    heard = {
+        name: np.stack([states[clip] for clip in one.clips]) @ probes[name][:, :-1].T + probes[name][:, -1]
+        for name, one in decisions.items()
+        if name in probes
+    }
+    shared = {0.0: dict(decisions)}
+    for share in PROBE_SHARES:
+        added = {name: add_scores(decisions[name], share * more) for name, more in heard.items()}
+        shared[share] = {**decisions, **added}
+    best = max(shared, key=lambda share: measure_likelihood(shared[share].values()))
+    log.info("decision.json: probes on the audio states count %g times", best)
+    for name in heard if best else ():
+        numbers = best * probes[name]
+        types[name].probe = {
+            option: [float(f"{number:.5g}") for number in row]
+            for option, row in zip(types[name].answers, numbers, strict=True)
+        }
+    return shared[best]
+
+
+def measure_likelihood(scored: Iterable[ScoredType]) -> float:
+    """Return the sum of the right options' log-probabilities, each type at its best temperature."""
+    return sum(-np.min(losses_by_temperature(one.scores, one.right)) * len(one.right) for one in scored)
+
+
+# Temperatures and thresholds
 
 
 def fit_temperature(scores: np.ndarray, right: np.ndarray) -> float:
     """Return the temperature at which the right options are likeliest."""
-    losses = [-log_probabilities(scores, value)[np.arange(len(right)), right].mean() for value in TEMPERATURES]
-    return float(TEMPERATURES[int(np.argmin(losses))])
+    return float(TEMPERATURES[int(np.argmin(losses_by_temperature(scores, right)))])
+
+
+def losses_by_temperature(scores: np.ndarray, right: np.ndarray) -> list[float]:
+    """Return the mean loss of the right options, in nats, at each of the temperatures."""
+    return [-log_probabilities(scores, value)[np.arange(len(right)), right].mean() for value in TEMPERATURES]
 
 
 def set_thresholds(types: Mapping[str, QuestionType], decisions: Mapping[str, ScoredType], precision: float) -> None:

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch.nn.utils.rnn import pad_sequence
 
-from .decision_music import AnswerTree, MusicDecisionMixin
+from .answer_tree import AnswerTree, pool_states
+from .decision_music import MusicDecisionMixin
 
 if TYPE_CHECKING:  # the class that the methods are mixed into
     from transformers import PreTrainedModel as Base
@@ -37,6 +38,7 @@ class LPMusicCapsDecisionMixin(MusicDecisionMixin, Base):
         prompts: question → wordings → token ids. trees: the sentences that state each question's options.
         """
         audio = self.get_audio_features(input_features.to(self.device))
+        states = pool_states(audio)
         pairs = [(number, prompt) for number, wordings in enumerate(prompts) for prompt in wordings]
         scores: list[list[torch.Tensor]] = [[] for _ in trees]
         at_once = max(1, ROWS_AT_ONCE // len(audio))
@@ -44,7 +46,7 @@ class LPMusicCapsDecisionMixin(MusicDecisionMixin, Base):
             part = pairs[start : start + at_once]
             log_probs = self._score_trees(audio, [prompt for _, prompt in part], [trees[number] for number, _ in part])
             for (number, _), rows in zip(part, log_probs.split(len(audio)), strict=True):
-                scores[number].append(trees[number].gather(rows).log_softmax(dim=1))
+                scores[number].append(trees[number].gather(rows, states).log_softmax(dim=1))
         return [torch.stack(wordings).mean(dim=0) for wordings in scores]
 
     def _score_trees(self, audio: torch.Tensor, prompts: list[list[int]], trees: list[AnswerTree]) -> torch.Tensor:

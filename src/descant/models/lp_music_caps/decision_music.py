@@ -2,21 +2,23 @@
 
 A question is one of System One's (`transformers.decision`): `choice`, `score` or `noul`. It is scored through the
 sentences that the model was trained to write: the probability of an option is that of all sentences that state it,
-each read up to the token that decides for the option. This file lies in the folder of every question-answering model,
-byte for byte the same.
+each read up to the token that decides for the option, times what a linear probe on the audio embeddings gives it. This
+file lies in the folder of every question-answering model, byte for byte the same.
 """
 
 import json
 import re
-from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from transformers import ProcessorMixin
 from transformers.utils import cached_file
+
+from .answer_tree import AnswerTree, build_tree
 
 try:
     from transformers.decision import DecisionConfig, Question, parse_questions
@@ -82,6 +84,7 @@ OF_REPOSITORY = ("cache_dir", "local_files_only", "revision", "subfolder", "toke
 UNTRAINED = "unlike training"  # why a question is not answered
 MAX_OPTIONS = 1000
 PLACE = "{option}"
+NUMBERS = re.compile(r"\[\s+-?\d[^\[\]\"]*\]")  # a list of numbers in JSON, of which each would have a line
 WORD = re.compile(r"[^\W_]+(?:/\d+)?")
 DENIAL = re.compile(r"\b(?:no|not|without|never|none|neither)\b|\w+less\b", re.IGNORECASE)
 EXISTENCE = re.compile(r"\s*(?:is|are) there\b|.*\b(?:audible|present|heard)\b", re.IGNORECASE)
@@ -97,6 +100,8 @@ class QuestionType:
     carriers: sentences with `{option}` in the place of an option, for options that have no sentences of their own.
     shifts: canonical option → what is added to its log-probability: the logarithm of its share of the validation rows
         less that of its mean probability there, since models prefer the sentences that they write most easily.
+    probe: canonical option → a weight of each pooled audio state (`pool_states`), then a constant: what they add up to
+        is added to its log-probability, where all options of a question are of this type.
     temperature: what log-probabilities are divided by. threshold: the least probability of an answer that is sure.
     decisions: how many validation decisions both were fitted on.
     """
@@ -106,6 +111,7 @@ class QuestionType:
     synonyms: dict[str, list[str]] = field(default_factory=dict)
     carriers: list[str] = field(default_factory=list)
     shifts: dict[str, float] = field(default_factory=dict)
+    probe: dict[str, list[float]] = field(default_factory=dict)
     temperature: float = 1.0
     threshold: float = 1.0
     decisions: int = 0
@@ -140,6 +146,10 @@ class QuestionType:
     def shift(self, option: str) -> float:
         """Return what is added to the log-probability of an option, 0 for one that is not of this type."""
         return self.shifts.get(self.find_option(option) or "", 0.0)
+
+    def weights(self, option: str) -> list[float]:
+        """Return the probe's weights of an option, none where it has no probe."""
+        return self.probe.get(self.find_option(option) or "", [])
 
     def denied(self) -> list[str]:
         """Return the options that say that something is absent, such as "no drums"."""
@@ -195,8 +205,7 @@ class MusicDecisionConfig(DecisionConfig):
         planned = [one for one in self.plan(request["questions"]) if one.type is not None]
         if not planned:
             return []
-        rate = processor.feature_extractor.sampling_rate
-        features = processor(audio=list(request["state"]), sampling_rate=rate, return_tensors="pt")["input_features"]
+        features = prepare_windows(request["state"], processor)
         return [({"input_features": features, **self.prepare_questions(planned, processor)}, planned)]
 
     def prepare_questions(self, planned: "Sequence[PlannedQuestion]", processor: ProcessorMixin) -> dict[str, list]:
@@ -204,7 +213,7 @@ class MusicDecisionConfig(DecisionConfig):
         return {
             "prompts": [[processor.prompt_ids(text) for text in self.asked(one)] for one in planned],
             "trees": [
-                build_tree([processor.answer_ids(list(texts)) for texts in one.sentences], [*map(list, one.shifts)])
+                build_tree([processor.answer_ids(texts) for texts in one.sentences], one.shifts, one.weights)
                 for one in planned
             ],
         }
@@ -216,11 +225,9 @@ class MusicDecisionConfig(DecisionConfig):
     def save_pretrained(self, save_directory: str | Path) -> None:
         """Write `decision.json`, without the labels, which are the same for every model."""
         values = {name: value for name, value in asdict(self).items() if name not in ("chat_template", "labels")}
-        text = json.dumps({**values, "reference": None}, indent=2)
-        numbers = json.dumps(values["reference"])  # thousands, on one line
+        text = NUMBERS.sub(lambda found: re.sub(r"\s+", " ", found[0]), json.dumps(values, indent=2))
         Path(save_directory).mkdir(parents=True, exist_ok=True)
-        path = Path(save_directory) / DECISION_FILE
-        path.write_text(text.replace('"reference": null', f'"reference": {numbers}') + "\n", encoding="utf-8")
+        (Path(save_directory) / DECISION_FILE).write_text(text + "\n", encoding="utf-8")
 
     @classmethod
     def from_pretrained(
@@ -231,15 +238,30 @@ class MusicDecisionConfig(DecisionConfig):
         return cls.from_file(cached_file(pretrained_model_name_or_path, config_name, **kwargs))
 
 
+def prepare_windows(waveforms: Iterable[Any], processor: ProcessorMixin) -> torch.Tensor:
+    """Return the `input_features` of mono waveforms at the processor's rate, a short one repeated to fill a window.
+
+    Silence behind it would be heard as part of the music.
+    """
+    extractor = processor.feature_extractor
+    rate, size = extractor.sampling_rate, round(extractor.window_s * extractor.sampling_rate)
+    filled = [np.resize(one, size) if len(one) < size else one for one in map(np.asarray, waveforms)]
+    return processor(audio=filled, sampling_rate=rate, return_tensors="pt")["input_features"]
+
+
 @dataclass
 class PlannedQuestion:
-    """A question, its type (None: the model was not trained on it), and the sentences that state each option."""
+    """A question, its type (None: the model was not trained on it), and the sentences that state each option.
+
+    shifts, weights: of each sentence (option → sentences), as `build_tree` takes them.
+    """
 
     question: Question
     type_name: str | None = None
     type: QuestionType | None = None
     sentences: list[list[str]] = field(default_factory=list)
-    shifts: list[list[float]] = field(default_factory=list)  # of each sentence
+    shifts: list[list[float]] = field(default_factory=list)
+    weights: list[list[list[float]]] = field(default_factory=list)
     known: bool = False
 
     @property
@@ -262,12 +284,15 @@ def plan_question(question: Question, types: Mapping[str, QuestionType]) -> Plan
     options = split_noul(question, kind) if question.type == "noul" else [[text] for text in option_texts(question)]
     if options is None:
         return PlannedQuestion(question)
-    shifted = [{text: kind.shift(option) for option in group for text in kind.sentences(option)} for group in options]
-    if not all(shifted):
+    stated = [{text: option for option in group for text in kind.sentences(option)} for group in options]
+    if not all(stated):
         return PlannedQuestion(question)
     known = all(kind.find_option(option) is not None for group in options for option in group)
-    sentences, shifts = [list(one) for one in shifted], [list(one.values()) for one in shifted]
-    return PlannedQuestion(question, name, kind, sentences, shifts, known)
+    sentences, shifts = [list(one) for one in stated], [[*map(kind.shift, one.values())] for one in stated]
+    # What the probe gives one option says nothing beside another that it does not know: then the words alone decide.
+    probed = all(kind.weights(option) for group in options for option in group)
+    weights = [[kind.weights(option) if probed else [] for option in one.values()] for one in stated]
+    return PlannedQuestion(question, name, kind, sentences, shifts, weights, known)
 
 
 def option_texts(question: Question) -> list[str]:
@@ -345,83 +370,6 @@ def shared_words(question: Question, name: str, kind: QuestionType) -> float:
     return max((len(asked & words) / len(asked | words) for words in wordings), default=0.0)
 
 
-@dataclass
-class AnswerTree:
-    """Sentences of all options as one tree of tokens, each as long as it takes to tell which option it states.
-
-    tokens, depths: (nodes,), those with something behind them; node 0 is the decoder's start. visible: (nodes, nodes),
-    whether a node is before another on its path, or is that node.
-    nodes, nexts: (paths, longest), the node and the token behind it of each step; −1 behind a path's end.
-    options, shifts: (paths,), the option that each path decides for, and what is added to its log-probability.
-    """
-
-    tokens: torch.Tensor
-    depths: torch.Tensor
-    visible: torch.Tensor
-    nodes: torch.Tensor
-    nexts: torch.Tensor
-    options: torch.Tensor
-    shifts: torch.Tensor
-
-    def gather(self, log_probs: torch.Tensor) -> torch.Tensor:
-        """Add up log-probabilities of tokens (rows, nodes, vocabulary) to those of options (rows, options)."""
-        steps = log_probs[:, self.nodes.clamp(min=0), self.nexts.clamp(min=0)]  # (rows, paths, longest)
-        paths = (steps * (self.nodes >= 0)).sum(dim=2) + self.shifts.to(steps)
-        count = int(self.options.max()) + 1
-        return torch.stack([paths[:, self.options == option].logsumexp(dim=1) for option in range(count)], dim=1)
-
-
-def build_tree(
-    sentences: Sequence[Sequence[Sequence[int]]], shifts: Sequence[Sequence[float]] | None = None
-) -> AnswerTree:
-    """Build the tree of the sentences (option → sentences → tokens); raises ValueError where two options share one.
-
-    shifts: what is added to the log-probability of each sentence (option → sentences).
-    """
-    owners: defaultdict[tuple[int, ...], set[int]] = defaultdict(set)
-    for option, texts in enumerate(sentences):
-        for tokens in texts:
-            for end in range(1, len(tokens) + 1):
-                owners[tuple(tokens[:end])].add(option)
-    paths: dict[tuple[int, ...], int] = {}
-    added: dict[tuple[int, ...], float] = {}
-    for option, texts in enumerate(sentences):
-        for tokens, shift in zip(texts, shifts[option] if shifts else [0.0] * len(texts), strict=True):
-            path = deciding_prefix(tokens, owners)
-            paths[path] = option
-            added.setdefault(path, shift)
-    inner: dict[tuple[int, ...], int] = {(): 0}
-    for path in paths:
-        for end in range(1, len(path)):
-            inner.setdefault(path[:end], len(inner))
-    visible = torch.zeros(len(inner), len(inner), dtype=torch.bool)
-    for prefix, node in inner.items():
-        visible[node, [inner[prefix[:end]] for end in range(len(prefix) + 1)]] = True
-    longest = max(map(len, paths))
-    return AnswerTree(
-        tokens=torch.tensor([-1, *(prefix[-1] for prefix in list(inner)[1:])]),
-        depths=torch.tensor([len(prefix) for prefix in inner]),
-        visible=visible,
-        nodes=torch.tensor([pad([inner[path[:end]] for end in range(len(path))], longest) for path in paths]),
-        nexts=torch.tensor([pad(list(path), longest) for path in paths]),
-        options=torch.tensor(list(paths.values())),
-        shifts=torch.tensor([added[path] for path in paths]),
-    )
-
-
-def deciding_prefix(tokens: Sequence[int], owners: Mapping[tuple[int, ...], set[int]]) -> tuple[int, ...]:
-    """Return the shortest beginning of a sentence that no other option's sentence has."""
-    for end in range(1, len(tokens) + 1):
-        if len(owners[tuple(tokens[:end])]) == 1:
-            return tuple(tokens[:end])
-    raise ValueError("two options are stated by the same sentence: give options that differ")
-
-
-def pad(numbers: list[int], length: int) -> list[int]:
-    """Fill a list up to a length with −1."""
-    return numbers + [-1] * (length - len(numbers))
-
-
 def pool_windows(scores: torch.Tensor) -> torch.Tensor:
     """Average the log-probabilities of windows (windows, options) to those of a track (options,).
 
@@ -495,6 +443,6 @@ class MusicDecisionMixin:
 
 
 __all__ = [
-    "AnswerTree", "MusicDecisionConfig", "MusicDecisionMixin", "PlannedQuestion", "QuestionType", "answer_question",
-    "build_tree", "decide_options", "pool_windows",
+    "MusicDecisionConfig", "MusicDecisionMixin", "PlannedQuestion", "QuestionType", "answer_question",
+    "decide_options", "pool_windows",
 ]  # fmt: skip

@@ -15,7 +15,15 @@ import torch
 from torchaudio.functional import melscale_fbanks
 from transformers import PreTrainedModel, ProcessorMixin
 
-from .decision_music import DENIAL, MusicDecisionConfig, PlannedQuestion, answer_question, decide_options, normalise
+from .decision_music import (
+    DENIAL,
+    MusicDecisionConfig,
+    PlannedQuestion,
+    answer_question,
+    decide_options,
+    normalise,
+    prepare_windows,
+)
 from .sound_file import SILENCE_RMS, measure_level
 from .sound_input import Span
 
@@ -204,9 +212,7 @@ class TrackDecider:
         """Return log-probabilities (windows, options) of each question that can be answered."""
         if not self.answerable and not self.gate:
             return []
-        rate = self.processor.feature_extractor.sampling_rate
-        features = self.processor(audio=waveforms, sampling_rate=rate, return_tensors="pt")["input_features"]
-        return self.model.score_options(features, **self.prepared)
+        return self.model.score_options(prepare_windows(waveforms, self.processor), **self.prepared)
 
 
 def leave_open(planned: PlannedQuestion, reason: str) -> dict[str, Any]:

@@ -4,7 +4,8 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from .decision_music import AnswerTree, MusicDecisionMixin
+from .answer_tree import AnswerTree, pool_states
+from .decision_music import MusicDecisionMixin
 
 if TYPE_CHECKING:  # the class that the methods are mixed into
     from transformers import PreTrainedModel as Base
@@ -47,7 +48,8 @@ class MertLMDecisionMixin(MusicDecisionMixin, Base):
             position_ids=positions.expand(windows, -1),
             use_cache=False,
         ).last_hidden_state[:, asked:]
-        return tree.gather(self.get_output_embeddings()(hidden).float().log_softmax(dim=-1)).log_softmax(dim=1)
+        log_probs = self.get_output_embeddings()(hidden).float().log_softmax(dim=-1)
+        return tree.gather(log_probs, pool_states(audio)).log_softmax(dim=1)
 
 
 __all__ = ["MertLMDecisionMixin"]

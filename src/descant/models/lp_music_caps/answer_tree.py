@@ -1,0 +1,121 @@
+"""The sentences of a typed question's options as one tree of tokens, and how they are scored.
+
+An option's score is a product of two experts: the language model, which gives the probability of the sentences that
+state it, and a linear probe on the audio embeddings. This file lies in the folder of every question-answering model,
+byte for byte the same.
+"""
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+
+
+def pool_states(audio_embeds: torch.Tensor) -> torch.Tensor:
+    """Return the mean and the standard deviation over time of audio embeddings (windows, positions, width).
+
+    Gives (windows, 2 × width).
+    """
+    states = audio_embeds.float()
+    return torch.cat([states.mean(dim=1), states.std(dim=1, correction=0)], dim=1)
+
+
+@dataclass
+class AnswerTree:
+    """Sentences of all options as one tree of tokens, each as long as it takes to tell which option it states.
+
+    tokens, depths: (nodes,), those with something behind them; node 0 is the decoder's start. visible: (nodes, nodes),
+    whether a node is before another on its path, or is that node.
+    nodes, nexts: (paths, longest), the node and the token behind it of each step; −1 behind a path's end.
+    options, shifts: (paths,), the option that each path decides for, and what is added to its log-probability.
+    weights: (paths, features), what each pooled audio state is multiplied by to be added as well; without features
+        where there is no probe.
+    """
+
+    tokens: torch.Tensor
+    depths: torch.Tensor
+    visible: torch.Tensor
+    nodes: torch.Tensor
+    nexts: torch.Tensor
+    options: torch.Tensor
+    shifts: torch.Tensor
+    weights: torch.Tensor
+
+    def gather(self, log_probs: torch.Tensor, states: torch.Tensor) -> torch.Tensor:
+        """Add up log-probabilities of tokens (rows, nodes, vocabulary) to those of options (rows, options).
+
+        states: (rows, features), from `pool_states`. Raises ValueError where the probe is of other states.
+        """
+        steps = log_probs[:, self.nodes.clamp(min=0), self.nexts.clamp(min=0)]  # (rows, paths, longest)
+        paths = (steps * (self.nodes >= 0)).sum(dim=2) + self.shifts.to(steps)
+        if self.weights.shape[1]:
+            if self.weights.shape[1] != states.shape[1] + 1:
+                raise ValueError(
+                    f"decision.json has {self.weights.shape[1]} numbers for {states.shape[1]} audio states and a "
+                    "constant: it was fitted for another model, fit it again"
+                )
+            weights = self.weights.to(steps)
+            paths = paths + states.to(steps) @ weights[:, :-1].T + weights[:, -1]
+        count = int(self.options.max()) + 1
+        return torch.stack([paths[:, self.options == option].logsumexp(dim=1) for option in range(count)], dim=1)
+
+
+def build_tree(
+    sentences: Sequence[Sequence[Sequence[int]]],
+    shifts: Sequence[Sequence[float]] | None = None,
+    weights: Sequence[Sequence[Sequence[float]]] | None = None,
+) -> AnswerTree:
+    """Build the tree of the sentences (option → sentences → tokens); raises ValueError where two options share one.
+
+    shifts: what is added to the log-probability of each sentence (option → sentences). weights: those of the pooled
+        audio states and a constant (option → sentences → numbers), which are added as well.
+    """
+    owners: defaultdict[tuple[int, ...], set[int]] = defaultdict(set)
+    for option, texts in enumerate(sentences):
+        for tokens in texts:
+            for end in range(1, len(tokens) + 1):
+                owners[tuple(tokens[:end])].add(option)
+    paths: dict[tuple[int, ...], int] = {}
+    added: dict[tuple[int, ...], tuple[float, Sequence[float]]] = {}
+    for option, texts in enumerate(sentences):
+        added_shifts: Sequence[float] = shifts[option] if shifts else [0.0] * len(texts)
+        added_weights: Sequence[Sequence[float]] = weights[option] if weights else [()] * len(texts)
+        for tokens, shift, weight in zip(texts, added_shifts, added_weights, strict=True):
+            path = deciding_prefix(tokens, owners)
+            paths[path] = option
+            added.setdefault(path, (shift, weight))
+    inner: dict[tuple[int, ...], int] = {(): 0}
+    for path in paths:
+        for end in range(1, len(path)):
+            inner.setdefault(path[:end], len(inner))
+    visible = torch.zeros(len(inner), len(inner), dtype=torch.bool)
+    for prefix, node in inner.items():
+        visible[node, [inner[prefix[:end]] for end in range(len(prefix) + 1)]] = True
+    longest = max(map(len, paths))
+    return AnswerTree(
+        tokens=torch.tensor([-1, *(prefix[-1] for prefix in list(inner)[1:])]),
+        depths=torch.tensor([len(prefix) for prefix in inner]),
+        visible=visible,
+        nodes=torch.tensor([pad([inner[path[:end]] for end in range(len(path))], longest) for path in paths]),
+        nexts=torch.tensor([pad(list(path), longest) for path in paths]),
+        options=torch.tensor(list(paths.values())),
+        shifts=torch.tensor([added[path][0] for path in paths]),
+        weights=torch.tensor([list(added[path][1]) for path in paths]),
+    )
+
+
+def deciding_prefix(tokens: Sequence[int], owners: Mapping[tuple[int, ...], set[int]]) -> tuple[int, ...]:
+    """Return the shortest beginning of a sentence that no other option's sentence has."""
+    for end in range(1, len(tokens) + 1):
+        if len(owners[tuple(tokens[:end])]) == 1:
+            return tuple(tokens[:end])
+    raise ValueError("two options are stated by the same sentence: give options that differ")
+
+
+def pad(numbers: list[int], length: int) -> list[int]:
+    """Fill a list up to a length with −1."""
+    return numbers + [-1] * (length - len(numbers))
+
+
+__all__ = ["AnswerTree", "build_tree", "pool_states"]

@@ -1,0 +1,1 @@
+../lp_music_caps/answer_tree.py

@@ -5,12 +5,13 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
 from descant import __version__, cli
 
-COMMANDS = ("download", "features", "ask", "classify", "convert", "evaluate", "score", "compare", "push")
+COMMANDS = ("download", "features", "ask", "classify", "convert", "evaluate", "score", "compare", "push", "skill")
 
 
 def test_help_names_the_commands_and_imports_nothing_heavy() -> None:
@@ -25,6 +26,14 @@ def test_every_command_has_help(command: str, capsys: pytest.CaptureFixture[str]
     with pytest.raises(SystemExit) as ended:
         cli.main([command, "--help"])
     assert ended.value.code == 0 and f"usage: descant {command}" in capsys.readouterr().out
+
+
+def test_the_page_for_coding_agents_is_printed_or_named(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["skill"]) == 0
+    path = Path(capsys.readouterr().out.strip())
+    assert cli.main(["skill", "--text"]) == 0
+    text = capsys.readouterr().out
+    assert text == path.read_text(encoding="utf-8") and text.startswith("---\nname: descant\n")
 
 
 def test_no_command_is_a_usage_error(capsys: pytest.CaptureFixture[str]) -> None:

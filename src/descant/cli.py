@@ -33,6 +33,7 @@ def build_parser() -> ArgumentParser:
         score,
         search,
         serve,
+        skill,
         tag,
     )
 
@@ -41,7 +42,7 @@ def build_parser() -> ArgumentParser:
     parser.set_defaults(goes_on="")
     subparsers = parser.add_subparsers(title="commands", metavar="COMMAND", dest="command", required=True)
     asking = (ask, decide, describe, serve, tag, index, search, report, classify)
-    for command in (download, features, *asking, convert, evaluate, score, compare, push):
+    for command in (download, features, *asking, convert, evaluate, score, compare, push, skill):
         command.add_parser(subparsers)
     return parser
 

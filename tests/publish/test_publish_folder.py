@@ -3,7 +3,8 @@
 import json
 
 import pytest
-from huggingface_hub import CommitOperationAdd
+import yaml
+from huggingface_hub import CommitOperationAdd, parse_eval_result_entries
 
 from descant.cli import main
 from descant.hub_client import PublishError
@@ -37,6 +38,25 @@ def test_files_of_an_earlier_model_go_and_those_of_others_stay(local_hub, model_
     publish_folder(model_folder, REPO)
     names = local_hub.files(REPO).keys()
     assert "notes.md" in names and "model-00001-of-00002.safetensors" not in names and "scores.json" not in names
+
+
+def test_scores_stand_in_the_hubs_own_form_and_go_with_the_model_that_had_them(local_hub, model_folder):
+    mine, others = ".eval_results/descant-tester-music.yaml", ".eval_results/hle.yaml"
+    scores = json.loads((model_folder / "scores.json").read_text())
+    baseline = {**scores, "baseline": "majority", "bleu1": 0.1}
+    elsewhere = {**scores, "dataset": "/home/someone/songs.csv"}
+    (model_folder / "scores.json").write_text(json.dumps([scores, baseline, elsewhere]))
+    publish_folder(model_folder, REPO)
+    stated = parse_eval_result_entries(yaml.safe_load(local_hub.files(REPO)[mine]))
+    assert [(one.dataset_id, one.task_id, one.value) for one in stated] == [
+        ("tester/music", "short-test-bleu1", 0.2912), ("tester/music", "short-test-length_avg", 44.1),
+    ]  # fmt: skip
+    assert stated[0].notes == "lp_musiccaps protocol, 2,858 items, 95 % interval 0.2800 to 0.3000"
+    assert [name for name in local_hub.files(REPO) if name.startswith(".eval_results/")] == [mine]
+    local_hub.api().create_commit(REPO, [CommitOperationAdd(others, b"[]")], commit_message="by hand")
+    (model_folder / "scores.json").unlink()
+    publish_folder(model_folder, REPO)
+    assert others in local_hub.files(REPO) and mine not in local_hub.files(REPO)
 
 
 @pytest.mark.parametrize("kind", [429, 500, 503, "reset"])

@@ -3,7 +3,7 @@
 import json
 import logging
 import platform
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from importlib.metadata import version
 from importlib.resources import files
 from pathlib import Path
@@ -11,7 +11,8 @@ from typing import Any
 
 import jinja2
 import torch
-from huggingface_hub import EvalResult, ModelCardData
+import yaml
+from huggingface_hub import EvalResult, EvalResultEntry, ModelCardData, eval_result_entries_to_yaml
 
 from descant.files import hold_lock, write_whole
 from descant.hub_client import PublishError
@@ -45,6 +46,10 @@ OTHER_KINDS = {
         ["music", "music-genre-classification", "subgenre", "lyrics", "audio", "descant"],
     ),
 }  # fmt: skip
+# From these the Hub fills model pages and the leaderboards of datasets; others' results lie beside them.
+# Format: https://huggingface.co/docs/hub/eval-results
+EVAL_RESULTS = ".eval_results"
+OUR_RESULTS = f"{EVAL_RESULTS}/descant-*.yaml"
 VERSIONS = ("descant", "torch", "transformers", "accelerate", "datasets", "peft")
 
 
@@ -187,6 +192,35 @@ def _eval_results(facts: ModelFacts) -> Iterator[EvalResult]:
                 dataset_args={"items": report["n"]}, metric_type="accuracy",
                 metric_value=round(report[kind]["value"], 2), metric_name=f"exact answers in percent, {title}",
             )  # fmt: skip
+
+
+def write_eval_results(facts: ModelFacts) -> dict[str, bytes]:
+    """Return the files by their paths in the repository, one for each dataset of the Hub that the model was scored on.
+
+    Other systems' scores, which stand beside the model's in `scores.json`, and datasets of this machine are left out.
+    """
+    scored = [one for one in facts.scores if not one.get("baseline") and is_hub_id(one.get("dataset") or "")]
+    datasets = sorted({str(one["dataset"]) for one in scored})
+    return {
+        f"{EVAL_RESULTS}/descant-{dataset.replace('/', '-')}.yaml": _to_yaml(
+            [entry for one in scored if one["dataset"] == dataset for entry in _result_entries(one)]
+        )
+        for dataset in datasets
+    }
+
+
+def _result_entries(scores: Mapping[str, Any]) -> Iterator[EvalResultEntry]:
+    """Give an entry for each score with an interval; a task is a configuration, a split and a measure."""
+    for name, (low, high) in scores.get("intervals", {}).items():
+        task = "-".join(str(part) for part in (scores.get("config"), scores.get("split"), name) if part)
+        yield EvalResultEntry(
+            dataset_id=str(scores["dataset"]), task_id=task, value=round(scores[name], 4),
+            notes=f"{scores['protocol']} protocol, {scores['n']:,} items, 95 % interval {low:.4f} to {high:.4f}",
+        )  # fmt: skip
+
+
+def _to_yaml(entries: list[EvalResultEntry]) -> bytes:
+    return yaml.safe_dump(eval_result_entries_to_yaml(entries), sort_keys=False).encode()
 
 
 def _licence_so_far(facts: ModelFacts) -> str:

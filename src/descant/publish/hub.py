@@ -20,7 +20,7 @@ from descant.hub_client import (
     PublishError,
     ask_hub,
 )
-from descant.publish.card import compose_card
+from descant.publish.card import OUR_RESULTS, compose_card, write_eval_results
 from descant.publish.code import PUBLISHED, Content, collect_files, list_files
 from descant.publish.facts import ModelFacts, read_facts
 from descant.publish.licence import complete_licences, is_on_hub
@@ -56,7 +56,7 @@ def publish_folder(
     require_public_captioner(facts)
     compose_card(facts, repo_id, licence)  # refuses a wrong licence before anything reaches the Hub
     repo = check_push(repo_id, private=private, api=api)
-    files = collect_files(facts, compose_card(facts, repo, licence), repo)
+    files = collect_files(facts, compose_card(facts, repo, licence), repo) | write_eval_results(facts)
 
     def commit() -> str:
         operations = _operations(api, repo, files)
@@ -116,8 +116,9 @@ def _operations(
     """Return what a commit does, anew for each attempt: after a lost answer the client leaves out what is there."""
     additions = [CommitOperationAdd(path, content) for path, content in sorted(files.items())]
     present = api.list_repo_files(repo_id)
-    ours = [path for path in present if any(fnmatch(path, pattern) for pattern in PUBLISHED)]
-    return additions + [CommitOperationDelete(path) for path in ours if path not in files and "/" not in path]
+    ours = [path for path in present if "/" not in path and any(fnmatch(path, pattern) for pattern in PUBLISHED)]
+    ours += [path for path in present if fnmatch(path, OUR_RESULTS)]
+    return additions + [CommitOperationDelete(path) for path in ours if path not in files]
 
 
 def _ask(call: Callable[[], Result], api: HfApi, repo_id: str) -> Result:

@@ -3,6 +3,7 @@
 import asyncio
 import base64
 import json
+import sys
 from collections.abc import Iterator
 from concurrent.futures import Future
 from dataclasses import replace
@@ -464,6 +465,14 @@ def test_what_nobody_waits_for_is_not_answered(client: Client, song: Path, monke
 
 
 # Settings
+
+
+def test_missing_packages_are_named(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    for package in ("fastapi", "openai", "transformers.cli.serving.server"):
+        with monkeypatch.context() as patched:
+            patched.setitem(sys.modules, package, None)
+            with pytest.raises(ImportError, match=r"the server takes: pip install 'descant\[serve\]'"):
+                build_app(client.service)
 
 
 def test_tokens_and_addresses(tmp_path: Path) -> None:

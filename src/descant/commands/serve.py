@@ -65,7 +65,7 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
 def run(args: argparse.Namespace) -> int:
     """Serve until a signal comes, and return the exit status."""
     from descant.answering.model_folder import choose_model, find_model
-    from descant.doors.server import Service, build_app, is_loopback, name_model, read_token
+    from descant.doors.server import Service, build_app, import_server, is_loopback, name_model, read_token
 
     token = read_token(args.token_file, os.environ.get("DESCANT_TOKEN"))
     if token is None and not is_loopback(args.host):
@@ -73,6 +73,7 @@ def run(args: argparse.Namespace) -> int:
     model = choose_model(args.model)
     find_model(model)
     listening = listen(args.host, args.port)
+    import_server()
     import transformers
 
     from descant.answering.listener import Listener

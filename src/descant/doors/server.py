@@ -180,18 +180,28 @@ class DecisionHandler:
 # The server
 
 
+def import_server() -> Callable[..., Any]:
+    """Return transformers' `build_server`; raises ImportError, which says what to install, where it is not there."""
+    try:
+        import fastapi  # noqa: F401 - without these three, transformers' module is there and its function fails
+        import openai  # noqa: F401
+        import uvicorn  # noqa: F401
+        from transformers.cli.serving.server import build_server
+    except ImportError as error:
+        raise ImportError(f"{error}; the server takes: pip install 'descant[serve]' 'transformers>=5.24'") from error
+    return build_server
+
+
 def build_app(service: Service, token: str | None = None, names: Sequence[str] | None = None) -> App:
     """Return the server as an ASGI application: transformers' routes that are named in ROUTES, behind a gate.
 
     names: those that a request may call this machine by; None: any.
     Raises ImportError where a package or transformers' server is missing.
     """
-    try:
-        from fastapi import FastAPI, Request
-        from fastapi.responses import JSONResponse
-        from transformers.cli.serving.server import build_server
-    except ImportError as error:
-        raise ImportError(f"{error}; the server takes: pip install 'descant[serve]' 'transformers>=5.24'") from error
+    build_server = import_server()
+    from fastapi import FastAPI, Request
+    from fastapi.responses import JSONResponse
+
     others: dict[str, Any] = dict.fromkeys(("completion_handler", "response_handler", "transcription_handler"))
     app: FastAPI = build_server(
         model_manager=service, chat_handler=ChatHandler(service), systemone_handler=DecisionHandler(service),

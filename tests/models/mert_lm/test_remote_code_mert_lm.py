@@ -32,6 +32,10 @@ for repo in ("tester/stage1", "tester/stage2"):
 listen = pipeline("music-question-answering", model="tester/stage2", trust_remote_code=True)
 (answer,) = listen(sys.argv[1], question=sys.argv[2])
 found.append(answer["answer"])
+parts = [{"type": "audio", "path": sys.argv[1]}, {"type": "text", "text": sys.argv[2]}]
+chat = pipeline("any-to-any", model="tester/stage2", trust_remote_code=True)
+(said,) = chat([{"role": "user", "content": parts}], return_full_text=False)
+assert said["generated_text"] == answer["answer"], (said, answer)
 assert not any(name.startswith("descant.") for name in sys.modules)
 print(json.dumps(found))
 """

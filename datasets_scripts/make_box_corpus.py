@@ -15,12 +15,13 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+from box_corpus.audible import find_audible
 from box_corpus.facts import Known, read_demo, read_facts, read_record
-from box_corpus.hearing import hear_tags
+from box_corpus.hearing import hear_clips, name_tags
 from box_corpus.no_music import make_no_music
 from box_corpus.rows import make_rows
 from box_corpus.singers import sing_over
-from box_corpus.taught import fit_thresholds, teach
+from box_corpus.taught import INSTRUMENTS, fit_thresholds, teach
 
 from descant.data.demo import demo_dir
 
@@ -42,7 +43,7 @@ def main() -> None:
         clips += found[: args.limit or None]
     clips += make_singers([one for one in clips if one.rendered], args.output, args.sung)
     clips += make_silent(args.output, args.no_music)
-    teach_real(clips, args.features)
+    teach_by_ear(clips, args.features)
     rows = [row for known in clips for row in make_rows(known)]
     with (args.output / "rows.jsonl").open("w", encoding="utf-8") as file:
         file.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
@@ -65,12 +66,22 @@ def make_singers(renderings: list[Known], folder: Path, share: float) -> list[Kn
             if name.removeprefix("sung-") in there]  # fmt: skip
 
 
-def teach_real(clips: list[Known], features: str) -> None:
-    """Write into real clips what both ears are sure of, by thresholds that the other clips give."""
+def teach_by_ear(clips: list[Known], features: str) -> None:
+    """Write into clips what the ears tell: which instruments of renderings can be heard, and all of real clips."""
+    states = hear_clips({one.clip_id: one.audio for one in clips if one.music}, features)
+    audible = find_audible(clips, states)
+    for one in clips:
+        one.audible = audible.get(one.clip_id, [])
+    counts = [sum(len(getattr(one, name)) for one in clips if one.instruments) for name in ("audible", "instruments")]
+    print(f"audible: {counts[0]:,} of the {counts[1]:,} instruments of renderings", file=sys.stderr)
+    teach_real(clips, name_tags(states))
+
+
+def teach_real(clips: list[Known], tags: dict[str, dict[str, float]]) -> None:
+    """Write into real clips what both networks are sure of, by thresholds that the other clips give."""
     real = [one for one in clips if one.music and not one.rendered]
     if not real:
         return
-    tags = hear_tags({one.clip_id: one.audio for one in clips if one.music}, features)
     thresholds = fit_thresholds(clips, tags)
     for name, found in thresholds.items():
         said = ", ".join(f"yes from {one.yes:.2f}, no below {one.no:.2f}" for one in found)
@@ -78,8 +89,11 @@ def teach_real(clips: list[Known], features: str) -> None:
     for known in real:
         if known.clip_id in tags:
             teach(known, tags[known.clip_id], thresholds)
+    taught = [one for one in real if one.split == "train"]
     for kind in ("genre", "vocals", "voice", "electronic", "mood", "drums"):
-        print(f"real {kind}:", dict(Counter(str(getattr(one, kind)) for one in real)), file=sys.stderr)
+        print(f"real {kind}:", dict(Counter(str(getattr(one, kind)) for one in taught)), file=sys.stderr)
+    for name in INSTRUMENTS:
+        print(f"real {name}:", dict(Counter(str(one.presence.get(name)) for one in taught)), file=sys.stderr)
 
 
 def make_silent(folder: Path, count: int) -> list[Known]:

@@ -50,7 +50,7 @@ LIMITS: dict[str, float] = {
     "files of box": 1,
     "files of lp_music_caps": 25,
     "files of mert_lm": 21,
-    "files of musicnn": 8,
+    "files of musicnn": 9,
     "files of subgenre": 6,
     "reach of ask": 39,
     "reach of box": 72,

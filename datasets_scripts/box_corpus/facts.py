@@ -61,6 +61,7 @@ class Known:
     vocals: bool | None = None
     voice: str | None = None  # female, male or none
     instruments: list[str] = field(default_factory=list)
+    audible: list[str] = field(default_factory=list)  # those of them that can be heard
     lead_instrument: str | None = None
     lead_family: str | None = None
     drums: bool | None = None

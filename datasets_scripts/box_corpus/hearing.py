@@ -1,4 +1,4 @@
-"""The tags that the networks of musicnn give clips, out of the states that a run of the recipe reads too."""
+"""What the ears hear of clips: states, as a run of the recipe reads them, and the tags of musicnn's networks."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -21,8 +21,8 @@ def open_ears() -> FrozenStates:
     return FrozenStates(model, config, MusicnnFeatureExtractor.from_pretrained(PRETRAINED))
 
 
-def hear_tags(clips: Mapping[str, Path], features: str) -> dict[str, dict[str, float]]:
-    """Return the probability of each tag, `network tag`, by clip id; clips that cannot be heard are left out.
+def hear_clips(clips: Mapping[str, Path], features: str) -> dict[str, np.ndarray]:
+    """Return the mean state (width,) of each clip by its id; clips that cannot be heard are left out.
 
     features: the folder of the feature store, which a run of the recipe goes on with.
     """
@@ -32,12 +32,16 @@ def hear_tags(clips: Mapping[str, Path], features: str) -> dict[str, dict[str, f
     for problem in extract_features(sounds, ears, store, progress=True).problems:
         print(f"left out: {problem}")
     store.refresh()
-    heard = [clip for clip in clips if clip in store]
-    states = torch.from_numpy(np.stack([store.read(clip)[0, 0] for clip in heard]))
-    probabilities = read_tags(ears.audio_encoder, states)
-    names = [f"{name} {tag}" for name in ears.audio_encoder.config.networks
-             for tag in ears.audio_encoder.config.tags_of(name)]  # fmt: skip
-    return {clip: dict(zip(names, row.tolist(), strict=True)) for clip, row in zip(heard, probabilities, strict=True)}
+    return {clip: store.read(clip)[0, 0] for clip in clips if clip in store}
+
+
+def name_tags(states: Mapping[str, np.ndarray]) -> dict[str, dict[str, float]]:
+    """Return the probability of each tag, `network tag`, by clip id."""
+    model = MusicnnModel.from_pretrained(PRETRAINED).eval()
+    probabilities = read_tags(model, torch.from_numpy(np.stack(list(states.values()))))
+    names = [f"{name} {tag}" for name in model.config.networks for tag in model.config.tags_of(name)]
+    return {clip: dict(zip(names, row.tolist(), strict=True))
+            for clip, row in zip(states, probabilities, strict=True)}  # fmt: skip
 
 
 @torch.no_grad()

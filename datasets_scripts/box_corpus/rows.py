@@ -59,9 +59,9 @@ def say_all(known: Known, rng: random.Random) -> Iterator[tuple[str, str, str]]:
     for name, plays in known.presence.items():
         if name in asked:
             yield name.replace(" ", "_"), *ask_presence(name, plays, rng)
-    if known.instruments:
+    if known.audible:
         yield "instruments", rng.choice(QUESTIONS["instruments"]), fill(
-            rng.choice(ANSWERS["instruments"]), join_words(known.instruments)
+            rng.choice(ANSWERS["instruments"]), join_words(known.audible)
         )
     if rng.random() < SHARES["long_description"]:
         yield "long_description", rng.choice(QUESTIONS["long_description"]), describe(known, rng)
@@ -114,7 +114,7 @@ def fill(template: str, option: str) -> str:
 
 
 def describe(known: Known, rng: random.Random) -> str:
-    """Return a few sentences of what is known."""
+    """Return a few sentences of what is known and can be heard: a lead or a bass that cannot is left out."""
     kind = [*([rng.choice(TEMPO_WORDS[known.tempo_class])] if known.tempo_class else [])]
     kind += [known.genre] if known.genre else []
     kind.append("instrumental" if known.vocals is False else "song" if known.vocals else "piece of music")
@@ -123,15 +123,15 @@ def describe(known: Known, rng: random.Random) -> str:
     if known.voice in ("female", "male"):
         sentences.append(rng.choice(VOICES[known.voice]))
     lead = known.lead_instrument
-    if lead:
+    if lead in known.audible:
         sentences.append(rng.choice(LEADS).format(A_lead=capital(with_article(lead)), the_lead=f"the {lead}"))
-    others = known.instruments or [name for name, plays in known.presence.items() if plays]
+    others = known.audible if known.instruments else [name for name, plays in known.presence.items() if plays]
     if others:
         sentences.append(rng.choice(LINE_UPS).format(instruments=join_words(others)))
     bass = known.bass
     rhythm = (None if bass is None else bass != "no bass", known.drums)
     if rhythm in RHYTHMS:
-        article = with_article(bass) if bass else ""
+        article = with_article(bass if bass in known.audible else "bass") if bass else ""
         sentences.append(rng.choice(RHYTHMS[rhythm]).format(a_bass=article, A_bass=capital(article)))
     if known.metre:
         sentences.append(rng.choice(METRES).format(metre=known.metre))

@@ -24,6 +24,7 @@ from demo_corpus.lyric_words import TOPICS  # noqa: E402
 RATE, SECONDS = 16_000, 10.0
 SEMITONES = (0, 2, 4, 5, 7, 9, 11, 12)
 VOICES = {"female": ("f1", "f2", "f3", "f4", "f5"), "male": ("m1", "m2", "m3", "m4", "m5", "m6", "m7")}
+ALONE = 1 / 6  # singers without the rendering
 BASES = {"female": (0.85, 1.3), "male": (0.6, 1.0)}  # of espeak's own pitch
 WORDS = sorted({word for topic in TOPICS.values() for part in (topic.things, topic.acts, topic.places)
                 for phrase in part for word in phrase.split()})  # fmt: skip
@@ -35,18 +36,18 @@ def sing_over(renderings: Sequence[dict[str, Any]], folder: Path, seed: int = 0)
 
     renderings: records with `clip_id`, `path`, `split` and what is known of the music.
     """
-    for number, record in enumerate(renderings):
+    for record in renderings:
         rng = random.Random(f"{seed}/{record['clip_id']}")
-        sex = ("female", "male")[number % 2]
+        sex, is_alone = rng.choice(("female", "male")), rng.random() < ALONE
         music, voice = load_audio(record["path"], RATE)[: round(SECONDS * RATE)], sing(sex, rng)
-        mixed = mix(reverberate(voice, rng), music, rng.uniform(0.6, 1.8)) if number % 6 else voice
+        mixed = mix(reverberate(voice, rng), music, rng.uniform(0.6, 1.8)) if not is_alone else voice
         name = f"sung-{record['clip_id']}"
         soundfile.write(folder / f"{name}.flac", mixed, RATE)
         alone = {"instruments": None, "drums": False, "bass": "no bass", "mood": None, "metre": None,
                  "tempo_class": None}  # fmt: skip
         yield record | {
             "clip_id": name, "file": f"{name}.flac", "vocals": True, "voice": sex, "lead_instrument": None,
-            **({} if number % 6 else alone),
+            **(alone if is_alone else {}),
         }  # fmt: skip
 
 

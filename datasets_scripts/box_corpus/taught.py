@@ -48,6 +48,13 @@ INSTRUMENTS = {
     "piano": ("piano",), "guitar": ("guitar",), "strings": ("violin", "strings", "cello"), "violin": ("violin",),
     "flute": ("flute",), "synthesizer": ("synth",), "harp": ("harp",),
 }  # fmt: skip
+# Music that is played on guitars: rock and metal, of which both networks are sure, have one; and where either network
+# hears a little of such music, a low tag of guitars proves nothing.
+PLAYED_ON_GUITARS: Words = {
+    "mtt": ("rock", "metal", "country"),
+    "msd": ("rock", "alternative", "indie", "alternative rock", "classic rock", "indie rock", "punk", "hard rock",
+            "metal", "heavy metal", "folk", "acoustic", "country", "blues", "guitar"),
+}  # fmt: skip
 OPPOSITES: Mapping[str, Mapping[str, Words]] = {
     "electronic": {
         "electronic": {"mtt": ("electronic", "techno", "synth", "dance", "beats", "beat"),
@@ -157,14 +164,21 @@ def teach(known: Known, tags: Tags, thresholds: Mapping[str, Sequence[Threshold]
         known.voice = "none"
     elif known.vocals:
         known.voice = choose_voice(tags)
-    known.presence = {
-        name: there for name, words in INSTRUMENTS.items()
-        if (there := judge(tags, {"mtt": words}, thresholds[name])) is not None
-    }  # fmt: skip
+    presence = {name: judge(tags, {"mtt": words}, thresholds[name]) for name, words in INSTRUMENTS.items()}
+    presence["guitar"] = judge_guitar(tags, presence["guitar"])
+    known.presence = {name: there for name, there in presence.items() if there is not None}
     for kind in ("electronic", "mood", "energy"):
         setattr(known, kind, choose(tags, OPPOSITES[kind]))
     drums = choose(tags, OPPOSITES["drums"])
     known.drums = None if drums is None else drums == "yes"
+
+
+def judge_guitar(tags: Tags, tagged: bool | None) -> bool | None:
+    """Return whether there is a guitar. tagged: what the tags of guitars alone say."""
+    if choose_genre(tags) in ("rock", "metal"):
+        return True
+    may_have = max(evidence(tags, PLAYED_ON_GUITARS)) >= SURE / 2
+    return None if tagged is False and may_have else tagged
 
 
 def choose_voice(tags: Tags) -> str | None:

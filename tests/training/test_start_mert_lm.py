@@ -20,6 +20,7 @@ from descant.training.start_mert_lm import (
     embed_answers,
     embed_distinctive,
     embed_questions,
+    factorise,
     fit_projector,
     rows_to_fit,
     train_chat_tokenizer,
@@ -68,9 +69,12 @@ def heard_of(rows: list[Row]) -> SimpleNamespace:
     return SimpleNamespace(read=states.__getitem__)
 
 
-def fitted(tmp_path: Path, rows: list[Row], projector: str, tokens: int) -> tuple[PreTrainedModel, TokenizedRows]:
+def fitted(
+    tmp_path: Path, rows: list[Row], projector: str, tokens: int, **settings: object
+) -> tuple[PreTrainedModel, TokenizedRows]:
     """A model with a projector that was fitted to `rows`, and what each clip's first row sounds like to it."""
-    model, processor = join_tiny(save_parts(tmp_path), pooling="mean", projector=projector, tokens_per_state=tokens)
+    settings |= {"pooling": "mean", "projector": projector, "tokens_per_state": tokens}
+    model, processor = join_tiny(save_parts(tmp_path), **settings)
     data = SimpleNamespace(rows=TokenizedRows(rows, processor), features=heard_of(rows))
     fit_projector(model, data.rows, data.features)
     return model, data
@@ -79,10 +83,10 @@ def fitted(tmp_path: Path, rows: list[Row], projector: str, tokens: int) -> tupl
 ANSWERS = ["a slow piano", "jazz rock", "loud drums", "a loud guitar"] * 8
 
 
-@pytest.mark.parametrize("projector", ["linear", "mlp"])
-def test_a_projector_starts_on_standardised_states_and_near_the_words_of_the_answers(tmp_path, projector):
+@pytest.mark.parametrize(("projector", "size"), [("linear", None), ("linear", 8), ("mlp", None)])
+def test_a_projector_starts_on_standardised_states_and_near_the_words_of_the_answers(tmp_path, projector, size):
     rows = [Row(f"c{n:02}", None, answer, None, "own", 0, 10) for n, answer in enumerate(ANSWERS)]
-    model, data = fitted(tmp_path, rows, projector, tokens=1)
+    model, data = fitted(tmp_path, rows, projector, tokens=1, projector_size=size)
     all_states = torch.from_numpy(np.stack([data.features.read(row.clip_id) for row in rows]))
     standard = ((all_states[:, 0, 0] - model.projector.mean) / model.projector.spread).detach()
     torch.testing.assert_close(standard.mean(dim=0), torch.zeros(32), atol=1e-3, rtol=0)
@@ -101,6 +105,16 @@ def test_each_token_of_a_state_starts_near_the_answers_to_its_type_of_question(t
     all_states = torch.from_numpy(np.stack([data.features.read(row.clip_id) for row in rows[::2]]))
     assert likest(model, data, all_states, token=1, kinds={"genre"}) == genres
     assert likest(model, data, all_states, token=2, kinds={"instruments"}) == ANSWERS
+
+
+def test_a_layer_in_two_parts_gives_what_varies_most():
+    torch.manual_seed(0)
+    states, weight = torch.randn(200, 12), torch.randn(30, 3) @ torch.randn(3, 12) + 0.01 * torch.randn(30, 12)
+    last, first = factorise(weight, states, rank=3)
+    assert (last.shape, first.shape) == ((30, 3), (3, 12))
+    torch.testing.assert_close(states @ first.T @ last.T, states @ weight.T, atol=0.3, rtol=0)
+    last, first = factorise(weight, states, rank=12)
+    torch.testing.assert_close(last @ first, weight, atol=1e-3, rtol=0)
 
 
 def likest(model: PreTrainedModel, data: SimpleNamespace, states: torch.Tensor, token: int, kinds: set) -> list[str]:

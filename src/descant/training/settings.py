@@ -219,7 +219,8 @@ class MertLMOptions(ModelOptions):
     title: ClassVar[str] = "MertLM"
     counts: ClassVar[dict[str, int]] = {"pool_stride": 1, "tokens_per_state": 1}
     shapes: ClassVar[tuple[str, ...]] = (
-        "audio_encoder", "text_model", "layer_mix", "pooling", "pool_stride", "projector", "tokens_per_state",
+        "audio_encoder", "text_model", "layer_mix", "pooling", "pool_stride", "projector", "projector_size",
+        "projector_dropout", "tokens_per_state",
     )  # fmt: skip
 
     audio_encoder: str | None = field(
@@ -237,6 +238,8 @@ class MertLMOptions(ModelOptions):
     )
     pool_stride: int = field(default=15, metadata={"help": "frames of one mean of --pooling stride"})
     projector: str = field(default="linear", metadata={"help": "linear or mlp", "choices": ["linear", "mlp"]})
+    projector_size: int | None = field(default=None, metadata={"help": "hidden width of an mlp, rank of a linear one"})
+    projector_dropout: float = field(default=0.0, metadata={"help": "share of the states that is dropped in training"})
     tokens_per_state: int = field(default=1, metadata={"help": "embeddings that each pooled state becomes"})
     projector_lr_scale: float = field(
         default=1.0, metadata={"help": "learning rate of a MertLM's projector, as a share of learning_rate"}

@@ -69,7 +69,9 @@ def build(options: MertLMOptions, texts: Iterable[str], demo: bool) -> tuple[Pre
     Raises:
         ValueError: only one of the two is given, or a part cannot be loaded.
     """
-    names = ("layer_mix", "pooling", "pool_stride", "projector", "tokens_per_state")
+    names = (
+        "layer_mix", "pooling", "pool_stride", "projector", "projector_size", "projector_dropout", "tokens_per_state",
+    )  # fmt: skip
     joined: dict[str, Any] = {name: getattr(options, name) for name in names}
     if options.audio_encoder is None and options.text_model is None and demo:
         return new_tiny(texts, **joined)
@@ -116,8 +118,23 @@ def fit_projector(model: PreTrainedModel, rows: TokenizedRows, features: Feature
         weight, bias = fit_ridge(torch.stack([by_clip[clip] for clip in about]), words, embedding.weight.std())
         fitted.append((weight, bias + sum(topics[kind] for kind in kinds) / max(len(kinds), 1)))
     weights, biases = zip(*fitted, strict=True)
-    projector.projection.weight.copy_(torch.cat(weights))
-    projector.projection.bias.copy_(torch.cat(biases))
+    last, weight = projector.projection, torch.cat(weights)
+    if config.projector_size:
+        first, last = projector.projection
+        weight, narrow = factorise(weight, pooled, config.projector_size)
+        first.weight.copy_(narrow)
+    last.weight.copy_(weight)
+    last.bias.copy_(torch.cat(biases))
+
+
+def factorise(weight: torch.Tensor, states: torch.Tensor, rank: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Part a layer's weight (width, channels) into two, (width, rank) and (rank, channels).
+
+    They give what the layer gives for states (clips, channels) but for the directions in which that varies least.
+    """
+    given = states @ weight.T
+    directions = torch.linalg.eigh(given.T @ given).eigenvectors[:, -rank:]  # (width, rank); the last vary most
+    return directions, directions.T @ weight
 
 
 def rows_to_fit(rows: Sequence[Row], dataset: str | None, audio_dir: str | None) -> list[Row]:

@@ -117,6 +117,18 @@ def test_any_encoder_with_a_front_end_can_be_joined(parts, tmp_path) -> None:
     assert model.generate(**inputs, max_new_tokens=2).shape == (1, 2)
 
 
+def make_older(folder: Path) -> None:
+    """Make of a saved model one of the time before musicnn had states of timbre and tempo."""
+    config = json.loads((folder / "config.json").read_text())
+    for name in ("timbre_cepstra", "tempo_bands", "tempo_periods"):
+        del config["audio_config"][name]
+    (folder / "config.json").write_text(json.dumps(config))
+    weights = load_file(folder / "model.safetensors")
+    for name in ("mean", "spread", "projection.weight"):
+        weights[f"projector.{name}"] = weights[f"projector.{name}"][..., :800].contiguous()
+    save_file(weights, folder / "model.safetensors", {"format": "pt"})
+
+
 def test_the_encoder_that_comes_with_descant_is_named_by_a_word(parts, tmp_path, monkeypatch) -> None:
     model, processor = join_parts("musicnn", parts[1], pooling="none")
     assert isinstance(model.audio_encoder, MusicnnModel)
@@ -124,14 +136,17 @@ def test_the_encoder_that_comes_with_descant_is_named_by_a_word(parts, tmp_path,
     audio = np.sin(np.arange(160_000, dtype=np.float32) ** 1.5 / 1e4)
     inputs = processor(audio=[audio], sampling_rate=16_000, return_tensors="pt")
     states = model.encode_audio(inputs["input_features"])
-    assert states.shape == (1, 1, 3, 800) and states.std() > 0.1
+    assert states.shape == (1, 1, 3, 1682) and states.std() > 0.1
     cached = model.cached_features(processor.feature_extractor).extract(audio)
     np.testing.assert_allclose(cached, states[0].numpy(), atol=1e-5)
     model.save_pretrained(tmp_path)
     assert json.loads((tmp_path / "config.json").read_text())["audio_model_id"] == "musicnn"
-    assert (tmp_path / "model.safetensors").stat().st_size < 300_000
+    assert (tmp_path / "model.safetensors").stat().st_size < 500_000
     loaded = AutoModelForMultimodalLM.from_pretrained(tmp_path)
     assert loaded.generate(**inputs, max_new_tokens=4).tolist() == model.generate(**inputs, max_new_tokens=4).tolist()
+    make_older(tmp_path)
+    older = AutoModelForMultimodalLM.from_pretrained(tmp_path)
+    assert torch.equal(older.encode_audio(inputs["input_features"]), states[..., :800])
     monkeypatch.setitem(sys.modules, "descant.models.musicnn", None)  # importing it now raises ImportError
     with pytest.raises(ValueError, match="musicnn comes with descant: install it"):
         AutoModelForMultimodalLM.from_pretrained(tmp_path)

@@ -11,8 +11,16 @@ from transformers import AutoModel
 
 import descant  # noqa: F401  (makes the Auto classes know the model)
 from descant.models.musicnn import MusicnnConfig, MusicnnModel, peak_convolution_musicnn
-from descant.models.musicnn.modeling_musicnn import MusicnnBranch, onset_autocorrelation
+from descant.models.musicnn.modeling_musicnn import MusicnnBranch
 from descant.models.musicnn.peak_convolution_musicnn import temporal_peaks, timbral_peaks
+from descant.models.musicnn.spectrum_musicnn import (
+    LONGEST_BEAT,
+    SHORTEST_BEAT,
+    cosines,
+    describe_tempo,
+    onset_autocorrelation,
+    timbre_statistics,
+)
 
 
 def windows(count: int = 2, frames: int = 65, bands: int = 12, seed: int = 0) -> torch.Tensor:
@@ -119,6 +127,40 @@ def test_repeating_onsets_show_at_the_lags_of_their_period() -> None:
 def test_rhythm_of_silence_and_of_few_frames_is_finite() -> None:
     assert not onset_autocorrelation(torch.zeros(1, 50, 12), 2, 10).any()
     assert onset_autocorrelation(windows(1, 4), 2, 10).isfinite().all()
+
+
+def test_timbre_and_tempo_states_come_last_where_they_are_asked_for(model: MusicnnModel) -> None:
+    richer = small_model(timbre_cepstra=3, tempo_bands=2, tempo_periods=5)
+    output, plain = richer(windows(2, 65)), model(windows(2, 65))
+    assert plain.timbre_state is None and plain.tempo_state is None
+    assert richer.config.hidden_size == 34 + (4 * 12 + 6) + 2 * 2 * 5
+    first, timbre, tempo = output.last_hidden_state.split([34, 54, 20], dim=2)
+    assert torch.equal(first, plain.last_hidden_state)
+    assert torch.equal(timbre[:, 2], output.timbre_state) and torch.equal(tempo[:, 0], output.tempo_state)
+
+
+def test_the_timbre_state_is_statistics_of_the_frames_that_are_heard() -> None:
+    log_mel = windows(2, 50)
+    state = timbre_statistics(log_mel, cepstra=3)
+    rises = (log_mel[:, 1:] - log_mel[:, :-1]).clamp(min=0)
+    levels = [log_mel.mean(dim=1), log_mel.std(dim=1, correction=0)]
+    expected = [*levels, rises.mean(dim=1), rises.square().mean(dim=1).sqrt()]
+    torch.testing.assert_close(state[:, :48], torch.cat(expected, dim=1))
+    cepstra = torch.cov((log_mel[0] @ cosines(12, 3)).T, correction=0)
+    torch.testing.assert_close(state[0, 48:], cepstra[*torch.triu_indices(3, 3)])
+    torch.testing.assert_close(cosines(12, 12)[:, 1:].T @ cosines(12, 12)[:, 1:], torch.eye(11), atol=1e-5, rtol=0)
+    padded = timbre_statistics(torch.cat([log_mel, torch.zeros(2, 30, 12)], dim=1), cepstra=3)
+    torch.testing.assert_close(padded, state)
+    assert not timbre_statistics(torch.zeros(1, 9, 12), cepstra=3).any()
+
+
+def test_the_tempo_state_is_highest_at_the_beat() -> None:
+    log_mel = torch.zeros(1, 600, 12)
+    log_mel[:, 5::40] = 1.0
+    fits = describe_tempo(log_mel, bands=1, periods=48)[0, :48]
+    periods = torch.linspace(0, 1, 48).mul(torch.tensor(LONGEST_BEAT / SHORTEST_BEAT).log()).exp() * SHORTEST_BEAT
+    assert periods[fits.argmax()] == pytest.approx(40, abs=2)
+    assert describe_tempo(windows(1, 4), bands=2, periods=5).isfinite().all()
 
 
 def test_one_training_step_moves_every_weight(model: MusicnnModel) -> None:

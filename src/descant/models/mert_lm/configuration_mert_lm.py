@@ -37,6 +37,9 @@ class MertLMConfig(PreTrainedConfig):
     layer_mix: which of the encoder's hidden states are used: the "last", the "mean" of all, or a "learned" weighting.
     pooling: over frames: "none", means over "stride" `pool_stride` frames, or one "mean" (MusiLingo).
     projector: one "linear" layer, or a normed "mlp" with one hidden layer.
+    projector_size: width of the mlp's hidden layer (None: the language model's), or rank of the linear layer, which
+        is then made of two.
+    projector_dropout: share of the standardised states that is dropped in training.
     tokens_per_state: embeddings in the prompt that each pooled state becomes (ClipCap, arXiv 2111.09734, has ten).
     audio_token_id: the placeholder in prompts, whose embeddings the audio takes; the language model need not know it.
     decoder_start_token_id: the last token of every prompt, after which the answer begins.
@@ -55,6 +58,8 @@ class MertLMConfig(PreTrainedConfig):
     pooling: str = "stride"
     pool_stride: int = 15
     projector: str = "linear"
+    projector_size: int | None = None
+    projector_dropout: float = 0.0
     tokens_per_state: int = 1
     audio_token_id: int | None = None
     decoder_start_token_id: int | None = None

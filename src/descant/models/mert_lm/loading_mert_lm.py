@@ -55,14 +55,17 @@ def find_encoder(source: str) -> str:
         raise ValueError(f"the encoder {SHIPPED} comes with descant: install it by `pip install descant`") from error
 
 
-def load_audio_encoder(source: str, dtype: torch.dtype = torch.float32, **arguments: Any) -> PreTrainedModel:
+def load_audio_encoder(
+    source: str, dtype: torch.dtype = torch.float32, config: PreTrainedConfig | None = None, **arguments: Any
+) -> PreTrainedModel:
     """Load an encoder without running code of its repository; MERT's weights go into transformers' HuBERT.
 
     arguments: others of transformers' `from_pretrained`, such as attn_implementation or cache_dir.
+    config: in place of the one beside the weights.
     Raises ValueError for a MERT of another layout than HuBERT's, and where weights are missing or misshapen.
     """
     source = find_encoder(source)
-    config = read_audio_config(source, **pick(arguments, OF_EVERY_REPOSITORY))
+    config = config or read_audio_config(source, **pick(arguments, OF_EVERY_REPOSITORY))
     kind = HubertModel if isinstance(config, HubertConfig) else AutoModel
     encoder, info = kind.from_pretrained(source, config=config, dtype=dtype, output_loading_info=True, **arguments)
     if info["missing_keys"] or info["mismatched_keys"]:
@@ -118,9 +121,12 @@ def load_onto_parts(
     config._attn_implementation = attn_implementation or config._attn_implementation
     dtype = read_dtype(dtype or torch_dtype or "auto", config)
     arguments = {"dtype": dtype, "device_map": device_map, **pick(others, OF_EVERY_REPOSITORY)}
+    # The encoder that comes with descant may have got further states since: the model knows those that it was made of.
+    own = config.audio_config if config.audio_model_id == SHIPPED else None
     encoder = load_audio_encoder(
-        str(config.audio_model_id), attn_implementation=config.audio_config._attn_implementation, **arguments
-    )
+        str(config.audio_model_id), config=own, attn_implementation=config.audio_config._attn_implementation,
+        **arguments,
+    )  # fmt: skip
     if config.text_model_id is None:  # its weights are in `source`
         language_model = AutoModelForCausalLM.from_config(config.text_config, dtype=dtype).to(encoder.device)
     else:

@@ -39,15 +39,20 @@ class MertLMProjector(nn.Module):
         # Equal shares at first: softmax of zeros.
         self.layer_logits = nn.Parameter(torch.zeros(config.audio_states)) if config.layer_mix == "learned" else None
         self.tokens_per_state, outputs = config.tokens_per_state, config.tokens_per_state * width
-        if config.projector == "linear":
-            self.projection: nn.Module = nn.Linear(inputs, outputs)
+        size = config.projector_size
+        if config.projector == "mlp":
+            size = size or width
+            layers = (nn.LayerNorm(inputs), nn.Linear(inputs, size), nn.GELU(), nn.Linear(size, outputs))
+            self.projection: nn.Module = nn.Sequential(*layers)
+        elif size:
+            self.projection = nn.Sequential(nn.Linear(inputs, size), nn.Linear(size, outputs))
         else:
-            layers = (nn.LayerNorm(inputs), nn.Linear(inputs, width), nn.GELU(), nn.Linear(width, outputs))
-            self.projection = nn.Sequential(*layers)
+            self.projection = nn.Linear(inputs, outputs)
+        self.dropout = nn.Dropout(config.projector_dropout)
 
     def forward(self, states: torch.Tensor) -> torch.Tensor:
         """Map hidden states (clips, states, frames, inputs) to embeddings (clips, positions, width)."""
-        embeds = self.projection((self.mix(states) - self.mean) / self.spread)
+        embeds = self.projection(self.dropout((self.mix(states) - self.mean) / self.spread))
         return embeds.unflatten(2, (self.tokens_per_state, -1)).flatten(1, 2)
 
     def mix(self, states: torch.Tensor) -> torch.Tensor:

@@ -54,6 +54,9 @@ class MusicnnConfig(PreTrainedConfig):
     batch_norm_eps: float = 1e-3
     rhythm_bands: int = 2
     rhythm_lags: int = 200
+    timbre_cepstra: int = 0
+    tempo_bands: int = 0
+    tempo_periods: int = 48
     # Its states all have one width and come after the last layer: there is nothing to mix over layers.
     num_hidden_layers: int = 0
 
@@ -83,9 +86,20 @@ class MusicnnConfig(PreTrainedConfig):
         return self.rhythm_bands * self.rhythm_lags
 
     @property
+    def timbre_size(self) -> int:
+        """Width of the timbre state."""
+        pairs = self.timbre_cepstra * (self.timbre_cepstra + 1) // 2
+        return 4 * self.num_mel_bins + pairs if self.timbre_cepstra else 0
+
+    @property
+    def tempo_size(self) -> int:
+        """Width of the tempo state."""
+        return 2 * self.tempo_bands * self.tempo_periods
+
+    @property
     def hidden_size(self) -> int:
-        """Width of the state of a patch: the penultimate states of all networks, then the rhythm state."""
-        return len(self.networks) * self.penultimate_size + self.rhythm_size
+        """Width of the state of a patch: the penultimate states of all networks, rhythm, timbre and tempo state."""
+        return len(self.networks) * self.penultimate_size + self.rhythm_size + self.timbre_size + self.tempo_size
 
     @property
     def tag_names(self) -> list[str]:

@@ -40,6 +40,8 @@ LAYERS = {
     "penultimate_norm": "batch_normalization_10", "classifier": "dense_1",
 }  # fmt: skip
 NORM = {"weight": "gamma", "bias": "beta", "running_mean": "moving_mean", "running_var": "moving_variance"}
+# States of the published folder that are no defaults.
+STATES = {"timbre_cepstra": 20, "tempo_bands": 3}
 # What the optimiser kept beside the weights.
 OPTIMISER = ("Adam", "beta1_power", "beta2_power")
 TABLE_MAGIC = 0xDB4775248B80FB57
@@ -79,8 +81,14 @@ Pompeu Fabra; [arXiv 1909.06654](https://arxiv.org/abs/1909.06654)), with the we
 | `msd` | Million Song Dataset, tags of Last.fm | 50 tags: genres, decades, moods, voices |
 
 They hear mono sound at 16,000 Hz in patches of 2.99 s. Each patch gets the networks' penultimate states (2 × 200) and
-a rhythm state of its whole window (2 × 200): how far the onsets below and above 1.7 kHz repeat themselves after 16 ms,
-32 ms, … 3.2 s. The rhythm state is an addition of [descant](https://pypi.org/project/descant) and has no weights.
+three states of its whole window, which are additions of [descant](https://pypi.org/project/descant) without weights:
+
+- rhythm (2 × 200): how far the onsets below and above 1.7 kHz repeat themselves after 16 ms, 32 ms, … 3.2 s;
+- timbre (594): mean, spread and rises of each of the 96 mel bands, and the covariances of 20 cepstral coefficients;
+- tempo (3 × 96): how well beats of 48 lengths, 240 to 40 a minute, fit the onsets of three bands, and how far these
+  repeat themselves in 48 stretches of lags up to 6 s.
+
+`timbre_cepstra=0, tempo_bands=0` in `from_pretrained` leaves the last two out.
 
 ## Use it
 
@@ -105,7 +113,7 @@ for probability, tag in sorted(zip(probabilities.tolist(), model.config.tag_name
     print(f"{probability:.2f} {tag}")
 ```
 
-`outputs.pooler_output` (1, 800) is what a small classifier learns well from.
+`outputs.pooler_output` (1, 1682) is what a small classifier learns well from.
 
 ## Limits
 
@@ -134,7 +142,7 @@ def convert_checkpoint(source: Path, output: Path, with_code: bool = True) -> Mu
     """
     if output.exists() and not output.is_dir():
         raise ConversionError(f"{output} is a file: give a folder")
-    model = MusicnnModel(MusicnnConfig(networks=tuple(FOLDERS)))
+    model = MusicnnModel(MusicnnConfig(networks=tuple(FOLDERS), **STATES))
     weights: StateDict = {}
     for name, folder in FOLDERS.items():
         stored = read_tensorflow_checkpoint(find_folder(source, folder))

@@ -1,4 +1,4 @@
-"""musicnn: one or both networks over patches of a log-mel spectrogram, and a rhythm state of the whole window."""
+"""musicnn: one or both networks over patches of a log-mel spectrogram, and states of the whole window beside them."""
 
 import math
 from dataclasses import dataclass
@@ -13,6 +13,7 @@ from transformers.utils import ModelOutput
 
 from .configuration_musicnn import MusicnnConfig
 from .peak_convolution_musicnn import temporal_peaks, timbral_peaks
+from .spectrum_musicnn import hear_window, mean_of
 
 # Weight decay has driven most filters of the published networks to nothing. The absolute weights of one below this sum
 # to less than a rounding error of its bias: what it gives is one constant, which needs no convolution.
@@ -25,12 +26,14 @@ GROUP = 16
 class MusicnnOutput(ModelOutput):
     """What the networks make of one window each.
 
-    last_hidden_state: (batch, patches, hidden_size), the penultimate states of all networks, then the rhythm state,
-        which is the same for all patches of a window.
+    last_hidden_state: (batch, patches, hidden_size), the penultimate states of all networks, then the states of the
+        whole window, which are the same for all its patches: rhythm, timbre and tempo.
     pooler_output: (batch, hidden_size), its mean over the patches that hold any sound.
     tag_logits: (batch, patches, tags), of the tags in `config.tag_names`; a sigmoid makes each a probability.
     penultimate_states: (batch, networks, patches, penultimate_size).
     rhythm_state: (batch, rhythm_size), see `onset_autocorrelation`.
+    timbre_state: (batch, timbre_size), see `timbre_statistics`; None where the configuration has none.
+    tempo_state: (batch, tempo_size), see `describe_tempo`; None where the configuration has none.
     hidden_states: `last_hidden_state` alone, where hidden states are asked for.
     frame_states: (batch, networks, patches, patch_frames, frame_channels), where hidden states are asked for: the
         maxima over frequency of the timbral and temporal convolutions, then the convolutions over time behind them.
@@ -41,6 +44,8 @@ class MusicnnOutput(ModelOutput):
     tag_logits: torch.Tensor | None = None
     penultimate_states: torch.Tensor | None = None
     rhythm_state: torch.Tensor | None = None
+    timbre_state: torch.Tensor | None = None
+    tempo_state: torch.Tensor | None = None
     hidden_states: tuple[torch.Tensor, ...] | None = None
     frame_states: torch.Tensor | None = None
 
@@ -208,15 +213,17 @@ class MusicnnModel(PreTrainedModel):
         results = [run_network(network, patches.flatten(0, 1), output_hidden_states) for network in networks]
         frames, each_penultimate, logits = zip(*results, strict=True)
         penultimate = torch.stack(each_penultimate, dim=1).unflatten(0, (batch, count)).transpose(1, 2)
-        rhythm = onset_autocorrelation(log_mel, self.config.rhythm_bands, self.config.rhythm_lags)
-        parts = [*penultimate.unbind(dim=1), rhythm[:, None].expand(-1, count, -1)]
-        states = torch.cat(parts, dim=2).to(self.dtype)
+        rhythm, timbre, tempo = hear_window(log_mel, self.config)
+        of_window = [state[:, None].expand(-1, count, -1) for state in (rhythm, timbre, tempo) if state is not None]
+        states = torch.cat([*penultimate.unbind(dim=1), *of_window], dim=2).to(self.dtype)
         output = MusicnnOutput(
             last_hidden_state=states,
             pooler_output=mean_of(states, with_sound),
             tag_logits=torch.cat(logits, dim=1).unflatten(0, (batch, count)),
             penultimate_states=penultimate,
             rhythm_state=rhythm,
+            timbre_state=timbre,
+            tempo_state=tempo,
         )
         if output_hidden_states:
             output.hidden_states = (states,)
@@ -239,31 +246,6 @@ def run_network(network: nn.Module, patches: torch.Tensor, with_frames: bool) ->
     results = [functional_call(network, weights, (group,)) for group in patches.split(GROUP)]
     frames, penultimate, logits = zip(*results, strict=True)
     return torch.cat(frames) if with_frames else None, torch.cat(penultimate), torch.cat(logits)
-
-
-def onset_autocorrelation(log_mel: torch.Tensor, bands: int, lags: int) -> torch.Tensor:
-    """Correlate a window's onsets with themselves some frames later: beats and bars are the lags where it is high.
-
-    log_mel: (batch, frames, mel bands). Onsets are what the log-mel rises by from one frame to the next, summed over
-    each of `bands` equal parts of the mel axis, less their mean; the silence that pads a window counts for neither.
-    Returns (batch, bands × lags): for each part lags 1, 2, … over lag 0, so that 1 is a perfect repetition of all that
-    came before; zeros for silence.
-    """
-    rises = relu(log_mel[:, 1:] - log_mel[:, :-1])
-    onsets = torch.stack([part.sum(dim=2) for part in rises.tensor_split(bands, dim=2)], dim=1)
-    with_sound = (log_mel[:, 1:] != 0).any(dim=2)  # (batch, frames)
-    before_end = with_sound.int().flip(1).cummax(dim=1).values.flip(1) > 0
-    onsets = (onsets - mean_of(onsets.mT, before_end)[:, :, None]) * before_end[:, None]
-    frames = onsets.shape[2]
-    spectrum = torch.fft.rfft(onsets, n=2 * max(frames, lags + 1))
-    correlation = torch.fft.irfft(spectrum.abs().square())[..., : lags + 1]
-    return (correlation[..., 1:] / (correlation[..., :1] + 1e-6)).flatten(1)
-
-
-def mean_of(states: torch.Tensor, where: torch.Tensor) -> torch.Tensor:
-    """Mean over the second axis of (batch, items, width) where (batch, items) is true; of all items where none is."""
-    weights = (where | ~where.any(dim=1, keepdim=True)).to(states.dtype)[..., None]
-    return (states * weights).sum(dim=1) / weights.sum(dim=1)
 
 
 MusicnnModel.register_for_auto_class("AutoModel")

@@ -21,7 +21,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import CodeType, FrameType, TracebackType
-from typing import NoReturn, TextIO
+from typing import Any, NoReturn, TextIO
 
 log = logging.getLogger(__name__)
 
@@ -365,6 +365,15 @@ class ArgumentParser(argparse.ArgumentParser):
         """Print the usage and the message, and exit with status 2."""
         super().error(escape(message))
 
+    def _print_message(self, message: str, file: Any = None) -> None:
+        """Write help to stdout, which argparse does without a word where it cannot; raises OSError."""
+        if message and file is sys.stdout:
+            with _naming_stdout():
+                file.write(message)
+                file.flush()
+        else:
+            super()._print_message(message, file)
+
 
 def hear(text: str) -> int | None:
     """Read the option `--hear`: how many windows of a track are heard at most, 1 or more, or `all` as None."""
@@ -411,6 +420,13 @@ def share(text: str) -> float:
     return value
 
 
+def named_path(text: str) -> Path:
+    """Return the path that an option was given; an empty one, which would mean this folder, is refused."""
+    if not text:
+        raise argparse.ArgumentTypeError('the path is empty; this folder is "."')
+    return Path(text)
+
+
 def question(text: str) -> str:
     """Return the question that an option was given."""
     if not text.strip():
@@ -422,6 +438,15 @@ def question(text: str) -> str:
 
 
 # Cores
+
+
+def wait_asleep() -> None:
+    """Let threads of torch sleep while they wait for each other, before it is imported; OMP_WAIT_POLICY comes first.
+
+    By default they spin, and where other processes need the cores, they spin while the one that they wait for is not
+    running: two threads then took more than 20 times the CPU seconds of one.
+    """
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 
 def use_all_cores() -> None:

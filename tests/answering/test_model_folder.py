@@ -1,9 +1,11 @@
 """Model folders: every way in which one can be wrong is told in a sentence."""
 
+import errno
 import json
 import os
 from collections.abc import Callable
 from pathlib import Path
+from typing import IO, Any
 
 import pytest
 from hub import LocalHub
@@ -57,6 +59,16 @@ def test_another_kind_of_model_is_refused(tmp_path: Path) -> None:
 def test_a_missing_part_is_said(folder: Path, name: str) -> None:
     (folder / name).unlink()
     assert "cannot be loaded" in reason(folder)
+
+
+def test_weights_that_may_not_be_read_are_said(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(path: Path, *arguments: Any, **named: Any) -> IO[Any]:
+        if path.suffix == ".safetensors":
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return open(path, *arguments, **named)
+
+    monkeypatch.setattr(Path, "open", refuse)  # root may read everything
+    assert reason(folder).endswith("cannot be loaded: model.safetensors: Permission denied")
 
 
 def test_damaged_weights_are_said(folder: Path) -> None:

@@ -60,7 +60,7 @@ def test_a_folder_is_described_into_files(folder: str, tmp_path: Path, capsys: p
     pytest.importorskip("jsonschema").validate(record, description.read_schema())
     assert len(record["states"]) > 1 and (music / "one.caption.txt").read_text().strip() == record["text"]
     (music / "bad.mp3").unlink()
-    assert cli.main(command) == 0 and "1 songs, 0 described (1 were before)" in capsys.readouterr().out
+    assert cli.main(command) == 0 and "1 song, 0 described (1 were before)" in capsys.readouterr().out
     assert cli.main([*command[:-1]]) == 2 and "other settings" in capsys.readouterr().err
 
 

@@ -117,7 +117,7 @@ def test_answers_of_another_job_are_not_mixed_in(
 
 @pytest.mark.parametrize("option", [
     ("--output", "captions.txt"), ("--precision", "fp8"), ("--nonsense",), ("--num_beams", "0"), ("--batch_size", "x"),
-    ("--top_p", "1.5"), ("--questions", " "), ("--questions", "caf\udce9?"),
+    ("--top_p", "1.5"), ("--questions", " "), ("--questions", "caf\udce9?"), ("--audio", ""),
 ])  # fmt: skip
 def test_wrong_options_are_usage_errors(folder: Path, collection: Path, tmp_path: Path, option: tuple[str]) -> None:
     assert run(folder, collection, tmp_path / "captions.csv", *option) == 2

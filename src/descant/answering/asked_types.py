@@ -1,21 +1,24 @@
 """Questions in free words that are of a trained type: decided for the whole track with a probability, or left open."""
 
-from collections.abc import Sequence
-from functools import lru_cache
+from collections.abc import Collection, Sequence
 from typing import Any
 
 from descant.answering.listener import Listener
-from descant.answering.recordings import ReadWindows
-from descant.answering.typed_answers import REASONS, Decider
-from descant.data.storage import Source
+from descant.answering.typed_answers import REASONS, as_span
+from descant.data.audio import Window, read_some_windows
+from descant.data.storage import Source, name_source
 from descant.models.lp_music_caps.decision_music import QuestionType, normalise
-from descant.models.lp_music_caps.track_music import state
+from descant.models.lp_music_caps.track_music import TrackDecider, state
 
 
 class TypedQuestions:
-    """Those of some questions whose wording is one of a type's, for a model with `decision.json`."""
+    """Those of some questions whose wording is one of a type's, for a model with `decision.json`.
+
+    A track is read and encoded once, by `read_windows`, for them and for the questions in free words.
+    """
 
     def __init__(self, listener: Listener, questions: Sequence[str | None], hear: int | None) -> None:
+        self.listener, self.hear = listener, hear
         config = listener.model.decision_config
         types = {} if config is None else config.types()
         found = {text: find_worded(text, types) for text in questions if text is not None}
@@ -24,29 +27,35 @@ class TypedQuestions:
             text: {"type": "choice", "instructions": text, "criteria": dict.fromkeys(kind.answers)}
             for text, kind in self.kinds.items()
         }
-        self.decider = Decider(listener.model, listener.processor, asked, hear) if asked else None
-        self.decide = lru_cache(maxsize=1)(self._decide)
+        self.decider = TrackDecider(listener.model, listener.processor, asked) if asked else None
+        self.decided: dict[str, dict[str, dict[str, Any]]] = {}  # by the name of each track that was read
 
-    def _decide(self, audio: Source, read_windows: ReadWindows | None) -> dict[str, dict[str, Any]]:
-        return self.decider.decide(audio, read_windows).answers if self.decider else {}
+    def decide(self, windows: Collection[Window]) -> dict[str, dict[str, Any]]:
+        """Return what is decided about a track, `text`, `probability`, `sure`, by the questions that are of a type."""
+        answers = self.decider.decide(map(as_span, windows)) if self.decider else {}
+        return {question: state_in_words(answer, self.kinds[question]) for question, answer in answers.items()}
 
-    def find(
-        self, audio: Source, question: str | None, read_windows: ReadWindows | None = None
-    ) -> dict[str, Any] | None:
-        """Return what is decided: `text`, `probability`, `sure`; None for a question of no type.
+    def read_windows(self, path: Source, sampling_rate: int, window_s: float) -> Collection[Window]:
+        """Return the windows of a track that are heard, after deciding about it; raises AudioError."""
+        windows = read_some_windows(path, sampling_rate, window_s, count=self.hear)
+        if self.decider:
+            windows = self.listener.encode(windows)
+            self.decided[name_source(path)] = self.decide(windows)
+        return windows
 
-        read_windows: gives windows in place of the file's.
-        """
-        kind = self.kinds.get(question or "")
-        if kind is None or question is None:
-            return None
-        answer = self.decide(audio, read_windows)[question]
-        if answer.get("reason"):
-            return {"text": REASONS[answer["reason"]].capitalize(), "probability": None, "sure": False}
-        option, probability = state(answer)
-        sentence = kind.answers[option][0]
-        text = sentence if answer["sure"] else f"Not sure: {sentence[:-1]}?"
-        return {"text": text, "probability": round(probability, 4), "sure": bool(answer["sure"])}
+    def find(self, audio: str, question: str | None) -> dict[str, Any] | None:
+        """Return what was decided about a track that was read, by its name; None for a question of no type."""
+        return self.decided.get(audio, {}).get(question or "")
+
+
+def state_in_words(answer: dict[str, Any], kind: QuestionType) -> dict[str, Any]:
+    """Return the sentence of a decided question, whether it is sure, and its probability where music is heard."""
+    if answer.get("reason"):
+        return {"text": REASONS[answer["reason"]].capitalize(), "probability": None, "sure": False}
+    option, probability = state(answer)
+    sentence = kind.answers[option][0]
+    text = sentence if answer["sure"] else f"Not sure: {sentence[:-1]}?"
+    return {"text": text, "probability": round(probability, 4), "sure": bool(answer["sure"])}
 
 
 def find_worded(question: str, types: dict[str, QuestionType]) -> QuestionType | None:

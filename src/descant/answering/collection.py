@@ -33,6 +33,7 @@ from descant.program import (
     ArgumentParser,
     BrokeOff,
     count,
+    named_path,
     question,
     require_writable,
     say,
@@ -111,7 +112,7 @@ def parse_arguments(questions: Sequence[str], num_beams: int, argv: Sequence[str
     """Read the command line over the recipe's own questions and search width."""
     parser = ArgumentParser(prog="captions_from_qa.py", description="Questions about all windows.")
     parser.add_argument("--checkpoint", required=True, help="model folder, or a model's id on the Hub")
-    parser.add_argument("--audio", required=True, type=Path, help="folder of sound files or .npy waveforms")
+    parser.add_argument("--audio", required=True, type=named_path, help="folder of sound files or .npy waveforms")
     parser.add_argument(
         "--output", required=True, type=Path,
         help="FILE.csv: captions (audio_path, caption), beside the answers in FILE.jsonl; FILE.jsonl: answers only",

@@ -1,7 +1,7 @@
 """Describes whole tracks: a fixed set of typed questions, a caption, and what signal processing measures."""
 
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from functools import cache
 from importlib.resources import files
 from typing import Any, Protocol
@@ -12,7 +12,7 @@ from transformers import PreTrainedModel, ProcessorMixin
 from descant.answering.measured import measure
 from descant.answering.tracks import Answer, pool_track
 from descant.answering.typed_answers import WINDOWS_HEARD, as_span, describe_answer, hear_track, name_contradictions
-from descant.data.audio import TrackWindows, Window
+from descant.data.audio import Window
 from descant.data.storage import Source, name_source
 from descant.models.lp_music_caps.decision_music import MusicDecisionConfig
 from descant.models.lp_music_caps.terms import agrees, find_terms
@@ -72,6 +72,12 @@ class Answering(Protocol):
     processor: ProcessorMixin
     name: str
 
+    def encode(self, windows: Collection[Window]) -> Collection[Window]:
+        """Return windows that are encoded once, however often they are asked about."""
+
+    def extract_features(self, window: Window) -> torch.Tensor:
+        """Return the features of a window's samples."""
+
     def answer_windows(
         self, audio: Source, windows: Sequence[Window], questions: Sequence[str | None]
     ) -> Sequence[Answer]:
@@ -95,14 +101,15 @@ class Describer:
         """Return the description of a track, see `read_schema`; raises AudioError where it cannot be read."""
         extractor = self.listener.processor.feature_extractor
         track = hear_track(path, self.hear, extractor.sampling_rate, extractor.window_s)
-        answers = self.decider.decide(map(as_span, track.windows))
+        windows = self.listener.encode(track.windows)
+        answers = self.decider.decide(map(as_span, windows))
         for name, answer in answers.items():
             answer["question"] = self.questions[name]["instructions"]
         answers["genre"]["top"] = find_top(answers["genre"]["probabilities"])
-        caption = self._caption(path, track) if answers["genre"]["heard"] else None
+        caption = self._caption(path, windows) if answers["genre"]["heard"] else None
         if caption and (against := mark_caption(caption["text"], answers)):
             caption["contradicts"] = against
-        states = {"states": self.pool_states(track.windows)} if self.states and answers["genre"]["heard"] else {}
+        states = {"states": self.pool_states(windows)} if self.states and answers["genre"]["heard"] else {}
         return states | {
             "audio": name_source(path),
             "duration_s": round(track.duration_s, 3),
@@ -115,16 +122,15 @@ class Describer:
     @torch.inference_mode()
     def pool_states(self, windows: Iterable[Window]) -> list[float]:
         """Return the mean (width,) of the model's audio states over positions and over windows of music."""
-        model, processor = self.listener.model, self.listener.processor
-        music = [window.samples for window in windows if self.decider.was_heard(window.start_s)]
-        rate = processor.feature_extractor.sampling_rate
-        features = processor(audio=music, sampling_rate=rate, return_tensors="pt")["input_features"]
+        model = self.listener.model
+        music = [window for window in windows if self.decider.was_heard(window.start_s)]
+        features = torch.stack([self.listener.extract_features(window) for window in music])
         states = model.get_audio_features(features.to(model.device, model.dtype))  # (windows, positions, width)
         return [round(value, 5) for value in states.float().mean(dim=(0, 1)).tolist()]
 
-    def _caption(self, path: Source, track: TrackWindows) -> dict[str, Any] | None:
+    def _caption(self, path: Source, windows: Iterable[Window]) -> dict[str, Any] | None:
         """Return the caption of the windows in which music is heard, and what it rests on; None where all failed."""
-        music = [window for window in track.windows if self.decider.was_heard(window.start_s)]
+        music = [window for window in windows if self.decider.was_heard(window.start_s)]
         answered = [one for one in self.listener.answer_windows(path, music, [None]) if one.error is None]
         if not answered:
             return None

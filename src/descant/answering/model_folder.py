@@ -176,7 +176,13 @@ def _require_model(folder: Path, auto: str) -> None:
 
 
 def _require_weights(folder: Path, name: str) -> None:
-    if any(folder.glob("*.safetensors")):
+    found = list(folder.glob("*.safetensors"))
+    for path in found:
+        try:
+            path.open("rb").close()  # safetensors says of every reason that there is no such file
+        except OSError as error:
+            raise ModelFolderError(f"cannot be loaded: {path.name}: {error.strerror}") from error
+    if found:
         return
     reason = f"it has no weights ({name}.safetensors)"
     for path in sorted(folder.glob("*.bin")):

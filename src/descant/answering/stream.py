@@ -4,7 +4,7 @@ A question or a sound that fails, in whatever way, becomes that one's named prob
 """
 
 import math
-from collections.abc import Hashable, Iterable, Iterator, Sequence
+from collections.abc import Collection, Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -45,6 +45,17 @@ class Outcome:
     text: str = ""
     score: float = math.nan
     error: str | None = None
+
+
+@dataclass(frozen=True)
+class EncodedWindow(Window):
+    """A window with the features that a feature store would keep of it, for all that is asked about it.
+
+    whole: it is no shorter than a window of the model; decisions repeat a short one, and encode it anew.
+    """
+
+    features: torch.Tensor
+    whole: bool
 
 
 class _Flight(Generic[Label]):
@@ -103,6 +114,17 @@ class _Flight(Generic[Label]):
         return failed
 
 
+def _encode(window: Window, front_end: "FrontEnd") -> Window:
+    if window.silence is not None:
+        return window
+    try:
+        features = torch.as_tensor(front_end.extract(window.samples))
+    except Exception:
+        return window
+    whole = len(window.samples) >= front_end.num_samples
+    return EncodedWindow(window.start_s, window.end_s, window.samples, features, whole)
+
+
 class AnswerStream:
     """A model, its processor and the settings with which it answers."""
 
@@ -148,8 +170,19 @@ class AnswerStream:
         """What computes the features that a feature store keeps for this model."""
         return self.model.cached_features(self.processor.feature_extractor)
 
+    def encode(self, windows: Collection[Window]) -> Collection[Window]:
+        """Return windows that are encoded once, however often they are asked about; streamed ones stay as they are.
+
+        Left as they are, too: silent ones, which nothing is asked about, and one that fails, as it does again where
+        the failure is named.
+        """
+        front_end = self.features
+        return [_encode(window, front_end) for window in windows] if isinstance(windows, list) else windows
+
     def extract_features(self, window: Window) -> torch.Tensor:
         """Return the features of a window's samples, as the model takes them."""
+        if isinstance(window, EncodedWindow):
+            return window.features
         rate = self.processor.feature_extractor.sampling_rate
         return self.processor(audio=[window.samples], sampling_rate=rate, return_tensors="pt")["input_features"][0]
 

@@ -7,9 +7,11 @@ from typing import Any
 from transformers import PreTrainedModel, ProcessorMixin
 
 from descant.answering.recordings import ReadWindows
+from descant.answering.stream import EncodedWindow
 from descant.data.audio import AudioError, TrackWindows, Window, format_stamp, hear_windows
 from descant.data.storage import Source, name_source
-from descant.models.lp_music_caps.track_music import NO_MUSIC, SILENCE, TrackDecider, state
+from descant.models.lp_music_caps.sound_input import Span
+from descant.models.lp_music_caps.track_music import NO_MUSIC, SILENCE, EncodedSpan, TrackDecider, state
 
 WINDOWS_HEARD = 12  # of a track, at most
 REASONS = {
@@ -89,9 +91,10 @@ def hear_track(path: Source, hear: int | None, sampling_rate: int, window_s: flo
         return TrackWindows(error.silent_s, ())
 
 
-def as_span(window: Window) -> tuple[float, float, Any]:
+def as_span(window: Window) -> Span | EncodedSpan:
     """Return a window as `TrackDecider` takes it."""
-    return window.start_s, window.end_s, window.samples
+    span = window.start_s, window.end_s, window.samples
+    return (*span, window.features) if isinstance(window, EncodedWindow) and window.whole else span
 
 
 def format_decisions(answers: Mapping[str, Answer], always: bool = False) -> Iterator[str]:

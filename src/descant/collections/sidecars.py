@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from descant.collections.facts import Description, sure_facts, write_text
-from descant.files import JsonLines, Record, write_whole
+from descant.files import JsonLines, Record, sha256_of, write_whole
 
 KINDS = ("caption", "json")
 SUFFIXES = {"caption": ".caption.txt", "json": ".json"}
@@ -62,7 +62,7 @@ class Sidecars:
         if known and known["song"] != str(song) and path.exists():
             return f"{path}: belongs to {known['song']}: two songs of one name cannot both have it"
         if path.exists():
-            current = hashlib.sha256(path.read_bytes()).hexdigest()
+            current = sha256_of(path)
             if current == digest:
                 self._remember(path, song, digest)
                 return None

@@ -2,7 +2,6 @@
 
 import argparse
 import json
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from descant.answering.model_folder import PRECISIONS
@@ -77,7 +76,7 @@ def run(args: argparse.Namespace) -> int:
     from descant.answering.listener import Asking, Listener, show_progress
     from descant.answering.recordings import Recording, in_order
     from descant.answering.tracks import pool_answers
-    from descant.data.audio import read_some_windows, stream_windows
+    from descant.data.audio import stream_windows
     from descant.data.sources import list_sounds
 
     transformers.logging.set_verbosity_error()
@@ -86,16 +85,16 @@ def run(args: argparse.Namespace) -> int:
     settings = {"num_beams": args.num_beams} if args.num_beams else {}
     listener = Listener.load(name, args.precision, **settings)
     recordings = list(map(Recording.of, list_sounds(sounds)))
-    sources = {recording.audio: recording.path for recording in recordings}
+    questions = args.questions or [None]
+    typed = TypedQuestions(listener, [] if args.windows else questions, args.hear)
     asking = Asking(
-        listener, recordings, args.questions or [None], batch_size=args.batch_size,
-        read_windows=stream_windows if args.windows else partial(read_some_windows, count=args.hear),
+        listener, recordings, questions, batch_size=args.batch_size,
+        read_windows=stream_windows if args.windows else typed.read_windows,
     )  # fmt: skip
     answers = in_order(show_progress(asking))
-    typed = TypedQuestions(listener, [] if args.windows else asking.questions, args.hear)
     skipped = 0
     for answer in answers if args.windows else pool_answers(answers):
-        decided = None if args.windows or answer.error else typed.find(sources[answer.audio], answer.question)
+        decided = None if args.windows or answer.error else typed.find(answer.audio, answer.question)
         _show(answer, decided, args.json)
         skipped += answer.error is not None
     return 1 if skipped else 0

@@ -147,7 +147,7 @@ def describe_folder(args: argparse.Namespace, model: Path) -> int:
     else:
         pace = f", {outcome.songs_a_minute:.1f} songs a minute" if outcome.songs_a_minute else ""
         new = f"{outcome.described} described ({outcome.known} were before), {len(outcome.failed)} skipped{pace}"
-        show(f"{args.output}: {outcome.songs} songs, {new}")
+        show(f"{args.output}: {outcome.songs} {'song' if outcome.songs == 1 else 'songs'}, {new}")
         if outcome.dependence:
             show(outcome.dependence)
     return 1 if outcome.failed or outcome.left_alone else 0

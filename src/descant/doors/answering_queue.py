@@ -129,7 +129,7 @@ class AnsweringQueue:
                 decider = Decider(self.listener.model, self.listener.processor, job.typed, self.hear)
                 job.future.set_result(decider.decide("audio", job.read).answers)
                 return True
-            decided = self.typed(job.question).find("audio", job.question, job.read)
+            decided = self.typed(job.question).decide(job.windows).get(job.question or "")
         except ValueError as error:
             job.future.set_exception(error)
             return True

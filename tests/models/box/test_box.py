@@ -9,9 +9,11 @@ import yaml
 
 import descant
 from descant import cli
+from descant.answering import description, typed_answers
 from descant.answering.model_folder import ModelFolderError, find_model, split_model
+from descant.data import audio
 from descant.models import box
-from descant.models.musicnn import PRETRAINED
+from descant.models.musicnn import PRETRAINED, MusicnnModel
 
 LARGEST = 14e6
 
@@ -73,6 +75,32 @@ def test_commands_without_a_model_mean_it_and_say_so_once(song, capsys):
     assert cli.main(["decide", song, "--yesno", "Are there drums?", "--json"]) == 0
     out, err = capsys.readouterr()
     assert json.loads(out)["model"] == "box" and err.count("the model in the box") == 1
+
+
+@pytest.mark.parametrize(("seconds", "times"), [(20, 2), (16, 3)])  # decisions hear a short window anew, repeated
+def test_a_track_is_read_and_encoded_once_for_all_that_is_asked(song, seconds, times, monkeypatch, capsys, tmp_path):
+    encoded, read = [], []
+    samples, rate = soundfile.read(song)
+    soundfile.write(tmp_path / "song.wav", np.resize(samples, seconds * rate), rate)
+    song = str(tmp_path / "song.wav")
+    forward, hear = MusicnnModel.forward, audio.hear_windows
+    monkeypatch.setattr(
+        MusicnnModel, "forward", lambda model, features, *given, **named: (
+            encoded.append(len(features)) or forward(model, features, *given, **named)
+        )
+    )  # fmt: skip
+    monkeypatch.setattr(audio, "hear_windows", lambda path, *given: read.append(path) or hear(path, *given))
+    monkeypatch.setattr(typed_answers, "hear_windows", audio.hear_windows)
+    monkeypatch.setattr(description, "measure", lambda path: None)
+    typed, free = "What is the tempo?", "What could this music be used for in a film?"
+    assert cli.main(["ask", song, "-q", typed, "-q", free, "--json"]) == 0
+    answers = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert ["decided" in answer for answer in answers] == [True, False] and all(one["prediction"] for one in answers)
+    assert (sum(encoded), len(read)) == (times, 1)
+    command = ["describe", song, "--output", str(tmp_path / "out.jsonl"), "--states"]
+    assert cli.main(command) == 0
+    described = json.loads((tmp_path / "out.jsonl").read_text())
+    assert described["caption"] and described["states"] and (sum(encoded), len(read)) == (2 * times, 2)
 
 
 def test_a_first_argument_is_a_model_where_it_is_one(song, tmp_path, capsys):

@@ -244,9 +244,14 @@ def prepare_windows(waveforms: Iterable[Any], processor: ProcessorMixin) -> torc
     Silence behind it would be heard as part of the music.
     """
     extractor = processor.feature_extractor
-    rate, size = extractor.sampling_rate, round(extractor.window_s * extractor.sampling_rate)
-    filled = [np.resize(one, size) if len(one) < size else one for one in map(np.asarray, waveforms)]
-    return processor(audio=filled, sampling_rate=rate, return_tensors="pt")["input_features"]
+    filled = [fill_window(np.asarray(one), extractor) for one in waveforms]
+    return processor(audio=filled, sampling_rate=extractor.sampling_rate, return_tensors="pt")["input_features"]
+
+
+def fill_window(waveform: np.ndarray, front_end: Any) -> np.ndarray:
+    """Return a mono waveform (samples,), a short one repeated until it fills a window of a front end."""
+    size = round(front_end.window_s * front_end.sampling_rate)
+    return np.resize(waveform, size) if len(waveform) < size else waveform
 
 
 @dataclass

@@ -21,6 +21,7 @@ from .decision_music import (
     PlannedQuestion,
     answer_question,
     decide_options,
+    fill_window,
     normalise,
     prepare_windows,
 )
@@ -34,6 +35,9 @@ WINDOWS_AT_ONCE = 16
 ABOUT_MUSIC = "music"  # the type of question that a model trained on sounds without music answers of each window first
 IS_MUSIC = {"type": "noul", "instructions": "Is there music?"}
 SILENCE, NO_MUSIC = "silence", "no music"  # why nothing is answered about a track
+
+# A whole window as `Span` has it, and what `model.cached_features` makes of it.
+EncodedSpan = tuple[float, float, np.ndarray, torch.Tensor]
 
 
 @dataclass
@@ -151,8 +155,10 @@ class TrackDecider:
         self.heard: list[tuple[float, float]] = []  # the windows of the last track in which there was music
         self.reference = None if found.reference is None else MusicReference(**found.reference)
 
-    def decide(self, windows: Iterable[Span]) -> dict[str, dict[str, Any]]:
+    def decide(self, windows: Iterable[Span | EncodedSpan]) -> dict[str, dict[str, Any]]:
         """Answer all questions about the windows of one track, which are read in groups of 16; none: it is silent.
+
+        What comes encoded is not encoded again.
 
         Returns System One's answers with `sure`, `heard` ([[start_s, end_s], …]: what they rest on), `reason` where
         nothing is answered, and `contradicts` (names of questions) where two answers cannot both be true.
@@ -163,7 +169,7 @@ class TrackDecider:
         self.heard, heard_any = [], False
         while group := list(islice(audible, WINDOWS_AT_ONCE)):
             heard_any = True
-            found = self._score([samples for _, _, samples in group])
+            found = self._score(group)
             kept = self._find_music(found, len(group))
             self.heard += [group[number][:2] for number in kept]
             for rows, one in zip(scores, found, strict=False):  # behind them is the question whether there is music
@@ -200,7 +206,9 @@ class TrackDecider:
             return None
         return NO_MUSIC
 
-    def _keep_music(self, windows: Iterable[Span], reasons: set[str]) -> Iterator[Span]:
+    def _keep_music(
+        self, windows: Iterable[Span | EncodedSpan], reasons: set[str]
+    ) -> Iterator[Span | EncodedSpan]:
         for window in windows:
             reason = self.find_reason(window[2])
             if reason is None:
@@ -208,11 +216,21 @@ class TrackDecider:
             else:
                 reasons.add(reason)
 
-    def _score(self, waveforms: list[np.ndarray]) -> list[torch.Tensor]:
+    def _score(self, windows: list[Span | EncodedSpan]) -> list[torch.Tensor]:
         """Return log-probabilities (windows, options) of each question that can be answered."""
         if not self.answerable and not self.gate:
             return []
-        return self.model.score_options(prepare_windows(waveforms, self.processor), **self.prepared)
+        return self.model.score_options(self._make_features(windows), **self.prepared)
+
+    def _make_features(self, windows: list[Span | EncodedSpan]) -> torch.Tensor:
+        """Return what the model scores, in which short windows are repeated: they are never encoded before."""
+        if all(len(window) == 3 for window in windows):
+            return prepare_windows([window[2] for window in windows], self.processor)
+        front_end = self.model.cached_features(self.processor.feature_extractor)
+        return torch.stack([
+            window[3] if len(window) == 4 else torch.as_tensor(front_end.extract(fill_window(window[2], front_end)))
+            for window in windows
+        ])
 
 
 def leave_open(planned: PlannedQuestion, reason: str) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """The states of a frozen audio encoder, computed once a clip, so that training never runs the encoder."""
 
 import hashlib
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -20,7 +21,11 @@ class FrozenStates:
         self.audio_encoder, self.config, self.feature_extractor = audio_encoder, config, feature_extractor
         self.sampling_rate, self.window_s = feature_extractor.sampling_rate, feature_extractor.window_s
         self.num_samples = feature_extractor.num_samples
-        self.encoder_sha256 = hash_weights(audio_encoder)
+
+    @cached_property
+    def encoder_sha256(self) -> str:
+        """The sha256 of the encoder's weights, as they are when it is first asked for."""
+        return hash_weights(self.audio_encoder)
 
     def __reduce__(self) -> tuple:
         # Weight-normalised layers cannot be pickled, and of tensors torch would send an open file each.

@@ -5,6 +5,7 @@ import shutil
 import subprocess
 from pathlib import Path
 
+import bench_box_speed
 import bench_features
 import bench_mert_lm
 import bench_musicnn
@@ -53,6 +54,36 @@ def test_the_load_of_a_server_is_summed_up() -> None:
     text = bench_serve.format_load(load, 2.0)
     assert "3 requests in 2 s, 1.5 a second" in text and "p50 2.00" in text and "2.000 s a request" in text
     assert "99 MB after a quarter of the time, 101 MB at the end" in text and "'It is jazz.' → 'It is rock.'" in text
+
+
+def test_songs_of_three_formats_are_made_by_a_seed(tmp_path: Path) -> None:
+    paths = bench_box_speed.write_songs(tmp_path, 4, seconds=2)
+    assert [path.suffix for path in paths] == [".wav", ".mp3", ".flac", ".wav"]
+    assert all(abs(len(load_audio(path)) - 32_000) < 2_000 for path in paths)
+    assert paths[0].read_bytes() != paths[3].read_bytes()
+
+
+def test_what_processes_take_is_paired_by_turn(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    taken = {"ask": 5.0, "PreTrainedModel": 3.0}
+    codes: list[str] = []
+
+    def run(code: list[str], threads: int) -> bench_box_speed.Spent:
+        codes.append(" ".join(code))
+        seconds = next((taken[name] for name in taken if name in codes[-1]), 1.0) * len(codes)
+        return bench_box_speed.Spent(2 * seconds, seconds)
+
+    monkeypatch.setattr(bench_box_speed, "run", run)
+    result = bench_box_speed.measure_cold(tmp_path / "song.wav", turns=3, threads=1)
+    assert len(codes) == 9 and codes[2].endswith("-q Which instruments are heard?")
+    assert result["ask"]["cpu"] == [30.0, 15.0, 45.0] and result["bare import"]["wall"] == [8.0, 2.0, 14.0]
+    assert result["ask over bare import"]["cpu"] == [26.0, 14.0, 38.0]
+    assert "ask over with PreTrainedModel" in bench_box_speed.format_result(result)
+
+
+def test_a_process_that_fails_is_no_measurement() -> None:
+    assert bench_box_speed.run(["import os; assert os.environ['OMP_NUM_THREADS'] == '3'"], 3).cpu > 0
+    with pytest.raises(RuntimeError, match="no such song"):
+        bench_box_speed.run(["raise SystemExit('no such song')"], 1)
 
 
 @pytest.mark.full

@@ -10,6 +10,7 @@ import bench_features
 import bench_mert_lm
 import bench_musicnn
 import bench_report
+import bench_scale
 import bench_search
 import bench_serve
 import collection_demo
@@ -182,6 +183,15 @@ def test_a_bad_file_cannot_be_heard(name: str, tmp_path: Path) -> None:
         load_audio(tmp_path / name)
 
 
+def test_what_a_track_costs_is_measured_on_tracks_that_sound(tmp_path: Path) -> None:
+    bench_scale.make_track(tmp_path / "track.mp3", 12, seed=0)
+    assert 12 * 16_000 <= len(load_audio(tmp_path / "track.mp3")) <= 12.2 * 16_000
+    spent, _ = bench_scale.spend(bench_scale.read, [tmp_path / "track.mp3"])
+    assert spent[0] > 0
+    found = bench_scale.measure_engine(tmp_path, 3, bench_scale.OneProcess())
+    assert found["songs"] == 3 and found["log_bytes_a_song"] > 5_000 and (tmp_path / "d.parquet").exists()
+
+
 HACK = "document.documentElement.dataset.hacked = 1"
 EVIL = f"</script><script>{HACK}</script><img src=x onerror='{HACK}'>"
 
@@ -195,8 +205,9 @@ def test_a_browser_shows_what_users_gave_and_runs_none_of_it(tmp_path: Path) -> 
     assert "data-hacked" not in shown and "<img" not in shown.partition("<main")[2].partition("</main>")[0]
     assert shown.count("&lt;/script&gt;&lt;script&gt;") >= 4  # title, heading, name, and the answer with its reference
     page = bench_report.write_page(tmp_path / "many", 12)
-    opened = bench_report.open_page(page, "chromium")
-    assert opened["articles"] == 12 and (tmp_path / "many" / "pictures").is_dir()
+    found = bench_report.measure_page(page, "chromium", turns=1)
+    assert found["page"][0]["articles"] == 12 and found["page"][0]["script_ms"] > 0 and found["empty"][0]["usable_ms"]
+    assert (tmp_path / "many" / "pictures").is_dir()
 
 
 @pytest.mark.reliability

@@ -2,15 +2,19 @@
 
 import json
 import random
+import shutil
 import sqlite3
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import pytest
+import soundfile
 from made_up import GENRES, describe
+from tiny import save_tiny_decider, save_tiny_model, write_song
 
 from descant import cli
+from descant.answering import description
 from descant.collections import search_index
 from descant.collections.query import parse_query, select_ids
 from descant.collections.search import Searcher, write_playlist
@@ -212,6 +216,47 @@ def test_the_commands_index_and_find(
     assert cli.main(["search", "--where", "genre = 'polka'"]) == 0 and "no song fits" in capsys.readouterr().out
     assert cli.main(["search", "calm piano", "--limit", "1"]) == 0 and "piano 90 %" in capsys.readouterr().out
     assert cli.main(["search"]) == 2 and cli.main(["search", "--where", "1;"]) == 2
+
+
+def test_a_song_outside_the_index_is_heard_by_the_model_that_made_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(search_index, "has_encoder", lambda: False)
+    monkeypatch.setattr(description, "measure", lambda path: None)
+    save_tiny_decider(Path("model"))
+    for name, hertz in {"music/low.wav": 110.0, "music/high.wav": 440.0, "new.wav": 112.0}.items():
+        Path(name).parent.mkdir(exist_ok=True)
+        write_song(Path(name), 10.0, 16_000, hertz)
+    soundfile.write("silence.wav", np.zeros(160_000), 16_000)
+    assert cli.main(["describe", "music", "--model", "model", "--output", "d.jsonl", "--states"]) == 0
+    assert cli.main(["index", "d.jsonl"]) == 0
+    for like, nearest in (("new.wav", "music/low.wav"), ("music/high.wav", "music/low.wav")):
+        capsys.readouterr()
+        assert cli.main(["search", "--like", like, "--limit", "1", "--json"]) == 0
+        assert json.loads(capsys.readouterr().out)["audio"] == nearest
+    save_tiny_model(Path("other"), seed=1)
+    Path("model").rename("kept")
+    shutil.copytree("other", "model")
+    for option, said in (
+        ([], "music.db: was made by another model than model: name that one as --model"),
+        (["--model", "other"], "another model than other"),
+    ):
+        assert cli.main(["search", "--like", "new.wav", *option]) == 2 and said in capsys.readouterr().err
+    shutil.rmtree("model")
+    Path("kept").rename("model")
+    for like, said in (("gone.wav", "gone.wav: does not exist"), ("silence.wav", "no music is heard in it")):
+        assert cli.main(["search", "--like", like]) == 2 and said in capsys.readouterr().err
+    Path("d.jsonl").write_text("".join(json.dumps(one) + "\n" for one in SONGS))
+    assert cli.main(["index", "d.jsonl"]) == 0 and cli.main(["search", "--like", "new.wav"]) == 2
+    assert "which model made music.db cannot be said" in capsys.readouterr().err
+
+
+def test_decisions_are_compared_where_there_are_no_states(tmp_path: Path) -> None:
+    plain = [{k: v for k, v in one.items() if k != "states"} for one in SONGS]
+    write_index(tmp_path / "m.db", plain, None)
+    like = describe("fast pop.mp3", "rock", mood="tense", tempo="fast", playing=("drums",), vocals=0.8)
+    assert names(Searcher(tmp_path / "m.db"), like=like)[0] == "fast rock.mp3"
 
 
 def test_instruments_of_like_names_share_a_column(tmp_path: Path) -> None:

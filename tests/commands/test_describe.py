@@ -1,9 +1,11 @@
 """`descant describe`, as it is typed: a few lines or one JSON a track, folders, the schema, wrong use."""
 
 import json
+import tarfile
 from pathlib import Path
 
 import pytest
+from audio_server import AudioServer
 from tiny import save_tiny_decider, write_song
 
 from descant import cli
@@ -75,3 +77,31 @@ def test_wrong_options_of_folders_are_refused(
     with pytest.raises(SystemExit) as ended:
         raise SystemExit(cli.main(["describe", "song.wav", "--model", folder, *option]))
     assert ended.value.code == 2 and said in capsys.readouterr().err
+
+
+def test_sound_in_shards_and_behind_addresses_is_described_once(
+    folder: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], waits: list[float]
+) -> None:
+    output, songs = tmp_path / "d.csv", []
+    with tarfile.open(tmp_path / "songs.tar", "w") as tar:
+        for number in range(2):
+            tar.add(write_song(tmp_path / f"{number}.wav", 10.0, 16_000), f"{number}.wav")
+    with AudioServer() as server:
+        server.files |= {name: (tmp_path / name).read_bytes() for name in ("songs.tar", "0.wav")}
+        songs = [f"{server.url}/songs.tar?token=hunter2", f"{server.url}/0.wav?id=1&sig=hunter2"]
+        missing = f"{server.url}/gone.wav?sig=hunter2"
+        command = ["describe", "--model", folder, "--output", str(output)]
+        assert cli.main([*command, songs[0]]) == 0 and "2 songs, 2 described" in capsys.readouterr().out
+        signed_anew = [name.replace("hunter2", "another") for name in songs]
+        again = [*command, *signed_anew, missing, str(tmp_path / "[12].wav")]
+        assert cli.main(again) == 1
+        assert "5 songs, 2 described (2 were before), 1 skipped" in capsys.readouterr().out
+        names = [json.loads(line)["audio"] for line in output.with_suffix(".jsonl").read_text().splitlines()]
+        assert names[:2] == [f"{server.url}/songs.tar::{number}.wav" for number in range(2)]
+        assert names[2].startswith(f"{server.url}/0.wav?") and names[3] == str(tmp_path / "1.wav")
+        failed, gone = json.loads(output.with_suffix(".failed.jsonl").read_text()), f"{server.url}/gone.wav"
+        assert failed == {"audio": gone, "error": f"{gone}: cannot be fetched: it does not exist (404)"}
+        assert cli.main([*command, songs[1], "--sidecars", "json"]) == 2
+        assert "has no folder on this machine" in capsys.readouterr().err
+    written = "".join(path.read_text() for path in tmp_path.glob("d.*"))
+    assert "hunter2" not in written and "another" not in written

@@ -15,9 +15,18 @@ from typing import Any
 import numpy as np
 
 from descant.collections.query import Query, matched_facts, parse_query, select_ids
-from descant.collections.search_index import STEPS, UNKNOWN, VERSION, Encoder, load_encoder
+from descant.collections.search_index import (
+    STEPS,
+    UNKNOWN,
+    VERSION,
+    Encoder,
+    list_options,
+    load_encoder,
+    pack_options,
+)
 from descant.collections.word_index import WordIndex
-from descant.files import write_whole
+from descant.files import Record, write_whole
+from descant.program import use_all_cores
 
 FACTS, WORDS, MEANING, LIKENESS = 1.0, 0.5, 0.5, 1.0  # weights of the parts
 LEAST_LIKELY = 0.02  # what a fact's probability counts at least: one surprise alone excludes nothing
@@ -64,29 +73,34 @@ class Searcher:
             raise ValueError(f"{database}: is no index of descant ({error}): make it again") from error
         if about.get("version") != VERSION:
             raise ValueError(f"{database}: was made by another version: make it again with descant index")
+        self.database = database
+        self.made: dict[str, Any] | None = about.get("made")  # by which model, see `find_maker`
         self.options: list[str] = about["options"]
         self.has_sentences: bool = about["sentences"]
         self.size: int = self.connection.execute("SELECT count(*) FROM tracks").fetchone()[0]
 
     def search(
-        self, text: str = "", where: str | None = None, like: str | None = None, limit: int = 10
+        self, text: str = "", where: str | None = None, like: str | Record | None = None, limit: int = 10
     ) -> list[Hit]:
         """Return the best songs, the best first.
 
         Args:
             text: what is looked for, in words.
             where: a condition, see `select_ids`.
-            like: a song of the index, by its name or path, whose likes are looked for.
+            like: a song whose likes are looked for: one of the index by its name or path, or the description of
+                another one, see `describe_outside`.
             limit: hits at most.
 
         Raises ValueError for a condition that is none, and for a song that is not in the index.
         """
         query = parse_query(text, self.options)
         scores = self.score_plainly(query) if text.strip() else np.zeros(self.size, np.float32)
-        if like is not None:
+        if isinstance(like, str):
             number = self.find(like)
-            scores += LIKENESS * self.liken(number)
+            scores += LIKENESS * (self.directions @ self.directions[number])
             scores[number] = -np.inf
+        elif like is not None:
+            scores += LIKENESS * (self.directions @ self.direct(like))
         if where is not None:
             left_out = np.ones(self.size, bool)
             left_out[np.asarray(select_ids(self.connection, where), int) - 1] = False
@@ -131,19 +145,36 @@ class Searcher:
         scores = self.words.score(words)
         return scores / max(scores.max(initial=0), np.float32(1e-12))
 
-    def liken(self, number: int) -> np.ndarray:
-        """Return how like (songs,) all songs are to one: by their audio states, else by what was decided."""
-        return self.directions @ self.directions[number]
+    def direct(self, description: Record) -> np.ndarray:
+        """Return the unit vector (width,) to a song that is not in the index; raises ValueError where it has none."""
+        if self.states is None:
+            packed = np.frombuffer(pack_options(list_options(description), self.options), np.uint8)
+            (vector,) = scale_options(packed[None])
+        elif description.get("states") is None:
+            raise ValueError(f"{description['audio']}: no music is heard in it, so that it has no likes")
+        else:
+            vector = np.asarray(description["states"], np.float16).astype(np.float32)
+        if vector.shape != self.centre.shape:
+            raise ValueError(f"{self.database}: was made by another model: make it again from new descriptions")
+        return _scale((vector - self.centre)[None])[0]
+
+    def holds(self, name: str) -> bool:
+        """Return whether a song is in the index, by its name in the descriptions or its path."""
+        return self._look_up(name) is not None
 
     def find(self, name: str) -> int:
         """Return the number of a song by its name in the descriptions or its path; raises ValueError."""
+        number = self._look_up(name)
+        if number is None:
+            raise ValueError(f"{name}: is not in the index: describe it, and make the index again")
+        return number
+
+    def _look_up(self, name: str) -> int | None:
         asked = (name, str(Path(name).resolve()))
         row = self.connection.execute(
             "SELECT id FROM songs JOIN tracks USING (id) WHERE audio = ? OR path = ? LIMIT 1", asked
         ).fetchone()
-        if row is None:
-            raise ValueError(f"{name}: is not in the index: describe it, and make the index again")
-        return row[0] - 1
+        return None if row is None else row[0] - 1
 
     @cached_property
     def likely(self) -> np.ndarray:
@@ -164,11 +195,16 @@ class Searcher:
     @cached_property
     def directions(self) -> np.ndarray:
         """Unit vectors (songs, width) from the mean of all songs to each, in audio states or in what was decided."""
-        vectors = self.read_states()
-        if vectors is None:
-            vectors = np.where(self.likely == UNKNOWN, STEPS / 2, self.likely).astype(np.float32) / STEPS
-        centred = vectors - vectors.mean(axis=0)
-        return centred / np.maximum(np.linalg.norm(centred, axis=1, keepdims=True), 1e-12)
+        return _scale(self._vectors - self.centre)
+
+    @cached_property
+    def centre(self) -> np.ndarray:
+        """The mean (width,) of all songs, in audio states or in what was decided."""
+        return self._vectors.mean(axis=0)
+
+    @cached_property
+    def _vectors(self) -> np.ndarray:
+        return scale_options(self.likely) if self.states is None else self.states
 
     @cached_property
     def sentences(self) -> np.ndarray:
@@ -176,8 +212,9 @@ class Searcher:
         found = self._read_vectors("sentence")
         return np.zeros((self.size, 1), np.float32) if found is None else found
 
-    def read_states(self) -> np.ndarray | None:
-        """Return mean audio states (songs, width); None where not every song has them."""
+    @cached_property
+    def states(self) -> np.ndarray | None:
+        """Mean audio states (songs, width); None where not every song has them."""
         has = self.connection.execute("SELECT count(states) FROM songs").fetchone()[0]
         return self._read_vectors("states") if has == self.size else None
 
@@ -204,6 +241,37 @@ class Searcher:
         }
         columns.pop("id")
         return Hit(columns.pop("audio"), path, score, caption, columns, matched_facts(query, known))
+
+
+def _scale(vectors: np.ndarray) -> np.ndarray:
+    return vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
+
+
+def scale_options(likely: np.ndarray) -> np.ndarray:
+    """Return probabilities (songs, options) out of steps, a half where one is not known."""
+    return np.where(likely == UNKNOWN, STEPS / 2, likely).astype(np.float32) / STEPS
+
+
+def describe_outside(searcher: Searcher, song: str, model: str | None = None) -> Record:
+    """Describe a song that is not in an index with the model that made it, its audio state included.
+
+    model: in place of the name under which the descriptions have it. Raises ValueError where it is another model, and
+    AudioError for a song that cannot be heard.
+    """
+    from descant.answering.description import Describer
+    from descant.answering.listener import Listener
+    from descant.answering.model_folder import find_model, fingerprint_model
+
+    database, made = searcher.database, searcher.made
+    if made is None:
+        raise ValueError(f"{song}: is not in the index, and which model made {database} cannot be said: describe the "
+                         "songs with --output and one model, and make the index again")  # fmt: skip
+    name = model or made["model"]
+    if fingerprint_model(find_model(name)) != made["weights"]:
+        raise ValueError(f"{database}: was made by another model than {name}: name that one as --model, or describe "
+                         "the songs and make the index again")  # fmt: skip
+    use_all_cores()
+    return Describer(Listener.load(name), made["hear"], states=searcher.states is not None).describe(song)
 
 
 def find_near(scores: np.ndarray, count: int, most: float = 0.0) -> np.ndarray:

@@ -146,10 +146,20 @@ def write_index(
         connection.execute("PRAGMA journal_mode = OFF")
         _create(connection, [column_of(name) for name in instruments])
         about = {"version": VERSION, "options": vocabulary, "sentences": encoder is not None}
+        about |= {"made": find_maker(songs)}
         connection.executemany("INSERT INTO about VALUES (?, ?)", ((k, json.dumps(v)) for k, v in about.items()))
         _fill(connection, songs, options, vocabulary, instruments, encoder, folders)
         write_words(connection, map(index_text, songs))
         connection.commit()
+
+
+def find_maker(songs: Sequence[Record]) -> dict[str, Any] | None:
+    """Return model, weights and hear of the one model that described all songs; None where that cannot be said."""
+    settings = [song.get("settings") or {} for song in songs]
+    made = {(one.get("weights"), one.get("hear")) for one in settings}
+    if len(made) != 1 or not settings[0].get("weights"):
+        return None
+    return {"model": songs[0]["model"], "weights": settings[0]["weights"], "hear": settings[0].get("hear")}
 
 
 def _create(connection: sqlite3.Connection, instruments: Sequence[str]) -> None:

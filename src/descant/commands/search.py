@@ -35,7 +35,12 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
     parser.add_argument("query", metavar="WORDS", nargs="?", default="", help='such as "calm piano without drums"')
     parser.add_argument("--database", metavar="FILE", type=Path, default=Path("music.db"), help="default: %(default)s")
     parser.add_argument("--where", metavar="CONDITION", help="an SQL expression that songs must fulfil")
-    parser.add_argument("--like", metavar="SONG", help="a song of the index whose likes are looked for")
+    parser.add_argument(
+        "--like", metavar="SONG", help="a song whose likes are looked for; one that is not in the index is heard first"
+    )
+    parser.add_argument(
+        "--model", metavar="MODEL", help="hears a SONG that is not in the index (default: the model that made it)"
+    )
     parser.add_argument("--limit", metavar="N", type=count(1), default=10, help="songs at most (default: %(default)s)")
     parser.add_argument("--m3u", metavar="FILE", type=Path, help="write the songs into a playlist")
     parser.add_argument("--json", action="store_true", help="print one JSON object a song")
@@ -44,11 +49,14 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
 
 def run(args: argparse.Namespace) -> int:
     """Search, and return the exit status; raises ValueError for what cannot be searched."""
-    from descant.collections.search import Searcher, write_playlist
+    from descant.collections.search import Searcher, describe_outside, write_playlist
 
     if not args.query.strip() and args.where is None and args.like is None:
         raise ValueError("give words, --where or --like")
-    hits = Searcher(args.database).search(args.query, args.where, args.like, args.limit)
+    searcher = Searcher(args.database)
+    is_outside = args.like is not None and not searcher.holds(args.like)
+    like = describe_outside(searcher, args.like, args.model) if is_outside else args.like
+    hits = searcher.search(args.query, args.where, like, args.limit)
     if args.m3u:
         write_playlist(args.m3u, hits)
     for hit in hits:

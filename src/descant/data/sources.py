@@ -109,12 +109,15 @@ def _list_address(address: str, suffix: str) -> Iterator[str]:
     """Yield the sounds at an address; what is no folder and no pattern is one, and its server is not asked yet."""
     system = file_system(address)  # a missing driver stops the job before it begins
     is_web = address.lower().startswith(("http://", "https://"))
-    if is_shard(address) and not _FAR_PATTERN.search(address):
+    is_pattern = not is_web and _FAR_PATTERN.search(address) is not None
+    if "::" in address:
+        yield address
+    elif is_shard(address) and not is_pattern:
         yield from _list_shard(address)
-    elif is_web or (suffix in SOUND_SUFFIXES and not _FAR_PATTERN.search(address)) or "::" in address:
+    elif is_web or (suffix in SOUND_SUFFIXES and not is_pattern):
         yield address
     else:
-        look = system.glob if _FAR_PATTERN.search(address) else system.find
+        look = system.glob if is_pattern else system.find
         try:
             found = ask_storage(partial(look, address), address)
         except AudioError as error:

@@ -21,6 +21,7 @@ from tiny import save_tiny_model, write_song
 
 from descant.answering.collection import caption_collection, format_captions
 from descant.answering.listener import Asking
+from descant.answering.tracks import Answer
 from descant.models.lp_music_caps.packed_bart_lp_music_caps import has_bfloat16
 from descant.program import run_program
 
@@ -283,7 +284,7 @@ def test_two_killed_processes_are_gone_on_from_by_one(folder: Path, long_songs: 
 
 def test_a_run_keeps_others_out_and_after_a_kill_asks_nothing_twice(
     folder: Path, long_songs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str],
-    caplog: pytest.LogCaptureFixture,
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
     caplog.set_level("INFO")
     part = tmp_path / "captions.jsonl.part-0"
@@ -300,8 +301,10 @@ def test_a_run_keeps_others_out_and_after_a_kill_asks_nothing_twice(
     kept = part.read_bytes().count(b"\n")
     assert process.returncode == -signal.SIGKILL and 12 <= kept < 150
     assert not (tmp_path / "captions.csv").exists()
+    written, to_record = [], Answer.to_record
+    monkeypatch.setattr(Answer, "to_record", lambda answer: written.append(answer) or to_record(answer))
     assert run_whole(folder, long_songs, tmp_path / "captions.csv") == 0
-    assert f"150 answers ({150 - kept} new), 0 skipped" in caplog.text
+    assert len(written) == 150 - kept and f"150 answers ({150 - kept} new), 0 skipped" in caplog.text
     assert run_whole(folder, long_songs, tmp_path / "whole.csv") == 0
     assert keys(read(tmp_path / "captions.jsonl")) == keys(read(tmp_path / "whole.jsonl"))
     assert (tmp_path / "captions.csv").read_bytes() == (tmp_path / "whole.csv").read_bytes()

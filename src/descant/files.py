@@ -9,14 +9,17 @@ import os
 import shutil
 import stat
 import uuid
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+from descant.program import BrokeOff
+
 log = logging.getLogger(__name__)
 
 Record = dict[str, Any]
+FORMULAS = ("=", "+", "-", "@", "\t", "\r")  # what a spreadsheet would take for one, at a cell's beginning
 
 
 def write_whole(path: Path, content: str | bytes) -> None:
@@ -197,6 +200,17 @@ class JobLog:
                 records[record[self.key]] = record
         return list(records.values())
 
+    def read_whole(self, keys: Collection[str]) -> list[Record]:
+        """Read the log and all its parts; raise BrokeOff where records that were made are not there any more."""
+        records = self.read()
+        lost = len(set(keys) - {record[self.key] for record in records})
+        if lost:
+            raise BrokeOff(
+                f"{self.path}: {lost} of {len(keys)} {self.what}s are gone, as if the file or its folder was changed "
+                "meanwhile: run the same command again"
+            )
+        return records
+
     def write(self, records: Iterable[Record]) -> None:
         """Write the whole log in one step, and remove the parts that it now holds."""
         JsonLines(self.path).write(records)
@@ -250,6 +264,11 @@ def _from_line(line: bytes) -> Record | None:
 def _ends_whole(descriptor: int) -> bool:
     size = os.fstat(descriptor).st_size
     return size == 0 or os.pread(descriptor, 1, size - 1) == b"\n"
+
+
+def escape_formula(cell: Any) -> Any:
+    """Return a cell of a table that no spreadsheet takes for a formula: text that looks like one begins with `./`."""
+    return f"./{cell}" if isinstance(cell, str) and cell.startswith(FORMULAS) else cell
 
 
 def read_regular(path: str | Path) -> bytes:

@@ -420,11 +420,11 @@ def share(text: str) -> float:
     return value
 
 
-def named_path(text: str) -> Path:
-    """Return the path that an option was given; an empty one, which would mean this folder, is refused."""
+def source(text: str) -> str:
+    """Return the path or address that an option was given; an empty one, which would mean this folder, is refused."""
     if not text:
         raise argparse.ArgumentTypeError('the path is empty; this folder is "."')
-    return Path(text)
+    return text
 
 
 def question(text: str) -> str:

@@ -4,6 +4,7 @@ import csv
 import io
 import logging
 import random
+import tarfile
 from pathlib import Path
 
 import numpy as np
@@ -62,10 +63,21 @@ def test_recordings_are_found_in_order_below_the_folder(tmp_path: Path, caplog: 
 
 
 def test_a_folder_without_recordings_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="holds no file"):
+    with pytest.raises(ValueError, match="holds no sound files"):
         find_recordings(tmp_path)
     with pytest.raises(ValueError, match="no such folder"):
         find_recordings(tmp_path / "absent")
+
+
+def test_recordings_are_those_of_patterns_and_shards_too(tmp_path: Path) -> None:
+    song = write_song(tmp_path / "a.wav", 3.0, 16_000)
+    (tmp_path / "shards").mkdir()
+    with tarfile.open(tmp_path / "shards" / "b.tar", "w") as tar:
+        tar.add(song, "in/c.wav")
+    shard = f"{tmp_path}/shards/b.tar::in/c.wav"
+    for source, name, clip_id in (("*.wav", song, "a"), ("shards/b.tar", shard, "c"), ("shards", shard, "c")):
+        (found,) = find_recordings(f"{tmp_path}/{source}")
+        assert (found.audio, found.clip_id) == (str(name), clip_id) and len(stream_windows(found.path)) == 1
 
 
 def test_sound_files_and_waveforms_give_windows(tmp_path: Path) -> None:

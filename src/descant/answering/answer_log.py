@@ -1,6 +1,6 @@
 """The answers of a long job on disk: those of questions about a folder, and those of an evaluation."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -8,9 +8,9 @@ from descant.answering.tracks import Answer
 from descant.files import JobLog, JsonLines, Record, gather
 
 
-def read_log(log: Path) -> list[Record]:
-    """Read the log and all its parts, see `JobLog.read`."""
-    return _job_log(log).read()
+def read_log(log: Path, given: Collection[str] = ()) -> list[Record]:
+    """Read the log and all its parts, see `JobLog.read`; raise BrokeOff where one of these ids is not there."""
+    return _job_log(log).read_whole(given)
 
 
 def write_log(log: Path, records: Iterable[Record]) -> None:

@@ -1,5 +1,5 @@
-"""The job behind recipes/captions_from_qa.py: questions about every window of a folder's recordings, in any number of
-processes, into answers and captions.
+"""The job behind recipes/captions_from_qa.py: questions about every window of recordings, in any number of processes,
+into answers and captions.
 """
 
 import argparse
@@ -23,27 +23,24 @@ from descant.answering.listener import Asking, Listener
 from descant.answering.model_folder import PRECISIONS, find_model, fingerprint_model
 from descant.answering.recordings import Recording
 from descant.answering.tracks import Answer
-from descant.data.audio import (
-    format_stamp,
-)
-from descant.data.sources import list_sound_files
-from descant.files import Record, write_whole
+from descant.data.audio import format_stamp
+from descant.data.sources import list_sound_files, list_sounds, names_sound
+from descant.data.storage import name_source
+from descant.files import Record, escape_formula, write_whole
 from descant.program import (
     MOST_BEAMS,
     ArgumentParser,
-    BrokeOff,
     count,
-    named_path,
     question,
     require_writable,
     say,
     share,
+    source,
     use_all_cores,
 )
 
 log = logging.getLogger(__name__)
 
-FORMULAS = ("=", "+", "-", "@", "\t", "\r")
 LONGEST_WAIT = timedelta(days=30)  # for the other processes, whose recordings may be longer
 
 
@@ -77,23 +74,26 @@ def format_captions(records: Iterable[Record]) -> str:
     rows.writerow(["audio_path", "caption"])
     answered = (record for record in records if record["error"] is None)
     for audio, group in groupby(answered, key=itemgetter("audio")):
-        path = f"./{audio}" if audio.startswith(FORMULAS) else audio
-        rows.writerow([path, join_answers(group)])
+        rows.writerow([escape_formula(audio), join_answers(group)])
     return text.getvalue()
 
 
-def find_recordings(folder: Path) -> list[Recording]:
+def find_recordings(source: str | Path) -> list[Recording]:
     """List all sound files and `.npy` waveforms in a folder and below, by name; raise ValueError where there are none.
 
-    Their answers are kept under the path relative to the folder, so that the folder may move.
+    Their answers are kept under the path relative to the folder, so that the folder may move. All else, and a folder
+    without such files, is listed as `list_sounds` does.
     """
-    if not folder.is_dir():
-        raise ValueError(f"{folder}: no such folder of recordings")
-    listed = list_sound_files(folder, also=(".npy",))
-    listed.warn()
-    if not listed.files:
-        raise ValueError(f"{folder}: holds no file that is named as sound is (.wav, .mp3 …) or .npy")
-    return [Recording(path, path.relative_to(folder).as_posix()) for path in listed.files]
+    folder = Path(source)
+    if folder.is_dir():
+        listed = list_sound_files(folder, also=(".npy",))
+        if listed.files:
+            listed.warn()
+            return [Recording(path, path.relative_to(folder).as_posix()) for path in listed.files]
+    elif not names_sound(str(source)):
+        raise ValueError(f"{source}: no such folder of recordings")
+    sounds = {name_source(sound): sound for sound in list_sounds([str(source)])}
+    return [Recording(sound, name) for name, sound in sounds.items()]
 
 
 def caption_collection(questions: Sequence[str], num_beams: int, argv: Sequence[str] | None = None) -> int:
@@ -112,7 +112,7 @@ def parse_arguments(questions: Sequence[str], num_beams: int, argv: Sequence[str
     """Read the command line over the recipe's own questions and search width."""
     parser = ArgumentParser(prog="captions_from_qa.py", description="Questions about all windows.")
     parser.add_argument("--checkpoint", required=True, help="model folder, or a model's id on the Hub")
-    parser.add_argument("--audio", required=True, type=named_path, help="folder of sound files or .npy waveforms")
+    parser.add_argument("--audio", required=True, type=source, help="folder, pattern, list, address or shard of sound")
     parser.add_argument(
         "--output", required=True, type=Path,
         help="FILE.csv: captions (audio_path, caption), beside the answers in FILE.jsonl; FILE.jsonl: answers only",
@@ -210,13 +210,7 @@ def publish(
     path: Path, args: argparse.Namespace, recordings: Sequence[Recording], given: Collection[str], known: int
 ) -> None:
     """Write all answers in order, and the captions beside them; raise BrokeOff where some that were given are gone."""
-    records = order_records(read_log(path), [recording.audio for recording in recordings], args.questions)
-    lost = len(set(given) - {record["id"] for record in records})
-    if lost:
-        raise BrokeOff(
-            f"{path}: {lost} of {len(given)} answers are gone, as if the file or its folder was changed meanwhile: "
-            "run the same command again"
-        )
+    records = order_records(read_log(path, given), [recording.audio for recording in recordings], args.questions)
     if args.output.suffix == ".csv":
         write_whole(args.output, format_captions(records))
     write_log(path, records)

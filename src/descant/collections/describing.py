@@ -16,10 +16,9 @@ from tqdm import tqdm
 from descant.collections.engines import Load, OneProcess
 from descant.collections.facts import CHOSEN, COLUMNS, is_description, read_fact, to_row, write_text
 from descant.collections.sidecars import Sidecars
-from descant.files import JobLog, JsonLines, Record, replace_whole, write_whole
-from descant.program import BrokeOff, name_error, say
+from descant.files import JobLog, JsonLines, Record, escape_formula, replace_whole, write_whole
+from descant.program import name_error, say
 
-FORMULAS = ("=", "+", "-", "@", "\t", "\r")  # what a spreadsheet would take for one, at a cell's beginning
 LEAST_SONGS = 5  # that answered a question, for a sentence about what the answers depend on
 HARDLY = 0.1  # by so little the probability of an answer falls, at most, where the sound hardly matters
 
@@ -160,11 +159,8 @@ def publish(log: JobLog, songs: Sequence[str], job: Job, outcome: Outcome) -> di
     Returns the record of each song, and counts them in `outcome`, whichever process made them.
     """
     order = {song: number for number, song in enumerate(songs)}
-    records = sorted(log.read(), key=lambda record: order.get(record["audio"], len(order)))
+    records = sorted(log.read_whole(order.keys()), key=lambda record: order.get(record["audio"], len(order)))
     good = [record | {"text": write_text(record, job.style)} for record in records if "error" not in record]
-    lost = order.keys() - {record["audio"] for record in records}
-    if lost:
-        raise BrokeOff(f"{job.log}: {len(lost)} descriptions are gone, as if it was changed: run the command again")
     failed = [record for record in records if "error" in record]
     if failed:
         JsonLines(job.failed).write(failed)
@@ -185,7 +181,7 @@ def write_table(path: Path, descriptions: Sequence[Record], style: str) -> None:
         text = io.StringIO()
         writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
         writer.writeheader()
-        writer.writerows({name: _plain(cell) for name, cell in row.items()} for row in rows)
+        writer.writerows({name: escape_formula(cell) for name, cell in row.items()} for row in rows)
         write_whole(path, text.getvalue())
     elif path.suffix == ".parquet":
         import pyarrow
@@ -199,11 +195,6 @@ def write_table(path: Path, descriptions: Sequence[Record], style: str) -> None:
         readable = [{name: _text(cell) for name, cell in row.items()} for row in whole]
         with replace_whole(path) as partial:
             parquet.write_table(pyarrow.Table.from_pylist(readable, schema=schema), partial)
-
-
-def _plain(cell: Any) -> Any:
-    """Return a cell that no spreadsheet takes for a formula."""
-    return f"./{cell}" if isinstance(cell, str) and cell.startswith(FORMULAS) else cell
 
 
 def _text(cell: Any) -> Any:

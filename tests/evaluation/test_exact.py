@@ -5,11 +5,21 @@ from types import SimpleNamespace
 
 import pytest
 
+from descant.data.annotations import Row
 from descant.data.demo import facts, load_demo
 from descant.data.term_tables import COMMON
 from descant.data.terms import find_claims, find_terms, normalise, surface_forms
 from descant.evaluation import exact_answer, majority_answers
-from descant.evaluation.claims import claim_measures, list_disagreements, read_tags, tags_of
+from descant.evaluation.claims import (
+    claim_measures,
+    consistency_measures,
+    count_claims,
+    gather_facts,
+    list_disagreements,
+    read_claims,
+    read_tags,
+    tags_of,
+)
 from descant.evaluation.exact import exact_measures, is_closed
 from descant.evaluation.predictions_file import Item, read_items
 
@@ -224,3 +234,47 @@ def test_published_captions_made_from_the_tags_agree_with_them(shared_dir) -> No
     assert len(json.dumps(found)) > 1000 and all(words for _, words in found)
     scores = {m.name: m.value() for m in claim_measures([text for text, _ in found], [words for _, words in found])}
     assert scores["claims_precision"] > 0.99 and scores["claims_recall"] > 0.99
+
+
+FACTS = gather_facts(
+    [
+        Row("a", "?", answer, kind, "own", 0, 10)
+        for kind, answer in [
+            ("genre", "This is jazz."), ("subgenre", "It is a jazz waltz."), ("tempo_class", "It is slow."),
+            ("instruments", "You hear piano, violin, bass and drums."), ("drums", "Yes."), ("long_use", "At a race."),
+        ]
+    ]
+)  # fmt: skip
+
+
+def consistent(text: str, kind: str | None = "long_description") -> dict[str, tuple[float, int]]:
+    measures = consistency_measures([Item(text, ("x",), "a", question_type=kind)], FACTS)
+    return {one.name.removeprefix("claims_consistent"): (one.value(), count_claims(one)) for one in measures}
+
+
+def test_claims_that_closed_questions_answer_otherwise_are_contradictions() -> None:
+    found = consistent("A slow jazz waltz in 3/4, sad, with piano and organ. There are no drums.")
+    assert found["_genres"] == (1, 2) and found["_tempi"] == (1, 1)
+    assert found["_instruments"] == (0.5, 2)  # piano, not the organ
+    assert found["_drums"] == (0, 1)
+    assert "_metres" not in found and "_moods" not in found  # of which nothing is known
+    assert found[""] == (pytest.approx(4 / 6), 6)
+
+
+def test_drums_and_bass_are_no_instruments_beside_their_own_categories() -> None:
+    assert read_claims("Drums, an upright bass and a flute.")["instruments"] == {"flute"}
+    assert read_claims("neither drums nor piano")["drums"] == {"no drums"}
+
+
+def test_only_long_answers_and_captions_claim() -> None:
+    assert consistent("It is fast.", None)[""] == (0, 1)
+    assert consistent("It is fast.", "tempo_class") == {}
+    assert consistent("Nothing known is named.") == {}
+
+
+def test_the_demos_own_long_answers_contradict_next_to_nothing() -> None:
+    rows = load_demo()["test"]
+    items = [Item(row.answer, (row.answer,), row.clip_id, question_type=row.question_type) for row in rows]
+    overall, *_ = consistency_measures(items, gather_facts(rows))
+    assert count_claims(overall) > 2000
+    assert overall.value() > 0.98  # "the world of jazz" and "a relaxed pace" are read as claims

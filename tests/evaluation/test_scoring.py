@@ -155,3 +155,9 @@ def test_controls_and_their_meaning_follow() -> None:
     text = render_report(RESULT | {"controls": controls, "verdicts": ["bleu1 depends on the audio."]})
     assert "| bleu1 | 0.5000 | 0.1000 (+0.4000 [0.3000, 0.5000]) |  |" in text
     assert "- bleu1 depends on the audio." in text
+
+
+def test_claims_that_contradict_nothing_known_are_counted() -> None:
+    text = render_report(RESULT | {"claims": {"": (0.9, 1200), "genres": (0.75, 400)}})
+    assert "contradict nothing known: 0.900 of 1,200 (genres 0.750 of 400)." in text
+    assert "Claims" not in render_report(RESULT | {"claims": {}})

@@ -56,7 +56,8 @@ def test_accuracies_of_both_test_splits_are_printed_and_saved(tmp_path, capsys):
     assert "Known grooves in new keys: measured" in printed
     assert f'descant ask {tmp_path} SONG.mp3 -q "What is the genre of this song?"' in printed
     saved = json.loads((tmp_path / "listening.json").read_text())
-    assert saved == {"test": {"accuracy": "measured"}, "test_grooves": {"accuracy": "measured"}}
+    assert {split: record["accuracy"] for split, record in saved.items()} == dict.fromkeys(saved, "measured")
+    assert list(saved) == ["test", "test_grooves"]
 
 
 def test_of_a_captioner_captions_alone_are_reported(tmp_path, capsys):
@@ -77,3 +78,14 @@ def test_clips_that_the_run_did_not_read_are_not_reported(tmp_path, capsys, monk
     assert "clip3" not in capsys.readouterr().out
     report_demo(Model(), None, None, tmp_path, {"short": {"test": make_rows(clips=1)}})  # no other clip to hear
     assert len(heard) == 2
+
+
+def test_claims_of_long_answers_that_contradict_an_answer_to_a_closed_question_are_counted(tmp_path, capsys):
+    rows = [Row(f"clip{n}", "Genre?", ("jazz", "rock")[n % 2], "genre", "demo", 0, 10) for n in range(8)]
+    report_demo(Model(), None, None, tmp_path, {"short": {"test": make_rows()}})
+    saved = json.loads((tmp_path / "listening.json").read_text())
+    assert saved["test"]["claims"]["value"] == 100 and saved["test"]["claims"]["n"] == 8
+    assert f"{demo_report.CLAIMS_TITLE}\n  of 8" in capsys.readouterr().out
+    found = demo_report.measure_claims(None, None, [*rows, *make_rows()[2::4]], None)
+    assert found["value"] == 50 and found["low"] < 50 < found["high"]
+    assert demo_report.measure_claims(None, None, rows, None) == {}

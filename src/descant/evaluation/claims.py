@@ -1,21 +1,29 @@
-"""What captions claim against what tags say: instruments, genres, moods and tempi that are named, missed, invented.
+"""What texts claim against what is known: terms that captions name, tags lack, or closed questions answer otherwise.
 
 A claim is a term of `descant.data.terms` that a text names and does not deny. Claim and tag agree where they are equal
 or one is a kind of the other by name ("guitar" and "electric guitar"). Precision is the share of the claims that agree
 with a tag, recall the share of the tags that agree with a claim, over all clips. Tags are never complete: read an
-invented claim as "not among the tags".
+invented claim as "not among the tags". The answers to closed questions about a clip are complete: what they do not
+confirm, they contradict.
 """
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from descant.data.annotations import make_clip_id, parse_tags
+import numpy as np
+
+from descant.data.annotations import Row, make_clip_id, parse_tags
 from descant.data.tables import Problem, Record, name_problem, read_table
-from descant.data.terms import CATEGORIES, Claims, agrees, find_claims
-from descant.evaluation.measures import Measure, ratio_of
+from descant.data.terms import CATEGORIES, Claims, agrees, find_claims, find_terms, read_terms
+from descant.evaluation.exact import is_closed
+from descant.evaluation.measures import Measure, Sums, ratio_of
 from descant.evaluation.predictions_file import CAPTION, CLIP, Item, first_value, text_of, texts_of
+
+# What closed questions know of a clip and texts claim: category → types of question.
+KNOWN = {**CATEGORIES, "metres": ("metre",), "drums": ("drums",), "basses": ("bass",)}
+CONSISTENT = "claims_consistent"
 
 
 @dataclass(frozen=True)
@@ -27,9 +35,13 @@ class Tags:
 
 
 def confirmed(terms: Iterable[str], by: Iterable[str]) -> set[str]:
-    """Return the terms that agree with one of the others."""
+    """Return the terms that agree with one of the others; "no drums" is no kind of drums."""
     others = list(by)
-    return {term for term in terms if any(agrees(term, other) for other in others)}
+    return {term for term in terms if any(agrees(term, other) and _denied(term) == _denied(other) for other in others)}
+
+
+def _denied(term: str) -> bool:
+    return term.startswith("no ")
 
 
 def claim_measures(predictions: Sequence[str], tags: Sequence[Sequence[str]]) -> list[Measure]:
@@ -91,3 +103,55 @@ def _names_of(record: Record) -> list[str]:
 def tags_of(item: Item, tags: Mapping[str, list[str]]) -> list[str] | None:
     """Return the tags of an item's clip, looked up by its clip id or by the caption that it is compared with."""
     return next((tags[name] for name in (item.clip, *item.references) if name in tags), None)
+
+
+def gather_facts(rows: Iterable[Row]) -> dict[str, Claims]:
+    """Return what the answers to closed questions say of each clip: the terms of every category of `KNOWN`."""
+    category = {kind: name for name, kinds in KNOWN.items() for kind in kinds}
+    facts: defaultdict[str, defaultdict[str, frozenset[str]]] = defaultdict(lambda: defaultdict(frozenset))
+    for row in rows:
+        kind = row.question_type or ""
+        if is_closed(row.question_type) and kind in category:
+            facts[row.clip_id][category[kind]] |= find_terms(row.answer, kind)
+    return {clip: dict(known) for clip, known in facts.items()}
+
+
+def read_claims(text: str) -> Claims:
+    """Return the terms of every category of `KNOWN` that a text names; a denied drum kit claims "no drums"."""
+    claims = {
+        name: frozenset[str]().union(*(find_terms(text, kind) for kind in kinds)) for name, kinds in KNOWN.items()
+    }
+    if "drums" in read_terms(text, "drums")[1]:
+        claims["drums"] |= {"no drums"}
+    claims["instruments"] -= confirmed(claims["instruments"], ("bass", "drums"))
+    return claims
+
+
+def count_claims(measure: Sums) -> int:
+    """Return how many claims a measure of `consistency_measures` rests on."""
+    return int(measure.counts[:, 1].sum())
+
+
+def consistency_measures(items: Sequence[Item], facts: Mapping[str, Claims]) -> list[Sums]:
+    """Measure the share of the claims of long answers and captions that contradict nothing known of their clips.
+
+    Claims of a category of which nothing is known do not count. Returns the share over all categories
+    (`claims_consistent`), then that of each; nothing where no claim can be checked.
+    """
+    checked = [_check_claims(item, facts.get(item.clip, {})) for item in items]
+    names = [name for name in KNOWN if any(name in one for one in checked)]
+    groups = {"": names, **{f"_{name}": [name] for name in names}} if names else {}
+    return [_share(CONSISTENT + label, checked, group) for label, group in groups.items()]
+
+
+def _share(name: str, checked: Sequence[Mapping[str, tuple[int, int]]], categories: Sequence[str]) -> Sums:
+    counts = np.array([[one.get(category, (0, 0)) for category in categories] for one in checked]).sum(axis=1)
+    return ratio_of(name, counts[:, 0], counts[:, 1])
+
+
+def _check_claims(item: Item, known: Claims) -> dict[str, tuple[int, int]]:
+    """Return, for each category with claims that can be checked, how many are consistent, and how many there are."""
+    if is_closed(item.question_type):
+        return {}
+    claims = {name: terms for name, terms in read_claims(item.prediction).items() if terms and known.get(name)}
+    return {name: (len(confirmed(terms, known[name])), len(terms)) for name, terms in claims.items()}

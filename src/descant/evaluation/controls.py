@@ -26,7 +26,7 @@ log = logging.getLogger(__name__)
 
 NOISE_RMS = 0.1  # -20 dBFS, as loud as music
 # Only these measure agreement with the references; lengths and vocabularies say nothing of the audio.
-QUALITY = ("bleu", "meteor", "rougeL", "bertscore", "exact")
+QUALITY = ("bleu", "meteor", "rougeL", "bertscore", "exact", "claims")
 WITHOUT_AUDIO = ("shuffled", "noise", "silence", "majority")  # conditions under which only the text can be known
 SMALL_SHARE = 0.1
 

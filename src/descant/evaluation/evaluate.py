@@ -25,10 +25,12 @@ from descant.data.corpus import Corpus, limit_clips, load_corpus
 from descant.data.extraction import prepare_features, read_skipped
 from descant.data.features import FeatureStore
 from descant.data.splits import ClipHashes, find_leaks, refuse_leaks
+from descant.data.terms import Claims
 from descant.evaluation.calibration import measure_decisions
+from descant.evaluation.claims import CONSISTENT, consistency_measures, count_claims, gather_facts
 from descant.evaluation.controls import Condition, explain_gaps, make_conditions, measure_gaps, read_features
-from descant.evaluation.exact import majority_measures
-from descant.evaluation.measures import Measure
+from descant.evaluation.exact import is_closed, majority_measures
+from descant.evaluation.measures import Measure, Sums
 from descant.evaluation.predictions_file import Item, read_items
 from descant.evaluation.report import render_report
 from descant.evaluation.scoring import describe_parts, intervals, item_measures
@@ -310,14 +312,34 @@ def score_answers(corpus: Corpus, conditions: Sequence[str], settings: Evaluatio
         raise ValueError(f"none of the {asked} questions was answered; the reasons stand in {settings.output_dir}")
     train = corpus.rows(settings.config, "train")
     known = [row.answer for row in train] or None
+    facts = load_facts(corpus, settings)
+    claims = {name: consistency_measures(items, facts) for name, items in answered.items()}
     measured = {
         name: item_measures(items, settings.protocol, train_references=known, bertscore=settings.bertscore)
+        + claims[name][:1]
         for name, items in answered.items()
     }
     if settings.controls:
         majority = majority_measures(train, [item.references for item in own], [item.question_type for item in own])
         measured |= {"majority": majority} if majority else {}
-    return summarise(own, asked - len(own), measured, corpus, settings)
+    result = summarise(own, asked - len(own), measured, corpus, settings)
+    return result | {"claims": describe_claims(claims["own"])}
+
+
+def load_facts(corpus: Corpus, settings: EvaluationSettings) -> dict[str, Claims]:
+    """Return what closed questions answer of the split's clips, those included that the configuration leaves out."""
+    rows = corpus.rows(settings.config, settings.split)
+    if not any(is_closed(row.question_type) for row in rows):
+        try:
+            rows = load_corpus(settings.dataset, ["short"], settings.audio_dir).rows("short", settings.split)
+        except ValueError:  # the dataset has none
+            return {}
+    return gather_facts(rows)
+
+
+def describe_claims(measures: Sequence[Sums]) -> dict[str, tuple[float, int]]:
+    """Return the share of consistent claims and the number of claims, of each category ("": all)."""
+    return {one.name.removeprefix(CONSISTENT).lstrip("_"): (one.value(), count_claims(one)) for one in measures}
 
 
 def keep_common(answered: Mapping[str, Sequence[Item]]) -> dict[str, list[Item]]:

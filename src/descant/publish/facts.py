@@ -92,13 +92,20 @@ class Accuracy(TypedDict):
     high: float
 
 
-class Listening(TypedDict):
-    """One split of `listening.json`: exact answers with the clip's own audio, another clip's, and without any."""
+class Claims(Accuracy):
+    """How many percent of `n` claims of long answers contradict nothing known."""
 
     n: int
-    own: Accuracy
-    other: Accuracy
-    deaf: Accuracy
+
+
+class Listening(TypedDict, total=False):
+    """One split of `listening.json`: exact answers with the clip's own audio, another clip's, and without any."""
+
+    n: Required[int]
+    own: Required[Accuracy]
+    other: Required[Accuracy]
+    deaf: Required[Accuracy]
+    claims: Claims
 
 
 class Extractor(TypedDict, total=False):

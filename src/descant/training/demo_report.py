@@ -1,7 +1,7 @@
-"""The end of a demo run: answers about held-out clips, and how far they depend on the audio."""
+"""The end of a demo run: answers about held-out clips, how far they depend on the audio, and what they claim."""
 
 import json
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
 from transformers import PreTrainedModel, ProcessorMixin
@@ -11,12 +11,15 @@ from descant.data.corpus import SplitRows, in_config
 from descant.data.demo import load_demo
 from descant.data.features import FeatureStore
 from descant.evaluation import exact_answer
+from descant.evaluation.claims import consistency_measures, count_claims, gather_facts
 from descant.evaluation.controls import answer_rows, as_record, format_listening, measure_listening
 from descant.evaluation.exact import is_closed
+from descant.evaluation.predictions_file import Item
 from descant.files import write_whole
 from descant.publish.facts import LISTENING_FILE
 
 SHOWN_CLIPS = 6
+CLAIMS_TITLE = "claims of long answers that contradict nothing known"
 
 
 def report_demo(
@@ -45,7 +48,10 @@ def report_demo(
 def report_listening(
     model: PreTrainedModel, processor: ProcessorMixin, features: FeatureStore, folder: Path, splits: SplitRows
 ) -> None:
-    """Print and save the three accuracies on both test splits, except on one of a single clip, which has no other."""
+    """Print and save the three accuracies on both test splits, and how many claims of long answers hold.
+
+    A split of a single clip is left out: there is no other to hear in its place.
+    """
     train, reports = load_demo()["train"], {}
     for split, title in (("test", "Known grooves in new keys"), ("test_grooves", "Grooves never heard")):
         if len({row.clip_id for row in splits[split]}) < 2:
@@ -53,7 +59,29 @@ def report_listening(
         report = measure_listening(model, processor, splits[split], train, features)
         print(f"\n{format_listening(report, title)}")
         reports[split] = as_record(report)
+        if claims := measure_claims(model, processor, splits[split], features):
+            value, low, high, number = claims.values()
+            print(f"  {CLAIMS_TITLE}\n  {'of ' + str(number):30} {value:5.1f}  [{low:.1f}, {high:.1f}]")
+            reports[split]["claims"] = claims
     write_whole(folder / LISTENING_FILE, json.dumps(reports, indent=2) + "\n")
+
+
+def measure_claims(
+    model: PreTrainedModel, processor: ProcessorMixin, rows: Sequence[Row], features: FeatureStore
+) -> dict[str, float]:
+    """Return how many percent of the claims of long answers contradict nothing known, with its interval and `n`.
+
+    Empty where there is no claim to check.
+    """
+    asked = [row for row in rows if not is_closed(row.question_type) and row.question is not None]
+    answers = answer_rows(model, processor, asked, features, num_beams=1, batch_size=128, progress="long answers")
+    pairs = zip(asked, answers, strict=True)
+    items = [Item(text, (row.answer,), row.clip_id, question_type=row.question_type) for row, text in pairs]
+    measures = consistency_measures(items, gather_facts(rows))
+    if not measures:
+        return {}
+    low, high = measures[0].interval([item.clip for item in items])
+    return {"value": 100 * measures[0].value(), "low": 100 * low, "high": 100 * high, "n": count_claims(measures[0])}
 
 
 def format_examples(

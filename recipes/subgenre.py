@@ -5,7 +5,7 @@
 
 TRACKS is a folder or a table of tracks with labels; MODEL is any model that answers questions about music. What it
 says is cached under `--features`. The table at the end sets fusion beside single modalities and plain systems on the
-test split. Without `--captioner`, the demo first trains a small one on its own training clips.
+test split. The demo's captioner is the model in the box.
 """
 
 from descant.subgenre import SubgenreRecipe, train_subgenres
@@ -22,16 +22,19 @@ RECIPE = SubgenreRecipe(
     ),
     settings={"learning_rate": 1e-3},
     demo={
+        "captioner": "box",
         "text_layers": 0,
         "text_hidden_size": 96,
         "hidden_size": 96,
-        "num_train_epochs": 12,
+        "num_train_epochs": 36,
         "per_device_train_batch_size": 15,
-        "learning_rate": 1e-2,
+        "learning_rate": 3e-3,
         "dropout": 0.2,
+        "audio_hidden_size": 256,
+        "audio_dropout": 0.5,
         "token_dropout": 0.2,
-        "save_epochs": 12,
-        "eval_epochs": 12,
+        "save_epochs": 36,
+        "eval_epochs": 36,
     },
 )
 

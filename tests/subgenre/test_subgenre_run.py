@@ -1,8 +1,9 @@
-"""A run starts from a new classifier; the demo's captioner is trained once, on the demo's own training clips."""
+"""A run from its command line to its folder: new classifiers, captioner, resuming, refusals, what is pushed."""
 
 import json
 import shutil
-from pathlib import Path
+from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -12,34 +13,27 @@ from tiny_classifier import build_classifier
 from tiny_tracks import RECIPE, SMALL, make_job, write_tracks
 from transformers import BertConfig, BertModel
 
-from descant.models.subgenre import SubgenreForSequenceClassification
+from descant.models import box
+from descant.models.subgenre import SubgenreConfig, SubgenreForSequenceClassification
 from descant.publish.records import read_records
-from descant.subgenre import run as subgenre_run
 from descant.subgenre import train_subgenres
 from descant.subgenre.comparison import FUSION
 from descant.subgenre.examples import SubgenreData
 from descant.subgenre.labels import LabelTree, TrackCorpus
-from descant.subgenre.run import run, train_demo_captioner
+from descant.subgenre.run import read_job, run
 from descant.subgenre.training import SubgenreOptions, fit_to_data, load_classifier
 from descant.training.start import train_tokenizer
 
 
-def test_it_is_trained_once_with_the_runs_seed_and_features(tmp_path, monkeypatch):
-    trained = []
-
-    def train(job) -> None:
-        trained.append(job.settings)
-        settings = job.settings
-        Path(settings.output_dir).mkdir(parents=True)
-        (Path(settings.output_dir) / "README.md").touch()
-
-    monkeypatch.setattr(subgenre_run, "run_question_job", train)
-    settings = make_job(tmp_path, "--demo", "--seed", "7").settings
-    folder = train_demo_captioner(settings)
-    assert train_demo_captioner(settings) == folder == str(tmp_path / "run" / "captioner")
-    (one,) = trained
-    assert (one.dataset, one.seed, one.features, one.report) == ("demo", 7, settings.features, False)
-    assert one.num_train_epochs == subgenre_run.CAPTIONER.demo["num_train_epochs"]
+def test_the_demo_hears_with_the_box_and_names_it_so_that_other_machines_find_it(tmp_path):
+    recipe = replace(RECIPE, demo={"captioner": "box"})
+    settings = read_job(recipe, ["--demo", "--output_dir", str(tmp_path)]).settings
+    assert settings.captioner == str(box.FOLDER)
+    assert read_job(recipe, ["--demo", "--captioner", "none"]).settings.captioner is None
+    data = SimpleNamespace(captioner=settings.captioner, questions=(None,), generation={})
+    model = SimpleNamespace(config=SubgenreConfig(label_tree={"jazz": ["swing"]}), name_or_path="loaded")
+    fit_to_data(model, [], data)
+    assert model.config.captioner == model.config.find_captioner() == "box"
 
 
 @pytest.fixture(scope="module")
@@ -142,7 +136,7 @@ PUSH = ("--push_to_hub", "--hub_model_id", "tester/subgenres")
     ("argv", "reason"),
     [
         (["--push_to_hub"], "--push_to_hub needs --hub_model_id"),
-        (["--push_to_hub", "--demo"], "the captioner that the demo trains"),
+        (["--push_to_hub", "--demo", "--captioner", "box"], "cannot load box from this machine"),
         ([*PUSH, "--captioner", "."], "--push_to_hub needs --captioner HUB_ID"),
         (PUSH, "licence of tracks"),
     ],

@@ -156,6 +156,9 @@ class QuestionAnsweringModel(Protocol):
     def get_audio_features(self, input_features: torch.Tensor) -> torch.Tensor:
         """Encode features, from the extractor or a feature store, as embeddings (clips, positions, width)."""
 
+    def pool_audio(self, input_features: torch.Tensor) -> torch.Tensor:
+        """Return one vector of each clip (clips, any width): what a classifier of its sound reads."""
+
     def score_options(
         self, input_features: torch.Tensor, prompts: list[list[list[int]]], trees: list[Any]
     ) -> list[torch.Tensor]:

@@ -26,8 +26,8 @@ log = logging.getLogger(__name__)
 Item = TypeVar("Item")
 
 # Counted up when hearings are made in another way: 2 is the mean of windows by their length, 3 leaves silent windows
-# out, and last ones under 0.5 s.
-HEARING_VERSION = 3
+# out, and last ones under 0.5 s, 4 takes a frozen encoder's states for the embedding.
+HEARING_VERSION = 4
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ class CaptionerAnswer:
 class TrackHearing:
     """A captioner's answers about a track and its embedding; or an `error`, with neither.
 
-    audio_embeds: (width,), the mean of the captioner's audio embeddings over their positions and all windows.
+    audio_embeds: (width,), the mean over all windows of the captioner's vectors of them (`pool_audio`).
     window_embeds: (windows, width), what each window adds to that mean; None where the hearing comes from a cache.
     """
 
@@ -91,6 +91,7 @@ class TrackListener:
     def __init__(self, listener: AnswerStream, questions: Sequence[str | None], batch_size: int = 64) -> None:
         """Take a captioner and the questions that are asked about every window of 10 s; None asks for a caption."""
         self.listener, self.questions, self.batch_size = listener, tuple(questions), batch_size
+        self.front_end = listener.features  # with a frozen encoder, which then hears each window once
 
     def hear(self, tracks: Iterable[tuple[str, Source]]) -> Iterator[TrackHearing]:
         """Yield each track's hearing as soon as it is complete; where anything of a track fails, with its error."""
@@ -124,7 +125,7 @@ class TrackListener:
 
     def _questions_about(self, track: _Unfinished, window: Window) -> Iterator[Request[Asked]]:
         try:
-            features = self.listener.extract_features(window)
+            features = self._extract(window)
             track.embeds.append(self._embed(features))
         except Exception as error:
             stamp = format_stamp(window.start_s, window.end_s)
@@ -138,16 +139,18 @@ class TrackListener:
         """Return the width of the model's audio embeddings."""
         rate = self.listener.processor.feature_extractor.sampling_rate
         second = Window(0.0, 1.0, np.sin(np.arange(rate, dtype=np.float32)))
-        return len(self._embed(self.listener.extract_features(second)))
+        return len(self._embed(self._extract(second)))
+
+    def _extract(self, window: Window) -> torch.Tensor:
+        return torch.from_numpy(self.front_end.extract(window.samples))
 
     @torch.no_grad()
     def _embed(self, features: torch.Tensor) -> torch.Tensor:
-        """Return the mean over positions of one window's audio embedding, (width,) on the CPU."""
-        embeds = self.listener.model.get_audio_features(features[None].to(self.listener.model.device))
-        mean = embeds[0].mean(dim=0).float().cpu()
-        if not torch.isfinite(mean).all():
+        """Return the model's vector of one window, (width,) on the CPU."""
+        vector = self.listener.model.pool_audio(features[None].to(self.listener.model.device))[0].float().cpu()
+        if not torch.isfinite(vector).all():
             raise ValueError("its audio embedding holds NaN or infinite numbers")
-        return mean
+        return vector
 
 
 def _open(path: Source, sampling_rate: int, window_s: float) -> Collection[Window] | AudioError:

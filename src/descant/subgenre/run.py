@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import logging
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -10,6 +9,7 @@ from typing import Any
 from descant.answering.model_folder import find_model
 from descant.data.splits import ClipHashes
 from descant.files import write_whole
+from descant.models import box
 from descant.models.subgenre.configuration_subgenre import MODALITIES
 from descant.publish.facts import SCORES_FILE
 from descant.publish.records import describe_data, inherit_records, write_records
@@ -25,20 +25,11 @@ from descant.subgenre.training import (
     SubgenreSettings,
     train_classifier,
 )
-from descant.training.recipe import Recipe, Stage
+from descant.training.recipe import Stage
 from descant.training.run import Run, check_hub, set_up_libraries
-from descant.training.run import read_job as read_question_job
-from descant.training.run import run as run_question_job
 from descant.training.run_folder import KeepFolder, RunFolder, identify_run
 from descant.training.settings import parse_job, with_changes
 
-log = logging.getLogger(__name__)
-
-CAPTIONER = Recipe(
-    name="captioner",
-    stages=(Stage("short", 1),),
-    demo={"num_train_epochs": 6, "audio_warm_up_epochs": 10, "save_epochs": 6, "eval_epochs": 6, "eval_answers": 0},
-)
 REPORT_FILE = "subgenres.md"
 
 
@@ -70,10 +61,10 @@ class SubgenreRun(Run[SubgenreSettings, TrackCorpus]):
     def check_hub(self, corpus: TrackCorpus) -> None:
         """Refuse what could not be recorded or pushed: the captioner must be on the Hub too, and binds by its data."""
         settings, captioner = self.settings, self.settings.captioner
-        if settings.publish and (Path(captioner).exists() if captioner else settings.dataset == "demo"):
+        if settings.publish and captioner and Path(captioner).exists():
             raise ValueError(
                 "--push_to_hub needs --captioner HUB_ID: whoever loads the classifier cannot load "
-                f"{captioner or 'the captioner that the demo trains'} from this machine"
+                f"{box.NAME if captioner == str(box.FOLDER) else captioner} from this machine"
             )
         inherited = inherit_records(captioner)[0] if settings.publish and captioner else []
         check_hub(settings, [*inherited, {"id": corpus.id, "licence": corpus.licence}])
@@ -85,8 +76,6 @@ class SubgenreRun(Run[SubgenreSettings, TrackCorpus]):
         folder.check({"training_data": fingerprint}, starts_over=True)
         if captioner is not None:
             find_model(captioner)
-        elif settings.dataset == "demo":
-            captioner = train_demo_captioner(settings)
         self.data = read_data(corpus, captioner, self.recipe.questions, settings.features, settings.max_tracks)
         return fingerprint
 
@@ -127,21 +116,7 @@ def run_recipe(recipe: SubgenreRecipe, argv: Sequence[str] | None = None) -> Non
 
 def read_job(recipe: SubgenreRecipe, argv: Sequence[str] | None = None) -> SubgenreJob:
     """Return the job that a command line (by default the program's own) asks of a recipe; see `parse_job`."""
-    return parse_job(recipe, argv, SubgenreSettings, SubgenreOptions)
-
-
-def train_demo_captioner(settings: SubgenreSettings) -> str:
-    """Return the captioner's folder beside the run's model; it is trained first where it is not finished yet.
-
-    Validation and test clips of the demo corpus are the same for both, so the captioner was trained on none of them.
-    """
-    folder = Path(settings.output_dir) / "captioner"
-    if not (folder / "README.md").is_file():  # written last
-        log.info("no --captioner: the demo trains a small one first")
-        argv = ["--demo", "--output_dir", str(folder), "--features", settings.features, "--no_report"]
-        argv += ["--seed", str(settings.seed), "--resume", settings.resume if settings.resume == "no" else "auto"]
-        run_question_job(read_question_job(CAPTIONER, [*argv, "--disable_tqdm", str(settings.disable_tqdm)]))
-    return str(folder)
+    return parse_job(recipe, argv, SubgenreSettings, lambda _: SubgenreOptions)
 
 
 def record_data(folder: Path, data: SubgenreData, init_from: str | None) -> None:

@@ -24,6 +24,7 @@ from transformers import (
 
 from descant.answering.model_folder import find_model, fingerprint_model
 from descant.hub_client import load_patiently
+from descant.models import box
 from descant.models.subgenre import SubgenreConfig, SubgenreForSequenceClassification, SubgenreProcessor
 from descant.models.subgenre.configuration_subgenre import MODALITIES
 from descant.subgenre.examples import (
@@ -39,9 +40,10 @@ from descant.subgenre.label_scores import GoldLabels, LabelPredictions, genre_ac
 from descant.subgenre.labels import LabelTree
 from descant.subgenre.recipe import SubgenreRecipe
 from descant.subgenre.tuning import set_prior, tune_on_validation
+from descant.training.model_options import Idle, ModelOptions
 from descant.training.recipe import Stage
 from descant.training.saving import whole_model
-from descant.training.settings import Idle, Job, ModelOptions, RunSettings
+from descant.training.settings import NO_MODEL, Job, RunSettings
 from descant.training.start import add_lora, describe_model, naming_failures, train_tokenizer
 from descant.training.trainer import CurriculumTrainer
 from descant.training.training_data import CurriculumSampler, plan_stages, plan_steps, rows_per_step
@@ -59,12 +61,17 @@ class SubgenreSettings(RunSettings):
     label_tree: str | None = field(default=None, metadata={"help": "JSON file of genres and their subgenres"})
     max_tracks: int = field(default=0, metadata={"help": "use only this many tracks of each split (0: all)"})
     captioner: str | None = field(
-        default=None, metadata={"help": "Hub id or folder of the model that captions the audio; the demo trains one"}
+        default=None, metadata={"help": "Hub id or folder of the model that captions the audio, box or none"}
     )
     compare: bool = field(
         default=True, metadata={"help": "train the single modalities beside it, each with all seeds, for the table"}
     )
     seeds: int = field(default=3, metadata={"help": "seeds of each system in the table, from `seed` on"})
+
+    def __post_init__(self) -> None:
+        """Resolve the names of captioners that are no folders."""
+        super().__post_init__()
+        self.captioner = {NO_MODEL: None, box.NAME: str(box.FOLDER)}.get(str(self.captioner), self.captioner)
 
 
 @dataclass
@@ -75,10 +82,11 @@ class SubgenreOptions(ModelOptions):
     title: ClassVar[str] = "subgenre"
     counts: ClassVar[dict[str, int]] = {
         "text_layers": 0, "text_hidden_size": 1, "vocabulary": 1, "hidden_size": 1, "window_tokens": 1,
-        "overlap_tokens": 0, "train_windows": 1,
+        "overlap_tokens": 0, "train_windows": 1, "audio_hidden_size": 0,
     }  # fmt: skip
     shapes: ClassVar[tuple[str, ...]] = (
         "text_encoder", "text_layers", "text_hidden_size", "vocabulary", "fusion", "hidden_size", "dropout",
+        "audio_hidden_size", "audio_dropout",
         "modality_dropout", "token_dropout", "window_tokens", "overlap_tokens",
     )  # fmt: skip
 
@@ -93,6 +101,10 @@ class SubgenreOptions(ModelOptions):
     )
     hidden_size: int = field(default=128, metadata={"help": "width in which the modalities meet"})
     dropout: float = field(default=0.1, metadata={"help": "dropout of the classifier and of a new text encoder"})
+    audio_hidden_size: int = field(
+        default=0, metadata={"help": "width of a hidden layer that reads the audio embedding (0: none)"}
+    )
+    audio_dropout: float = field(default=0.0, metadata={"help": "dropout of the audio embedding and of that layer"})
     modality_dropout: float = field(
         default=0.3, metadata={"help": "chance that training hides a modality from cross attention"}
     )
@@ -154,6 +166,7 @@ def load_classifier(
         text_config=text_config.to_dict(), label_tree=branches, audio_dim=audio_dim,
         hidden_size=options.hidden_size, fusion=options.fusion, dropout=options.dropout,
         modality_dropout=options.modality_dropout, token_dropout=options.token_dropout,
+        audio_hidden_size=options.audio_hidden_size, audio_dropout=options.audio_dropout,
     )  # fmt: skip
     model = SubgenreForSequenceClassification(config)
     if encoder is not None:
@@ -295,7 +308,8 @@ def fit_to_data(model: PreTrainedModel, train: Sequence[Example], data: Subgenre
                 f"--init_from was trained with the captioner {config.captioner}, and {data.captioner} is another one "
                 f"({fingerprint} in place of {config.captioner_hash}): pass the same --captioner, or start a new model"
             )
-        config.captioner, config.captioner_hash = data.captioner, fingerprint
+        shipped = data.captioner == str(box.FOLDER)  # which lies elsewhere on another machine
+        config.captioner, config.captioner_hash = box.NAME if shipped else data.captioner, fingerprint
         config.questions, config.captioner_generation = list(data.questions), dict(data.generation)
     if model.name_or_path:  # a loaded one has both
         return

@@ -297,6 +297,10 @@ class LPMusicCapsForConditionalGeneration(
             )
         return self.audio_encoder(input_features.to(self.audio_encoder.conv1.weight.dtype))
 
+    def pool_audio(self, input_features: torch.Tensor) -> torch.Tensor:
+        """Return one vector of each clip, (clips, d_model): the mean of its audio embeddings."""
+        return self.get_audio_features(input_features).mean(dim=1)
+
     def pack_inputs(
         self,
         audio_embeds: torch.Tensor,

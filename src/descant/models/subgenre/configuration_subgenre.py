@@ -29,6 +29,8 @@ class SubgenreConfig(PreTrainedConfig):
     label_tree: genre → its subgenres' own names, kept as pairs, for JSON sorts a dict's keys; a subgenre's full name
         is `genre---subgenre`.
     audio_dim: width of the captioner's audio embedding.
+    audio_hidden_size: width of a hidden layer that reads the audio embedding; 0 for none.
+    audio_dropout: share of the embedding, and of that layer, that training does without.
     hidden_size: width in which the modalities meet.
     fusion: `late` trains each modality by itself and adds up their logits; `cross_attention` lets each label attend
         to all windows and the audio.
@@ -53,6 +55,8 @@ class SubgenreConfig(PreTrainedConfig):
     fusion: str = "late"
     num_attention_heads: int = 4
     dropout: float = 0.1
+    audio_hidden_size: int = 0
+    audio_dropout: float = 0.0
     modality_dropout: float = 0.3
     token_dropout: float = 0.0
     initializer_range: float = 0.02

@@ -44,7 +44,13 @@ class SubgenreAudioProjection(nn.Module):
         super().__init__()
         self.mean = nn.Buffer(torch.zeros(config.audio_dim))
         self.std = nn.Buffer(torch.ones(config.audio_dim))
-        self.output = nn.Linear(config.audio_dim, config.hidden_size)
+        self.dropout = nn.Dropout(config.audio_dropout)
+        if config.audio_hidden_size:
+            width, dropout = config.audio_hidden_size, nn.Dropout(config.audio_dropout)
+            layers = (nn.Linear(config.audio_dim, width), nn.GELU(), dropout, nn.Linear(width, config.hidden_size))
+            self.output: nn.Module = nn.Sequential(*layers)
+        else:
+            self.output = nn.Linear(config.audio_dim, config.hidden_size)
 
     @torch.no_grad()
     def fit_scale(self, embeds: torch.Tensor) -> None:
@@ -55,7 +61,7 @@ class SubgenreAudioProjection(nn.Module):
 
     def forward(self, embeds: torch.Tensor) -> torch.Tensor:
         """Map embeddings (tracks, audio_dim) to (tracks, hidden)."""
-        return self.output((embeds.to(self.mean.dtype) - self.mean) / self.std)
+        return self.output(self.dropout((embeds.to(self.mean.dtype) - self.mean) / self.std))
 
 
 class LoadingInfo(dict):

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Iterable, Iterator, Mapping
+from importlib import import_module
 from types import GeneratorType
 from typing import Any
 
@@ -14,6 +15,7 @@ from .modeling_subgenre import list_thresholds, name_labels
 Track = Mapping[str, Any]
 FIELDS = ("lyrics", "captions", "audio_embeds", "audio")
 LISTENING = "music-question-answering"
+SHIPPED = "box"  # the captioner that comes with descant, by the name that configurations give it on every machine
 WINDOWS_AT_ONCE = 32  # of sound, embedded in one go
 
 
@@ -138,21 +140,23 @@ def load_listener(source: str, device: torch.device) -> Any:
 
     trusted = __name__.startswith("transformers_modules.")
     try:
+        if source == SHIPPED:
+            source = str(import_module("descant.models.box").FOLDER)
         return pipeline(LISTENING, model=source, device=device, trust_remote_code=trusted)
-    except (OSError, ValueError, KeyError) as error:
+    except (ImportError, OSError, ValueError, KeyError) as error:
         reason = str(error).strip().splitlines()[0]
         raise ValueError(f"captioner {source} cannot be loaded ({reason}): give another one as captioner=") from error
 
 
 @torch.no_grad()
 def embed_audio(listener: Any, audio: Any) -> torch.Tensor:
-    """Average the captioner's audio embeddings over positions and windows, weighted by length: (width,)."""
+    """Average the captioner's vectors of windows, weighted by their length: (width,)."""
     windows = list(listener.preprocess(audio, windows=True))
     features = [window["features"] for window in windows]
     means = []
     for start in range(0, len(features), WINDOWS_AT_ONCE):
         batch = torch.cat(features[start : start + WINDOWS_AT_ONCE]).to(listener.model.device)
-        means.append(listener.model.get_audio_features(batch).mean(dim=1).float().cpu())
+        means.append(listener.model.pool_audio(batch).float().cpu())
     seconds = torch.tensor([item["window"]["end_s"] - item["window"]["start_s"] for item in windows])
     return seconds @ torch.cat(means) / seconds.sum()
 

@@ -3,11 +3,11 @@
     accelerate launch recipes/mert_lm_captions.py --dataset DATA \
         --audio_encoder m-a-p/MERT-v1-95M --text_model HuggingFaceTB/SmolLM2-135M-Instruct
     accelerate launch recipes/mert_lm_captions.py --demo \
-        --audio_encoder outputs/mi_short_long-demo --text_model HuggingFaceTB/SmolLM2-135M-Instruct
+        --audio_encoder outputs/bart --text_model HuggingFaceTB/SmolLM2-135M-Instruct
 
 Both parts stay frozen, and the encoder's states are computed once a clip. MusiLingo's form is `--layer_mix mean
---pooling mean`. The demo's encoder may be the model that `mi_short_long.py --demo` trained: its training clips are
-the same. The demo without parts joins tiny random ones: it shows the way and stays deaf.
+--pooling mean`. The demo's encoder may be the model of `mi_short_long.py --demo --init_from none --output_dir
+outputs/bart`: its training clips are the same. The demo without parts joins tiny random ones, and stays deaf.
 """
 
 from descant.training import Recipe, Stage, train

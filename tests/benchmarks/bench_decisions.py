@@ -1,5 +1,6 @@
 """What typed answers of demo models are worth: accuracy beside generated answers, calibration, what is music, time.
 
+    accelerate launch recipes/mi_short_long.py --demo --init_from none --seed 1 --output_dir outputs/seed1
     python tests/benchmarks/bench_decisions.py --models outputs/seed1 outputs/seed2 --features features
 
 Each model is fitted on the demo's validation split, unless its folder has a decision.json, and measured on the test

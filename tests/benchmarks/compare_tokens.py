@@ -1,6 +1,7 @@
 """Whether the fast search gives the tokens of transformers' own on a trained model: the demo's test questions.
 
-    python tests/benchmarks/compare_tokens.py outputs/mi_short_long-demo    # 1,320 questions, 8 settings, 3 minutes
+    accelerate launch recipes/mi_short_long.py --demo --init_from none --output_dir outputs/bart
+    python tests/benchmarks/compare_tokens.py outputs/bart    # 1,320 questions, 8 settings, 3 minutes
 
 Each question is answered by `generate` and by `generate(fast=False)` in the same batch; samples with the same seed.
 The exit status is 1 where an answer differs.

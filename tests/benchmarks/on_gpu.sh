@@ -49,7 +49,7 @@ else
     steps=2
 fi
 if [ $device = cpu ] || "$python" -c 'import deepspeed' 2>/dev/null; then
-    part zero2 60 "$python" -m accelerate.commands.launch "${launch[@]}" recipes/mi_short_long.py --demo --max_clips 24 \
+    part zero2 60 "$python" -m accelerate.commands.launch "${launch[@]}" recipes/mi_short_long.py --demo --init_from none --max_clips 24 \
         --max_steps $steps --audio_warm_up_epochs 1 --eval_rows 0 --no_report --disable_tqdm True \
         --features "$parts/features" --output_dir "$parts/zero2"
 else

@@ -17,6 +17,7 @@ from transformers import (
     AutoProcessor,
 )
 
+from descant.models import box
 from descant.publish.records import read_records
 from descant.subgenre import run as subgenre_run
 from descant.training import Recipe
@@ -59,6 +60,23 @@ def test_recipe_trains_saves_and_records_what_it_trained_on(path, workplace):
     log = [json.loads(line) for line in (output / "training_log.jsonl").read_text().splitlines()]
     assert any("loss" in line for line in log) and any("eval_loss" in line for line in log)
     assert (output / "loss.png").stat().st_size > 1000
+
+
+def test_the_demo_goes_on_from_the_box_with_the_words_of_the_corpus(tmp_path):
+    recipe = load_recipe(ROOT / "recipes" / "mi_short_long.py")
+    flags = ["--demo", "--max_clips", "2", "--max_steps", "2", "--num_train_epochs", "2", "--branch_warm_up_epochs"]
+    flags += ["1", "--projector_branch", "8", "--no_report", "--eval_rows", "0", "--disable_tqdm", "True"]
+    job = read_job(recipe, [*flags, "--features", str(tmp_path / "features"), "--output_dir", str(tmp_path / "run")])
+    folder = run(job)
+    model = AutoModelForMultimodalLM.from_pretrained(folder)
+    tokenizer = AutoProcessor.from_pretrained(folder).tokenizer
+    before = AutoProcessor.from_pretrained(box.FOLDER).tokenizer
+    words = set(tokenizer.get_vocab()) - set(before.get_vocab())
+    assert words and model.get_input_embeddings().num_embeddings == len(before) + len(words)
+    assert model.config.projector_branch == 8 and model.decision_config.question_types
+    datasets, clips = read_records(str(folder))
+    assert [one["id"] for one in datasets] == ["descant/box", "descant/demo"] and len(clips) > 1000
+    assert "descant/box" in (folder / "README.md").read_text()
 
 
 @pytest.mark.parametrize("encoder", ["a folder", "musicnn"])

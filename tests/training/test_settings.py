@@ -5,11 +5,14 @@ from pathlib import Path
 
 import pytest
 
+from descant.models import box
 from descant.subgenre.recipe import SubgenreRecipe
 from descant.subgenre.run import read_job as read_subgenre_job
 from descant.training import Recipe, Stage, settings, start_mert_lm
+from descant.training.model_options import LPMusicCapsOptions, MertLMOptions, ModelOptions
+from descant.training.recipe import DEMO_SETTINGS
 from descant.training.run import read_job
-from descant.training.settings import Job, LPMusicCapsOptions, MertLMOptions, ModelOptions, options_for
+from descant.training.settings import Job, options_for
 
 RECIPE = Recipe("some_recipe", (Stage("short", 100),), settings={"learning_rate": 5e-5})
 MERT_LM = Recipe("some_mert_lm", (Stage("short", 100),), start=lambda: start_mert_lm)
@@ -43,6 +46,23 @@ def test_demo_picks_the_corpus_and_a_small_model():
     assert job.options == LPMusicCapsOptions(**LPMusicCapsOptions.shared_demo)
     assert read_job(RECIPE, ["--dataset", "x"]).options == LPMusicCapsOptions()
     assert read_job(MERT_LM, ["--demo"]).options == MertLMOptions()
+
+
+def test_a_demo_starts_from_the_box_with_options_of_its_own_or_as_it_is_told(tmp_path):
+    recipe = Recipe("some_recipe", (Stage("short", 1),), box_start=lambda: start_mert_lm)
+    for argv in (["--demo"], ["--demo", "--init_from", "box"], ["--config", write_yaml(tmp_path, "demo: true")]):
+        job = read_job(recipe, argv)
+        assert job.settings.init_from == str(box.FOLDER)
+        assert isinstance(job.options, MertLMOptions) and job.options.projector_branch > 0
+    config = write_yaml(tmp_path, "demo: true\ninit_from: none\naugment: no")
+    for argv in (["--demo", "--init_from", "none"], ["--config", config]):
+        job = read_job(recipe, argv)
+        assert job.settings.init_from is None and isinstance(job.options, LPMusicCapsOptions)
+        assert job.settings.num_train_epochs == DEMO_SETTINGS["num_train_epochs"]
+    assert isinstance(read_job(recipe, ["--demo", "--init_from", "other"]).options, LPMusicCapsOptions)
+    own = read_job(recipe, ["--dataset", "x.csv", "--init_from", "box", "--new_words", "5"])
+    assert own.options == MertLMOptions(new_words=5) and own.settings.num_train_epochs == 100
+    assert read_job(recipe, ["--dataset", "x.csv"]).settings.init_from is None
 
 
 def test_every_kind_of_value_is_read_from_yaml_as_the_command_line_reads_it(tmp_path):

@@ -7,23 +7,29 @@ import numpy as np
 import pytest
 import torch
 from tiny_mert_lm import join_tiny, save_parts
-from transformers import PreTrainedModel
+from transformers import AutoModelForMultimodalLM, AutoProcessor, PreTrainedModel
 
 from descant.data.annotations import Row
 from descant.data.corpus import load_corpus
 from descant.training import start_mert_lm
-from descant.training.settings import MertLMOptions
+from descant.training.model_options import MertLMOptions
 from descant.training.start import start_model
 from descant.training.start_mert_lm import (
+    adapt,
+    add_words,
+    answer_loss,
     build,
+    closed_targets,
     deal_types,
     embed_answers,
     embed_distinctive,
     embed_questions,
     factorise,
     fit_projector,
+    new_tiny,
     rows_to_fit,
     train_chat_tokenizer,
+    warm_up_branch,
 )
 from descant.training.training_data import TokenizedRows
 
@@ -170,3 +176,60 @@ def test_the_tiny_tokenizer_chats():
     text = tokenizer.apply_chat_template([{"role": "user", "content": "hello"}], tokenize=False)
     assert text == "<|im_start|>user\nhello<|im_end|>\n"
     assert tokenizer.decode(tokenizer("hello there")["input_ids"]) == "hello there"
+
+
+def test_words_that_were_cut_get_a_token_each_and_others_stay_as_they_were(tmp_path):
+    model, processor = new_tiny(["a slow song", "hello there"])
+    before = processor.tokenizer("a slow hip-hop")["input_ids"]
+    texts = [*["This is bebop."] * 6, *["It is hip-hop."] * 5, *["A rare jig."] * 4]
+    pieces = processor.tokenizer(" bebop")["input_ids"]
+    mean = model.get_input_embeddings().weight[pieces].mean(dim=0)
+    assert add_words(model, processor, texts, most=4) == ["Ġis", "This", "Ġbebop", "It"]
+    assert len(pieces) > 1
+    assert len(processor.tokenizer(" jig")["input_ids"]) > 1
+    assert processor.tokenizer("a slow hip-hop")["input_ids"] == before
+    (bebop,) = processor.tokenizer(" bebop")["input_ids"]
+    torch.testing.assert_close(model.get_input_embeddings().weight[bebop], mean)
+    model.save_pretrained(tmp_path)
+    processor.save_pretrained(tmp_path)
+    loaded = AutoProcessor.from_pretrained(tmp_path).tokenizer
+    assert loaded("This is bebop.")["input_ids"] == processor.tokenizer("This is bebop.")["input_ids"]
+    assert loaded.decode(loaded("This is bebop.")["input_ids"]) == "This is bebop."
+    weight = AutoModelForMultimodalLM.from_pretrained(tmp_path).get_input_embeddings().weight
+    torch.testing.assert_close(weight, model.get_input_embeddings().weight)
+
+
+def test_a_branch_changes_nothing_until_it_has_learnt_and_then_tells_the_answers(tmp_path):
+    rows = [
+        Row(f"c{n:02}", "What?", answers[n], kind, "own", 0, 10)
+        for n in range(32)
+        for kind, answers in {"genre": ["jazz", "rock"] * 16, "instruments": ["piano and drums", "drums"] * 16}.items()
+        if n < 28 or kind == "genre"
+    ]
+    model, processor = new_tiny(["a slow song"], pooling="mean")
+    states = torch.from_numpy(np.stack([heard_of(rows).read(f"c{n:02}") for n in range(32)]))
+    before = model.eval().projector(states)
+    adapt(model, processor, [], MertLMOptions(projector_branch=16, branch_dropout=0.1), seed=0)
+    assert torch.equal(model.projector(states), before)
+    model.projector.standardise(states)
+    loss = warm_up_branch(model, rows, heard_of(rows), epochs=100, seed=0)
+    assert loss < 1.1 < warm_up_branch(model, rows, heard_of(rows), epochs=1, seed=1)
+    learns = [name for name, weight in model.projector.named_parameters() if weight.requires_grad]
+    assert learns == ["branch.input.weight", "branch.input.bias", "branch.output.weight"]
+    assert not torch.equal(model.train().projector.branch.hidden(states), model.projector.branch.hidden(states))
+    model.save_pretrained(tmp_path)
+    loaded = AutoModelForMultimodalLM.from_pretrained(tmp_path)
+    torch.testing.assert_close(loaded.projector.branch.input.weight, model.projector.branch.input.weight)
+    assert loaded.projector.branch.input.weight.requires_grad
+
+
+def test_targets_are_the_terms_of_each_type_and_unknown_where_nothing_was_asked():
+    rows = [
+        Row("a", "?", "piano and drums", "instruments", "own", 0, 10), Row("b", "?", "Jazz.", "genre", "own", 0, 10),
+        Row("b", "?", "some drums", "instruments", "own", 0, 10), Row("b", "?", "A long text.", "long", "own", 0, 10),
+    ]  # fmt: skip
+    clips, (instruments, genre) = closed_targets(rows)
+    assert clips == ["a", "b"] and instruments.tolist() == [[1, 1], [1, 0]]
+    assert genre[1].tolist() == [1] and bool(genre[0].isnan().all())
+    assert answer_loss(torch.zeros(2, 1), genre).item() == 0  # one term, known for one clip
+    assert answer_loss(torch.zeros(2, 2), instruments).item() == pytest.approx(np.log(2), abs=1e-5)

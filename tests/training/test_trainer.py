@@ -18,10 +18,10 @@ from descant.data.annotations import Row
 from descant.data.collator import AudioTextCollator
 from descant.models.lp_music_caps import LPMusicCapsFeatureExtractor, LPMusicCapsProcessor
 from descant.training import settings, trainer
+from descant.training.model_options import MertLMOptions
 from descant.training.recipe import Recipe, Stage
 from descant.training.run import read_job
 from descant.training.saving import find_problem, list_checkpoints
-from descant.training.settings import MertLMOptions
 from descant.training.start import add_lora, train_tokenizer
 from descant.training.trainer import DescantTrainer, NonFiniteLossError, Validation, scale_learning_rate
 from descant.training.training_data import CurriculumSampler, StagePlan, TokenizedRows, concatenate_configs, plan_steps

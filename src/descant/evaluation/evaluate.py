@@ -316,7 +316,7 @@ def score_answers(corpus: Corpus, conditions: Sequence[str], settings: Evaluatio
     claims = {name: consistency_measures(items, facts) for name, items in answered.items()}
     measured = {
         name: item_measures(items, settings.protocol, train_references=known, bertscore=settings.bertscore)
-        + claims[name][:1]
+        + list[Measure](claims[name][:1])
         for name, items in answered.items()
     }
     if settings.controls:

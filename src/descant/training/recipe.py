@@ -52,6 +52,20 @@ DEMO_SETTINGS: Mapping[str, Any] = MappingProxyType(
     }
 )
 
+BOX = "box"  # the name of the model in the box
+# Its ears are frozen and their states computed once, so that more epochs fit into the same minutes.
+BOX_DEMO_SETTINGS: Mapping[str, Any] = MappingProxyType(
+    {
+        "num_train_epochs": 11,
+        "per_device_train_batch_size": 36,
+        "learning_rate": 3e-3,
+        "weight_decay": 0.05,
+        "new_words": 500,
+        "projector_branch": 512,
+        "branch_warm_up_epochs": 60,
+    }
+)
+
 GOES_ON = "the same command goes on from the last checkpoint"
 
 
@@ -77,10 +91,15 @@ class ModelStart(Protocol):
         small model will do where the options name none.
         """
 
+    def adapt(
+        self, model: "PreTrainedModel", processor: "ProcessorMixin", texts: Iterable[str], options: Any, seed: int
+    ) -> None:
+        """Make a saved model of this kind ready for a dataset, in place. Arguments as for `build`."""
+
     def prepare(
         self, model: "PreTrainedModel", processor: "ProcessorMixin", data: Any, settings: Any, options: Any
     ) -> None:
-        """Give a new model a start from its training data, in place.
+        """Give a model a start from its training data, in place; of a saved one only what `adapt` has added.
 
         data: `TrainingData`. settings: the run's `TrainingSettings`. options: an `OPTIONS`.
         """
@@ -101,8 +120,11 @@ class BaseRecipe:
     settings: Mapping[str, Any] = field(default_factory=dict, kw_only=True)
     demo: Mapping[str, Any] = field(default_factory=dict, kw_only=True)
 
-    def defaults(self, demo: bool) -> dict[str, Any]:
-        """Return the settings before a YAML file and the command line are read."""
+    def defaults(self, demo: bool, init_from: str | None = None) -> dict[str, Any]:
+        """Return the settings before a YAML file and the command line are read.
+
+        init_from: the model to start from that one of both names.
+        """
         settings = {**self.shared, "output_dir": f"outputs/{self.name}", **self.settings}
         if demo:
             settings |= {**self.shared_demo, "output_dir": f"outputs/{self.name}-demo", **self.demo}
@@ -116,7 +138,8 @@ class Recipe(BaseRecipe):
     `settings` and `demo` are fields of `descant.training.settings.TrainingSettings` and of the options of its model;
     `demo_stages` stand in for `stages` on the embedded corpus. `start` imports what builds a new model where no
     `--init_from` is given, once the run has begun; None stands for `descant.training.start`, which builds an
-    LPMusicCaps model.
+    LPMusicCaps model. With `box_start` and `box_stages`, the kind of the model in the box and a curriculum for it, the
+    demo starts from that by default.
     """
 
     shared = REFERENCE_SETTINGS
@@ -125,9 +148,20 @@ class Recipe(BaseRecipe):
     stages: tuple[Stage, ...]
     demo_stages: tuple[Stage, ...] = ()
     start: Callable[[], ModelStart] | None = None
+    box_start: Callable[[], ModelStart] | None = None
+    box_stages: tuple[Stage, ...] = ()
 
-    def stages_for(self, dataset: str, config: str | None) -> tuple[Stage, ...]:
+    def defaults(self, demo: bool, init_from: str | None = None) -> dict[str, Any]:
+        """Return the settings before a YAML file and the command line are read; see `BaseRecipe.defaults`."""
+        settings = super().defaults(demo)
+        if demo and self.box_start and init_from in (None, BOX):
+            settings |= {**BOX_DEMO_SETTINGS, "init_from": BOX}
+        return settings
+
+    def stages_for(self, dataset: str, config: str | None, from_box: bool = False) -> tuple[Stage, ...]:
         """Return the curriculum for a dataset: of one configuration where `--dataset_config` names one."""
         if config is not None:
             return (Stage(config, 1),)
+        if dataset == "demo" and from_box and self.box_stages:
+            return self.box_stages
         return self.demo_stages if dataset == "demo" and self.demo_stages else self.stages

@@ -16,6 +16,7 @@ from transformers import PreTrainedModel, ProcessorMixin, set_seed
 from descant.data.collator import AudioTextCollator
 from descant.data.corpus import Corpus, limit_clips, load_corpus
 from descant.data.extraction import prepare_features
+from descant.models import box
 from descant.program import require_writable, use_all_cores
 from descant.publish.card import describe_hardware, write_card
 from descant.publish.facts import read_facts
@@ -24,18 +25,11 @@ from descant.publish.licence import choose_licence, describe_part
 from descant.publish.records import describe_data, hash_clips, inherit_records, write_records
 from descant.training import start as lp_music_caps_start
 from descant.training.decisions import save_decisions
+from descant.training.model_options import ModelOptions
 from descant.training.recipe import ModelStart, Recipe, Stage
 from descant.training.run_folder import KeepFolder, RunFolder, hold_run_folder, identify_run
 from descant.training.saving import whole_model
-from descant.training.settings import (
-    Job,
-    ModelOptions,
-    RunSettings,
-    SettingsT,
-    TrainingSettings,
-    options_for,
-    parse_job,
-)
+from descant.training.settings import Job, RunSettings, SettingsT, TrainingSettings, options_for, parse_job
 from descant.training.start import (
     Model,
     add_lora,
@@ -151,11 +145,13 @@ class QuestionRun(Run[TrainingSettings, Corpus]):
     def __init__(self, job: RecipeJob) -> None:
         super().__init__(job)
         self.recipe, self.options = job.recipe, job.options
+        self.start = find_start(job.recipe, job.settings.init_from)
 
     @property
     def stages(self) -> Sequence[Stage]:
         """The curriculum."""
-        return self.recipe.stages_for(str(self.settings.dataset), self.settings.dataset_config)
+        settings = self.settings
+        return self.recipe.stages_for(str(settings.dataset), settings.dataset_config, is_box(settings.init_from))
 
     def identify(self) -> dict[str, Any]:
         """Return what identifies the run."""
@@ -185,10 +181,12 @@ class QuestionRun(Run[TrainingSettings, Corpus]):
         if settings.max_clips:
             corpus = limit_clips(corpus, settings.max_clips)
         self.model, self.processor = start_model(
-            settings.init_from, find_start(self.recipe), self.options, training_texts(corpus),
+            settings.init_from, self.start, self.options, training_texts(corpus),
             seed=settings.seed, demo=settings.demo,
         )  # fmt: skip
         self.options = options_for(self.job, self.model.config.model_type)
+        if settings.init_from:
+            self.start.adapt(self.model, self.processor, training_texts(corpus), self.options, settings.seed)
         with settings.main_process_first(desc="extracting features"):
             extractor = self.model.cached_features(self.processor.feature_extractor)
             features = prepare_features(corpus, extractor, settings.features)
@@ -198,9 +196,7 @@ class QuestionRun(Run[TrainingSettings, Corpus]):
     def begin(self, folder: RunFolder) -> list[str]:
         """Give a new model its start, add adapters, and build the trainer."""
         settings = self.settings
-        if not settings.init_from:
-            start = find_start(self.recipe)
-            start.prepare(self.model, self.processor, self.data, settings, self.options)
+        self.start.prepare(self.model, self.processor, self.data, settings, self.options)
         self.model = self._with_adapters(self.model)
         self.trainer = build_trainer(self.model, self.processor, self.data, settings, self.options)
         self.trainer.add_callback(KeepFolder(folder))
@@ -255,12 +251,19 @@ def run_recipe(recipe: Recipe, argv: Sequence[str] | None = None) -> None:
 
 def read_job(recipe: Recipe, argv: Sequence[str] | None = None) -> RecipeJob:
     """Return the job that a command line (by default the program's own) asks of a recipe; see `parse_job`."""
-    return parse_job(recipe, argv, TrainingSettings, find_start(recipe).OPTIONS)
+    return parse_job(recipe, argv, TrainingSettings, lambda init_from: find_start(recipe, init_from).OPTIONS)
 
 
-def find_start(recipe: Recipe) -> ModelStart:
-    """Return what builds a new model of the recipe's kind."""
+def find_start(recipe: Recipe, init_from: str | None) -> ModelStart:
+    """Return what makes a model of the recipe's kind, or that of the model in the box, ready to train."""
+    if recipe.box_start and is_box(init_from):
+        return recipe.box_start()
     return recipe.start() if recipe.start else lp_music_caps_start
+
+
+def is_box(init_from: str | None) -> bool:
+    """Return whether a run starts from the model in the box, by its name or its folder."""
+    return init_from in (box.NAME, str(box.FOLDER))
 
 
 def set_up_libraries() -> None:
@@ -351,7 +354,7 @@ def describe_plan(
     )
     splits = {split: _clips(corpus, split) for split in corpus.splits()}
     return [
-        f"{name}: {describe_model(model)}, from {settings.init_from or 'random weights'}",
+        f"{name}: {describe_model(model)}, from {name_start(settings.init_from)}",
         f"  data       {corpus.id} ({corpus.licence}): "
         + ", ".join(f"{n:,} {split} clips" for split, n in splits.items()),
         f"  curriculum {stages}",
@@ -361,6 +364,13 @@ def describe_plan(
         f"  precision  {_precision(settings)} on {settings.device.type}, learning rate {settings.learning_rate:g}",
         f"  output     {settings.output_dir} ({_checkpoints(settings)})",
     ]
+
+
+def name_start(init_from: str | None) -> str:
+    """Return what a run starts from, in words: the model in the box lies in the package."""
+    if is_box(init_from):
+        return "the model in the box"
+    return init_from or "random weights"
 
 
 def _clips(corpus: Corpus, split: str) -> int:

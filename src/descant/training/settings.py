@@ -4,7 +4,7 @@ import argparse
 import copy
 import difflib
 import math
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, NoReturn, TypeVar, get_args, get_origin, get_type_hints
@@ -17,10 +17,10 @@ from transformers.integrations.integration_utils import INTEGRATION_TO_CALLBACK
 
 from descant.models import box
 from descant.program import count, one_line
+from descant.training.model_options import Idle, LPMusicCapsOptions, MertLMOptions, ModelOptions
 from descant.training.recipe import BaseRecipe
 
-NEW_TEXT = "new"  # in the place of a language model: one that the training data's own words make
-Idle = Iterator[tuple[str, str]]  # option, and why it would do nothing
+NO_MODEL = "none"  # in the place of a model to start from: random weights
 
 LARGEST_YAML, DEEPEST_YAML = 2**20, 10  # bytes, and lists and mappings within each other
 YAML = "tag:yaml.org,2002:"
@@ -79,7 +79,7 @@ class RunSettings(TrainingArguments):
         """Take over the push from Trainer, which would push file by file and with a card of its own."""
         super().__post_init__()
         self.publish, self.push_to_hub = self.push_to_hub, False
-        self.init_from = {"none": None, box.NAME: str(box.FOLDER)}.get(str(self.init_from), self.init_from)
+        self.init_from = {NO_MODEL: None, box.NAME: str(box.FOLDER)}.get(str(self.init_from), self.init_from)
         self.dataloader_pin_memory &= self.device.type == "cuda"
 
     def find_idle(self, given: Collection[str]) -> Idle:
@@ -119,146 +119,6 @@ class TrainingSettings(RunSettings):
     lora_targets: str | None = field(
         default=None, metadata={"help": "regular expression of the modules that get them (default: the model's own)"}
     )
-
-
-@dataclass
-class ModelOptions:
-    """Options that one kind of model alone has. With the defaults they change nothing."""
-
-    kind: ClassVar[str] = ""  # the model type of the configuration
-    title: ClassVar[str] = ""
-    counts: ClassVar[dict[str, int]] = {}
-    shapes: ClassVar[tuple[str, ...]] = ()  # what a new model alone heeds
-    shared_demo: ClassVar[Mapping[str, Any]] = {}
-
-    @property
-    def augments(self) -> bool:
-        """Whether the features of training clips are varied."""
-        return False
-
-    @property
-    def base_model(self) -> str | None:
-        """The model whose weights a new one takes over."""
-        return None
-
-    @property
-    def parts(self) -> list[str]:
-        """The models that a new one is joined from, as far as they are given."""
-        return []
-
-    def part_scales(self) -> dict[str, float]:
-        """Return the parts of the model that learn at a pace of their own, as shares of the learning rate."""
-        return {}
-
-    def find_idle(self, given: Collection[str], init_from: str | None) -> Idle:
-        """Yield the given options that would do nothing beside the others, with the reason."""
-        if init_from:
-            yield from ((name, "shapes a new model, and --init_from gives one") for name in self.shapes)
-
-
-@dataclass
-class LPMusicCapsOptions(ModelOptions):
-    """Options of LPMusicCaps models."""
-
-    kind: ClassVar[str] = "lp_music_caps"
-    title: ClassVar[str] = "LPMusicCaps"
-    counts: ClassVar[dict[str, int]] = {"audio_warm_up_epochs": 0}
-    shapes: ClassVar[tuple[str, ...]] = ("text_init_from", "tokenizer", "model_size", "audio_warm_up_epochs")
-    shared_demo: ClassVar[Mapping[str, Any]] = {
-        "model_size": "small", "audio_warm_up_epochs": 20, "first_conv_lr_scale": 0.1, "audio_lr_scale": 0.2,
-        "augment": True,
-    }  # fmt: skip
-
-    text_init_from: str | None = field(
-        default=None, metadata={"help": "Hub id or folder of BART weights for the text side of a new model"}
-    )
-    tokenizer: str = field(default="facebook/bart-base", metadata={"help": "tokenizer of a new bart-base-size model"})
-    model_size: str = field(default="base", metadata={"help": "size of a new model", "choices": ["base", "small"]})
-    audio_warm_up_epochs: int = field(
-        default=0, metadata={"help": "epochs in which a new small model first learns to listen"}
-    )
-    # Log-mels are in decibels, ten times the scale at which AdamW's steps suit a fresh layer's weights.
-    first_conv_lr_scale: float = field(
-        default=1.0, metadata={"help": "learning rate of the first convolution, as a share of learning_rate"}
-    )
-    audio_lr_scale: float = field(
-        default=1.0, metadata={"help": "learning rate of the convolutions after the warm-up, as a share"}
-    )
-    augment: bool = field(default=False, metadata={"help": "shift, tilt and mask the log-mel of training clips"})
-
-    @property
-    def augments(self) -> bool:
-        """Whether the features of training clips are varied."""
-        return self.augment
-
-    @property
-    def base_model(self) -> str | None:
-        """The model whose weights a new one takes over."""
-        return self.text_init_from
-
-    def part_scales(self) -> dict[str, float]:
-        """Return the parts of the model that learn at a pace of their own, as shares of the learning rate."""
-        return {
-            "audio_encoder.conv_stack": self.audio_lr_scale,
-            "audio_encoder.conv1": self.audio_lr_scale * self.first_conv_lr_scale,
-        }
-
-    def find_idle(self, given: Collection[str], init_from: str | None) -> Idle:
-        """Yield the given options that would do nothing beside the others, with the reason."""
-        yield from super().find_idle(given, init_from)
-        size = f"does nothing for a new model of --model_size {self.model_size}"
-        idle = ("text_init_from", "tokenizer") if self.model_size == "small" else ("audio_warm_up_epochs",)
-        yield from ((name, size) for name in idle)
-
-
-@dataclass
-class MertLMOptions(ModelOptions):
-    """Options of MertLM models."""
-
-    kind: ClassVar[str] = "mert_lm"
-    title: ClassVar[str] = "MertLM"
-    counts: ClassVar[dict[str, int]] = {"pool_stride": 1, "tokens_per_state": 1}
-    shapes: ClassVar[tuple[str, ...]] = (
-        "audio_encoder", "text_model", "layer_mix", "pooling", "pool_stride", "projector", "projector_size",
-        "projector_dropout", "tokens_per_state",
-    )  # fmt: skip
-
-    audio_encoder: str | None = field(
-        default=None, metadata={"help": "Hub id or folder of a new MertLM's frozen audio encoder, or musicnn"}
-    )
-    text_model: str | None = field(
-        default=None,
-        metadata={"help": "Hub id or folder of the causal language model of a new MertLM, or new: a small random one"},
-    )
-    layer_mix: str = field(
-        default="mean", metadata={"help": "encoder states that are read", "choices": ["last", "mean", "learned"]}
-    )
-    pooling: str = field(
-        default="stride", metadata={"help": "means over frames", "choices": ["none", "stride", "mean"]}
-    )
-    pool_stride: int = field(default=15, metadata={"help": "frames of one mean of --pooling stride"})
-    projector: str = field(default="linear", metadata={"help": "linear or mlp", "choices": ["linear", "mlp"]})
-    projector_size: int | None = field(default=None, metadata={"help": "hidden width of an mlp, rank of a linear one"})
-    projector_dropout: float = field(default=0.0, metadata={"help": "share of the states that is dropped in training"})
-    tokens_per_state: int = field(default=1, metadata={"help": "embeddings that each pooled state becomes"})
-    projector_lr_scale: float = field(
-        default=1.0, metadata={"help": "learning rate of a MertLM's projector, as a share of learning_rate"}
-    )
-
-    @property
-    def parts(self) -> list[str]:
-        """The models that a new one is joined from, as far as they are given."""
-        return [name for name in (self.audio_encoder, self.text_model) if name and name != NEW_TEXT]
-
-    def part_scales(self) -> dict[str, float]:
-        """Return the parts of the model that learn at a pace of their own, as shares of the learning rate."""
-        return {"projector": self.projector_lr_scale}
-
-    def find_idle(self, given: Collection[str], init_from: str | None) -> Idle:
-        """Yield the given options that would do nothing beside the others, with the reason."""
-        yield from super().find_idle(given, init_from)
-        if self.pooling != "stride":
-            yield "pool_stride", f"does nothing with --pooling {self.pooling}"
 
 
 QUESTION_MODELS: tuple[type[ModelOptions], ...] = (LPMusicCapsOptions, MertLMOptions)
@@ -316,22 +176,30 @@ class _Parser(HfArgumentParser):
 
 
 def parse_job(
-    recipe: RecipeT, argv: Sequence[str] | None, kind: type[SettingsT], options: type[OptionsT]
-) -> Job[RecipeT, SettingsT, OptionsT]:
+    recipe: RecipeT, argv: Sequence[str] | None, kind: type[SettingsT],
+    find_options: Callable[[str | None], type[OptionsT]],
+) -> Job[RecipeT, SettingsT, OptionsT]:  # fmt: skip
     """Read settings and options of `recipe` from `--config FILE.yaml` and, standing over it, the command line.
 
+    find_options: gives the options for what `--init_from` says, or the recipe where nothing does.
     Unknown keys, settings that do not go together, options that would do nothing and missing data end the program with
     status 2 and one sentence on stderr.
     """
-    parser = _Parser((kind, options), allow_abbrev=False, prog=f"{recipe.name}.py")
-    first = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
-    first.error = parser.error  # type: ignore[method-assign]  # in the same form
+    first = _Parser((), add_help=False, allow_abbrev=False, prog=f"{recipe.name}.py")
     first.add_argument("--config")
     first.add_argument("--demo", nargs="?", const=True, default=False, type=string_to_bool)
+    first.add_argument("--init_from")
     known, rest = first.parse_known_args(argv)
-    file = _YamlFile(known.config, parser, (kind, options)) if known.config else None
+    rest += [f"--init_from={known.init_from}"] if known.init_from else []
+    file = _YamlFile(known.config, first) if known.config else None
     demo = known.demo or bool(file and file.demo)
-    defaults = {**(options.shared_demo if demo else {}), **recipe.defaults(demo), "demo": demo}
+    init_from: str | None = known.init_from or (file.init_from if file else None)
+    defaults = recipe.defaults(demo, init_from) | {"demo": demo}
+    options = find_options(init_from or defaults.get("init_from"))
+    parser = _Parser((kind, options), allow_abbrev=False, prog=f"{recipe.name}.py")
+    if file:
+        file.require_known((kind, options))
+    defaults = {**(options.shared_demo if demo else {}), **defaults}
     unknown = defaults.keys() - _field_names(kind, options)
     if unknown:
         raise ValueError(f"the recipe {recipe.name} sets {min(unknown)}, which is no setting of its model or its run")
@@ -407,13 +275,20 @@ def _field_names(*kinds: type) -> set[str]:
 class _YamlFile:
     """A `--config` file: `setting: value` lines, each value such as the command line takes, or a list or mapping."""
 
-    def __init__(self, path: str, parser: _Parser, kinds: tuple[type, ...]) -> None:
+    def __init__(self, path: str, parser: _Parser) -> None:
         self.path, self.parser = path, parser
-        self.hints = {name: hint for kind in kinds for name, hint in get_type_hints(kind).items()}
-        self.nodes = {key: node for key, node in self._read() if self._is_known(key, kinds)}
+        self.nodes = dict(self._read())
         self.given = set(self.nodes)
-        demo = self.nodes.get("demo")
+        demo, start = self.nodes.get("demo"), self.nodes.get("init_from")
         self.demo = isinstance(demo, yaml.ScalarNode) and demo.value.lower() in ("true", "yes", "y", "on", "t", "1")
+        self.init_from: str | None = start.value if isinstance(start, yaml.ScalarNode) and start.value else None
+
+    def require_known(self, kinds: tuple[type, ...]) -> None:
+        """Refuse a setting that neither the run nor its model has."""
+        for key in self.nodes:
+            if key not in _field_names(*kinds):
+                self._refuse(f"unknown key {key!r}{_explain_unknown(key, kinds)}")
+        self.hints = {name: hint for kind in kinds for name, hint in get_type_hints(kind).items()}
 
     def _refuse(self, problem: str) -> NoReturn:
         self.parser.source = self.path
@@ -449,11 +324,6 @@ class _YamlFile:
                 self._refuse("is nested too deeply")
             if isinstance(event, yaml.AliasEvent):
                 self._refuse("has an alias (*): write the value out")
-
-    def _is_known(self, key: str, kinds: tuple[type, ...]) -> bool:
-        if key not in _field_names(*kinds):
-            self._refuse(f"unknown key {key!r}{_explain_unknown(key, kinds)}")
-        return True
 
     def read_into(self, parser: _Parser) -> list[str]:
         """Return the single values as arguments, after a look at each; the others become defaults of `parser`."""

@@ -41,9 +41,10 @@ from descant.models.lp_music_caps import (
     LPMusicCapsProcessor,
 )
 from descant.models.lp_music_caps.modeling_lp_music_caps import LPMusicCapsAudioEncoder
+from descant.training.model_options import LPMusicCapsOptions
 from descant.training.recipe import ModelStart
 from descant.training.saving import list_checkpoints
-from descant.training.settings import LPMusicCapsOptions, TrainingSettings
+from descant.training.settings import TrainingSettings
 from descant.training.training_data import TrainingData, some_features
 
 log = logging.getLogger(__name__)
@@ -252,12 +253,19 @@ def standardise_convolutions(audio_encoder: LPMusicCapsAudioEncoder, mels: torch
         hidden = audio_encoder.activation(conv(hidden))
 
 
+def adapt(
+    model: PreTrainedModel, processor: ProcessorMixin, texts: Iterable[str], options: LPMusicCapsOptions, seed: int
+) -> None:
+    """Leave a saved model as it is: its tokenizer has words of every kind. See `ModelStart`."""
+
+
 def prepare(
     model: PreTrainedModel, processor: ProcessorMixin, data: TrainingData, settings: TrainingSettings,
     options: LPMusicCapsOptions,
 ) -> None:  # fmt: skip
     """Give a new small model's audio encoder a start; a run that goes on from a checkpoint has had it."""
-    if options.model_size != "small" or (settings.resume != "no" and list_checkpoints(settings.output_dir)):
+    goes_on = settings.resume != "no" and list_checkpoints(settings.output_dir)
+    if settings.init_from or options.model_size != "small" or goes_on:
         return
     standardise_convolutions(model.audio_encoder, some_features(data))
     if options.audio_warm_up_epochs:

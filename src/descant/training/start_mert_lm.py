@@ -1,11 +1,16 @@
-"""The MertLM model that a run starts from: joined from parts, or a tiny one where there are none."""
+"""The MertLM model that a run starts from: joined from parts, a tiny one, or a saved one with words that it lacks."""
 
-from collections.abc import Iterable, Mapping, Sequence
+import json
+import logging
+import math
+from collections import Counter
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
+from tokenizers.models import BPE
 from torch import nn
 from transformers import (
     HubertConfig,
@@ -15,11 +20,13 @@ from transformers import (
     PreTrainedModel,
     PreTrainedTokenizerFast,
     ProcessorMixin,
+    set_seed,
 )
 
 from descant.data.annotations import Row
 from descant.data.collator import FeatureReader
 from descant.data.corpus import load_corpus
+from descant.evaluation.exact import canonical_answer, is_closed
 from descant.hub_client import load_patiently
 from descant.models.mert_lm import (
     MertLMConfig,
@@ -29,14 +36,21 @@ from descant.models.mert_lm import (
     join_parts,
 )
 from descant.models.mert_lm.loading_mert_lm import load_audio_encoder
+from descant.models.mert_lm.modeling_mert_lm import MertLMBranch, MertLMProjector
 from descant.models.mert_lm.parts_mert_lm import count_frames, load_feature_extractor
 from descant.models.mert_lm.processing_mert_lm import AUDIO_TOKEN, SYSTEM_PROMPT, chat_ids
-from descant.training.settings import NEW_TEXT, MertLMOptions, TrainingSettings
+from descant.training.model_options import NEW_TEXT, MertLMOptions
+from descant.training.saving import list_checkpoints
+from descant.training.settings import TrainingSettings
 from descant.training.start import SMALL_VOCABULARY, learn_tokens, naming_failures
 from descant.training.training_data import TokenizedRows, TrainingData
 
+log = logging.getLogger(__name__)
+
 OPTIONS = MertLMOptions
 RIDGE = 0.1
+LEAST_OCCURRENCES = 5  # of a word in training texts that gets a token of its own
+WARM_UP_CLIPS, WARM_UP_RATE = 30, 1e-3  # clips a step, and the largest learning rate
 
 CHATML = (
     "{% for message in messages %}{{ '<|im_start|>' + message['role'] + '\n' + message['content'] + '<|im_end|>\n' }}"
@@ -89,7 +103,9 @@ def prepare(
     model: PreTrainedModel, processor: ProcessorMixin, data: TrainingData, settings: TrainingSettings,
     options: MertLMOptions,
 ) -> None:  # fmt: skip
-    """Start a new model's projector from the training clips, in place; see `ModelStart`."""
+    """Start a new model's projector, or a saved one's branch, from the training clips, in place; see `ModelStart`."""
+    if settings.init_from:
+        return warm_up(model, data, settings, options)
     rows = rows_to_fit(data.rows.rows, settings.dataset, settings.audio_dir)
     fit_projector(model, TokenizedRows(rows, processor, settings.max_answer_tokens), data.features)
 
@@ -205,6 +221,136 @@ def fit_ridge(states: torch.Tensor, words: torch.Tensor, spread: torch.Tensor) -
     gram = states.T @ states + RIDGE * len(states) * torch.eye(states.shape[1])
     weights = torch.linalg.solve(gram, states.T @ (words - common))  # (channels, width)
     return spread / (states @ weights).std().clamp(min=1e-6) * weights.T, common
+
+
+def adapt(
+    model: PreTrainedModel, processor: ProcessorMixin, texts: Iterable[str], options: MertLMOptions, seed: int
+) -> None:
+    """Make a saved model ready for a dataset of other words, in place; see `MertLMOptions`. seed: of a new branch."""
+    if not isinstance(options, MertLMOptions):  # a model of another kind
+        return
+    if options.new_words:
+        add_words(model, processor, texts, options.new_words)
+    if options.projector_branch and not model.config.projector_branch:
+        set_seed(seed)
+        add_branch(model, options.projector_branch, options.branch_dropout)
+
+
+def add_branch(model: PreTrainedModel, width: int, dropout: float) -> None:
+    """Let a hidden layer learn in place of a projector that has learnt, which stays as it is: of a few hundred clips
+    it would learn every one by heart.
+    """
+    model.config.projector_branch, model.config.branch_dropout = width, dropout
+    branch = cast(MertLMBranch, MertLMProjector(model.config).branch)
+    nn.init.zeros_(branch.output.weight)  # it adds nothing until it has learnt
+    model.projector.requires_grad_(False)
+    model.config.projector_dropout = model.projector.dropout.p = 0.0  # it no longer learns
+    model.projector.branch = branch
+
+
+def warm_up(model: PreTrainedModel, data: TrainingData, settings: TrainingSettings, options: MertLMOptions) -> None:
+    """Give a new branch a start from the training clips, in place; a run that goes on has had it."""
+    if not isinstance(options, MertLMOptions) or not (options.branch_warm_up_epochs and model.config.projector_branch):
+        return
+    if settings.resume == "no" or not list_checkpoints(settings.output_dir):
+        rows, epochs = data.rows.rows, options.branch_warm_up_epochs
+        warm_up_branch(model, rows, data.features, epochs=epochs, seed=settings.seed)
+    model.projector.branch.input.requires_grad_(False)  # or it would learn every clip by heart
+
+
+def warm_up_branch(
+    model: PreTrainedModel, rows: Sequence[Row], features: FeatureReader, *, epochs: int, seed: int
+) -> float:
+    """Train the branch's hidden layer, in place, to tell what the closed questions about each clip are answered.
+
+    A linear head reads all answers off it, and is discarded after: the language model learns far sooner from channels
+    in which they lie open. Returns the last step's loss; 0.0 where no closed question is asked.
+    """
+    clips, targets = closed_targets(rows)
+    if not clips:
+        return 0.0
+    torch.manual_seed(seed)
+    states = torch.from_numpy(np.stack([features.read(clip) for clip in clips]))
+    with torch.no_grad():
+        standard = model.projector.standard(states).mean(dim=1)  # (clips, channels)
+    branch, widths = model.projector.branch.train(), [one.shape[1] for one in targets]
+    heads = nn.Linear(branch.input.out_features, sum(widths))
+    trained = [*branch.input.parameters(), *heads.parameters()]
+    optimizer = torch.optim.AdamW(trained, lr=WARM_UP_RATE, weight_decay=0.05)
+    steps = epochs * -(-len(clips) // WARM_UP_CLIPS)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, WARM_UP_RATE, total_steps=steps)
+    for _ in range(epochs):
+        for chosen in torch.randperm(len(clips)).split(WARM_UP_CLIPS):
+            scores = heads(branch.hidden(standard[chosen])).split(widths, dim=1)
+            losses = [answer_loss(one, named[chosen]) for one, named in zip(scores, targets, strict=True)]
+            loss = torch.stack(losses).sum()
+            loss.backward()
+            optimizer.step()
+            optimizer.zero_grad()
+            schedule.step()
+    log.info("warm-up: %.2f nats a clip over %d question types", loss.item(), len(targets))
+    return loss.item()
+
+
+def closed_targets(rows: Sequence[Row]) -> tuple[list[str], list[torch.Tensor]]:
+    """Return clip ids, and for each closed question type which terms each clip's answers name (clips, terms).
+
+    1 for a term that is named, 0 for another, NaN where a clip has no such question.
+    """
+    closed = [row for row in rows if is_closed(row.question_type)]
+    clips = sorted({row.clip_id for row in closed})
+    named: dict[str, dict[str, set[Hashable]]] = {}
+    for row in closed:
+        answer = canonical_answer(row.answer, row.question_type)
+        terms = answer if isinstance(answer, frozenset) else {answer}
+        named.setdefault(row.question_type or "", {}).setdefault(row.clip_id, set()).update(terms)
+    targets = []
+    for answers in named.values():
+        every = sorted(set().union(*answers.values()), key=str)
+        unknown = [math.nan] * len(every)
+        known = {clip: [float(term in answer) for term in every] for clip, answer in answers.items()}
+        targets.append(torch.tensor([known.get(clip, unknown) for clip in clips]))
+    return clips, targets
+
+
+def answer_loss(scores: torch.Tensor, named: torch.Tensor) -> torch.Tensor:
+    """Return the mean loss of one question type, of one term a clip or of several, where it is known."""
+    known = ~named.isnan().any(dim=1)
+    scores, named = scores[known], named[known]
+    if not len(named):
+        return scores.sum()
+    if bool((named.sum(dim=1) == 1).all()):
+        return nn.functional.cross_entropy(scores, named.argmax(dim=1), label_smoothing=0.1)
+    return nn.functional.binary_cross_entropy_with_logits(scores, named, reduction="sum") / (2 * len(named))
+
+
+@torch.no_grad()
+def add_words(model: PreTrainedModel, processor: ProcessorMixin, texts: Iterable[str], most: int) -> list[str]:
+    """Give words of `texts` that the tokenizer cuts into pieces a token each, in place; return them.
+
+    most: how many words at most, the commonest first; those that occur fewer than five times stay in pieces. A new
+    embedding is the mean of those of the word's pieces. Other texts are cut as before.
+
+    Raises:
+        ValueError: the tokenizer is no byte-level BPE.
+    """
+    tokenizer, backend = processor.tokenizer, processor.tokenizer.backend_tokenizer
+    if not isinstance(backend.model, BPE):
+        raise ValueError(f"--new_words: needs a byte-level BPE tokenizer, not {type(backend.model).__name__}")
+    cut = json.loads(backend.to_str())["model"]
+    counts = Counter(word for text in texts for word, _ in backend.pre_tokenizer.pre_tokenize_str(text))
+    common = [word for word, count in counts.most_common() if count >= LEAST_OCCURRENCES and word not in cut["vocab"]]
+    words = common[:most]
+    pieces = [[token.id for token in backend.model.tokenize(word)] for word in words]
+    ids = range(len(tokenizer), len(tokenizer) + len(words))
+    merges = [tuple(merge) for merge in cut["merges"]]
+    backend.model = BPE(vocab=cut["vocab"] | dict(zip(words, ids, strict=True)), merges=merges, ignore_merges=True)
+    known = model.get_input_embeddings().weight.clone()
+    embeddings = model.resize_token_embeddings(len(tokenizer), mean_resizing=False)
+    embeddings.weight[len(known) :] = known.mean(dim=0)
+    for index, parts in zip(ids, pieces, strict=True):
+        embeddings.weight[index] = known[parts].mean(dim=0)
+    return words
 
 
 def new_text(audio_encoder: str, texts: Iterable[str], **joined: Any) -> tuple[PreTrainedModel, ProcessorMixin]:

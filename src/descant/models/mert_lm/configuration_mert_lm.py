@@ -41,6 +41,8 @@ class MertLMConfig(PreTrainedConfig):
         is then made of two.
     projector_dropout: share of the standardised states that is dropped in training.
     tokens_per_state: embeddings in the prompt that each pooled state becomes (ClipCap, arXiv 2111.09734, has ten).
+    projector_branch: width of a hidden layer beside the projector; 0 for none.
+    branch_dropout: share of that layer's inputs, and of its channels, that are left out in training.
     audio_token_id: the placeholder in prompts, whose embeddings the audio takes; the language model need not know it.
     decoder_start_token_id: the last token of every prompt, after which the answer begins.
     """
@@ -61,6 +63,8 @@ class MertLMConfig(PreTrainedConfig):
     projector_size: int | None = None
     projector_dropout: float = 0.0
     tokens_per_state: int = 1
+    projector_branch: int = 0
+    branch_dropout: float = 0.4
     audio_token_id: int | None = None
     decoder_start_token_id: int | None = None
     eos_token_id: int | list[int] | None = None

@@ -27,6 +27,24 @@ from .loading_mert_lm import OF_EVERY_REPOSITORY, OF_ONE_REPOSITORY, AdapterMixi
 from .packing_mert_lm import pack_rows, split_prompts, up_to_last
 
 
+class MertLMBranch(nn.Module):
+    """A hidden layer between states and embeddings, which may learn beside a projector that was trained before."""
+
+    def __init__(self, inputs: int, width: int, outputs: int, dropout: float) -> None:
+        super().__init__()
+        self.dropout = nn.Dropout(dropout)
+        self.input = nn.Linear(inputs, width)
+        self.output = nn.Linear(width, outputs, bias=False)
+
+    def forward(self, states: torch.Tensor) -> torch.Tensor:
+        """Map standardised states (…, inputs) to what they add to the embeddings (…, outputs)."""
+        return self.output(self.hidden(states))
+
+    def hidden(self, states: torch.Tensor) -> torch.Tensor:
+        """Map standardised states (…, inputs) to the hidden layer (…, width)."""
+        return self.dropout(nn.functional.gelu(self.input(self.dropout(states))))
+
+
 class MertLMProjector(nn.Module):
     """Mixes the encoder's hidden states and maps them to the language model's width; all that stage 1 trains."""
 
@@ -49,11 +67,20 @@ class MertLMProjector(nn.Module):
         else:
             self.projection = nn.Linear(inputs, outputs)
         self.dropout = nn.Dropout(config.projector_dropout)
+        branch = inputs, config.projector_branch, outputs, config.branch_dropout
+        self.branch = MertLMBranch(*branch) if config.projector_branch else None
 
     def forward(self, states: torch.Tensor) -> torch.Tensor:
         """Map hidden states (clips, states, frames, inputs) to embeddings (clips, positions, width)."""
-        embeds = self.projection(self.dropout((self.mix(states) - self.mean) / self.spread))
+        standard = self.standard(states)
+        embeds = self.projection(self.dropout(standard))
+        if self.branch is not None:
+            embeds = embeds + self.branch(standard)
         return embeds.unflatten(2, (self.tokens_per_state, -1)).flatten(1, 2)
+
+    def standard(self, states: torch.Tensor) -> torch.Tensor:
+        """Return the mixed states of each frame, standardised (clips, frames, inputs)."""
+        return (self.mix(states) - self.mean) / self.spread
 
     def mix(self, states: torch.Tensor) -> torch.Tensor:
         """Mix the layers' states into one of each frame (clips, frames, inputs)."""
@@ -174,7 +201,10 @@ class MertLMForConditionalGeneration(
     def _init_weights(self, module: nn.Module) -> None:
         if isinstance(module, nn.Linear):
             init.xavier_uniform_(module.weight)
-            init.zeros_(module.bias)
+            if module.bias is not None:
+                init.zeros_(module.bias)
+        elif isinstance(module, MertLMBranch):
+            init.zeros_(module.output.weight)  # it adds nothing until it has learnt
         elif isinstance(module, MertLMProjector):
             init.zeros_(module.mean)
             init.ones_(module.spread)
@@ -227,6 +257,15 @@ class MertLMForConditionalGeneration(
         states = input_features if input_features.ndim == 4 else self.encode_audio(input_features)
         weight: Any = self.get_input_embeddings().weight
         return self.projector(bring_to(states, weight.device, weight.dtype))
+
+    def pool_audio(self, input_features: torch.Tensor) -> torch.Tensor:
+        """Return one vector of each clip, (clips, width of the encoder): the mean of its standardised states.
+
+        The projector's embeddings say what the language model has to be told, which is less.
+        """
+        states = input_features if input_features.ndim == 4 else self.encode_audio(input_features)
+        weight = self.projector.mean
+        return self.projector.standard(bring_to(states, weight.device, weight.dtype)).mean(dim=1)
 
     def embed_prompts(
         self,
@@ -360,4 +399,4 @@ class MertLMForConditionalGeneration(
 
 MertLMForConditionalGeneration.register_for_auto_class("AutoModelForMultimodalLM")
 
-__all__ = ["MertLMForConditionalGeneration", "MertLMProjector"]
+__all__ = ["MertLMBranch", "MertLMForConditionalGeneration", "MertLMProjector"]

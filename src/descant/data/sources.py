@@ -46,7 +46,7 @@ def _list_or_refuse(name: str) -> list[str]:
 
 def names_sound(name: str) -> bool:
     """Return whether a name that is nothing here can only be that of sound: an address, a pattern, a sound file."""
-    is_pattern = is_remote(name) or glob.has_magic(name) or _NUMBERED.search(name) is not None
+    is_pattern = is_remote(name) or _FAR_PATTERN.search(name) is not None or _NUMBERED.search(name) is not None
     return is_pattern or "::" in name or suffix_of(name) in (*SOUND_SUFFIXES, *SHARD_SUFFIXES, *LISTS)
 
 

@@ -31,6 +31,8 @@ def render_report(result: dict[str, Any]) -> str:
         parts += ["## Does it listen?", render_controls(result), "\n".join(f"- {text}" for text in result["verdicts"])]
     if result.get("decisions"):
         parts += ["## Typed answers", render_decisions(result["decisions"])]
+    if result.get("cost"):
+        parts.append(render_cost(result["cost"]))
     parts.append("Made with " + ", ".join(f"{name} {value}" for name, value in result["made_with"].items()) + ".")
     return "\n\n".join(part for part in parts if part) + "\n"
 
@@ -44,6 +46,13 @@ def render_scores(result: dict[str, Any], data: str) -> str:
     for system, scores in published.items():
         rows.append([system, PUBLISHED_DATA, *(f"{scores[name]:.4f}" if name in scores else "" for name in names)])
     return "\n".join(table_lines(["system", "data", *names], rows))
+
+
+def render_cost(cost: dict[str, Any]) -> str:
+    """Say what the requests of this run took."""
+    text = f"{cost['requests']} requests, {cost['retries']} retries, {cost['input_tokens']} tokens in, "
+    text += f"{cost['output_tokens']} tokens out"
+    return f"{text}, {cost['price']:.4f} at the given prices." if cost.get("price") is not None else f"{text}."
 
 
 DECISION_SCORES = ("accuracy", "ece", "brier", "risk_area", "accuracy_at_60", "sure", "precision_of_sure")

@@ -4,6 +4,7 @@ import importlib.util
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 import yaml
@@ -17,7 +18,9 @@ from transformers import (
     AutoProcessor,
 )
 
+import descant
 from descant.models import box
+from descant.models.mert_lm.processing_mert_lm import AUDIO_TOKEN
 from descant.publish.records import read_records
 from descant.subgenre import run as subgenre_run
 from descant.training import Recipe
@@ -72,7 +75,9 @@ def test_the_demo_goes_on_from_the_box_with_the_words_of_the_corpus(tmp_path):
     tokenizer = AutoProcessor.from_pretrained(folder).tokenizer
     before = AutoProcessor.from_pretrained(box.FOLDER).tokenizer
     words = set(tokenizer.get_vocab()) - set(before.get_vocab())
-    assert words and model.get_input_embeddings().num_embeddings == len(before) + len(words)
+    assert words and model.get_input_embeddings().num_embeddings == len(before) - 1 + len(words)
+    assert model.config.audio_token_id == tokenizer.convert_tokens_to_ids(AUDIO_TOKEN) == len(tokenizer) - 1
+    assert descant.load(folder).ask(np.ones(160_000, np.float32) / 9, "Are there drums?", sampling_rate=16_000)
     assert model.config.projector_branch == 8 and model.decision_config.question_types
     datasets, clips = read_records(str(folder))
     assert [one["id"] for one in datasets] == ["descant/box", "descant/demo"] and len(clips) > 1000

@@ -11,6 +11,7 @@ from transformers import AutoModelForMultimodalLM, AutoProcessor, PreTrainedMode
 
 from descant.data.annotations import Row
 from descant.data.corpus import load_corpus
+from descant.models.mert_lm.processing_mert_lm import AUDIO_TOKEN
 from descant.training import start_mert_lm
 from descant.training.model_options import MertLMOptions
 from descant.training.start import start_model
@@ -194,6 +195,10 @@ def test_words_that_were_cut_get_a_token_each_and_others_stay_as_they_were(tmp_p
     processor.save_pretrained(tmp_path)
     loaded = AutoProcessor.from_pretrained(tmp_path).tokenizer
     assert loaded("This is bebop.")["input_ids"] == processor.tokenizer("This is bebop.")["input_ids"]
+    assert processor.tokenizer.convert_tokens_to_ids(AUDIO_TOKEN) == loaded.convert_tokens_to_ids(AUDIO_TOKEN)
+    assert loaded.convert_tokens_to_ids(AUDIO_TOKEN) == model.config.audio_token_id
+    prompt = AutoProcessor.from_pretrained(tmp_path).prompt_ids("This is bebop?")
+    assert prompt == processor.prompt_ids("This is bebop?") and prompt.count(model.config.audio_token_id) > 0
     assert loaded.decode(loaded("This is bebop.")["input_ids"]) == "This is bebop."
     weight = AutoModelForMultimodalLM.from_pretrained(tmp_path).get_input_embeddings().weight
     torch.testing.assert_close(weight, model.get_input_embeddings().weight)

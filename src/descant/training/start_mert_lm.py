@@ -6,6 +6,8 @@ import math
 from collections import Counter
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from functools import partial
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, cast
 
 import numpy as np
@@ -342,15 +344,29 @@ def add_words(model: PreTrainedModel, processor: ProcessorMixin, texts: Iterable
     common = [word for word, count in counts.most_common() if count >= LEAST_OCCURRENCES and word not in cut["vocab"]]
     words = common[:most]
     pieces = [[token.id for token in backend.model.tokenize(word)] for word in words]
-    ids = range(len(tokenizer), len(tokenizer) + len(words))
-    merges = [tuple(merge) for merge in cut["merges"]]
-    backend.model = BPE(vocab=cut["vocab"] | dict(zip(words, ids, strict=True)), merges=merges, ignore_merges=True)
+    processor.tokenizer = with_words(tokenizer, words)
+    model.config.audio_token_id = processor.tokenizer.convert_tokens_to_ids(AUDIO_TOKEN)
     known = model.get_input_embeddings().weight.clone()
-    embeddings = model.resize_token_embeddings(len(tokenizer), mean_resizing=False)
-    embeddings.weight[len(known) :] = known.mean(dim=0)
-    for index, parts in zip(ids, pieces, strict=True):
+    embeddings = model.resize_token_embeddings(len(known) + len(words), mean_resizing=False)
+    for index, parts in enumerate(pieces, start=len(known)):
         embeddings.weight[index] = known[parts].mean(dim=0)
     return words
+
+
+def with_words(tokenizer: PreTrainedTokenizerFast, words: Sequence[str]) -> PreTrainedTokenizerFast:
+    """Return a tokenizer with more words, as it will be loaded: the audio's placeholder comes after all words then."""
+    with TemporaryDirectory() as folder:
+        tokenizer.save_pretrained(folder)
+        path = Path(folder) / "tokenizer.json"
+        saved = json.loads(path.read_text(encoding="utf-8"))
+        vocabulary = saved["model"]["vocab"]
+        vocabulary |= {word: index for index, word in enumerate(words, start=len(vocabulary))}
+        saved["model"]["ignore_merges"] = True  # a word that has a token of its own is not cut
+        for added in saved["added_tokens"]:
+            if added["content"] == AUDIO_TOKEN:
+                added["id"] = len(vocabulary)
+        path.write_text(json.dumps(saved), encoding="utf-8")
+        return PreTrainedTokenizerFast.from_pretrained(folder)
 
 
 def new_text(audio_encoder: str, texts: Iterable[str], **joined: Any) -> tuple[PreTrainedModel, ProcessorMixin]:

@@ -51,11 +51,24 @@ def main() -> None:
         if (args.run / name).exists():
             shutil.copy(args.run / name, box.FOLDER / name)
     name_data(box.FOLDER / "training_data.json")
+    join_runs(args.run, box.FOLDER)
     (box.FOLDER / "NOTICE").write_text(NOTICE + (PRETRAINED / "LICENSE").read_text(encoding="utf-8"), encoding="utf-8")
     if args.card:
         shutil.copy(args.card, box.FOLDER / "README.md")
     size = sum(path.stat().st_size for path in box.FOLDER.iterdir())
     print(f"{box.FOLDER}: {size / 1e6:.2f} MB")
+
+
+def join_runs(run: Path, folder: Path) -> None:
+    """Write the settings and curves of a run, and before them those of the runs that it began from, into a folder."""
+    runs = [run]
+    while start := json.loads((runs[0] / "run.json").read_text(encoding="utf-8"))["init_from"]:
+        runs.insert(0, run.parent.parent / start)
+    settings = [json.loads((one / "run.json").read_text(encoding="utf-8")) for one in runs]
+    together = settings[-1] | {"earlier_runs": settings[:-1]}
+    (folder / "run.json").write_text(json.dumps(together, indent=2) + "\n", encoding="utf-8")
+    curves = "".join((one / "training_log.jsonl").read_text(encoding="utf-8") for one in runs)
+    (folder / "training_log.jsonl").write_text(curves, encoding="utf-8")
 
 
 def name_data(path: Path) -> None:

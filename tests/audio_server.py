@@ -91,7 +91,8 @@ def _handler(state: AudioServer) -> type[BaseHTTPRequestHandler]:
             self.do_GET()
 
         def do_GET(self) -> None:
-            name = self.path.strip("/").partition("?")[0]
+            path = self.path.strip("/")
+            name = path if path in state.files else path.partition("?")[0]
             fault = state.next_fault(name)
             if fault == "reset":
                 # A closing with this option sends a reset instead of an orderly end.

@@ -58,6 +58,9 @@ def commands_of(text: str) -> Iterator[str]:
 
 COMMANDS = sorted({(page, command.strip()) for page, text in TEXTS.items() for command in commands_of(text)})
 
+# Pages whose Python runs in the tests of what it needs: a server, an exported folder.
+OTHERS_RUN = ("docs/serve.md", "docs/export.md")
+
 
 class Parsed(Exception):
     """Ends a program when its arguments have been understood."""
@@ -164,7 +167,7 @@ def workplace(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 # The page of the server is run, with its shell, in tests/commands/test_serve.py.
 @pytest.mark.parametrize(
-    "page", [page for page, text in TEXTS.items() if blocks(text, "python") and page != "docs/serve.md"]
+    "page", [page for page, text in TEXTS.items() if blocks(text, "python") and page not in OTHERS_RUN]
 )
 def test_python_runs(page: str, workplace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(workplace)

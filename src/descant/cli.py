@@ -27,6 +27,7 @@ def build_parser() -> ArgumentParser:
         describe,
         download,
         evaluate,
+        export,
         features,
         index,
         push,
@@ -43,7 +44,7 @@ def build_parser() -> ArgumentParser:
     parser.set_defaults(goes_on="")
     subparsers = parser.add_subparsers(title="commands", metavar="COMMAND", dest="command", required=True)
     asking = (ask, decide, describe, serve, tag, index, search, report, classify)
-    for command in (download, features, *asking, convert, evaluate, score, compare, push, skill):
+    for command in (download, features, *asking, convert, export, evaluate, score, compare, push, skill):
         command.add_parser(subparsers)
     return parser
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 from torch.func import functional_call
-from torch.nn.functional import conv1d, pad, relu
+from torch.nn.functional import conv1d, conv2d, pad, relu
 from transformers import PreTrainedModel
 from transformers import initialization as init
 from transformers.utils import ModelOutput
@@ -96,7 +96,10 @@ class MusicnnBranch(nn.Module):
         _, taps, bands = weight.shape
         if bands == 1:
             return temporal_peaks(patches, weight[:, :, 0])
-        return timbral_peaks(pad(patches, (0, 0, taps // 2, taps // 2)), weight)
+        padded = pad(patches, (0, 0, taps // 2, taps // 2))
+        if torch.compiler.is_exporting():  # a convolution as such, which other runtimes have a kernel for
+            return conv2d(padded[:, None], weight[:, None]).amax(dim=3).transpose(1, 2)
+        return timbral_peaks(padded, weight)
 
 
 class MusicnnFrameLayer(nn.Module):
@@ -118,9 +121,10 @@ class MusicnnFrameLayer(nn.Module):
 
 
 def find_alive(weight: torch.Tensor) -> torch.Tensor:
-    """Find the filters (filters, ...) that respond to their input, one at least; all where they are trained."""
+    """Find the filters (filters, ...) that respond to their input, one at least; all where they are trained or traced.
+    """
     everyone = torch.arange(len(weight), device=weight.device)
-    if torch.is_grad_enabled() and weight.requires_grad:
+    if torch.compiler.is_exporting() or (torch.is_grad_enabled() and weight.requires_grad):
         return everyone
     alive = (weight.abs().flatten(1).sum(dim=1) > DEAD).nonzero()[:, 0]
     return alive if len(alive) else everyone[:1]
@@ -243,7 +247,8 @@ def run_network(network: nn.Module, patches: torch.Tensor, with_frames: bool) ->
     weights = {}
     if next(network.parameters()).dtype != torch.float32:
         weights = {name: weight.float() for name, weight in network.state_dict(keep_vars=True).items()}
-    results = [functional_call(network, weights, (group,)) for group in patches.split(GROUP)]
+    groups = [patches] if torch.compiler.is_exporting() else patches.split(GROUP)  # a graph has no number of groups
+    results = [functional_call(network, weights, (group,)) for group in groups]
     frames, penultimate, logits = zip(*results, strict=True)
     return torch.cat(frames) if with_frames else None, torch.cat(penultimate), torch.cat(logits)
 

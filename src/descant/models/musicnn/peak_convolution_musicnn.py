@@ -86,5 +86,6 @@ def temporal_peaks(patches: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
     padded = pad(patches, (0, 0, before, taps - 1 - before))[:, None]
     weight = weight[:, None, :, None].contiguous()
     # Patch by patch, whose map (filters, frames, bands) stays in the cache until its maximum is taken.
-    groups = padded.split(1) if padded.device.type == "cpu" else [padded]
+    one_by_one = padded.device.type == "cpu" and not torch.compiler.is_exporting()
+    groups = padded.split(1) if one_by_one else [padded]
     return torch.cat([conv2d(group, weight).amax(dim=3) for group in groups]).transpose(1, 2)

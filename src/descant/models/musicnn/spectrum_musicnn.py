@@ -4,7 +4,7 @@ import itertools
 import math
 
 import torch
-from torch.nn.functional import conv1d, relu
+from torch.nn.functional import conv1d, pad, relu
 
 from .configuration_musicnn import MusicnnConfig
 
@@ -48,10 +48,18 @@ def correlate_onsets(log_mel: torch.Tensor, bands: int, lags: int, smooth: bool 
     if smooth:
         onsets = conv1d(onsets.flatten(0, 1)[:, None], onsets.new_tensor(SMOOTHING)[None, None], padding=2)
         onsets = onsets[:, 0].unflatten(0, (len(log_mel), bands))
-    frames = onsets.shape[2]
-    spectrum = torch.fft.rfft(onsets, n=2 * max(frames, lags + 1))
-    correlation = torch.fft.irfft(spectrum.abs().square())[..., : lags + 1]
+    correlation = autocorrelate(onsets, lags)
     return correlation[..., 1:] / (correlation[..., :1] + 1e-6)
+
+
+def autocorrelate(onsets: torch.Tensor, lags: int) -> torch.Tensor:
+    """Correlate (batch, bands, frames) with themselves 0 to `lags` frames later, (batch, bands, lags + 1)."""
+    frames = onsets.shape[2]
+    if torch.compiler.is_exporting():  # the products as such: other runtimes lose digits in long Fourier transforms
+        later = torch.arange(lags + 1)[:, None] + torch.arange(frames)
+        return (pad(onsets, (0, lags))[:, :, later] * onsets[:, :, None]).sum(dim=3)
+    spectrum = torch.fft.rfft(onsets, n=2 * max(frames, lags + 1))
+    return torch.fft.irfft(spectrum.abs().square())[..., : lags + 1]
 
 
 def describe_tempo(log_mel: torch.Tensor, bands: int, periods: int) -> torch.Tensor:
@@ -103,7 +111,7 @@ def cosines(bands: int, count: int) -> torch.Tensor:
 def find_heard(log_mel: torch.Tensor) -> torch.Tensor:
     """Return which frames (batch, frames) come before the silence that pads a window."""
     with_sound = (log_mel != 0).any(dim=2)
-    return with_sound.int().flip(1).cummax(dim=1).values.flip(1) > 0
+    return with_sound.int().flip(1).cumsum(dim=1).flip(1) > 0
 
 
 def mean_of(states: torch.Tensor, where: torch.Tensor) -> torch.Tensor:

@@ -13,7 +13,15 @@ from descant.answering.listener import Listener
 from descant.cli import main
 from descant.data.storage import Source
 from descant.evaluation.benchmark_run import BenchmarkSettings, run_benchmark
-from descant.evaluation.benchmarks import Benchmark, ChoiceItem, read_benchmark, read_demo, read_file, read_question
+from descant.evaluation.benchmarks import (
+    HUB,
+    Benchmark,
+    ChoiceItem,
+    read_benchmark,
+    read_demo,
+    read_file,
+    read_question,
+)
 from descant.evaluation.choice_scores import render_choices
 from descant.evaluation.choosing import Asked, Choice, ListenerChooser, make_noise, read_letter, rotate
 
@@ -86,6 +94,13 @@ def test_rows_of_parquet_hold_their_sounds(quiz: Path, tmp_path: Path) -> None:
     assert [item.right for item in benchmark.items] == [0, 1] and len(benchmark.problems) == 1
     assert benchmark.items[1].audio == f"{tmp_path / 'test-0.parquet'}::1"
     assert len({item.clip for item in benchmark.items}) == 2
+
+
+def test_a_published_row_stands_beside_the_model_s(tmp_path: Path) -> None:
+    assert all(one.published and one.published.source.startswith("https://") for one in HUB.values())
+    benchmark = Benchmark("b", items(), published=HUB["mmau_music"].published)
+    result = run_benchmark(Scripted(lambda *_: Choice("a")), benchmark, BenchmarkSettings("b", tmp_path))
+    assert "| Qwen2-Audio-Instruct | MMAU test-mini, music" in render_choices(result)
 
 
 def test_an_unknown_benchmark_is_refused() -> None:

@@ -192,6 +192,7 @@ def test_the_command_asks_an_endpoint_and_goes_on_where_it_ended(
     assert "10 requests, 0 retries, 1000 tokens in, 50 tokens out" in capsys.readouterr().out
     assert main(["evaluate", "--benchmark", "demo", "--endpoint", server.url]) == 2
     assert main(["evaluate", "--benchmark", "demo", "--model", "m"]) == 2
+    assert main(quiz(tmp_path, server.url, "--num_beams", "2")) == 2
 
 
 def test_a_data_set_is_asked_with_controls_and_scored_by_a_protocol(

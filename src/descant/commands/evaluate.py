@@ -127,6 +127,8 @@ def run(args: argparse.Namespace) -> int:
         raise ValueError("--endpoint and --model go together: the server's URL, and the model's name there")
     if args.endpoint is not None and args.model is not None:
         raise ValueError("--endpoint and --model stand in the place of a MODEL of this machine: leave that out")
+    if args.endpoint is not None and args.num_beams is not None:
+        raise ValueError("--num_beams is a setting of models on this machine: leave it out with --endpoint")
     args.model = args.endpoint_model or choose_model(args.model)
     if args.benchmark is not None:
         from descant.evaluation.caption_sets import find_caption_set

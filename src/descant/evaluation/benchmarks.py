@@ -53,7 +53,10 @@ class HubBenchmark:
 
 
 HUB = {
-    "muchomusic": HubBenchmark("lmms-lab-audio/muchomusic", r"(.*/)?test-.*\.parquet"),
+    "muchomusic": HubBenchmark(
+        "lmms-lab-audio/muchomusic", r"(.*/)?test-.*\.parquet", None,
+        Published("Music Flamingo", 74.58, "MuChoMusic", "https://arxiv.org/abs/2511.10289"),
+    ),
     "mmau_music": HubBenchmark(
         "lmms-lab-audio/mmau", r"(.*/)?test_mini-.*\.parquet", "music",
         Published("Qwen2-Audio-Instruct", 50.98, "MMAU test-mini, music, before its revision of May 2025",

@@ -229,4 +229,8 @@ def test_the_command_reports_in_json_and_as_a_table(
     assert result["changed"] == 0.0 and result["refused_answers"] == 2  # who composed it, in two orders
     assert result["controls"]["silence"]["refused"] == 1.0
     assert "| rotated by | accuracy | refused |" in shown and "| shuffled |" in shown
+    assert main([*arguments, "--split", "train"]) == 2
+    assert "--split does nothing for multiple-choice questions" in capsys.readouterr().err
+    assert main(["evaluate", "--dataset", "demo", "--protocol", "musilingo", "--rotations", "2"]) == 2
+    assert "--rotations does nothing without multiple-choice questions" in capsys.readouterr().err
     assert main(["evaluate", "--dataset", "demo"]) == 2

@@ -4,6 +4,7 @@ import argparse
 import hashlib
 import logging
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +13,9 @@ from descant.program import MOST_BEAMS, count, require_writable, say, show, use_
 if TYPE_CHECKING:
     from descant.evaluation.evaluate import EvaluationSettings
 
+# Options that do something for rows of a data set alone, and for multiple-choice questions alone.
+FOR_ROWS = ("protocol", "split", "dataset_config", "features", "allow_leak", "bertscore", "batch_size")
+FOR_CHOICES = ("rotations", "options_by")
 CONFIGS = {"lp_musiccaps": "captions", "musilingo": "all"}
 EXAMPLES = """\
 examples:
@@ -87,7 +91,7 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
         "--max_clips", type=count(1), default=0, metavar="N", help="only the first N clips of the split"
     )
     add_endpoint_options(parser)
-    parser.set_defaults(func=run)
+    parser.set_defaults(func=run, unset={name: parser.get_default(name) for name in (*FOR_ROWS, *FOR_CHOICES)})
 
 
 def add_endpoint_options(parser: argparse.ArgumentParser) -> None:
@@ -133,9 +137,19 @@ def run(args: argparse.Namespace) -> int:
     if args.benchmark is not None:
         from descant.evaluation.caption_sets import find_caption_set
 
-        found = find_caption_set(args.benchmark)
-        return run_caption_set(args, found) if found else run_benchmark(args)
+        if found := find_caption_set(args.benchmark):
+            return run_caption_set(args, found)
+        require_unset(args, FOR_ROWS, "for multiple-choice questions")
+        return run_benchmark(args)
+    require_unset(args, FOR_CHOICES, "without multiple-choice questions")
     return run_dataset(args)
+
+
+def require_unset(args: argparse.Namespace, names: Sequence[str], when: str) -> None:
+    """Raise ValueError where one of these options is given, which does nothing then."""
+    for name in names:
+        if getattr(args, name) != args.unset[name]:
+            raise ValueError(f"--{name} does nothing {when}: leave it out")
 
 
 def run_caption_set(args: argparse.Namespace, name: str) -> int:

@@ -12,6 +12,7 @@ from configparser import ConfigParser
 from contextlib import contextmanager
 from dataclasses import fields
 from functools import cache
+from itertools import dropwhile
 from pathlib import Path
 
 import pytest
@@ -145,9 +146,12 @@ CHECKS = {
 }  # fmt: skip
 
 
+SETTING = re.compile(r"[A-Z][A-Z_]*=\S+")  # of the environment, before a command
+
+
 @pytest.mark.parametrize(("page", "command"), COMMANDS)
 def test_a_command_is_understood(page: str, command: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    words = shlex.split(command.split(" > ")[0])
+    words = list(dropwhile(SETTING.fullmatch, shlex.split(command.split(" > ")[0])))
     if command not in OTHERS:
         assert words[0] in CHECKS, f"{page}: nothing here checks {command}"
         CHECKS[words[0]](words[1:])

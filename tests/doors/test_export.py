@@ -133,8 +133,8 @@ def test_what_cannot_be_decided_is_refused() -> None:
 
 
 def test_missing_libraries_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    find = importlib.util.find_spec
-    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "onnxscript" else find(name))
+    there = importlib.util.find_spec("json")
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "onnxscript" else there)
     with pytest.raises(ImportError, match=r"^onnxscript is not installed: pip install descant\[export\]$"):
         require_exporter()
 

@@ -56,16 +56,15 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
         help="multiple-choice questions: muchomusic, mmau_music, demo, or a file in their form; or the open questions "
         "of musicinstruct, the captions of song_describer",
     )  # fmt: skip
+    add_run_options(parser)
+    add_choice_options(parser)
+    add_endpoint_options(parser)
+    parser.set_defaults(func=run, unset={name: parser.get_default(name) for name in (*FOR_ROWS, *FOR_CHOICES)})
+
+
+def add_run_options(parser: argparse.ArgumentParser) -> None:
+    """Add what is asked, how it is scored, and where the results go."""
     parser.add_argument("--protocol", choices=list(CONFIGS), help="which scores; --dataset needs it")
-    parser.add_argument(
-        "--rotations", type=count(1, 26), default=4, metavar="N",
-        help="orders in which the options of a benchmark's item are shown, at most (default: %(default)s)",
-    )  # fmt: skip
-    parser.add_argument(
-        "--options_by", choices=("probability", "words"),
-        help="how an option is chosen: the likeliest (default where a model here gives probabilities; of endpoints, "
-        "descant's own server does), or the letter in an answer (default elsewhere)",
-    )  # fmt: skip
     parser.add_argument("--split", metavar="NAME", default="test", help="which split (default: %(default)s)")
     parser.add_argument(
         "--dataset_config", choices=["short", "long", "all", "captions"],
@@ -90,8 +89,19 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
     parser.add_argument(
         "--max_clips", type=count(1), default=0, metavar="N", help="only the first N clips of the split"
     )
-    add_endpoint_options(parser)
-    parser.set_defaults(func=run, unset={name: parser.get_default(name) for name in (*FOR_ROWS, *FOR_CHOICES)})
+
+
+def add_choice_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options of multiple-choice questions."""
+    parser.add_argument(
+        "--rotations", type=count(1, 26), default=4, metavar="N",
+        help="orders in which the options of a benchmark's item are shown, at most (default: %(default)s)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--options_by", choices=("probability", "words"),
+        help="how an option is chosen: the likeliest (default where a model here gives probabilities; of endpoints, "
+        "descant's own server does), or the letter in an answer (default elsewhere)",
+    )  # fmt: skip
 
 
 def add_endpoint_options(parser: argparse.ArgumentParser) -> None:

@@ -233,4 +233,6 @@ def test_the_command_reports_in_json_and_as_a_table(
     assert "--split does nothing for multiple-choice questions" in capsys.readouterr().err
     assert main(["evaluate", "--dataset", "demo", "--protocol", "musilingo", "--rotations", "2"]) == 2
     assert "--rotations does nothing without multiple-choice questions" in capsys.readouterr().err
+    assert main([*arguments, "--parallel", "2"]) == 2
+    assert "--parallel does nothing without --endpoint" in capsys.readouterr().err
     assert main(["evaluate", "--dataset", "demo"]) == 2

@@ -13,9 +13,10 @@ from descant.program import MOST_BEAMS, count, require_writable, say, show, use_
 if TYPE_CHECKING:
     from descant.evaluation.evaluate import EvaluationSettings
 
-# Options that do something for rows of a data set alone, and for multiple-choice questions alone.
+# Options that do something for rows of a data set, for multiple-choice questions, and for endpoints alone.
 FOR_ROWS = ("protocol", "split", "dataset_config", "features", "allow_leak", "bertscore", "batch_size")
 FOR_CHOICES = ("rotations", "options_by")
+FOR_ENDPOINTS = ("api_key_env", "parallel", "price_in", "price_out")
 CONFIGS = {"lp_musiccaps": "captions", "musilingo": "all"}
 EXAMPLES = """\
 examples:
@@ -59,7 +60,8 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
     add_run_options(parser)
     add_choice_options(parser)
     add_endpoint_options(parser)
-    parser.set_defaults(func=run, unset={name: parser.get_default(name) for name in (*FOR_ROWS, *FOR_CHOICES)})
+    needy = (*FOR_ROWS, *FOR_CHOICES, *FOR_ENDPOINTS)
+    parser.set_defaults(func=run, unset={name: parser.get_default(name) for name in needy})
 
 
 def add_run_options(parser: argparse.ArgumentParser) -> None:
@@ -143,6 +145,8 @@ def run(args: argparse.Namespace) -> int:
         raise ValueError("--endpoint and --model stand in the place of a MODEL of this machine: leave that out")
     if args.endpoint is not None and args.num_beams is not None:
         raise ValueError("--num_beams is a setting of models on this machine: leave it out with --endpoint")
+    if args.endpoint is None:
+        require_unset(args, FOR_ENDPOINTS, "without --endpoint")
     args.model = args.endpoint_model or choose_model(args.model)
     if args.benchmark is not None:
         from descant.evaluation.caption_sets import find_caption_set

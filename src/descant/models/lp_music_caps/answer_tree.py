@@ -6,7 +6,7 @@ byte for byte the same.
 """
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -85,24 +85,35 @@ def build_tree(
             path = deciding_prefix(tokens, owners)
             paths[path] = option
             added.setdefault(path, (shift, weight))
-    inner: dict[tuple[int, ...], int] = {(): 0}
-    for path in paths:
-        for end in range(1, len(path)):
-            inner.setdefault(path[:end], len(inner))
-    visible = torch.zeros(len(inner), len(inner), dtype=torch.bool)
-    for prefix, node in inner.items():
-        visible[node, [inner[prefix[:end]] for end in range(len(prefix) + 1)]] = True
+    inner = number_nodes(paths)
     longest = max(map(len, paths))
     return AnswerTree(
         tokens=torch.tensor([-1, *(prefix[-1] for prefix in list(inner)[1:])]),
         depths=torch.tensor([len(prefix) for prefix in inner]),
-        visible=visible,
+        visible=see_beginnings(inner),
         nodes=torch.tensor([pad([inner[path[:end]] for end in range(len(path))], longest) for path in paths]),
         nexts=torch.tensor([pad(list(path), longest) for path in paths]),
         options=torch.tensor(list(paths.values())),
         shifts=torch.tensor([added[path][0] for path in paths]),
         weights=torch.tensor([list(added[path][1]) for path in paths]),
     )
+
+
+def number_nodes(paths: Iterable[tuple[int, ...]]) -> dict[tuple[int, ...], int]:
+    """Map each proper beginning of a path, the empty one first, to the number of its node."""
+    inner: dict[tuple[int, ...], int] = {(): 0}
+    for path in paths:
+        for end in range(1, len(path)):
+            inner.setdefault(path[:end], len(inner))
+    return inner
+
+
+def see_beginnings(inner: Mapping[tuple[int, ...], int]) -> torch.Tensor:
+    """Return (nodes, nodes): True where a node's beginning, or the node itself, is the other."""
+    visible = torch.zeros(len(inner), len(inner), dtype=torch.bool)
+    for prefix, node in inner.items():
+        visible[node, [inner[prefix[:end]] for end in range(len(prefix) + 1)]] = True
+    return visible
 
 
 def deciding_prefix(tokens: Sequence[int], owners: Mapping[tuple[int, ...], set[int]]) -> tuple[int, ...]:

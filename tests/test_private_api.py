@@ -18,13 +18,13 @@ import descant
 
 SOURCE = Path(descant.__path__[0])
 PACKED_BART = "models/lp_music_caps/packed_bart_lp_music_caps.py"
-PACKED_MODELS = "models/lp_music_caps/packed_models_lp_music_caps.py"
-SETTINGS = "models/lp_music_caps/generation_settings_lp_music_caps.py"
+ENGINE = "models/lp_music_caps/engine_lp_music_caps.py"
+SETTINGS = "models/lp_music_caps/search_lp_music_caps.py"
 LOADING = "models/mert_lm/loading_mert_lm.py"
 DECISION = "models/mert_lm/decision_music.py"
 GENERATION = "models/mert_lm/generation_mert_lm.py"
 MODELING = "models/mert_lm/modeling_mert_lm.py"
-PIPELINE = "models/lp_music_caps/pipeline_music_question_answering.py"
+PIPELINE = "models/lp_music_caps/pipeline_music.py"
 SUBGENRE_PIPELINE = "models/subgenre/pipeline_music_subgenre_classification.py"
 MODELING_AUTO = "transformers.models.auto.modeling_auto"
 
@@ -40,7 +40,7 @@ NAMES = [
     ("torch.ops.mkldnn._convolution_pointwise.binary", PACKED_BART),
     ("torch.ops.onednn.qlinear_prepack", PACKED_BART),
     ("torch.ops.onednn.qlinear_pointwise", PACKED_BART),
-    ("torch.nn.Parameter._version", PACKED_MODELS),
+    ("torch.nn.Parameter._version", ENGINE),
     ("transformers.Trainer._run_epoch", "training/saving.py"),
     ("transformers.Trainer._get_output_dir", "training/saving.py"),
     ("transformers.Trainer._save_checkpoint", "training/saving.py"),
@@ -100,9 +100,9 @@ WORDS = [
     ("transformers.modeling_utils", "_from_pipeline", LOADING),
     ("transformers.models.auto.auto_factory", "_commit_hash", LOADING),
     ("transformers.generation.configuration_utils", "_from_model_config", GENERATION),
-    ("torch.nn.modules.module", "_forward_hooks", PACKED_MODELS),
-    ("torch.nn.modules.module", "_forward_pre_hooks", PACKED_MODELS),
-    ("accelerate.accelerator", "_original_forward", PACKED_MODELS),
+    ("torch.nn.modules.module", "_forward_hooks", ENGINE),
+    ("torch.nn.modules.module", "_forward_pre_hooks", ENGINE),
+    ("accelerate.accelerator", "_original_forward", ENGINE),
 ]
 
 # Private by their form, but documented, or not another library's.
@@ -149,14 +149,14 @@ def test_hooks_for_hidden_states_come_from_the_module_that_is_left_out_of_accoun
     model, _ = build_tiny_model()
     model(torch.zeros(1, 128, 1001), labels=torch.tensor([[0, 5, 2]]), output_hidden_states=True)
     hooks = [hook for part in model.modules() for hook in part._forward_hooks.values()]
-    assert hooks, moved("what hidden states are collected by", PACKED_MODELS)
+    assert hooks, moved("what hidden states are collected by", ENGINE)
     assert {hook.__module__ for hook in hooks} <= {"transformers.utils.output_capturing"}, moved(
-        "transformers.utils.output_capturing", PACKED_MODELS
+        "transformers.utils.output_capturing", ENGINE
     )
 
 
 def test_a_decoding_method_of_ones_own_is_called_with_what_generate_prepared() -> None:
-    from descant.models.lp_music_caps.generation_settings_lp_music_caps import read_settings
+    from descant.models.lp_music_caps.search_lp_music_caps import read_settings
 
     model, _ = build_tiny_model()
     try:

@@ -10,7 +10,7 @@ from descant.data.clips import ClipFile
 from descant.data.extraction import extract_features
 from descant.data.features import FeatureStore
 from descant.models.mert_lm.configuration_mert_lm import MertLMConfig
-from descant.models.mert_lm.frozen_states_mert_lm import FrozenStates
+from descant.models.mert_lm.feature_extraction_mert_lm import FrozenStates
 from descant.models.musicnn import PRETRAINED, MusicnnFeatureExtractor, MusicnnModel
 
 

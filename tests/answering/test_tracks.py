@@ -8,7 +8,7 @@ from tiny import save_tiny_model, write_song
 
 from descant.answering.listener import Answer, Listener
 from descant.answering.tracks import TrackAnswer, pool_answers
-from descant.models.lp_music_caps.track_answers import WindowAnswer, answer_track, write_caption
+from descant.models.lp_music_caps.track_music import WindowAnswer, answer_track, write_caption
 
 
 def window(number: int, prediction: str, confidence: float = 0.5) -> WindowAnswer:

@@ -17,7 +17,7 @@ from descant.data.demo import (
     load_demo,
     verify_manifest,
 )
-from descant.data.term_tables import DEMO
+from descant.data.terms import DEMO
 from descant.evaluation import exact_answer
 
 MEGABYTE = 1_000_000

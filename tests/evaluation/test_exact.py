@@ -7,8 +7,7 @@ import pytest
 
 from descant.data.annotations import Row
 from descant.data.demo import facts, load_demo
-from descant.data.term_tables import COMMON
-from descant.data.terms import find_claims, find_terms, normalise, surface_forms
+from descant.data.terms import COMMON, find_claims, find_terms, normalise, surface_forms
 from descant.evaluation import exact_answer, majority_answers
 from descant.evaluation.claims import (
     claim_measures,

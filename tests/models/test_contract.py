@@ -379,5 +379,5 @@ def test_files_that_several_folders_carry_are_equal() -> None:
     for file in Path(descant.models.__path__[0]).glob("*/*.py"):
         if file.name != "__init__.py":
             found.setdefault(file.name, set()).add(file.read_bytes())
-    assert "pipeline_music_question_answering.py" in found
+    assert "pipeline_music.py" in found
     assert [name for name, contents in found.items() if len(contents) > 1] == []

@@ -275,7 +275,7 @@ def test_what_lies_near_the_centres_of_music_is_music():
 
 
 @pytest.mark.parametrize(
-    "name", ["answer_tree.py", "decision_music.py", "track_music.py", "pipeline_music_decision.py"]
+    "name", ["answer_tree.py", "decision_music.py", "track_music.py", "pipeline_music.py"]
 )
 def test_all_model_folders_hold_the_same_file(name):
     copies = sorted(Path(descant.models.__path__[0]).glob(f"*/{name}"))

@@ -177,7 +177,7 @@ def test_code_is_complete_and_flat(model_folder):
     names = set(collect_code(read_facts(model_folder)))
     parts = {"configuration", "modeling", "generation", "feature_extraction", "processing"}
     assert {f"{part}_lp_music_caps.py" for part in parts} <= names
-    assert "pipeline_music_question_answering.py" in names
+    assert "pipeline_music.py" in names
 
 
 def test_code_missing_in_the_folder_comes_from_descant(model_folder):

@@ -7,7 +7,7 @@ from descant.answering.listener import Listener
 from descant.answering.typed_answers import REASONS, as_span
 from descant.data.audio import Window, read_some_windows
 from descant.data.storage import Source, name_source
-from descant.models.lp_music_caps.decision_music import QuestionType, normalise
+from descant.models.lp_music_caps.decision_music import QuestionType, plain_words
 from descant.models.lp_music_caps.track_music import TrackDecider, state
 
 
@@ -60,5 +60,5 @@ def state_in_words(answer: dict[str, Any], kind: QuestionType) -> dict[str, Any]
 
 def find_worded(question: str, types: dict[str, QuestionType]) -> QuestionType | None:
     """Return the type that has a question of these words."""
-    words = normalise(question)
-    return next((kind for kind in types.values() if words in map(normalise, kind.questions)), None)
+    words = plain_words(question)
+    return next((kind for kind in types.values() if words in map(plain_words, kind.questions)), None)

@@ -16,8 +16,7 @@ from descant.data.audio import Window
 from descant.data.storage import Source, name_source
 from descant.models.lp_music_caps.decision_music import MusicDecisionConfig
 from descant.models.lp_music_caps.terms import agrees, find_terms
-from descant.models.lp_music_caps.track_answers import is_kind, read_categories
-from descant.models.lp_music_caps.track_music import TrackDecider, state
+from descant.models.lp_music_caps.track_music import TrackDecider, is_kind, read_categories, state
 
 INSTRUMENTS = (
     "piano", "organ", "acoustic guitar", "electric guitar", "bass", "drums", "violin", "strings", "brass", "trumpet",

@@ -7,7 +7,7 @@ from typing import Any
 
 from descant.answering.recordings import answer_id
 from descant.data.audio import format_stamp
-from descant.models.lp_music_caps.track_answers import WindowAnswer, answer_track
+from descant.models.lp_music_caps.track_music import WindowAnswer, answer_track
 from descant.program import shorten
 
 LONGEST_QUESTION = 60  # characters of it in a message

@@ -14,10 +14,10 @@ from transformers import PreTrainedModel
 
 from descant.models.lp_music_caps import LPMusicCapsFeatureExtractor, LPMusicCapsForConditionalGeneration
 from descant.models.lp_music_caps.answer_tree import AnswerTree, pool_states
-from descant.models.lp_music_caps.decision_lp_music_caps import stack_trees
 from descant.models.lp_music_caps.feature_extraction_lp_music_caps import mel_filters as htk_filters
+from descant.models.lp_music_caps.generation_lp_music_caps import stack_trees
 from descant.models.mert_lm import MertLMFeatureExtractor, MertLMForConditionalGeneration
-from descant.models.mert_lm.frozen_states_mert_lm import pool
+from descant.models.mert_lm.feature_extraction_mert_lm import pool
 from descant.models.musicnn import MusicnnFeatureExtractor, MusicnnModel
 from descant.models.musicnn.feature_extraction_musicnn import mel_filters as slaney_filters
 

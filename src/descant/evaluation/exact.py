@@ -26,7 +26,7 @@ def canonical_answer(answer: str, question_type: str | None) -> Hashable:
 
 
 def exact_answer(prediction: str, reference: str, question_type: str | None) -> bool:
-    """Return whether both name the same terms of this question type (see `descant.data.term_tables`).
+    """Return whether both name the same terms of this question type (see `descant.data.terms`).
 
     Whole sentences are read for their terms. So a list of instruments is compared as a set, and an answer that names
     two genres where the reference names one is wrong. Where the reference names no known term, or the type is unknown,

@@ -39,11 +39,11 @@ MODELS = {
 # Pipeline → the module and class that run it, the Auto class that loads its model, the kind of its inputs.
 PIPELINES = {
     "music-question-answering": (
-        "lp_music_caps.pipeline_music_question_answering", "MusicQuestionAnsweringPipeline",
+        "lp_music_caps.pipeline_music", "MusicQuestionAnsweringPipeline",
         "AutoModelForMultimodalLM", "multimodal",
     ),
     "music-decision": (
-        "lp_music_caps.pipeline_music_decision", "MusicDecisionPipeline", "AutoModelForMultimodalLM", "multimodal",
+        "lp_music_caps.pipeline_music", "MusicDecisionPipeline", "AutoModelForMultimodalLM", "multimodal",
     ),
     "music-subgenre-classification": (
         "subgenre.pipeline_music_subgenre_classification", "MusicSubgenreClassificationPipeline",

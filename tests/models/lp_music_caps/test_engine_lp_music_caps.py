@@ -7,12 +7,16 @@ import pytest
 import torch
 from answering_model import AnsweringModel
 
-from descant.models.lp_music_caps import engine_lp_music_caps as stream_module
-from descant.models.lp_music_caps.cuda_engine_lp_music_caps import RecordedStep, StaticEngine, round_up
-from descant.models.lp_music_caps.engine_lp_music_caps import AnswerEngine, QuestionStream
-from descant.models.lp_music_caps.generation_lp_music_caps import strip_padding
-from descant.models.lp_music_caps.generation_settings_lp_music_caps import read_settings
-from descant.models.lp_music_caps.packed_models_lp_music_caps import packed_model
+from descant.models.lp_music_caps import generation_lp_music_caps
+from descant.models.lp_music_caps.engine_lp_music_caps import (
+    AnswerEngine,
+    RecordedStep,
+    StaticEngine,
+    packed_model,
+    round_up,
+)
+from descant.models.lp_music_caps.generation_lp_music_caps import QuestionStream, strip_padding
+from descant.models.lp_music_caps.search_lp_music_caps import read_settings
 
 
 @pytest.mark.parametrize("num_beams", [1, 4])
@@ -87,7 +91,7 @@ def test_a_clip_goes_through_the_convolutions_once(taught: AnsweringModel) -> No
 
 
 def test_few_clips_are_remembered(taught: AnsweringModel, monkeypatch) -> None:
-    monkeypatch.setattr(stream_module, "CLIPS_KEPT", 2)
+    monkeypatch.setattr(generation_lp_music_caps, "CLIPS_KEPT", 2)
     stream = QuestionStream(taught.model, make_pairs(30), ahead=6)
     assert len(list(stream)) == 30
     assert len(stream.clips) == 2

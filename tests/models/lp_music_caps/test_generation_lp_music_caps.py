@@ -27,7 +27,7 @@ from descant.models.lp_music_caps import (
     generation_lp_music_caps,
 )
 from descant.models.lp_music_caps.generation_lp_music_caps import strip_padding
-from descant.models.lp_music_caps.generation_settings_lp_music_caps import NotCovered, read_settings
+from descant.models.lp_music_caps.search_lp_music_caps import NotCovered, read_settings
 
 
 @pytest.fixture

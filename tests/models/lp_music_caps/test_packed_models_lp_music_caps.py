@@ -14,19 +14,19 @@ from torch import nn
 from torch.nn.utils import prune
 
 from descant.models.lp_music_caps import LPMusicCapsForConditionalGeneration, generation_lp_music_caps
-from descant.models.lp_music_caps.generation_settings_lp_music_caps import (
-    AnswerSettings,
-    Capture,
-    NotCovered,
-    read_settings,
-)
+from descant.models.lp_music_caps.engine_lp_music_caps import check_packable, packed_model
 from descant.models.lp_music_caps.packed_bart_lp_music_caps import (
     FixedRowsLinear,
     PackedLinear,
     computes_correctly,
     has_bfloat16,
 )
-from descant.models.lp_music_caps.packed_models_lp_music_caps import check_packable, packed_model
+from descant.models.lp_music_caps.search_lp_music_caps import (
+    AnswerSettings,
+    Capture,
+    NotCovered,
+    read_settings,
+)
 
 
 @pytest.fixture

@@ -12,8 +12,7 @@ from transformers.generation import (
     RepetitionPenaltyLogitsProcessor,
 )
 
-from descant.models.lp_music_caps.generation_settings_lp_music_caps import AnswerSettings
-from descant.models.lp_music_caps.search_lp_music_caps import apply_rules, best_tokens
+from descant.models.lp_music_caps.search_lp_music_caps import AnswerSettings, apply_rules, best_tokens
 
 PLAIN = {"no_repeat_ngram_size": 0, "early_stopping": False, "forced_bos_token_id": None}
 

@@ -10,7 +10,7 @@ from transformers import AutoModelForMultimodalLM
 
 from descant.data.extraction import extract_features
 from descant.data.features import FeatureStore
-from descant.models.mert_lm.packing_mert_lm import pack_rows, split_prompts, up_to_last
+from descant.models.mert_lm.modeling_mert_lm import pack_rows, split_prompts, up_to_last
 
 ANSWERS = ["a slow piano", "jazz rock with a loud guitar", "drums"]
 

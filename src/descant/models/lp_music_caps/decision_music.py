@@ -118,16 +118,16 @@ class QuestionType:
 
     def __post_init__(self) -> None:
         self._names = {
-            normalise(name): option for option in self.answers for name in (option, *self.synonyms.get(option, ()))
+            plain_words(name): option for option in self.answers for name in (option, *self.synonyms.get(option, ()))
         }
 
     def find_option(self, text: str) -> str | None:
         """Return the canonical option that `text` is a name of; None where it is no option of this type."""
-        return self._names.get(normalise(text))
+        return self._names.get(plain_words(text))
 
     def find_mentioned(self, text: str) -> str | None:
         """Return the one canonical option that a sentence mentions, the longest names first; None for none or many."""
-        words, mentioned = f" {normalise(text)} ", set()
+        words, mentioned = f" {plain_words(text)} ", set()
         for name in sorted(self._names, key=len, reverse=True):
             words, count = re.subn(rf" {re.escape(name)}(?:e?s)? ", " | ", words)
             if count:
@@ -136,7 +136,7 @@ class QuestionType:
 
     def names_in(self, text: str) -> list[str]:
         """Return the names of options that a sentence holds, in the singular or plural."""
-        return [name for name in self._names if re.search(rf"\b{re.escape(name)}(?:e?s)?\b", normalise(text))]
+        return [name for name in self._names if re.search(rf"\b{re.escape(name)}(?:e?s)?\b", plain_words(text))]
 
     def sentences(self, option: str) -> list[str]:
         """Return the sentences that state an option: its own ones, or the carriers filled with it."""
@@ -156,7 +156,7 @@ class QuestionType:
         return [option for option in self.answers if DENIAL.search(option)]
 
 
-def normalise(text: str) -> str:
+def plain_words(text: str) -> str:
     """Lower-case the words of a text, single spaces between them: hyphens and punctuation do not count."""
     return " ".join(WORD.findall(text.casefold()))
 
@@ -325,7 +325,7 @@ def find_type(question: Question, types: Mapping[str, QuestionType]) -> str | No
     """
     text = str(question.instructions or "")
     for name, kind in types.items():
-        if normalise(text) in map(normalise, kind.questions):
+        if plain_words(text) in map(plain_words, kind.questions):
             return name
     rules = (share_of_options, mentions_option, names_type)
     for rule in rules:
@@ -342,7 +342,7 @@ def share_of_options(question: Question, name: str, kind: QuestionType) -> float
     if question.type == "noul":
         return 0.0
     texts = option_texts(question)
-    if set(map(normalise, texts)) <= {"yes", "no"}:
+    if set(map(plain_words, texts)) <= {"yes", "no"}:
         return 0.0
     share = sum(kind.find_option(text) is not None for text in texts) / len(texts)
     return share if share > 0.5 else 0.0
@@ -363,15 +363,15 @@ def mentions_option(question: Question, name: str, kind: QuestionType) -> float:
 
 def names_type(question: Question, name: str, kind: QuestionType) -> float:
     """Return 1 where the question has all words of the type's name, else 0."""
-    words = set(normalise(name).replace("_", " ").split()) - GENERIC
-    asked = set(normalise(f"{question.name} {question.instructions or ''}").replace("_", " ").split())
+    words = set(plain_words(name).replace("_", " ").split()) - GENERIC
+    asked = set(plain_words(f"{question.name} {question.instructions or ''}").replace("_", " ").split())
     return float(bool(words) and words <= asked)
 
 
 def shared_words(question: Question, name: str, kind: QuestionType) -> float:
     """Return how many of a question's words the wordings of a type use, at best (Jaccard's index)."""
-    asked = set(normalise(f"{question.name} {question.instructions or ''}").replace("_", " ").split())
-    wordings = [set(normalise(f"{name} {text}").replace("_", " ").split()) for text in kind.questions]
+    asked = set(plain_words(f"{question.name} {question.instructions or ''}").replace("_", " ").split())
+    wordings = [set(plain_words(f"{name} {text}").replace("_", " ").split()) for text in kind.questions]
     return max((len(asked & words) / len(asked | words) for words in wordings), default=0.0)
 
 

@@ -1,20 +1,24 @@
-"""How the model answers: one batch through `generate`, or a stream of (clip, question) pairs through `answer_many`."""
+"""How the model answers: batches (`generate`), streams (`answer_many`), and options of questions (`score_options`)."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections import OrderedDict
+from collections.abc import Hashable, Iterable, Iterator, Sequence
 from itertools import chain, islice
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
+import numpy as np
 import torch
 from torch.nn.utils.rnn import pad_sequence
-from transformers import GenerationConfig
+from transformers import GenerationConfig, PreTrainedModel
 from transformers.generation import BaseStreamer
 from transformers.modeling_outputs import BaseModelOutput
 from transformers.utils import logging
 
-from .engine_lp_music_caps import Answer, Pair, QuestionStream
-from .generation_settings_lp_music_caps import AnswerSettings, NotCovered, read_settings
-from .packed_bart_lp_music_caps import TIERS, check_tier, lower_precision
-from .packed_models_lp_music_caps import PackedModel, forget_packed, packed_model
+from .answer_tree import AnswerTree, pool_states
+from .decision_music import MusicDecisionMixin
+from .engine_lp_music_caps import Answer, PackedModel, forget_packed, packed_model
+from .packed_bart_lp_music_caps import TIERS, FastEncoder, check_tier, lower_precision
+from .search_lp_music_caps import AnswerSettings, NotCovered, read_settings
 
 if TYPE_CHECKING:  # the class that the methods are mixed into
     from transformers import PreTrainedModel as Base
@@ -23,8 +27,13 @@ else:
 
 logger = logging.get_logger(__name__)
 
+Pair = tuple[Hashable, torch.Tensor | np.ndarray, list[int] | None]  # clip key, input_features, prompt ids
+
+GROUP = 16  # questions encoded together: enough rows for the processor's full speed
+CLIPS_KEPT = 256  # embedded clips remembered, at 100 KB each
 FULL_SPEED = 160 * 768  # work per decoding step (rows × d_model) at which a CPU reaches full throughput
 GPU_ROWS = 4  # times as many rows a GPU takes
+TREES_AT_ONCE = 64  # rows of the decoder, each a window and a wording of a question
 
 
 class LPMusicCapsGenerationMixin(Base):
@@ -272,3 +281,135 @@ def strip_padding(tokens: list[int], pad_token_id: int) -> list[int]:
     while end and tokens[end - 1] == pad_token_id:
         end -= 1
     return tokens[:end]
+
+
+class QuestionStream:
+    """Pairs of clip and question, encoded in groups of like length.
+
+    Iterates over (position in the stream, encoder states (length, d_model)); reads `ahead` pairs at a time.
+    """
+
+    def __init__(
+        self,
+        model: PreTrainedModel,
+        pairs: Iterable[Pair],
+        ahead: int,
+        tier: str = "fp32",
+        encoder: FastEncoder | None = None,
+    ) -> None:
+        self.model = model
+        self.tier = tier
+        self.encoder = encoder  # the model's own without it
+        self.pairs = enumerate(pairs)
+        self.ahead = ahead
+        self.clips: OrderedDict[Hashable, torch.Tensor] = OrderedDict()
+
+    def __iter__(self) -> Iterator[tuple[int, torch.Tensor]]:
+        while window := list(islice(self.pairs, self.ahead)):
+            window.sort(key=lambda item: len(item[1][2] or ()))
+            for start in range(0, len(window), GROUP):
+                yield from self._encode(window[start : start + GROUP])
+
+    def _encode(self, group: list[tuple[int, Pair]]) -> Iterator[tuple[int, torch.Tensor]]:
+        device = self.model.device
+        prompts = [torch.tensor(ids or [], dtype=torch.long) for _, (_, _, ids) in group]
+        masks = [torch.ones_like(ids) for ids in prompts]
+        with lower_precision(self.tier, device):
+            outputs, mask = self.model.encode(
+                audio_embeds=self._embed([pair for _, pair in group]),
+                prompt_input_ids=pad_sequence(prompts, batch_first=True).to(device),
+                prompt_attention_mask=pad_sequence(masks, batch_first=True).to(device),
+                encoder=self.encoder,
+            )
+        lengths = mask.sum(dim=1).tolist()
+        hidden = outputs.last_hidden_state.to(self.model.dtype)
+        for (position, _), states, length in zip(group, hidden, lengths, strict=True):
+            yield position, states[:length]
+
+    def _embed(self, pairs: list[Pair]) -> torch.Tensor:
+        """Return the clips' embeddings (pairs, positions, d_model), from memory where they were computed before."""
+        new = {key: torch.as_tensor(features) for key, features, _ in pairs if key not in self.clips}
+        if new:
+            embeds = self.model.get_audio_features(torch.stack(list(new.values())).to(self.model.device))
+            # Copies: a view would keep all clips of its batch in memory.
+            self.clips.update((key, embed.clone()) for key, embed in zip(new, embeds, strict=True))
+        for key, _, _ in pairs:
+            self.clips.move_to_end(key)
+        embeds = torch.stack([self.clips[key] for key, _, _ in pairs])
+        while len(self.clips) > CLIPS_KEPT:
+            self.clips.popitem(last=False)
+        return embeds
+
+
+class LPMusicCapsDecisionMixin(MusicDecisionMixin, Base):
+    """The methods of `LPMusicCapsForConditionalGeneration` for typed questions."""
+
+    @classmethod
+    def from_pretrained(cls, pretrained_model_name_or_path: str | Path | None, *args: Any, **kwargs: Any) -> Any:
+        """Load as transformers does, and the model's `decision.json`."""
+        loaded = super().from_pretrained(pretrained_model_name_or_path, *args, **kwargs)
+        model = loaded[0] if isinstance(loaded, tuple) else loaded
+        if pretrained_model_name_or_path is not None:
+            model.load_decisions(pretrained_model_name_or_path, kwargs)
+        return loaded
+
+    @torch.no_grad()
+    def score_options(
+        self, input_features: torch.Tensor, prompts: list[list[list[int]]], trees: list[AnswerTree]
+    ) -> list[torch.Tensor]:
+        """Return log-probabilities (windows, options) of each question, averaged over its wordings.
+
+        prompts: question → wordings → token ids. trees: the sentences that state each question's options.
+        """
+        audio = self.get_audio_features(input_features.to(self.device))
+        states = pool_states(audio)
+        pairs = [(number, prompt) for number, wordings in enumerate(prompts) for prompt in wordings]
+        scores: list[list[torch.Tensor]] = [[] for _ in trees]
+        at_once = max(1, TREES_AT_ONCE // len(audio))
+        for start in range(0, len(pairs), at_once):
+            part = pairs[start : start + at_once]
+            log_probs = self._score_trees(audio, [prompt for _, prompt in part], [trees[number] for number, _ in part])
+            for (number, _), rows in zip(part, log_probs.split(len(audio)), strict=True):
+                scores[number].append(trees[number].gather(rows, states).log_softmax(dim=1))
+        return [torch.stack(wordings).mean(dim=0) for wordings in scores]
+
+    def _score_trees(self, audio: torch.Tensor, prompts: list[list[int]], trees: list[AnswerTree]) -> torch.Tensor:
+        """Read each prompt about every window, and its tree behind it: (prompts × windows, nodes, vocabulary)."""
+        windows = len(audio)
+        ids = pad_sequence([torch.tensor(prompt) for prompt in prompts], batch_first=True).to(audio.device)
+        mask = pad_sequence([torch.ones(len(prompt), dtype=torch.long) for prompt in prompts], batch_first=True)
+        encoded, encoded_mask = self.encode(
+            prompt_input_ids=ids.repeat_interleave(windows, dim=0),
+            prompt_attention_mask=mask.to(audio.device).repeat_interleave(windows, dim=0),
+            clip_index=torch.arange(windows, device=audio.device).repeat(len(prompts)),
+            audio_embeds=audio,
+        )
+        tokens, depths, visible = stack_trees(trees, self.config.decoder_start_token_id)
+        blocked = torch.zeros(visible.shape).masked_fill(~visible, torch.finfo(torch.float32).min)
+        states = self.model.decoder(
+            input_ids=tokens.to(audio.device).repeat_interleave(windows, dim=0),
+            attention_mask=blocked[:, None].to(encoded[0]).repeat_interleave(windows, dim=0),
+            position_ids=depths.to(audio.device).repeat_interleave(windows, dim=0),
+            encoder_hidden_states=encoded[0],
+            encoder_attention_mask=encoded_mask,
+            use_cache=False,
+        ).last_hidden_state
+        return (self.lm_head(states) + self.final_logits_bias).float().log_softmax(dim=-1)
+
+
+def stack_trees(trees: list[AnswerTree], start: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Pad trees to the largest: tokens and depths (trees, nodes), which nodes each one sees (trees, nodes, nodes).
+
+    start: the token of each tree's first node.
+    """
+    size = max(len(tree.tokens) for tree in trees)
+    tokens, depths = torch.zeros(len(trees), size, dtype=torch.long), torch.zeros(len(trees), size, dtype=torch.long)
+    visible = torch.eye(size, dtype=torch.bool).repeat(len(trees), 1, 1)
+    for row, tree in enumerate(trees):
+        nodes = len(tree.tokens)
+        tokens[row, :nodes], depths[row, :nodes], visible[row, :nodes, :nodes] = tree.tokens, tree.depths, tree.visible
+    tokens[:, 0] = start
+    return tokens, depths, visible
+
+
+__all__ = ["LPMusicCapsDecisionMixin", "LPMusicCapsGenerationMixin"]

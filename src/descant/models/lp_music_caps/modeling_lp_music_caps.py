@@ -17,8 +17,7 @@ from transformers.modeling_outputs import BaseModelOutput, Seq2SeqLMOutput
 from transformers.utils import can_return_tuple
 
 from .configuration_lp_music_caps import LPMusicCapsConfig, default_generation_config
-from .decision_lp_music_caps import LPMusicCapsDecisionMixin
-from .generation_lp_music_caps import LPMusicCapsGenerationMixin
+from .generation_lp_music_caps import LPMusicCapsDecisionMixin, LPMusicCapsGenerationMixin
 from .packed_bart_lp_music_caps import FastEncoder
 
 if TYPE_CHECKING:  # the class that the methods are mixed into

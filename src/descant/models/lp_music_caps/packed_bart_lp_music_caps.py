@@ -16,7 +16,7 @@ from transformers.modeling_outputs import BaseModelOutput
 from transformers.models.bart.modeling_bart import BartDecoderLayer, BartEncoderLayer
 
 from .decoder_cache_lp_music_caps import DecoderCache, StaticCache
-from .generation_settings_lp_music_caps import BLOCK
+from .search_lp_music_caps import BLOCK
 
 # Padding, stride, dilation and groups of a 1 × 1 convolution.
 PIXELS = [0, 0], [1, 1], [1, 1], 1

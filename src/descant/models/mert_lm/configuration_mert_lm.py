@@ -7,12 +7,11 @@ from transformers import AutoConfig, GenerationConfig, PreTrainedConfig
 
 if TYPE_CHECKING:
     # Never executed, but save_pretrained and the Hub carry along each file that is imported relatively.
-    from .pipeline_music_decision import MusicDecisionPipeline  # noqa: F401
-    from .pipeline_music_question_answering import MusicQuestionAnsweringPipeline  # noqa: F401
+    from .pipeline_music import MusicDecisionPipeline, MusicQuestionAnsweringPipeline  # noqa: F401
 
 PIPELINES = {
-    "music-question-answering": "pipeline_music_question_answering.MusicQuestionAnsweringPipeline",
-    "music-decision": "pipeline_music_decision.MusicDecisionPipeline",
+    "music-question-answering": "pipeline_music.MusicQuestionAnsweringPipeline",
+    "music-decision": "pipeline_music.MusicDecisionPipeline",
 }
 
 LAYER_MIXES = ("last", "mean", "learned")

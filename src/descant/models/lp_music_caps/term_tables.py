@@ -1,1 +1,0 @@
-../../data/term_tables.py

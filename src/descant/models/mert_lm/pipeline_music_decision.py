@@ -1,1 +1,0 @@
-../lp_music_caps/pipeline_music_decision.py

@@ -1,1 +1,0 @@
-../lp_music_caps/term_tables.py

@@ -1,1 +1,0 @@
-../lp_music_caps/track_answers.py

@@ -24,7 +24,7 @@ from tiny_subgenre import save_tiny_subgenre
 from descant.cli import build_parser
 from descant.subgenre.run import read_job as read_subgenre_job
 from descant.subgenre.training import SubgenreOptions, SubgenreSettings
-from descant.training.model_options import LPMusicCapsOptions, MertLMOptions
+from descant.training.recipe import LPMusicCapsOptions, MertLMOptions
 from descant.training.run import read_job
 from descant.training.settings import TrainingSettings
 

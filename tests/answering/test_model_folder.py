@@ -17,7 +17,7 @@ from transformers import AutoModelForMultimodalLM, AutoProcessor, BartConfig
 from descant.answering.listener import Listener
 from descant.answering.model_folder import ModelFolderError, find_model, fingerprint_model, load_model
 from descant.data.splits import ClipHashes
-from descant.publish.records import write_records
+from descant.publish.facts import write_records
 
 
 @pytest.fixture

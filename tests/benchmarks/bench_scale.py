@@ -29,7 +29,7 @@ from bench_search import make_up
 from descant.collections.describing import Job, describe_songs, write_table
 from descant.collections.engines import OneProcess, RayCluster
 from descant.data.audio import stream_audio
-from descant.data.demo.manifest import DATA_DIR
+from descant.data.demo.corpus import DATA_DIR
 from descant.files import to_line
 
 RATE = 44_100

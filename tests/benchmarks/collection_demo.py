@@ -23,8 +23,7 @@ import av
 import numpy as np
 import soundfile
 
-from descant.data.demo.corpus import facts
-from descant.data.demo.manifest import DATA_DIR
+from descant.data.demo.corpus import DATA_DIR, facts
 from descant.data.sources import list_sound_files
 
 RATE = 48_000

@@ -23,7 +23,7 @@ from descant.evaluation.controls import answer_rows, as_record, measure_listenin
 from descant.evaluation.evaluate import LOCK_FILE
 from descant.files import hold_lock
 from descant.models.lp_music_caps import LPMusicCapsFeatureExtractor
-from descant.publish.records import hash_clips, write_records
+from descant.publish.facts import hash_clips, write_records
 
 QUESTIONS = (("What is the genre?", "jazz", "genre"), ("Which instruments play?", "piano", "instruments"))
 CLIPS = 6

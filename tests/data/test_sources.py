@@ -13,7 +13,7 @@ from audio_server import AudioServer, encode, music
 from hub import LocalHub
 from sounds import write
 
-from descant.data import shards, storage
+from descant.data import sources, storage
 from descant.data.audio import AudioError, hear_windows, load_audio
 from descant.data.sources import list_sound_files, list_sounds, names_sound
 
@@ -196,7 +196,7 @@ def test_a_shard_on_a_server_that_fails_is_one_problem_among_sounds(server: Audi
     assert len(found) == 5 and found[0] == f"{server.url}/songs0.tar"
     with pytest.raises(AudioError, match=r"songs0\.tar: cannot be fetched: it does not exist \(404\)"):
         load_audio(found[0])
-    shards._index_tar.cache_clear()
+    sources._index_tar.cache_clear()
     server.faults["songs1.tar"], server.for_ever = ["cut"], {"songs1.tar"}
     storage._keep.cache_clear()
     with pytest.raises(AudioError, match=r"songs1\.tar::in/0\.flac: cannot be fetched: .*did not all arrive"):

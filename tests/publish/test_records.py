@@ -9,8 +9,8 @@ from descant.data.splits import ClipHashes
 from descant.hub_client import PublishError
 from descant.models import box
 from descant.publish.card import write_card
+from descant.publish.facts import CLIPS_FILE, describe_data, inherit_records, read_records, write_records
 from descant.publish.licence import choose_licence, complete_licences, describe_part, is_hub_id, public_name
-from descant.publish.records import CLIPS_FILE, describe_data, inherit_records, read_records, write_records
 
 
 def test_records_are_carried_on_from_the_model_that_training_began_with(tmp_path):

@@ -21,7 +21,7 @@ from transformers import (
 import descant
 from descant.models import box
 from descant.models.mert_lm.processing_mert_lm import AUDIO_TOKEN
-from descant.publish.records import read_records
+from descant.publish.facts import read_records
 from descant.subgenre import run as subgenre_run
 from descant.training import Recipe
 from descant.training.run import read_job, run

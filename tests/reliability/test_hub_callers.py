@@ -20,7 +20,7 @@ from descant.data.corpus import load_corpus
 from descant.data.features import FeatureStore, import_features
 from descant.data.splits import ClipHashes
 from descant.data.tables import locate
-from descant.publish.records import read_records, write_records
+from descant.publish.facts import read_records, write_records
 from descant.training.start import load_start
 
 MODEL, DATA, SOUND = "tester/m", "tester/data", "tester/sound"

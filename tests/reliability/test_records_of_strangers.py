@@ -14,8 +14,7 @@ from descant import cli
 from descant.hub_client import PublishError
 from descant.publish.card import keep_result, update_card, write_card
 from descant.publish.code import collect_files
-from descant.publish.facts import RecordError, Scores, check, read_clips, read_facts, read_json
-from descant.publish.records import read_records
+from descant.publish.facts import RecordError, Scores, check, read_clips, read_facts, read_json, read_records
 
 REPO = "tester/m"
 SECRET = b"-----BEGIN PRIVATE KEY-----"

@@ -11,16 +11,19 @@ import soundfile
 
 from descant.data.audio import load_audio
 from descant.data.demo import demo_dir
-from descant.subgenre.artist_splits import artist_names, group_tracks, split_by_artist, split_corpus
-from descant.subgenre.labels import Track
-from descant.subgenre.reading_tracks import load_demo_tracks, load_tracks
-from descant.subgenre.same_sound import (
+from descant.subgenre.artist_splits import (
+    artist_names,
     bit_error_rate,
     find_duplicates,
     fingerprint_sound,
     fingerprint_sounds,
     fingerprint_waveform,
+    group_tracks,
+    split_by_artist,
+    split_corpus,
 )
+from descant.subgenre.labels import Track
+from descant.subgenre.reading_tracks import load_demo_tracks, load_tracks
 
 
 def make(number: int, artist: str | None, genre="pop", subgenre="disco", split: str | None = None) -> Track:

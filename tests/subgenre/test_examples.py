@@ -11,7 +11,7 @@ from tiny_tracks import RECIPE, write_tracks
 
 from descant.data.splits import ClipHashes
 from descant.models.subgenre import SubgenreProcessor
-from descant.publish.records import write_records
+from descant.publish.facts import write_records
 from descant.subgenre.examples import (
     Example,
     ExampleCollator,

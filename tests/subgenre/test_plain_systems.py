@@ -7,8 +7,13 @@ from label_systems import TREE
 from descant.subgenre.comparison import (
     FUSION,
     Comparison,
+    TfidfProbe,
     differences_to_others,
+    match_labels,
     mean_scores,
+    predict_by_asking,
+    predict_by_tfidf,
+    predict_commonest,
     render_calibration,
     render_comparison,
     render_missing,
@@ -17,13 +22,6 @@ from descant.subgenre.examples import SubgenreData, gather_examples
 from descant.subgenre.hearing import CaptionerAnswer, TrackHearing
 from descant.subgenre.label_scores import GoldLabels, LabelPredictions, score_intervals
 from descant.subgenre.labels import LabelTree, Track, TrackCorpus, ask_for_genre
-from descant.subgenre.plain_systems import (
-    TfidfProbe,
-    match_labels,
-    predict_by_asking,
-    predict_by_tfidf,
-    predict_commonest,
-)
 
 
 def test_the_question_names_every_genre():

@@ -15,7 +15,7 @@ from transformers import BertConfig, BertModel
 
 from descant.models import box
 from descant.models.subgenre import SubgenreConfig, SubgenreForSequenceClassification
-from descant.publish.records import read_records
+from descant.publish.facts import read_records
 from descant.subgenre import train_subgenres
 from descant.subgenre.comparison import FUSION
 from descant.subgenre.examples import SubgenreData

@@ -9,8 +9,7 @@ from descant.models import box
 from descant.subgenre.recipe import SubgenreRecipe
 from descant.subgenre.run import read_job as read_subgenre_job
 from descant.training import Recipe, Stage, settings, start_mert_lm
-from descant.training.model_options import LPMusicCapsOptions, MertLMOptions, ModelOptions
-from descant.training.recipe import DEMO_SETTINGS
+from descant.training.recipe import DEMO_SETTINGS, LPMusicCapsOptions, MertLMOptions, ModelOptions
 from descant.training.run import read_job
 from descant.training.settings import Job, options_for
 

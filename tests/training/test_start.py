@@ -8,7 +8,7 @@ from safetensors.torch import load_file, save_file
 from tiny import build_tiny_model, save_tiny_model
 from transformers import BartConfig, BartForConditionalGeneration
 
-from descant.training.model_options import LPMusicCapsOptions
+from descant.training.recipe import LPMusicCapsOptions
 from descant.training.start import (
     add_lora,
     build,

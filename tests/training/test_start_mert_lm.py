@@ -13,7 +13,7 @@ from descant.data.annotations import Row
 from descant.data.corpus import load_corpus
 from descant.models.mert_lm.processing_mert_lm import AUDIO_TOKEN
 from descant.training import start_mert_lm
-from descant.training.model_options import MertLMOptions
+from descant.training.recipe import MertLMOptions
 from descant.training.start import start_model
 from descant.training.start_mert_lm import (
     adapt,

@@ -18,8 +18,7 @@ from descant.data.annotations import Row
 from descant.data.collator import AudioTextCollator
 from descant.models.lp_music_caps import LPMusicCapsFeatureExtractor, LPMusicCapsProcessor
 from descant.training import settings, trainer
-from descant.training.model_options import MertLMOptions
-from descant.training.recipe import Recipe, Stage
+from descant.training.recipe import MertLMOptions, Recipe, Stage
 from descant.training.run import read_job
 from descant.training.saving import find_problem, list_checkpoints
 from descant.training.start import add_lora, train_tokenizer

@@ -13,7 +13,6 @@ import numpy as np
 import soxr
 
 from descant.data import sound_file
-from descant.data.shards import open_sound, suffix_of
 from descant.data.sound_file import (
     LEAST_S,
     Samples,
@@ -28,6 +27,7 @@ from descant.data.sound_file import (
 from descant.data.sound_file import (
     AudioError as AudioError,
 )
+from descant.data.sources import open_sound, suffix_of
 from descant.data.storage import OpenFile, Source, State, name_source
 
 log = logging.getLogger(__name__)

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from descant.data.demo import demo_dir, load_demo
-from descant.data.shards import find_audio_column, suffix_of
+from descant.data.sources import find_audio_column, suffix_of
 from descant.data.tables import Columns, Problem, Record, name_problem, read_table
 from descant.evaluation.exact import canonical_answer, is_closed
 from descant.evaluation.multiple_choice import read_options

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from descant.data.annotations import clip_windows, log_problems, parse_clip_id, read_music_instruct, read_musiccaps
-from descant.data.shards import find_audio_column
+from descant.data.sources import find_audio_column
 from descant.data.tables import Columns, Problem, locate, read_table
 from descant.evaluation.benchmarks import HubBenchmark, fetch_files
 from descant.files import JsonLines, write_whole

@@ -7,8 +7,8 @@ from typing import Any
 
 from descant.evaluation.benchmarks import Benchmark, ChoiceItem
 from descant.evaluation.choosing import Answered
-from descant.evaluation.measures import Measure, compare, mean_of
-from descant.evaluation.report import render_cost, table_lines
+from descant.evaluation.measures import Measure, compare, mean_of, table_lines
+from descant.evaluation.report import render_cost
 
 REFUSED = None  # what a refused answer chose
 

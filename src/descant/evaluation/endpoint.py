@@ -16,7 +16,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from descant.data.audio import AudioError, load_audio
-from descant.data.shards import open_sound
+from descant.data.sources import open_sound
 from descant.data.storage import Source, name_source
 from descant.evaluation.choosing import CONTROL_RATE, Asked, Choice, letter_options, read_decision, read_letter, to_wav
 from descant.evaluation.multiple_choice import as_choice

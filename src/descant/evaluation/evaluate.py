@@ -35,8 +35,7 @@ from descant.evaluation.predictions_file import Item, read_items
 from descant.evaluation.report import render_report
 from descant.evaluation.scoring import describe_parts, intervals, item_measures
 from descant.files import JsonLines, hold_lock, write_whole
-from descant.publish.facts import SCORES_FILE
-from descant.publish.records import hash_clips, read_records
+from descant.publish.facts import SCORES_FILE, hash_clips, read_records
 
 BATCHES_A_CHUNK = 4
 LOCK_FILE = ".lock"

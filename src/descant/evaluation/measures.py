@@ -192,3 +192,9 @@ def randomisation_p(first: Sums, second: Sums, clips: Sequence[Hashable], seed: 
         gaps = second.combine(other.sum(axis=0) - moved) - first.combine(one.sum(axis=0) + moved)
         as_large += int((np.abs(gaps) >= observed - 1e-12).sum())
     return as_large / (n + 1)
+
+
+def table_lines(header: list[str], rows: list[list[str]]) -> Iterator[str]:
+    """Give the lines of a Markdown table."""
+    for row in (header, ["---"] * len(header), *rows):
+        yield "| " + " | ".join(value.replace("|", "\\|") for value in row) + " |"

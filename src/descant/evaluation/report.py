@@ -1,7 +1,8 @@
 """An evaluation as Markdown: scores beside published rows, audio controls, what they say, what they rest on."""
 
-from collections.abc import Iterator
 from typing import Any
+
+from descant.evaluation.measures import table_lines
 
 BERTSCORE = "bertscore_f1_roberta-large_L17_no-idf"
 NAMES = ("bleu1", "bleu2", "bleu3", "bleu4", "meteor", "rougeL", BERTSCORE)
@@ -115,9 +116,3 @@ def cell(gap: dict[str, Any] | None) -> str:
         return ""
     low, high = gap["interval"]
     return f"{gap['score']:.4f} ({gap['gap']:+.4f} [{low:.4f}, {high:.4f}])"
-
-
-def table_lines(header: list[str], rows: list[list[str]]) -> Iterator[str]:
-    """Give the lines of a Markdown table."""
-    for row in (header, ["---"] * len(header), *rows):
-        yield "| " + " | ".join(value.replace("|", "\\|") for value in row) + " |"

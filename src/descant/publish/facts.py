@@ -1,20 +1,26 @@
-"""What a model folder says of itself: its small files, read within bounds and checked, and the facts of its card."""
+"""What a model folder says of itself: its small files, read within bounds and checked, and the facts of its card.
+
+Also its records of training: datasets and clips, those of the model that it began from among them.
+"""
 
 import gzip
 import json
 import math
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from os.path import exists
 from pathlib import Path
 from types import NoneType, UnionType
 from typing import Any, Required, TypedDict, Union, get_args, get_origin, get_type_hints, is_typeddict
 
 from safetensors import SafetensorError, safe_open
 
+from descant.data.features import FeatureStore
+from descant.data.splits import ClipHashes
 from descant.files import write_whole
-from descant.hub_client import PublishError
-from descant.publish.licence import describe_part
+from descant.hub_client import NetworkError, PublishError, find_file
+from descant.publish.licence import HUB_ID, describe_part, public_name
 
 DATA_FILE = "training_data.json"
 CLIPS_FILE = "training_clips.txt.gz"
@@ -396,3 +402,79 @@ def _shown(value: Any) -> str:
 
 def _step(key: str) -> str:
     return f".{key}" if key.isidentifier() else f"[{key[:40]!r}]"
+
+
+# Records of training
+
+
+def write_records(
+    folder: Path, datasets: list[dict[str, Any]], clips: Mapping[str, ClipHashes], init_from: str | None
+) -> None:
+    """Write `training_data.json` (id, revision, split, licence, clips) and `training_clips.txt.gz`.
+
+    Args:
+        clips: clip id → its hashes, as `hash_clips` gives them.
+        init_from: folder or Hub id whose own records are carried on.
+    """
+    earlier_data, earlier_clips = inherit_records(init_from) if init_from else ([], {})
+    known = {json.dumps(one, sort_keys=True): one for one in [*earlier_data, *datasets]}
+    write_whole(folder / DATA_FILE, (json.dumps(list(known.values()), indent=2) + "\n").encode())
+    lines = "".join(f"{clip_id}\t{digest}\n" for clip_id, digest in sorted({**earlier_clips, **clips}.items()))
+    write_whole(folder / CLIPS_FILE, gzip.compress(lines.encode("utf-8", "surrogateescape"), mtime=0))
+
+
+def read_records(source: str) -> tuple[list[dict[str, Any]], dict[str, ClipHashes]]:
+    """Return the datasets and clips (id → hashes) that a model was trained on; empty where it does not say.
+
+    Raises:
+        ValueError: a model on the Hub whose records are not on this machine and cannot be fetched, or (RecordError)
+            records that are damaged or of another shape.
+    """
+    data, clips = (_find(source, name) for name in (DATA_FILE, CLIPS_FILE))
+    hashes = read_clips(clips) if clips else {}
+    datasets = read_list(data, TrainedOn) if data else []
+    return datasets, {clip_id: ClipHashes.parse(text) for clip_id, text in hashes.items()}
+
+
+def inherit_records(source: str) -> tuple[list[dict[str, Any]], dict[str, ClipHashes]]:
+    """Return the records that a model hands on to what is trained from it or with it.
+
+    One without any hands on itself, under the licence of its card: what went into it binds what comes of it, and is
+    not known. Raises ValueError as `read_records` does.
+    """
+    datasets, clips = read_records(source)
+    unrecorded = {
+        "id": public_name(source), "kind": "model", "revision": "", "configs": [], "split": "",
+        "licence": describe_part(source)["licence"] or "unknown", "clips": "not recorded",
+    }  # fmt: skip
+    return datasets or [unrecorded], clips
+
+
+def hash_clips(features: FeatureStore, clips: Iterable[str]) -> dict[str, ClipHashes]:
+    """Map each clip id to the hashes of its features and of its sound file."""
+    return {clip: ClipHashes(features.feature_sha256(clip), features.sha256(clip)) for clip in clips}
+
+
+def describe_data(
+    corpus_id: str, revision: str, licence: str, clips: Iterable[str], configs: list[str]
+) -> dict[str, Any]:
+    """Return one entry of `training_data.json`; a dataset in a folder is named by its last part."""
+    return {
+        "id": public_name(corpus_id), "revision": revision, "configs": configs, "split": "train", "licence": licence,
+        "clips": len(set(clips)),
+    }  # fmt: skip
+
+
+def _find(source: str, name: str) -> Path | None:
+    if exists(source):
+        path = Path(source) / name
+        return path if path.is_file() else None
+    if not HUB_ID.fullmatch(source):  # a path of another machine
+        return None
+    try:
+        return find_file(source, name)
+    except NetworkError as error:
+        raise ValueError(
+            f"{source}: what it was trained on cannot be read, for its {name} is not on this machine and the Hub does "
+            f"not give it: give a folder that holds the whole repository, or mend this: {error}"
+        ) from error

@@ -18,7 +18,7 @@ from descant.data.splits import ClipHashes, find_leaks
 from descant.models.subgenre.configuration_subgenre import MODALITIES, SubgenreConfig
 from descant.models.subgenre.modeling_subgenre import list_thresholds, name_labels
 from descant.models.subgenre.processing_subgenre import SubgenreProcessor
-from descant.publish.records import read_records
+from descant.publish.facts import read_records
 from descant.subgenre.artist_splits import split_corpus
 from descant.subgenre.hearing import TrackHearing, hear_tracks
 from descant.subgenre.label_scores import GoldLabels, LabelPredictions, gather_gold

@@ -8,8 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from descant.evaluation.measures import Difference, Interval, draws, percentiles
-from descant.evaluation.report import table_lines
+from descant.evaluation.measures import Difference, Interval, draws, percentiles, table_lines
 from descant.subgenre.labels import LabelTree, Track
 
 

@@ -11,8 +11,7 @@ from descant.data.splits import ClipHashes
 from descant.files import write_whole
 from descant.models import box
 from descant.models.subgenre.configuration_subgenre import MODALITIES
-from descant.publish.facts import SCORES_FILE
-from descant.publish.records import describe_data, inherit_records, write_records
+from descant.publish.facts import SCORES_FILE, describe_data, inherit_records, write_records
 from descant.subgenre.comparison import FUSION, as_scores, compare_systems, render_comparison
 from descant.subgenre.examples import Example, SubgenreData, fingerprint_corpus, read_corpus, read_data
 from descant.subgenre.labels import TrackCorpus

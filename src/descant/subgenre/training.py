@@ -40,8 +40,7 @@ from descant.subgenre.label_scores import GoldLabels, LabelPredictions, genre_ac
 from descant.subgenre.labels import LabelTree
 from descant.subgenre.recipe import SubgenreRecipe
 from descant.subgenre.tuning import set_prior, tune_on_validation
-from descant.training.model_options import Idle, ModelOptions
-from descant.training.recipe import Stage
+from descant.training.recipe import Idle, ModelOptions, Stage
 from descant.training.saving import whole_model
 from descant.training.settings import NO_MODEL, Job, RunSettings
 from descant.training.start import add_lora, describe_model, naming_failures, train_tokenizer

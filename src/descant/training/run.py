@@ -19,14 +19,12 @@ from descant.data.extraction import prepare_features
 from descant.models import box
 from descant.program import require_writable, use_all_cores
 from descant.publish.card import describe_hardware, write_card
-from descant.publish.facts import read_facts
+from descant.publish.facts import describe_data, hash_clips, inherit_records, read_facts, write_records
 from descant.publish.hub import check_push, publish_folder
 from descant.publish.licence import choose_licence, describe_part
-from descant.publish.records import describe_data, hash_clips, inherit_records, write_records
 from descant.training import start as lp_music_caps_start
 from descant.training.decisions import save_decisions
-from descant.training.model_options import ModelOptions
-from descant.training.recipe import ModelStart, Recipe, Stage
+from descant.training.recipe import ModelOptions, ModelStart, Recipe, Stage
 from descant.training.run_folder import KeepFolder, RunFolder, hold_run_folder, identify_run
 from descant.training.saving import whole_model
 from descant.training.settings import Job, RunSettings, SettingsT, TrainingSettings, options_for, parse_job

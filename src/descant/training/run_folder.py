@@ -18,7 +18,7 @@ from transformers.trainer_callback import PrinterCallback, ProgressCallback
 from descant.files import hold_lock, naming, replace_whole, write_whole
 from descant.program import BrokeOff, refusing, require_writable
 from descant.publish.facts import RUN_FILE, Run, check, read_json
-from descant.training.model_options import ModelOptions
+from descant.training.recipe import ModelOptions
 from descant.training.saving import list_checkpoints
 from descant.training.settings import Job, RunSettings
 from descant.training.training_data import rows_per_step

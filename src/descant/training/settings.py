@@ -17,8 +17,7 @@ from transformers.integrations.integration_utils import INTEGRATION_TO_CALLBACK
 
 from descant.models import box
 from descant.program import count, one_line
-from descant.training.model_options import Idle, LPMusicCapsOptions, MertLMOptions, ModelOptions
-from descant.training.recipe import BaseRecipe
+from descant.training.recipe import BaseRecipe, Idle, LPMusicCapsOptions, MertLMOptions, ModelOptions
 
 NO_MODEL = "none"  # in the place of a model to start from: random weights
 

@@ -41,8 +41,7 @@ from descant.models.lp_music_caps import (
     LPMusicCapsProcessor,
 )
 from descant.models.lp_music_caps.modeling_lp_music_caps import LPMusicCapsAudioEncoder
-from descant.training.model_options import LPMusicCapsOptions
-from descant.training.recipe import ModelStart
+from descant.training.recipe import LPMusicCapsOptions, ModelStart
 from descant.training.saving import list_checkpoints
 from descant.training.settings import TrainingSettings
 from descant.training.training_data import TrainingData, some_features

@@ -41,7 +41,7 @@ from descant.models.mert_lm.loading_mert_lm import load_audio_encoder
 from descant.models.mert_lm.modeling_mert_lm import MertLMBranch, MertLMProjector
 from descant.models.mert_lm.parts_mert_lm import count_frames, load_feature_extractor
 from descant.models.mert_lm.processing_mert_lm import AUDIO_TOKEN, SYSTEM_PROMPT, chat_ids
-from descant.training.model_options import NEW_TEXT, MertLMOptions
+from descant.training.recipe import NEW_TEXT, MertLMOptions
 from descant.training.saving import list_checkpoints
 from descant.training.settings import TrainingSettings
 from descant.training.start import SMALL_VOCABULARY, learn_tokens, naming_failures

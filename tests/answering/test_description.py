@@ -13,10 +13,10 @@ from descant.answering.description import (
     description_questions,
     format_description,
     mark_caption,
+    measure,
     read_schema,
 )
 from descant.answering.listener import Listener
-from descant.answering.measured import measure
 
 jsonschema = pytest.importorskip("jsonschema")
 

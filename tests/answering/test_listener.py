@@ -29,9 +29,8 @@ from descant.answering.listener import (
     show_progress,
 )
 from descant.answering.model_folder import ModelFolderError
-from descant.answering.recordings import Recording, in_order
+from descant.answering.recordings import Recording, in_order, pool_track
 from descant.answering.stream import Outcome, Request
-from descant.answering.tracks import pool_track
 from descant.data.audio import AudioError, Window, load_audio, windows
 
 GENERATION = {"num_beams": 5, "max_length": 128}

@@ -7,7 +7,7 @@ import pytest
 from tiny import save_tiny_model, write_song
 
 from descant.answering.listener import Answer, Listener
-from descant.answering.tracks import TrackAnswer, pool_answers
+from descant.answering.recordings import TrackAnswer, pool_answers
 from descant.models.lp_music_caps.track_music import WindowAnswer, answer_track, write_caption
 
 

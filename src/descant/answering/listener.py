@@ -13,9 +13,18 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from descant.answering.recordings import Audio, ReadWindows, Recording, answer_id, as_recording, as_track, in_order
+from descant.answering.recordings import (
+    Answer,
+    Audio,
+    ReadWindows,
+    Recording,
+    answer_id,
+    as_recording,
+    as_track,
+    in_order,
+    pool_answers,
+)
 from descant.answering.stream import AnswerStream, Request
-from descant.answering.tracks import Answer, pool_answers
 from descant.answering.typed_answers import decide_file
 from descant.data.audio import AudioError, Window, stream_windows
 from descant.data.storage import Source

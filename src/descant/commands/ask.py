@@ -8,7 +8,7 @@ from descant.answering.model_folder import PRECISIONS
 from descant.program import MOST_BEAMS, count, hear, question, say, show, show_json, use_all_cores
 
 if TYPE_CHECKING:
-    from descant.answering.tracks import Answer
+    from descant.answering.recordings import Answer
 
 EXAMPLES = """\
 examples:
@@ -72,10 +72,9 @@ def run(args: argparse.Namespace) -> int:
     find_model(name)  # before the seconds that importing torch takes
     import transformers
 
-    from descant.answering.asked_types import TypedQuestions
     from descant.answering.listener import Asking, Listener, show_progress
-    from descant.answering.recordings import Recording, in_order
-    from descant.answering.tracks import pool_answers
+    from descant.answering.recordings import Recording, in_order, pool_answers
+    from descant.answering.typed_answers import TypedQuestions
     from descant.data.audio import stream_windows
     from descant.data.sources import list_sounds
 

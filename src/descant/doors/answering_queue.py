@@ -10,11 +10,9 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from descant.answering.asked_types import TypedQuestions
 from descant.answering.listener import Asking, Listener, ask_together
-from descant.answering.recordings import Recording
-from descant.answering.tracks import TrackAnswer, pool_answers
-from descant.answering.typed_answers import Decider
+from descant.answering.recordings import Recording, TrackAnswer, pool_answers
+from descant.answering.typed_answers import Decider, TypedQuestions
 from descant.data.audio import Window
 from descant.program import name_error
 

@@ -16,8 +16,7 @@ from lmms_eval.models.registry_v2 import ModelManifest
 from tqdm import tqdm
 
 from descant.answering.listener import load
-from descant.answering.recordings import Audio
-from descant.answering.tracks import TrackAnswer
+from descant.answering.recordings import Audio, TrackAnswer
 from descant.data.audio import AudioError
 from descant.evaluation.multiple_choice import as_choice, read_options
 from descant.models import box

@@ -17,9 +17,8 @@ from tqdm.auto import tqdm
 from descant.answering.answer_log import AnswerLog
 from descant.answering.listener import Listener
 from descant.answering.model_folder import find_model, fingerprint_model
-from descant.answering.recordings import answer_id
+from descant.answering.recordings import Answer, answer_id
 from descant.answering.stream import Request
-from descant.answering.tracks import Answer
 from descant.data.annotations import Row, log_problems
 from descant.data.corpus import Corpus, limit_clips, load_corpus
 from descant.data.extraction import prepare_features, read_skipped

@@ -36,14 +36,16 @@ FLOORS = (
     ("cli",),
 )
 
-# Measure → largest value allowed. Goals before new features: reach 49 for a recipe (60 with MertLM, 71 for subgenres)
-# and 18 for `ask`; 15, 11 and 6 files of a model's folder. What is above them is brought by typed answers and answers
-# about whole tracks (eight files of a recipe's reach, eleven of that of `ask`, eight of a model's folder), by the one
-# reader of sound through FFmpeg (a file of each), by the message form (one more), and in `ask` by what is there once
-# instead of thrice (`stream`, `recordings`, `program`, `hub_client`).
+# Measure → largest value allowed. Goals before features: a recipe reaches 49 files (60 with MertLM, 71 for subgenres),
+# `ask` 18, and the model folders have 15, 11 and 6. Features brought what is above them: typed answers and answers
+# about whole tracks (`decision_music`, `answer_tree`, `track_music`, `terms` of a model folder, and in `ask` three
+# files more of `answering`), the one reader of sound through FFmpeg and what it reads of servers and shards
+# (`sound_file`, `sources`, `storage`), the message form (`sound_input`), and what is there once instead of thrice
+# (`program`, `hub_client`, `stream`). `Listener.describe` alone brings `description` into `ask`.
 LIMITS: dict[str, float] = {
     "longest file": 500,
     "longest function": 56,
+    "longest but forward, generate": 40,
     "back arrows": 0,
     "circles": 0,
     "circles for type checkers only": 1,
@@ -52,9 +54,9 @@ LIMITS: dict[str, float] = {
     "files of mert_lm": 15,
     "files of musicnn": 9,
     "files of subgenre": 6,
-    "reach of ask": 32,
+    "reach of ask": 29,
     "reach of box": 63,
-    "reach of captions_from_qa": 23,
+    "reach of captions_from_qa": 21,
     "reach of lp_musiccaps_pretrain": 55,
     "reach of lp_musiccaps_supervised": 55,
     "reach of lp_musiccaps_transfer": 55,
@@ -260,18 +262,21 @@ def find_circles(source: Source) -> tuple[list[list[str]], list[list[str]]]:
 def measure_functions(source: Source) -> dict[str, float]:
     """Return lengths of functions in lines, and the shares of annotated arguments and of public docstrings."""
     lengths: list[int] = []
+    others: list[int] = []  # without those whose signature transformers fixes, a dozen arguments long
     arguments: list[bool] = []
     documented: list[bool] = []
     for tree in source.trees.values():
         for node in ast.walk(tree):
             if isinstance(node, Function):
                 lengths.append((node.end_lineno or 0) - node.lineno + 1)
+                others += lengths[-1:] if node.name not in ("forward", "generate") else []
                 arguments += [argument.annotation is not None for argument in _arguments(node)]
         documented += [ast.get_docstring(node) is not None for node in _public(tree.body)]
     return {
         "median function": median(lengths),
         "p90 function": _ninth_decile(lengths),
         "longest function": max(lengths),
+        "longest but forward, generate": max(others),
         "annotated arguments, %": round(100 * sum(arguments) / len(arguments), 1),
         "public docstrings, %": round(100 * sum(documented) / len(documented), 1),
     }

@@ -7,7 +7,7 @@ import pytest
 import soundfile
 from tiny import save_tiny_decider, write_song
 
-from descant.answering import description, measured
+from descant.answering import description
 from descant.answering.description import (
     Describer,
     description_questions,
@@ -125,15 +125,15 @@ def test_long_tracks_are_measured_piece_by_piece(tmp_path: Path, monkeypatch: py
     wave = 0.1 * np.sin(2 * np.pi * 440 * times) * (np.arange(len(times)) % 11_025 < 4000)
     soundfile.write(tmp_path / "long.wav", wave, 22_050)
     whole, sizes = measure(tmp_path / "long.wav"), []
-    monkeypatch.setattr(measured, "PIECE_S", 4)
-    own = measured.measure_piece
-    monkeypatch.setattr(measured, "measure_piece", lambda one: sizes.append(len(one)) or own(one))
+    monkeypatch.setattr(description, "PIECE_S", 4)
+    own = description.measure_piece
+    monkeypatch.setattr(description, "measure_piece", lambda one: sizes.append(len(one)) or own(one))
     pieces = measure(tmp_path / "long.wav")
     assert sizes == [4 * 22_050, 4 * 22_050, 22_050] and pieces["measured_s"] == whole["measured_s"] == 9.0
     for name in ("bpm", "loudness_lufs", "silence_share"):
         assert pieces[name]["value"] == pytest.approx(whole[name]["value"], rel=0.03)
     assert pieces["key"]["value"] == whole["key"]["value"]
-    monkeypatch.setattr(measured, "MEASURED_S", 4)
+    monkeypatch.setattr(description, "MEASURED_S", 4)
     assert measure(tmp_path / "long.wav")["measured_s"] == 4.0
 
 

@@ -89,15 +89,11 @@ def describe_songs(songs: Sequence[str], load: Load, job: Job, engine: OneProces
     for song in filter(known.__contains__, songs if engine.rank == 0 else ()):
         _write_sidecars(sidecars, known[song], outcome)
     missing = [song for song in songs if song not in known]
-    mine, began = missing[engine.rank :: engine.count], time.monotonic()
-    if mine:
+    began = time.monotonic()
+    if mine := missing[engine.rank :: engine.count]:
         with log.part(engine.rank) as part, closing(engine.run(load, mine)) as records:
             for record in show_progress(records, len(mine), began, engine.rank == 0):
-                record |= {} if "error" in record else {"settings": job.settings}
-                part.append(record)  # out of this process: a kill no longer loses it
-                _account(record, outcome)
-                if "error" not in record and engine.count == 1:
-                    _write_sidecars(sidecars, record, outcome)
+                _keep_record(record, part, job, outcome, sidecars if engine.count == 1 else None)
     engine.wait()
     if engine.rank == 0:
         published = publish(log, songs, job, outcome)
@@ -108,6 +104,14 @@ def describe_songs(songs: Sequence[str], load: Load, job: Job, engine: OneProces
         outcome.songs_a_minute = round(pace, 2) if missing else None
     engine.wait()
     return outcome
+
+
+def _keep_record(record: Record, part: JsonLines, job: Job, outcome: Outcome, sidecars: Sidecars | None) -> None:
+    record |= {} if "error" in record else {"settings": job.settings}
+    part.append(record)  # out of this process: a kill no longer loses it
+    _account(record, outcome)
+    if "error" not in record and sidecars is not None:
+        _write_sidecars(sidecars, record, outcome)
 
 
 def _read_known(log: JobLog, job: Job) -> dict[str, Record]:

@@ -92,9 +92,7 @@ def extract_features(
     `skipped.jsonl`.
     """
     store.refresh()
-    sounds = {clip_id: _as_clip_audio(source) for clip_id, source in clips.items()}
-    stale = _find_stale(sounds, store, progress) if recheck else set()
-    work = [(clip_id, sound) for clip_id, sound in sounds.items() if clip_id in stale or clip_id not in store]
+    work = _list_work(clips, store, recheck, progress)
     processes = processes or _default_processes(len(work))
     written, problems = 0, list[Problem]()
     with tqdm(total=len(work), unit="clip", desc="features", disable=_hidden(progress) if work else True) as bar:
@@ -105,6 +103,15 @@ def extract_features(
     store.close()
     _record_skipped(store, clips, problems)
     return Extraction(written, len(clips) - written - len(problems), problems)
+
+
+def _list_work(
+    clips: Mapping[str, Source], store: FeatureStore, recheck: bool, progress: bool | None
+) -> list[tuple[str, ClipAudio]]:
+    """Return the clips whose features are missing or, with `recheck`, of another sound, each with its sound."""
+    sounds = {clip_id: _as_clip_audio(source) for clip_id, source in clips.items()}
+    stale = _find_stale(sounds, store, progress) if recheck else set()
+    return [(clip_id, sound) for clip_id, sound in sounds.items() if clip_id in stale or clip_id not in store]
 
 
 def _as_clip_audio(source: Source) -> ClipAudio:

@@ -300,9 +300,15 @@ class MusicChatMixin(Base):
         if not tokenize:
             texts = [self.write_prompt(one.question) for one in asked]
             return texts if is_batch(conversation) else texts[0]
-        settings = {"sampling_rate": None} | dict(processor_kwargs or {}) | kwargs
-        rate, extractor = settings.pop("sampling_rate"), self.feature_extractor
-        sounds = [hear_window(add_rate(one.audio, rate, extractor.sampling_rate), extractor) for one in asked]
+        inputs = self._process_chats(asked, return_tensors, **(dict(processor_kwargs or {}) | kwargs))
+        return inputs if return_dict else inputs["input_ids"]
+
+    def _process_chats(
+        self, asked: Sequence["Asked"], return_tensors: str | None, sampling_rate: int | None = None, **settings: Any
+    ) -> Any:
+        """Read the sounds of chats, and give what `generate` takes, the prompt twice; sampling_rate: of waveforms."""
+        extractor = self.feature_extractor
+        sounds = [hear_window(add_rate(one.audio, sampling_rate, extractor.sampling_rate), extractor) for one in asked]
         questions = [one.question for one in asked]
         inputs = self(sounds, questions, extractor.sampling_rate, return_tensors, **settings)
         if "prompt_input_ids" not in inputs:  # captions, which LP-MusicCaps asks for without any prompt
@@ -310,7 +316,7 @@ class MusicChatMixin(Base):
             empty = none if return_tensors is None else torch.tensor(none, dtype=torch.long)  # (chats, 0)
             inputs.update({"prompt_input_ids": empty, "prompt_attention_mask": empty})
         inputs["input_ids"] = inputs["prompt_input_ids"]
-        return inputs if return_dict else inputs["input_ids"]
+        return inputs
 
     def post_process_multimodal_output(
         self, generated_outputs: Any, skip_special_tokens: bool = True, generation_mode: str | None = None, **_: Any

@@ -121,26 +121,33 @@ def load_onto_parts(
     config._attn_implementation = attn_implementation or config._attn_implementation
     dtype = read_dtype(dtype or torch_dtype or "auto", config)
     arguments = {"dtype": dtype, "device_map": device_map, **pick(others, OF_EVERY_REPOSITORY)}
-    # The encoder that comes with descant may have got further states since: the model knows those that it was made of.
-    own = config.audio_config if config.audio_model_id == SHIPPED else None
-    encoder = load_audio_encoder(
-        str(config.audio_model_id), config=own, attn_implementation=config.audio_config._attn_implementation,
-        **arguments,
-    )  # fmt: skip
-    if config.text_model_id is None:  # its weights are in `source`
-        language_model = AutoModelForCausalLM.from_config(config.text_config, dtype=dtype).to(encoder.device)
-    else:
-        language_model = AutoModelForCausalLM.from_pretrained(
-            config.text_model_id, attn_implementation=config.text_config._attn_implementation,
-            quantization_config=quantization_config, **arguments,
-        )  # fmt: skip
-    model = model_class(config, encoder, language_model)
+    model = model_class(config, *load_parts(config, quantization_config, **arguments))
     model.projector.to(model.get_input_embeddings().weight.device, dtype)
     info = load_weights(model, source, hub, adapter_kwargs or {})
     if find_file(source, GENERATION_CONFIG_NAME, **hub):
         model.generation_config = type(model.generation_config).from_pretrained(source, **hub)
     model.name_or_path = str(source)
     return (model.eval(), info) if output_loading_info else model.eval()
+
+
+def load_parts(
+    config: MertLMConfig, quantization_config: Any, dtype: torch.dtype, **arguments: Any
+) -> tuple[PreTrainedModel, PreTrainedModel]:
+    """Return the audio encoder and the language model that a configuration names, the second as yet random where the
+    model's own folder holds its weights."""
+    # The encoder that comes with descant may have got further states since: the model knows those that it was made of.
+    own = config.audio_config if config.audio_model_id == SHIPPED else None
+    encoder = load_audio_encoder(
+        str(config.audio_model_id), config=own, attn_implementation=config.audio_config._attn_implementation,
+        dtype=dtype, **arguments,
+    )  # fmt: skip
+    if config.text_model_id is None:
+        return encoder, AutoModelForCausalLM.from_config(config.text_config, dtype=dtype).to(encoder.device)
+    language_model = AutoModelForCausalLM.from_pretrained(
+        config.text_model_id, attn_implementation=config.text_config._attn_implementation,
+        quantization_config=quantization_config, dtype=dtype, **arguments,
+    )  # fmt: skip
+    return encoder, language_model
 
 
 def load_weights(

@@ -61,13 +61,7 @@ class SubgenreProcessor(ProcessorMixin):
             raise ValueError("texts are read in windows, padded to the longest: leave padding and truncation out")
         columns = [self._as_column(lyrics), self._as_column(captions), self._as_embeddings(audio_embeds)]
         tracks = count_tracks(columns)
-        texts_of_kinds, audio = columns[:2], columns[2] or [None] * tracks
-        windows = [
-            (row, kind, ids)
-            for row in range(tracks)
-            for kind, texts in zip((LYRICS, CAPTIONS), texts_of_kinds, strict=True)
-            for ids, _ in self.cut(texts[row] if texts else None)
-        ]
+        windows, audio = self._cut_columns(columns[:2], tracks), columns[2] or [None] * tracks
         given = {(row, kind) for row, kind, _ in windows}
         missing = [0.0] * self.audio_dim
         mask = [[(row, LYRICS) in given, (row, CAPTIONS) in given, audio[row] is not None] for row in range(tracks)]
@@ -76,6 +70,16 @@ class SubgenreProcessor(ProcessorMixin):
             "modality_mask": [list(map(int, row)) for row in mask],
         }
         return BatchFeature(inputs | self._pad(windows), tensor_type=return_tensors)
+
+    def _cut_columns(self, columns: Sequence[Any], tracks: int) -> list[tuple[int, int, list[int]]]:
+        """Cut the lyrics and the captions of tracks into windows: the track, the kind of text, and the tokens of each.
+        """
+        return [
+            (row, kind, ids)
+            for row in range(tracks)
+            for kind, texts in zip((LYRICS, CAPTIONS), columns, strict=True)
+            for ids, _ in self.cut(texts[row] if texts else None)
+        ]
 
     def cut(self, text: Text | None) -> list[tuple[list[int], tuple[int, int]]]:
         """Cut one text into windows: their tokens, and where they begin and end in it (characters).

@@ -14,6 +14,8 @@ from descant.answering.model_folder import ModelFolderError, find_model, split_m
 from descant.data import audio
 from descant.models import box
 from descant.models.musicnn import PRETRAINED, MusicnnModel
+from descant.publish.code import collect_code
+from descant.publish.facts import read_facts
 
 LARGEST = 14e6
 
@@ -38,6 +40,11 @@ def test_it_is_small_and_holds_no_weights_of_the_ears():
     assert sum(sizes) <= LARGEST
     config = json.loads((box.FOLDER / "config.json").read_text())
     assert config["audio_model_id"] == config["audio_config"]["_name_or_path"] == "musicnn"
+
+
+def test_its_code_is_all_there_when_it_is_published():
+    found = collect_code(read_facts(box.FOLDER))
+    assert {"pipeline_music.py", "modeling_mert_lm.py", "terms.py", "sound_file.py"} <= set(found)
 
 
 def test_its_card_and_notice_name_both_licences():

@@ -7,6 +7,7 @@ something out, 2 usage or refused before work, 130 interrupted, 143 terminated.
 import argparse
 import codecs
 import errno
+import gc
 import json
 import logging
 import math
@@ -96,7 +97,8 @@ class Ending:
         _warn_of_little_memory()
         self._loading = True
         try:
-            yield
+            with loading_to_stay():
+                yield
         except MemoryError as error:
             raise ImportError("there is not enough memory") from error
         finally:
@@ -437,7 +439,26 @@ def question(text: str) -> str:
         raise argparse.ArgumentTypeError(f"the question {text!r} is no UTF-8 text") from None
 
 
-# Cores
+# What a program loads, and its cores
+
+
+@contextmanager
+def loading_to_stay() -> Iterator[None]:
+    """Load modules and models in the block that are used until the process ends: no garbage is looked for in them.
+
+    Python would search all of them again and again while they come, and twice at its end: of the seconds of importing
+    torch and transformers' models, every fourth. After the first such block of a process, they are left out of every
+    search; what becomes garbage later, is found as ever.
+    """
+    searching = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if not gc.get_freeze_count():
+            gc.freeze()
+        if searching:
+            gc.enable()
 
 
 def wait_asleep() -> None:

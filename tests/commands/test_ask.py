@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
-from forked_python import ForkedPython
+from forked_python import ForkedPython, run_forked
 from hub import LocalHub
 from tiny import save_tiny_model, write_song
 
@@ -181,3 +181,21 @@ def test_an_interrupt_from_the_keyboard_ends_with_130(folder: str, tmp_path: Pat
         time.sleep(0.02)
     process.send_signal(signal.SIGINT)
     assert process.wait() == 130 and process.said()[1].strip() == "descant ask: interrupted"
+
+
+# What takes a tenth of a second or more to import, and no question needs.
+NEEDLESS = "datasets evaluate matplotlib nltk pandas peft pyarrow sklearn transformers.pipelines transformers.trainer"
+STARTING = """
+import gc, sys
+needless = set(sys.argv.pop(1).split())
+for name in [name for name in sys.modules if needless & {name, name.partition(".")[0]}]:
+    del sys.modules[name]  # the process that was forked had imported it
+from descant.cli import main
+status = main(sys.argv[1:])
+print(status, sorted(needless & sys.modules.keys()), gc.isenabled(), gc.get_freeze_count() > 100_000)
+"""
+
+
+def test_the_start_imports_nothing_needless_and_looks_for_no_garbage_in_what_stays(folder: str, song: str) -> None:
+    done = run_forked("-c", STARTING, NEEDLESS, "ask", folder, song, "-q", "What is the genre?")
+    assert done.stdout.splitlines()[-1] == "0 [] True True", done.stdout + done.stderr

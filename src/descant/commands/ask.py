@@ -5,7 +5,7 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from descant.answering.model_folder import PRECISIONS
-from descant.program import MOST_BEAMS, count, hear, question, say, show, show_json, use_all_cores
+from descant.program import MOST_BEAMS, count, hear, loading_to_stay, question, say, show, show_json, use_all_cores
 
 if TYPE_CHECKING:
     from descant.answering.recordings import Answer
@@ -70,19 +70,20 @@ def run(args: argparse.Namespace) -> int:
 
     name, sounds = split_model(args.audio)
     find_model(name)  # before the seconds that importing torch takes
-    import transformers
+    with loading_to_stay():
+        import transformers
 
-    from descant.answering.listener import Asking, Listener, show_progress
-    from descant.answering.recordings import Recording, in_order, pool_answers
-    from descant.answering.typed_answers import TypedQuestions
-    from descant.data.audio import stream_windows
-    from descant.data.sources import list_sounds
+        from descant.answering.listener import Asking, Listener, show_progress
+        from descant.answering.recordings import Recording, in_order, pool_answers
+        from descant.answering.typed_answers import TypedQuestions
+        from descant.data.audio import stream_windows
+        from descant.data.sources import list_sounds
 
-    transformers.logging.set_verbosity_error()
-    transformers.logging.disable_progress_bar()
-    use_all_cores()
-    settings = {"num_beams": args.num_beams} if args.num_beams else {}
-    listener = Listener.load(name, args.precision, **settings)
+        transformers.logging.set_verbosity_error()
+        transformers.logging.disable_progress_bar()
+        use_all_cores()
+        settings = {"num_beams": args.num_beams} if args.num_beams else {}
+        listener = Listener.load(name, args.precision, **settings)
     recordings = list(map(Recording.of, list_sounds(sounds)))
     questions = args.questions or [None]
     typed = TypedQuestions(listener, [] if args.windows else questions, args.hear)

@@ -5,7 +5,17 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from descant.program import escape, hear, name_error, question, say, show, show_json, use_all_cores
+from descant.program import (
+    escape,
+    hear,
+    loading_to_stay,
+    name_error,
+    question,
+    say,
+    show,
+    show_json,
+    use_all_cores,
+)
 
 if TYPE_CHECKING:
     from descant.answering.typed_answers import Decider
@@ -64,15 +74,16 @@ def run(args: argparse.Namespace) -> int:
     args.model = choose_model(args.model)
     find_model(args.model)  # before the seconds that importing torch takes
     sounds = list_sounds(args.audio)
-    import transformers
+    with loading_to_stay():
+        import transformers
 
-    from descant.answering.listener import Listener
-    from descant.answering.typed_answers import Decider
+        from descant.answering.listener import Listener
+        from descant.answering.typed_answers import Decider
 
-    transformers.logging.set_verbosity_error()
-    transformers.logging.disable_progress_bar()
-    use_all_cores()
-    listener = Listener.load(args.model)
+        transformers.logging.set_verbosity_error()
+        transformers.logging.disable_progress_bar()
+        use_all_cores()
+        listener = Listener.load(args.model)
     decider = Decider(listener.model, listener.processor, questions, args.hear)
     return 1 if sum(not _show(decider, audio, args) for audio in sounds) else 0
 

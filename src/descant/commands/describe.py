@@ -7,7 +7,17 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from descant.program import escape, hear, name_error, require_writable, say, show, show_json, use_all_cores
+from descant.program import (
+    escape,
+    hear,
+    loading_to_stay,
+    name_error,
+    require_writable,
+    say,
+    show,
+    show_json,
+    use_all_cores,
+)
 
 if TYPE_CHECKING:
     from descant.answering.description import Describer
@@ -111,15 +121,16 @@ def run(args: argparse.Namespace) -> int:
 
 def load_describer(args: argparse.Namespace, device: str | None = None) -> "Describer":
     """Load the model; device: by default the GPU where there is one."""
-    import transformers
+    with loading_to_stay():
+        import transformers
 
-    from descant.answering.description import Describer
-    from descant.answering.listener import Listener
+        from descant.answering.description import Describer
+        from descant.answering.listener import Listener
 
-    transformers.logging.set_verbosity_error()
-    transformers.logging.disable_progress_bar()
-    use_all_cores()
-    return Describer(Listener.load(args.model, device=device), args.hear, args.states)
+        transformers.logging.set_verbosity_error()
+        transformers.logging.disable_progress_bar()
+        use_all_cores()
+        return Describer(Listener.load(args.model, device=device), args.hear, args.states)
 
 
 def describe_folder(args: argparse.Namespace, model: Path) -> int:

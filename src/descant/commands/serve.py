@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from descant.program import count, hear, say, seconds, use_all_cores
+from descant.program import count, hear, loading_to_stay, say, seconds, use_all_cores
 
 EXAMPLES = """\
 examples:
@@ -73,18 +73,20 @@ def run(args: argparse.Namespace) -> int:
     model = choose_model(args.model)
     find_model(model)
     listening = listen(args.host, args.port)
-    import_server()
-    import transformers
+    with loading_to_stay():
+        import_server()
+        import transformers
 
-    from descant.answering.listener import Listener
-    from descant.doors.requests import Limits
+        from descant.answering.listener import Listener
+        from descant.doors.requests import Limits
 
-    transformers.logging.set_verbosity_error()
-    transformers.logging.disable_progress_bar()
-    use_all_cores()
+        transformers.logging.set_verbosity_error()
+        transformers.logging.disable_progress_bar()
+        use_all_cores()
+        listener = Listener.load(model)
     hosts = frozenset(host.lower() for host in args.hosts)
     limits = Limits(args.max_megabytes * 2**20, args.max_seconds, args.timeout, requests=args.queue, hosts=hosts)
-    service = Service(Listener.load(model), name_model(model), limits, args.hear)
+    service = Service(listener, name_model(model), limits, args.hear)
     names = None if token else ["localhost", "127.0.0.1", "::1", args.host]
     app = build_app(service, token, names)
     address, port = listening.getsockname()[:2]

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from descant.models.registration import register
 
 if TYPE_CHECKING:  # for editors and type checkers, which do not run __getattr__
+    from descant.answering.evidence import explain as explain
     from descant.answering.listener import Listener as Listener
     from descant.answering.listener import load as load
     from descant.data.audio import load_audio as load_audio
@@ -42,6 +43,7 @@ _HOMES = {
     "Recipe": "descant.training",
     "Stage": "descant.training",
     "evaluate": "descant.evaluation.evaluate",
+    "explain": "descant.answering.evidence",
     "load": "descant.answering.listener",
     "load_audio": "descant.data.audio",
     "score": "descant.evaluation.scoring",

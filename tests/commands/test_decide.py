@@ -36,6 +36,19 @@ def test_json_holds_system_ones_answers(folder: str, song: str, capsys: pytest.C
     assert answer["legend"] == {"0": "jazz", "1": "rock", "2": "piano"} and 0 <= answer["score"] <= 2
 
 
+def test_explain_adds_the_seconds_that_answers_rest_on(
+    folder: str, song: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    args = ["decide", song, "--model", folder, "--choice", "genre=jazz,rock", "--score", "age=new,old", "--explain"]
+    assert cli.main(args) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[3] == "  evidence" and len(lines) == 5 and lines[4].startswith("    genre  ")
+    assert cli.main([*args, "--json"]) == 0
+    evidence = json.loads(capsys.readouterr().out)["evidence"]
+    assert set(evidence) == {"genre"} and len(evidence["genre"]["spans"]) == 20
+    assert set(evidence["genre"]["spans"][0]) == {"start_s", "end_s", "drop"}
+
+
 @pytest.mark.parametrize("form", ["yaml", "json"])
 def test_questions_are_read_from_a_file(
     folder: str, song: str, tmp_path: Path, form: str, capsys: pytest.CaptureFixture[str]

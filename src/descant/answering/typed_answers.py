@@ -64,12 +64,18 @@ class Decider:
 
         read_windows: gives windows in place of the file's.
         """
+        return self.decide_windows(path, self.read(path, read_windows))
+
+    def read(self, path: Source, read_windows: ReadWindows | None = None) -> TrackWindows:
+        """Return the windows of a sound file that are heard, see `decide`; raises AudioError."""
         rate, window_s = self.extractor.sampling_rate, self.extractor.window_s
         if read_windows is None:
-            track = hear_track(path, self.hear, rate, window_s)
-        else:
-            windows = read_windows(path, rate, window_s)
-            track = TrackWindows(max(window.end_s for window in windows), windows)
+            return hear_track(path, self.hear, rate, window_s)
+        windows = read_windows(path, rate, window_s)
+        return TrackWindows(max(window.end_s for window in windows), windows)
+
+    def decide_windows(self, path: Source, track: TrackWindows) -> TrackDecisions:
+        """Decide all questions about windows of a sound file that are at hand."""
         return TrackDecisions(name_source(path), track.duration_s, self.tracks.decide(map(as_span, track.windows)))
 
 

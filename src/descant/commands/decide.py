@@ -25,6 +25,7 @@ examples:
   descant decide song.mp3 --choice "genre=rock,jazz,folk" --yesno "Are there drums?"
   descant decide *.flac --score "tempo=slow,medium,fast" --json > decisions.jsonl
   descant decide --model MODEL song.mp3 --questions questions.yaml
+  descant decide song.mp3 --yesno "Are there drums?" --explain
 
 The words before = name the question, those behind it are its options. A file of questions (YAML or JSON) maps names
 to System One's questions: type (choice, score, noul), instructions, criteria. An answer under the fitted threshold is
@@ -61,6 +62,11 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
         help="windows of a track that are heard at most, spread evenly, or all (default: 12)",
     )  # fmt: skip
     parser.add_argument("--always", action="store_true", help='give the best guess in place of "not sure"')
+    parser.add_argument(
+        "--explain", action="store_true",
+        help="say which seconds each answer rests on; each heard window is then heard about ten times more, at most "
+        "three a question",
+    )  # fmt: skip
     parser.add_argument("--json", action="store_true", help="print one JSON object a track")
     parser.set_defaults(func=run)
 
@@ -153,12 +159,13 @@ def _split(text: str) -> tuple[str, list[str]]:
 
 def _show(decider: "Decider", audio: str, args: argparse.Namespace) -> bool:
     """Decide and print one file; False where it cannot be heard, which is said on stderr."""
+    from descant.answering.evidence import explain_track, format_evidence
     from descant.answering.typed_answers import format_decisions
     from descant.data.audio import AudioError
     from descant.data.storage import name_source
 
     try:
-        decisions = decider.decide(audio)
+        decisions, evidence = explain_track(decider, audio) if args.explain else (decider.decide(audio), {})
     except AudioError as error:
         say(f"descant decide: {error}")
         return False
@@ -166,7 +173,11 @@ def _show(decider: "Decider", audio: str, args: argparse.Namespace) -> bool:
         say(f"descant decide: {name_source(audio)}: {name_error(error)}")
         return False
     if args.json:
-        show_json(json.dumps(decisions.to_record(args.model), ensure_ascii=False))
-    else:
-        show("\n".join(map(escape, [decisions.audio, *format_decisions(decisions.answers, args.always)])))
+        shown = {"evidence": {name: one.to_record() for name, one in evidence.items()}} if args.explain else {}
+        show_json(json.dumps(decisions.to_record(args.model) | shown, ensure_ascii=False))
+        return True
+    lines = [decisions.audio, *format_decisions(decisions.answers, args.always)]
+    if args.explain:
+        lines += ["  evidence", *format_evidence(evidence)]
+    show("\n".join(map(escape, lines)))
     return True

@@ -161,6 +161,7 @@ class TrackDecider:
         self.gate = found.plan({ABOUT_MUSIC: IS_MUSIC}) if ABOUT_MUSIC in found.question_types else []
         self.prepared = found.prepare_questions([*self.answerable, *self.gate], processor)
         self.heard: list[tuple[float, float]] = []  # the windows of the last track in which there was music
+        self.scores: list[torch.Tensor] = []  # log-probabilities (heard, options) of each question that is answerable
         self.reference = None if found.reference is None else MusicReference(**found.reference)
 
     def decide(self, windows: Iterable[Span | EncodedSpan]) -> dict[str, dict[str, Any]]:
@@ -174,7 +175,7 @@ class TrackDecider:
         reasons: set[str] = set()
         scores: list[list[torch.Tensor]] = [[] for _ in self.answerable]
         audible = self._keep_music(windows, reasons)
-        self.heard, heard_any = [], False
+        self.heard, self.scores, heard_any = [], [], False
         while group := list(islice(audible, WINDOWS_AT_ONCE)):
             heard_any = True
             found = self._score(group)
@@ -185,8 +186,9 @@ class TrackDecider:
         if not self.heard:
             silent = reasons <= {SILENCE} and not heard_any
             return {one.name: leave_open(one, SILENCE if silent else NO_MUSIC) for one in self.planned}
-        pairs = zip(self.answerable, scores, strict=True)
-        decided = {one.name: decide_options(one, torch.cat(rows)) for one, rows in pairs}
+        self.scores = [torch.cat(rows) for rows in scores]
+        pairs = zip(self.answerable, self.scores, strict=True)
+        decided = {one.name: decide_options(one, rows) for one, rows in pairs}
         heard = join_spans(self.heard)
         answers = {one.name: answer_question(one, decided.get(one.name)) | {"heard": heard} for one in self.planned}
         mark_contradictions(answers, {one.name: one for one in self.planned})

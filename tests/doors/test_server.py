@@ -2,6 +2,7 @@
 
 import asyncio
 import base64
+import contextlib
 import json
 import sys
 from collections.abc import Iterator
@@ -21,10 +22,20 @@ from tiny import climb, save_tiny_decider, write_song
 from descant import cli
 from descant.answering.listener import Listener
 from descant.doors.requests import Limits, Refusal, fetch
-from descant.doors.server import Gate, Service, build_app, is_loopback, name_model, read_token
+from descant.doors.server import (
+    Gate,
+    Service,
+    build_app,
+    drop_slow_headers,
+    is_loopback,
+    name_model,
+    read_token,
+    respond,
+)
 
-for package in ("fastapi", "uvicorn", "openai"):
+for package in ("fastapi", "openai"):
     pytest.importorskip(package, reason="the server takes pip install descant[serve]")
+uvicorn = pytest.importorskip("uvicorn", reason="the server takes pip install descant[serve]")
 
 FREE, TYPED = "Which instruments play?", "What is the genre?"
 TOKEN = "a-token-of-24-characters"
@@ -486,3 +497,43 @@ def test_tokens_and_addresses(tmp_path: Path) -> None:
     assert [is_loopback(host) for host in ("localhost", "127.0.0.1", "127.3.2.1", "::1")] == [True] * 4
     assert [is_loopback(host) for host in ("0.0.0.0", "::", "example.org", "localhost.evil", "")] == [False] * 5
     assert name_model("org/name") == "org/name" and name_model(str(tmp_path)) == tmp_path.name
+
+
+def test_connections_whose_headers_do_not_come_are_closed_and_others_answered() -> None:
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await asyncio.sleep(0.6)  # longer than headers may take
+        await respond(Refusal(404, "slow, but there"), send)
+
+    async def ask(port: int, requests: int, ending: bytes) -> bytes:
+        """Send requests on one connection, with pauses that are longer than headers may take, then an ending."""
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        found = b""
+        for _ in range(requests):
+            writer.write(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+            found += await reader.readuntil(b"}}")
+            await asyncio.sleep(0.6)
+        writer.write(ending)
+        return found + await reader.read()
+
+    async def trickle(port: int) -> None:
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(b"GET / HTTP/1.1\r\nHost: ")
+        while not reader.at_eof():
+            writer.write(b"a")
+            with contextlib.suppress(TimeoutError, ConnectionError):
+                await asyncio.wait_for(reader.read(1), 0.05)
+
+    async def run() -> list[Any]:
+        config = uvicorn.Config(app, log_config=None, timeout_keep_alive=60)
+        config.load()
+        protocol, state = drop_slow_headers(0.5), uvicorn.server.ServerState()
+        server = await asyncio.get_running_loop().create_server(lambda: protocol(config, state, {}), "127.0.0.1", 0)
+        port = server.sockets[0].getsockname()[1]
+        tried = ask(port, 0, b""), trickle(port), ask(port, 2, b"GET /"), ask(port, 1, b"nonsense\r\n\r\n")
+        found = await asyncio.wait_for(asyncio.gather(*tried), 30)
+        server.close()
+        return found
+
+    silent, _, twice, wrong = asyncio.run(run())
+    assert silent == b"" and twice.count(b"slow, but there") == 2
+    assert wrong.count(b"slow, but there") == 1 and b"400 Bad Request" in wrong

@@ -65,7 +65,15 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
 def run(args: argparse.Namespace) -> int:
     """Serve until a signal comes, and return the exit status."""
     from descant.answering.model_folder import choose_model, find_model
-    from descant.doors.server import Service, build_app, import_server, is_loopback, name_model, read_token
+    from descant.doors.server import (
+        Service,
+        build_app,
+        drop_slow_headers,
+        import_server,
+        is_loopback,
+        name_model,
+        read_token,
+    )
 
     token = read_token(args.token_file, os.environ.get("DESCANT_TOKEN"))
     if token is None and not is_loopback(args.host):
@@ -92,7 +100,7 @@ def run(args: argparse.Namespace) -> int:
     address, port = listening.getsockname()[:2]
     shown = f"[{address}]" if ":" in address else address
     say(f"descant serve: {service.name} answers at http://{shown}:{port}/v1 (Ctrl-C ends it)")
-    serve_until_signal(app, listening)
+    serve_until_signal(app, listening, drop_slow_headers(limits.stall_s))
     return 0
 
 
@@ -106,7 +114,7 @@ def listen(host: str, port: int) -> socket.socket:
         raise ValueError(f"--host {host} --port {port}: cannot be listened at ({reason})") from error
 
 
-def serve_until_signal(app: Any, listening: socket.socket) -> None:
+def serve_until_signal(app: Any, listening: socket.socket, protocol: Any) -> None:
     """Answer requests until SIGINT or SIGTERM comes and those under way are answered; a second one ends at once."""
     import uvicorn
 
@@ -118,7 +126,7 @@ def serve_until_signal(app: Any, listening: socket.socket) -> None:
 
     config = uvicorn.Config(
         app, log_level="error", log_config=None, lifespan="on", access_log=False, server_header=False, ws="none",
-        http="h11", timeout_graceful_shutdown=10, limit_concurrency=1024,
+        http=protocol, timeout_graceful_shutdown=10, limit_concurrency=1024,
     )  # fmt: skip
     server = Server(config)
     before = {number: signal.signal(number, server.handle_exit) for number in (signal.SIGINT, signal.SIGTERM)}

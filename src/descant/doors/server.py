@@ -218,6 +218,44 @@ def build_app(service: Service, token: str | None = None, names: Sequence[str] |
     return Gate(app, service.limits, token, names)
 
 
+def drop_slow_headers(seconds: float) -> type[asyncio.Protocol]:
+    """Return uvicorn's protocol of HTTP, which closes a connection whose headers are not there after so many seconds.
+
+    Uvicorn itself waits for them as long as the connection lasts. The time begins with the connection, or with the
+    first byte of its next request, and does not begin again with more bytes.
+    """
+    import h11
+    from uvicorn.protocols.http.h11_impl import H11Protocol
+
+    class HeadersInTime(H11Protocol):
+        waiting: asyncio.TimerHandle | None = None
+
+        def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn's
+            super().connection_made(transport)
+            self._wait()
+
+        def data_received(self, data: bytes) -> None:
+            self._wait()
+            super().data_received(data)
+            if self.conn.their_state is not h11.IDLE:  # the headers are there, or will not be read
+                self._stop_waiting()
+
+        def connection_lost(self, exc: Exception | None) -> None:
+            self._stop_waiting()
+            super().connection_lost(exc)
+
+        def _wait(self) -> None:
+            if self.waiting is None:
+                self.waiting = self.loop.call_later(seconds, self.transport.close)
+
+        def _stop_waiting(self) -> None:
+            if self.waiting is not None:
+                self.waiting.cancel()
+                self.waiting = None
+
+    return HeadersInTime
+
+
 class Gate:
     """Lets requests through to an application: known ones, with the token, not too many, too large or too slow."""
 

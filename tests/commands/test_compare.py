@@ -1,10 +1,14 @@
 """`descant compare`: pairing, JSON, partnerless answers, refusals."""
 
 import json
+from pathlib import Path
 
 import pytest
 
 from descant.cli import main
+from descant.evaluation.benchmarks import ChoiceItem
+from descant.evaluation.choosing import Answered, Choice
+from descant.files import JsonLines
 
 
 def write(path, texts: dict[str, str], reference: str = "a slow jazz piece") -> str:
@@ -63,3 +67,52 @@ def test_field_of_another_type_is_one_named_problem(tmp_path, capsys, fields) ->
     assert json.loads(shown.out)["n"] == 1
     for line in (1, 2):
         assert shown.err.count(f"answers.jsonl:{line}: ") == 2
+
+
+def write_choices(folder: Path, letters: dict[str, str], rotations: int = 2, options: str = "abc") -> str:
+    """A run's folder: what was chosen of each item ("" refused), in some orders of the options; "b" is right."""
+    folder.mkdir()
+    answered = [
+        Answered(ChoiceItem(name, f"clip {name}", str(folder), "Which?", tuple(options), 1), "own", turn,
+                 Choice(letter or None, 0.5 if letter else None))
+        for name, letter in letters.items() for turn in range(rotations)
+    ]  # fmt: skip
+    JsonLines(folder / "answers.jsonl").write(one.to_record("m") for one in answered)
+    return str(folder)
+
+
+def test_two_runs_of_a_benchmark_are_compared_by_item(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    names = [f"{number:02d}" for number in range(30)]
+    first = write_choices(tmp_path / "a", dict.fromkeys(names, "a"), rotations=1)
+    second = write_choices(tmp_path / "b", dict.fromkeys(reversed(names), "b"), rotations=3)
+    assert main(["compare", first, second, "--json"]) == 0
+    result = json.loads(capsys.readouterr().out)
+    accuracy = result["scores"]["accuracy"]
+    assert (result["n"], accuracy["a"], accuracy["b"], accuracy["interval"]) == (30, 0, 1, [1, 1])
+    assert accuracy["p"] < 0.01 and set(result["scores"]) == {"accuracy", "first_order", "refused"}
+    half = write_choices(tmp_path / "c", {**dict.fromkeys(names[:10], "b"), **dict.fromkeys(names[10:], "")})
+    assert main(["compare", second, f"{half}/answers.jsonl"]) == 0
+    table = capsys.readouterr().out
+    assert "30 answers in both" in table and "refused                    0.0000     0.6667" in table
+    assert "changed" in table
+
+
+def test_runs_that_lack_items_or_ask_others_are_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    first = write_choices(tmp_path / "a", {"x": "a", "y": "b"})
+    second = write_choices(tmp_path / "b", {"x": "b"})
+    assert main(["compare", first, second]) == 1
+    assert "y: only one file answers 'Which?'" in capsys.readouterr().err
+    other = write_choices(tmp_path / "c", {"x": "b"}, options="abd")
+    words = write(tmp_path / "words.jsonl", {"x": "jazz"})
+    none = write_choices(tmp_path / "d", {"z": "b"})
+    for arguments, sentence in (
+        ([first, other], "x: the two files give different options"),
+        ([first, words], "only one of"),
+        ([first, none], "no answered question in common"),
+        ([first, second, "--protocol", "musilingo"], "--protocol does nothing"),
+    ):
+        assert main(["compare", *arguments]) == 2
+        assert sentence in capsys.readouterr().err
+    JsonLines(Path(second) / "answers.jsonl").append({"chosen": "a", "options": [], "rotation": 0})
+    assert main(["compare", second, second]) == 1
+    assert "answers.jsonl: record 3 is no answer to a multiple-choice question" in capsys.readouterr().err

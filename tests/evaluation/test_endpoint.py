@@ -204,17 +204,22 @@ def test_a_data_set_is_asked_with_controls_and_scored_by_a_protocol(
         row = {"audio": f"s{number}.wav", "question": "What is the genre?", "answer": "jazz", "question_type": "genre"}
         rows.append(row | {"split": "test"})
     (tmp_path / "own.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    server.answer = lambda body: "It is jazz."
+    described = "Describe this music in one or two sentences."
+    server.answer = lambda body: (
+        "A song." if body["messages"][0]["content"][1]["text"] == described else "It is jazz."
+    )
     arguments = ["evaluate", "--dataset", str(tmp_path / "own.jsonl"), "--protocol", "musilingo", "--endpoint",
                  server.url, "--model", "m", "--output_dir", str(tmp_path / "out"), "--controls"]  # fmt: skip
     assert main(arguments) == 0
-    assert len(server.bodies) == 3 + 3 + 1  # another clip's sound was asked about the same already
+    # Another clip's sound was asked about the same already; without the question, each clip is described once.
+    assert len(server.bodies) == 3 + 3 + 1 + 3
     result = json.loads((tmp_path / "out" / "scores.json").read_text())
-    assert (result["n"], result["exact"], result["model"], result["cost"]["requests"]) == (3, 1.0, "m", 7)
-    assert result["controls"]["silence"]["exact"]["gap"] == 0.0 and len(result["intervals"]["exact"]) == 2
+    assert (result["n"], result["exact"], result["model"], result["cost"]["requests"]) == (3, 1.0, "m", 10)
+    assert result["controls"]["silence"]["exact"]["gap"] == 0.0
+    assert result["controls"]["no_question"]["exact"]["score"] == 0.0 and len(result["intervals"]["exact"]) == 2
     assert "exact is explained by text alone" in capsys.readouterr().out
     server.answer = lambda body: (401, "no", {})
-    assert main(arguments) == 0 and len(server.bodies) == 7  # every answer is on disk
+    assert main(arguments) == 0 and len(server.bodies) == 10  # every answer is on disk
 
 
 def test_song_describers_csv_is_captioned_and_scored(server: Any, tmp_path: Path) -> None:

@@ -2,13 +2,16 @@
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 from descant.evaluation.benchmarks import Benchmark, ChoiceItem
-from descant.evaluation.choosing import Answered
-from descant.evaluation.measures import Measure, compare, mean_of, table_lines
+from descant.evaluation.choosing import Answered, read_answered
+from descant.evaluation.measures import Difference, Measure, compare, mean_of, table_lines
 from descant.evaluation.report import render_cost
+from descant.files import JsonLines
+from descant.program import name_error
 
 REFUSED = None  # what a refused answer chose
 
@@ -117,6 +120,67 @@ def compare_control(own: Mapping[ChoiceItem, Turns], control: Sequence[Answered]
         "n": len(common), "accuracy": gap.first, "own": gap.second, "gap": gap.gap, "interval": gap.interval,
         "p": gap.p, "refused": refused / len(common),
     }  # fmt: skip
+
+
+# Two runs
+
+
+@dataclass(frozen=True)
+class ChoiceRun:
+    """The answers of one run by item, whatever path its sound has, and each line that is none."""
+
+    turns: dict[tuple[str, str, str], Turns]
+    problems: list[str]
+
+
+def is_choice_file(path: Path) -> bool:
+    """Return whether a file's first record is an answer to a multiple-choice question."""
+    first = next(JsonLines(path).read(), None) if path.is_file() else None  # nothing waits for a pipe here
+    return first is not None and {"chosen", "options", "rotation"} <= first.keys()
+
+
+def read_choices(path: Path) -> ChoiceRun:
+    """Read answers.jsonl of a benchmark; items of which an answer is missing are left out, and named.
+
+    Raises:
+        ValueError: a line is no JSON object.
+    """
+    answered, problems = [], []
+    for number, record in enumerate(JsonLines(path).read(whole=True), start=1):
+        try:
+            answered.append(read_answered(record))
+        except (KeyError, TypeError, ValueError, ZeroDivisionError) as error:
+            problems.append(f"{path}: record {number} is no answer to a multiple-choice question: {name_error(error)}")
+    failed = {one.item: one.choice.error for one in answered if one.choice.error is not None}
+    problems += [f"{path}: {item.id}: was not answered: {error}" for item, error in failed.items()]
+    whole = by_item(answered)
+    return ChoiceRun({(item.id, item.clip, item.question): turns for item, turns in whole.items()}, problems)
+
+
+def compare_choices(first: ChoiceRun, second: ChoiceRun) -> tuple[list[Difference], int]:
+    """Compare two runs by the items that both answered, in the orders of options that both were asked in.
+
+    Returns the differences and the number of items.
+
+    Raises:
+        ValueError: there is none, or one of them has other options.
+    """
+    pairs, clips = [], []
+    for key, one in first.turns.items():
+        other = second.turns.get(key)
+        if other is None:
+            continue
+        if (one[0].item.options, one[0].item.right) != (other[0].item.options, other[0].item.right):
+            raise ValueError(f"{one[0].item.id}: the two files give different options, so they cannot be compared")
+        shared = {turn.rotation for turn in one} & {turn.rotation for turn in other}
+        pair = [[turn for turn in turns if turn.rotation in shared] for turns in (one, other)]
+        if shared:
+            pairs.append(pair)
+            clips.append(one[0].item.clip)
+    if not pairs:
+        raise ValueError("the two files have no answered question in common")
+    ours, theirs = (choice_measures(turns) for turns in zip(*pairs, strict=True))
+    return compare(ours, theirs, clips), len(pairs)
 
 
 # The report

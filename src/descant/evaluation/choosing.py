@@ -159,6 +159,17 @@ class Answered:
         return item | {"condition": self.condition, "rotation": self.rotation, "model": model} | asdict(self.choice)
 
 
+def read_answered(record: Mapping[str, Any]) -> Answered:
+    """Return what `to_record` wrote; raises ValueError, KeyError or TypeError for any other record."""
+    fields = {name: record[name] for name in ("id", "clip", "audio", "question", "topic")}
+    if not all(isinstance(value, str) for value in fields.values()):
+        raise ValueError("id, clip, audio, question and topic are texts")
+    turn, shown = int(record["rotation"]), tuple(map(str, record["options"]))
+    options = rotate(shown, -turn)
+    item = ChoiceItem(**fields, options=options, right=options.index(record["right"]))
+    return Answered(item, str(record["condition"]), turn, _as_choice(record))
+
+
 @dataclass(frozen=True)
 class Sound:
     """What is played in the place of a clip, and a name that changes with it."""

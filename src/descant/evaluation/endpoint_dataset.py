@@ -33,6 +33,7 @@ from descant.program import name_error
 CAPTION_PROMPT = "Describe this music in one or two sentences."
 LONGEST_CLIP_S = 600.0
 CONDITIONS = ("own", "shuffled", "noise", "silence")
+NO_QUESTION = "no_question"  # the clip's own sound, and a caption asked for in place of what is asked
 
 
 @dataclass(frozen=True)
@@ -65,7 +66,8 @@ def evaluate_endpoint(
 ) -> dict[str, Any]:
     """Ask the questions of a split that were not answered yet, and return the scores, which lie in the output folder.
 
-    Captions are asked for by `CAPTION_PROMPT`. What the model was trained on is not known, so no leak is looked for.
+    Captions are asked for by `CAPTION_PROMPT`, and so is the control without the question. What the model was trained
+    on is not known, so no leak is looked for.
 
     Raises:
         ValueError: a question without sound, another run in the folder, or (EndpointError) no further answers.
@@ -76,7 +78,7 @@ def evaluate_endpoint(
     busy = f"another run writes into {settings.output_dir}: wait for it, or pass another --output_dir"
     settings.output_dir.mkdir(parents=True, exist_ok=True)
     with hold_lock(settings.output_dir / LOCK_FILE, busy):
-        conditions = CONDITIONS if settings.controls else CONDITIONS[:1]
+        conditions = choose_conditions(questions, settings.controls)
         for condition in conditions:
             answers = answer_condition(endpoint, questions, sounds, condition, settings, workers)
             JsonLines(answers_file(settings.output_dir, condition)).write(map(asdict, answers))
@@ -85,6 +87,19 @@ def evaluate_endpoint(
         result["cost"] = endpoint.usage.to_record(*prices)
         write_results(settings.output_dir, result)
     return result
+
+
+def choose_conditions(questions: Sequence[Question], controls: bool) -> tuple[str, ...]:
+    """Return the conditions that are asked under; the one without a question only where questions are asked."""
+    if not controls:
+        return CONDITIONS[:1]
+    asks = any(question.question is not None for question in questions)
+    return (*CONDITIONS, NO_QUESTION) if asks else CONDITIONS
+
+
+def write_prompt(question: Question, condition: str) -> str:
+    """Return the text that is sent with a sound."""
+    return CAPTION_PROMPT if condition == NO_QUESTION else question.question or CAPTION_PROMPT
 
 
 def gather_sounds(corpus: Corpus, questions: Sequence[Question], controls: bool) -> Sounds:
@@ -131,7 +146,7 @@ def identify(question: Question, sounds: Sounds, condition: str) -> str:
         sound = sounds.name(condition, question.clip_id)
     except (OSError, KeyError):  # which reading it will explain
         sound = question.clip_id
-    asked = [sound, question.question or CAPTION_PROMPT]
+    asked = [sound, write_prompt(question, condition)]
     return hashlib.sha256(json.dumps(asked).encode()).hexdigest()[:32]
 
 
@@ -139,7 +154,7 @@ def answer_one(endpoint: Endpoint, question: Question, sounds: Sounds, condition
     """Return prediction and error; where nothing can be said about a sound, that sentence is the prediction."""
     try:
         sound = sounds.read(condition, question.clip_id)
-        return {"prediction": endpoint.ask(sound, "wav", question.question or CAPTION_PROMPT), "error": None}
+        return {"prediction": endpoint.ask(sound, "wav", write_prompt(question, condition)), "error": None}
     except RequestError as error:
         return {"prediction": str(error) if error.unheard else None, "error": None if error.unheard else str(error)}
     except (AudioError, OSError) as error:

@@ -11,7 +11,7 @@ answers (in fp32; with sampling, other draws): accelerate launch --config_file a
 
 import sys
 
-from descant.program import run_program
+from descant.program import loading_to_stay, run_program
 
 # The five topics of the reference: instruments, rhythm, mood, course, influences.
 QUESTIONS = (
@@ -25,7 +25,8 @@ QUESTIONS = (
 
 def main() -> int:
     """Answer the questions about every window, and join the answers to captions."""
-    from descant.answering.collection import caption_collection
+    with loading_to_stay():
+        from descant.answering.collection import caption_collection
 
     return caption_collection(QUESTIONS, num_beams=10)
 

@@ -212,6 +212,13 @@ def test_a_library_that_cannot_be_loaded_is_named(caplog: pytest.LogCaptureFixtu
     assert "job: a library cannot be loaded: libtorch.so" in caplog.text
 
 
+def test_threads_sleep_while_they_wait_in_programs_that_load_torch(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OMP_WAIT_POLICY", "")
+    monkeypatch.delenv("OMP_WAIT_POLICY")  # and the test leaves none behind
+    with Ending("job") as ending, ending.loading():
+        assert os.environ["OMP_WAIT_POLICY"] == "PASSIVE"
+
+
 @pytest.mark.parametrize("error", [TypeError("a mistake of ours"), SystemExit(5)])
 def test_what_is_nobodys_to_explain_passes(error: BaseException) -> None:
     before = signal.getsignal(signal.SIGTERM)

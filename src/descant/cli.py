@@ -4,12 +4,11 @@ import logging
 import sys
 from collections.abc import Sequence
 
-from descant.program import ArgumentParser, Ending, run_program, wait_asleep
+from descant.program import ArgumentParser, Ending, run_program
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return its exit status; a wrong command line ends the program with 2."""
-    wait_asleep()
     with Ending("descant", goes_on="", level=logging.WARNING):
         args = build_parser().parse_args(argv)
     return run_program(f"descant {args.command}", lambda: args.func(args), args.goes_on, logging.WARNING)

@@ -93,8 +93,9 @@ class Ending:
 
     @contextmanager
     def loading(self) -> Iterator[None]:
-        """Import modules in the block; raises ImportError."""
+        """Import modules in the block, torch among them; raises ImportError."""
         _warn_of_little_memory()
+        wait_asleep()
         self._loading = True
         try:
             with loading_to_stay():
@@ -254,7 +255,8 @@ def require_writable(folder: Path) -> None:
 
 
 def run_program(name: str, run: Callable[[], int], goes_on: str = GOES_ON, level: int = logging.INFO) -> int:
-    """Run a program to its end, see `Ending`, and return its exit status."""
+    """Run a program that has not imported torch yet to its end, see `Ending`, and return its exit status."""
+    wait_asleep()
     try:
         with Ending(name, goes_on, level):
             _warn_of_little_memory()

@@ -70,7 +70,7 @@ def test_a_tree_gives_options_the_probabilities_that_forward_gives_their_sentenc
     rate = processor.feature_extractor.sampling_rate
     waves = [0.1 * np.random.default_rng(seed).normal(size=rate // 2).astype(np.float32) for seed in range(2)]
     features = processor(audio=waves, text=["What is the genre?"] * 2, sampling_rate=rate, return_tensors="pt")
-    prompts = [processor.prompt_ids("What is the genre?"), processor.prompt_ids("Which instruments play?")]
+    prompts = [processor.prompt_ids(text) for text in ("What is the genre?", "Genre?")]
     tokens = [processor.answer_ids(option) for option in texts]
     (scores,) = model.score_options(features["input_features"], [prompts], [build_tree(tokens)])
 
@@ -185,7 +185,7 @@ def test_probes_add_what_the_audio_states_say_of_an_option(built):
     states = pool_states(model.get_audio_features(features).detach())
     probe = np.random.default_rng(0).normal(size=(2, states.shape[1] + 1)).round(3)
     tokens = [processor.answer_ids(option) for option in texts]
-    prompts = [[processor.prompt_ids("What is the genre?"), processor.prompt_ids("Which instruments play?")]]
+    prompts = [[processor.prompt_ids(text) for text in ("What is the genre?", "Genre?")]]
     weights = [[row.tolist()] * len(option) for row, option in zip(probe, texts, strict=True)]
     plain, probed = (model.score_options(features, prompts, [build_tree(tokens, None, one)])[0]
                      for one in (None, weights))  # fmt: skip

@@ -1,10 +1,10 @@
 """How the model answers: batches (`generate`), streams (`answer_many`), and options of questions (`score_options`).
 
-A stream shares prefixes: the tokens before the audio are read once, and each clip once, behind them. Options are one
-tree of tokens behind the audio and the question.
+Prefixes are shared: the tokens before the audio are read once, and each clip once, behind them. Options are one tree
+of tokens behind the audio and the question, whose wordings are read together.
 """
 
-from collections import OrderedDict
+from collections import OrderedDict, defaultdict
 from collections.abc import Hashable, Iterable, Iterator, Sequence
 from copy import deepcopy
 from functools import partial
@@ -62,7 +62,8 @@ class PrefixCache:
         names = [(opening, key) for key in keys]
         new = {name: clip for name, clip in zip(names, features, strict=True) if name not in self.clips}
         if new:
-            states = self._read_clips(opened, torch.stack(list(new.values())))
+            embeds = self.model.get_audio_features(torch.stack(list(new.values())).to(self.model.device))
+            states = self.read_audio(embeds, opening)[..., len(opening) :, :].unbind(dim=2)
             # Copies: a view would keep all clips of its batch in memory.
             self.clips.update((name, clip.clone()) for name, clip in zip(new, states, strict=True))
         for name in names:
@@ -86,12 +87,14 @@ class PrefixCache:
             self.openings[opening] = as_tensor(cache)
         return self.openings[opening]
 
-    def _read_clips(self, opened: torch.Tensor, features: torch.Tensor) -> list[torch.Tensor]:
-        """Compute the states (layers, 2, heads, positions, head size) of each clip's audio behind an opening."""
-        embeds = self.model.get_audio_features(features.to(self.model.device))
-        cache = as_cache(repeat(opened, len(embeds)))
+    def read_audio(self, embeds: torch.Tensor, opening: tuple[int, ...]) -> torch.Tensor:
+        """Compute the states (layers, 2, clips, heads, length, head size) of an opening and clips' audio behind it.
+
+        embeds: (clips, positions, width).
+        """
+        cache = as_cache(repeat(self._read_opening(opening), len(embeds)))
         self.model.read_on(embeds, cache)
-        return list(as_tensor(cache)[..., opened.shape[4] :, :].unbind(dim=2))
+        return as_tensor(cache)
 
 
 def as_tensor(cache: DynamicCache) -> torch.Tensor:
@@ -355,31 +358,56 @@ class MertLMDecisionMixin(MusicDecisionMixin, Base):
         prompts: question → wordings → token ids. trees: the sentences that state each question's options.
         """
         audio = self.get_audio_features(input_features.to(self.device))
-        return [
-            torch.stack([self._score_tree(audio, prompt, tree) for prompt in wordings]).mean(dim=0)
-            for wordings, tree in zip(prompts, trees, strict=True)
-        ]
+        prefixes, begun, scores = PrefixCache(self), {}, []
+        for wordings, tree in zip(prompts, trees, strict=True):
+            tails: defaultdict[tuple[int, ...], list[list[int]]] = defaultdict(list)
+            for opening, tail in map(self._split, wordings):
+                tails[opening].append(tail)
+                if opening not in begun:
+                    begun[opening] = prefixes.read_audio(audio, opening)
+            log_probs = torch.cat([self._read_trees(begun[opening], tails[opening], tree) for opening in tails])
+            options = tree.gather(log_probs, pool_states(audio).repeat(len(wordings), 1)).log_softmax(dim=1)
+            scores.append(options.unflatten(0, (len(wordings), len(audio))).mean(dim=0))
+        return scores
 
-    def _score_tree(self, audio: torch.Tensor, prompt: list[int], tree: AnswerTree) -> torch.Tensor:
-        """Read a prompt about every window, and the tree behind it, in one pass: (windows, options)."""
-        windows, asked, nodes = len(audio), len(prompt), len(tree.tokens)
-        ids = torch.tensor(prompt, device=audio.device).expand(windows, asked)
-        tokens = tree.tokens.to(audio.device).clone()
-        tokens[0] = self.config.decoder_start_token_id
-        answers = self.get_input_embeddings()(tokens).expand(windows, nodes, -1)
-        embeds = torch.cat([self.embed_prompts(ids, torch.ones_like(ids), audio), answers], dim=1)
-        visible = torch.ones(asked + nodes, asked + nodes, dtype=torch.bool).tril()
-        visible[asked:, asked:] = tree.visible
-        blocked = torch.zeros(visible.shape).masked_fill(~visible, torch.finfo(torch.float32).min)
-        positions = torch.cat([torch.arange(asked), asked + tree.depths]).to(audio.device)
+    def _read_trees(self, begun: torch.Tensor, tails: list[list[int]], tree: AnswerTree) -> torch.Tensor:
+        """Read wordings behind each clip's states, and the tree behind each, in one pass.
+
+        begun: from `read_audio`. tails: tokens behind the audio. Returns log-probabilities
+        (wordings × clips, nodes, vocabulary).
+        """
+        clips, known, longest = begun.shape[2], begun.shape[4], max(map(len, tails))
+        rows = [lay_out(tail, longest, tree, self.config.decoder_start_token_id) for tail in tails]
+        ids, positions, visible = (torch.stack(parts).to(self.device) for parts in zip(*rows, strict=True))
+        visible = nn.functional.pad(visible, (known, 0), value=True)[:, None]
+        blocked = torch.zeros(visible.shape, dtype=self.dtype, device=self.device)
+        blocked.masked_fill_(~visible, torch.finfo(self.dtype).min)
+        # By position: the cache's argument has another name in newer versions of transformers.
         hidden = self.language_model.model(
-            inputs_embeds=embeds.to(self.dtype),
-            attention_mask=blocked.to(audio.device, self.dtype).expand(windows, 1, *blocked.shape),
-            position_ids=positions.expand(windows, -1),
-            use_cache=False,
-        ).last_hidden_state[:, asked:]
-        log_probs = self.get_output_embeddings()(hidden).float().log_softmax(dim=-1)
-        return tree.gather(log_probs, pool_states(audio)).log_softmax(dim=1)
+            None,
+            blocked.repeat_interleave(clips, dim=0),
+            (known + positions).repeat_interleave(clips, dim=0),
+            as_cache(begun.repeat(1, 1, len(tails), 1, 1, 1)),
+            self.get_input_embeddings()(ids).to(self.dtype).repeat_interleave(clips, dim=0),
+            use_cache=True,
+        ).last_hidden_state[:, longest:]
+        return self.get_output_embeddings()(hidden).float().log_softmax(dim=-1)
+
+
+def lay_out(
+    tail: list[int], longest: int, tree: AnswerTree, start: int
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Return tokens and positions (longest + nodes,) of a wording's end and the tree behind it, and which see which.
+
+    Between both lies padding, up to `longest` tokens, which nothing sees.
+    """
+    asked, size = len(tail), longest + len(tree.tokens)
+    tokens = torch.cat([torch.tensor(tail + [start] * (longest - asked)), tree.tokens])
+    tokens[longest] = start
+    visible = torch.ones(size, size, dtype=torch.bool).tril()
+    visible[longest:, longest:] = tree.visible
+    visible[:, asked:longest] = False
+    return tokens, torch.cat([torch.arange(longest), asked + tree.depths]), visible
 
 
 __all__ = ["MertLMDecisionMixin", "MertLMGenerationMixin"]

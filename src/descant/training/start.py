@@ -76,6 +76,9 @@ BATCH_CLIPS = 16
 UNKNOWN = -100
 
 
+# Any model
+
+
 def start_model(
     init_from: str | None, start: ModelStart, options: Any, texts: Iterable[str], *, seed: int, demo: bool
 ) -> tuple[Model, ProcessorMixin]:
@@ -196,6 +199,9 @@ def describe_model(model: Any) -> str:
     sizes = [(parameter.numel(), parameter.requires_grad) for parameter in model.parameters()]
     trained, total = sum(size for size, trains in sizes if trains), sum(size for size, _ in sizes)
     return f"{type(inner).__name__}{adapter}, {trained:,} of {total:,} parameters train"
+
+
+# A new LPMusicCaps model: what `ModelStart` asks for
 
 
 def build(options: LPMusicCapsOptions, texts: Iterable[str], demo: bool) -> tuple[PreTrainedModel, ProcessorMixin]:

@@ -21,7 +21,7 @@ from box_corpus.hearing import hear_clips, name_tags
 from box_corpus.no_music import make_no_music
 from box_corpus.rows import make_rows
 from box_corpus.singers import sing_over
-from box_corpus.taught import INSTRUMENTS, fit_thresholds, teach
+from box_corpus.taught import INSTRUMENTS, fit_thresholds, teach, teach_rendering
 
 from descant.data.demo import demo_dir
 
@@ -74,7 +74,11 @@ def teach_by_ear(clips: list[Known], features: str) -> None:
         one.audible = audible.get(one.clip_id, [])
     counts = [sum(len(getattr(one, name)) for one in clips if one.instruments) for name in ("audible", "instruments")]
     print(f"audible: {counts[0]:,} of the {counts[1]:,} instruments of renderings", file=sys.stderr)
-    teach_real(clips, name_tags(states))
+    tags = name_tags(states)
+    for one in clips:
+        if one.rendered and one.clip_id in tags:
+            teach_rendering(one, tags[one.clip_id])
+    teach_real(clips, tags)
 
 
 def teach_real(clips: list[Known], tags: dict[str, dict[str, float]]) -> None:
@@ -90,7 +94,7 @@ def teach_real(clips: list[Known], tags: dict[str, dict[str, float]]) -> None:
         if known.clip_id in tags:
             teach(known, tags[known.clip_id], thresholds)
     taught = [one for one in real if one.split == "train"]
-    for kind in ("genre", "vocals", "voice", "electronic", "mood", "drums"):
+    for kind in ("genre", "classical", "vocals", "voice", "electronic", "mood", "drums"):
         print(f"real {kind}:", dict(Counter(str(getattr(one, kind)) for one in taught)), file=sys.stderr)
     for name in INSTRUMENTS:
         print(f"real {name}:", dict(Counter(str(one.presence.get(name)) for one in taught)), file=sys.stderr)

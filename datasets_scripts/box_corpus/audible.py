@@ -12,7 +12,7 @@ import numpy as np
 from box_corpus.facts import Known
 
 FOLDS, RIDGE, LEAST_CLIPS = 5, 0.1, 20
-PRECISION = 0.8  # of what the regressions name, over all renderings
+PRECISION = 0.9  # of what the regressions name, over all renderings
 
 
 def find_audible(clips: Sequence[Known], states: Mapping[str, np.ndarray]) -> dict[str, list[str]]:

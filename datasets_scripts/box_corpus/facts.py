@@ -53,7 +53,9 @@ class Known:
     split: str
     rendered: bool
     music: bool = True
+    style: str | None = None  # of a rendering, from its plan: its groove's genre, or "solo"
     genre: str | None = None
+    classical: bool | None = None
     mood: str | None = None
     energy: str | None = None
     tempo_class: str | None = None
@@ -68,6 +70,7 @@ class Known:
     bass: str | None = None
     electronic: str | None = None
     presence: dict[str, bool] = field(default_factory=dict)
+    carried: list[str] = field(default_factory=list)  # of a rendering's facts, those that the ears' tags say too
 
 
 def read_demo(folder: Path) -> Iterator[Known]:
@@ -98,6 +101,7 @@ def read_record(record: Mapping[str, Any], audio: Path) -> Known:
     known.music = record["kind"] in ("rendered", "real")
     if not known.rendered:
         return known
+    known.style = record.get("genre") or ("solo" if record.get("solo") else None)
     names = [name.lower() for name in record.get("instruments") or []]
     known.tempo_class, known.metre = record.get("tempo_class"), record.get("metre")
     lead = (record.get("lead_instrument") or "none").lower()

@@ -30,17 +30,20 @@ from demo_corpus.wordings import EFFECTS, PLACES  # noqa: E402
 
 PLURAL = ("strings", "drums")
 # Of what is the same for most clips, the share of the clips that are asked about it.
-SHARES = {"vocals no": 0.35, "voice none": 0.35, "music yes": 0.35, "long_description": 0.5, "long_use": 0.25,
-          "unknown": 0.4}  # fmt: skip
+SHARES = {
+    "classical no": 0.35, "vocals no": 0.35, "voice none": 0.35, "music yes": 0.35, "long_description": 0.5,
+    "long_use": 0.25, "unknown": 0.4,
+}  # fmt: skip
 PRESENCE_ROWS = 6  # drawn without regard to the answer, so that yes is as rare as it is
-REAL_TIMES = 4  # real clips are few, and are asked about in more words
+REAL_TIMES = 8  # real clips are few, and are asked about in more words
+CARRIED_TIMES = 4  # so are renderings about what the ears' tags say too: that is what carries over to real music
 ASKED_OF_NO_MUSIC = ("mood", "tempo_class", "instruments", "voice", "drums", "long_description", "long_use")
 
 
 def make_rows(known: Known, seed: int = 0) -> Iterator[dict[str, Any]]:
     """Yield the rows of a clip, in the columns that `--dataset FILE` reads."""
     rng = random.Random(f"{seed}/{known.clip_id}")
-    times = 1 if known.rendered or not known.music else REAL_TIMES
+    times = REAL_TIMES if known.music and not known.rendered and known.split == "train" else 1
     pairs = [pair for _ in range(times) for pair in (say_all(known, rng) if known.music else say_no_music(rng))]
     for kind, question, answer in pairs:
         yield {
@@ -54,7 +57,8 @@ def say_all(known: Known, rng: random.Random) -> Iterator[tuple[str, str, str]]:
     for kind, key, option in list_facts(known):
         if rng.random() >= SHARES.get(key, 1.0):
             continue
-        yield kind, rng.choice(QUESTIONS[kind]), fill(rng.choice(ANSWERS[key]), option)
+        for _ in range(CARRIED_TIMES if kind in known.carried else 1):
+            yield kind, rng.choice(QUESTIONS[kind]), fill(rng.choice(ANSWERS[key]), option)
     asked = set(rng.sample(list(known.presence), min(PRESENCE_ROWS, len(known.presence))))
     for name, plays in known.presence.items():
         if name in asked:
@@ -77,6 +81,8 @@ def list_facts(known: Known) -> Iterator[tuple[str, str, str]]:
         option = getattr(known, kind)
         if option:
             yield kind, kind, option
+    if known.classical is not None:
+        yield "classical", f"classical {'yes' if known.classical else 'no'}", ""
     if known.vocals is not None:
         yield "vocals", f"vocals {'yes' if known.vocals else 'no'}", ""
     if known.voice is not None:

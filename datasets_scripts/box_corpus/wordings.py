@@ -9,6 +9,11 @@ QUESTIONS = {
         "What kind of music is this?", "Name the genre of the song.", "What style of music is it?",
         "How would you label the genre of this clip?", "What is the main genre here?",
     ),
+    "classical": (
+        "Is this classical music?", "Is it classical music?", "Is the music classical?", "Is this piece classical?",
+        "Would you call this classical music?", "Does it sound like classical music?", "Is the genre classical?",
+        "Is this a classical piece?",
+    ),
     "mood": (
         "What is the mood?", "What is the mood of this music?", "How does this piece feel?",
         "What atmosphere does the clip have?", "Which feeling does the song convey?",
@@ -115,6 +120,12 @@ PLURAL_PRESENCE_QUESTIONS = ("Are there {name}?", "Can you hear {name}?", "Do yo
 
 ANSWERS = {
     "genre": ("The genre is {x}.", "This is {x} music.", "It is {x}.", "I would call this {x}.", "It belongs to {x}."),
+    "classical yes": (
+        "Yes, this is classical music.", "Yes, it is classical music.", "Yes, the music is classical.",
+    ),
+    "classical no": (
+        "No, this is not classical music.", "No, it is not classical music.", "No, it is not classical.",
+    ),
     "mood": ("The mood is {x}.", "It feels {x}.", "The music sounds {x}.", "The atmosphere is {x}.", "It is {x}."),
     "energy": ("The energy is {x}.", "It is {x}.", "The music is {x}.", "I would call it {x}."),
     "tempo_class": (

@@ -140,3 +140,63 @@ def test_music_of_guitars_is_not_taught_to_have_none(script):
     assert judge_guitar(nothing, False) is False and judge_guitar(nothing, None) is None
     assert judge_guitar(nothing | {"msd folk": 0.15}, False) is None
     assert judge_guitar(nothing | {"mtt metal": 0.6, "msd metal": 0.6}, False) is True
+
+
+def tagged(**probabilities: float) -> dict[str, float]:
+    """Every tag of both networks at .01, but for some."""
+    from descant.models.musicnn import MusicnnConfig
+
+    config = MusicnnConfig()
+    tags = {f"{network} {tag}": 0.01 for network in config.networks for tag in config.tags_of(network)}
+    return tags | {name.replace("_", " "): probability for name, probability in probabilities.items()}
+
+
+CLASSICAL = {"mtt_classical": 0.6, "mtt_violin": 0.4, "msd_instrumental": 0.5, "msd_beautiful": 0.4}
+ROCK = {"mtt_rock": 0.6, "msd_rock": 0.6}
+STYLED = [  # style by the plan, tags, genre and classical that are taught
+    ("classical", CLASSICAL, "classical", True), ("solo", CLASSICAL, "classical", True),
+    ("jazz", CLASSICAL, None, False), (None, CLASSICAL, None, None), ("solo", {}, None, None),
+    ("ragtime", {}, None, False), ("ambient", {}, None, None), ("rock", ROCK, "rock", False),
+    ("pop", ROCK, None, False),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("style", "said", "genre", "classical"), STYLED)
+def test_a_genre_of_a_rendering_is_what_its_plan_and_its_tags_say_both(script, style, said, genre, classical):
+    from box_corpus.facts import Known
+    from box_corpus.taught import teach_rendering
+
+    known = Known("c", Path("x"), "train", True, style=style)
+    teach_rendering(known, tagged(**said))
+    assert (known.genre, known.classical) == (genre, classical)
+
+
+def test_a_rendering_is_asked_more_often_about_what_carries_over_to_real_music(script):
+    from box_corpus.facts import Known
+    from box_corpus.rows import CARRIED_TIMES, make_rows
+    from box_corpus.taught import teach_rendering
+
+    counts = []
+    for said in ({"mtt_guitar": 0.6, "msd_acoustic": 0.6}, {"mtt_techno": 0.6, "msd_electronic": 0.6}):
+        known = Known("c", Path("x"), "train", True, electronic="acoustic")
+        teach_rendering(known, tagged(**said))
+        counts.append(sum(row["question_type"] == "electronic" for row in make_rows(known)))
+    assert counts == [CARRIED_TIMES, 1]
+
+
+def test_real_clips_that_train_are_asked_more_often(script):
+    from box_corpus.facts import Known
+    from box_corpus.rows import REAL_TIMES, make_rows
+
+    clips = [Known("c", Path("x"), split, False, genre="folk") for split in ("train", "validation")]
+    counts = [sum(row["question_type"] == "genre" for row in make_rows(one)) for one in clips]
+    assert counts == [REAL_TIMES, 1]
+
+
+def test_whether_music_is_classical_is_read_off_the_answers(script):
+    from box_corpus.wordings import ANSWERS
+
+    from descant.data.terms import find_terms
+
+    for key, option in (("classical yes", "classical"), ("classical no", "not classical")):
+        assert {find_terms(answer, "classical") for answer in ANSWERS[key]} == {frozenset({option})}

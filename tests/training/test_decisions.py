@@ -7,6 +7,7 @@ import pytest
 import torch
 from tiny import build_tiny_model
 
+from descant.data.annotations import Row
 from descant.data.corpus import load_corpus
 from descant.data.demo import load_demo
 from descant.evaluation.calibration import ScoredType, decide_rows, log_probabilities
@@ -33,6 +34,13 @@ def test_closed_types_of_one_term_are_collected_with_all_their_sentences():
     assert "No, there are no drums." in types["drums"].answers["no drums"]
     assert "This is {option} music." in types["genre"].carriers
     assert "percussion" in types["drums"].synonyms["drums"]
+
+
+def test_what_asks_for_a_list_is_no_choice_though_answers_name_one_thing():
+    answers = {"instruments": "You can hear a {}.", "lead_instrument": "A {} leads."}
+    rows = [Row("clip", "What plays?", text.format(one), name, "", 0.0, 10.0)
+            for name, text in answers.items() for one in ("flute", "harp")]  # fmt: skip
+    assert set(collect_types(rows)) == {"lead_instrument"}
 
 
 def test_a_model_that_knows_nothing_is_fitted_to_be_unsure(monkeypatch):
@@ -128,6 +136,8 @@ def test_the_threshold_is_the_least_probability_of_the_wanted_precision():
     probabilities = np.array([0.9, 0.8, 0.7, 0.6, 0.5])
     assert find_threshold(probabilities, np.array([1, 1, 0, 1, 0], bool), 0.75) == 0.6
     assert find_threshold(probabilities, np.zeros(5, bool), 0.75) == 1.0
+    assert find_threshold(probabilities, np.ones(5, bool), 0.75) == min(probabilities)
+    assert find_threshold(np.array([0.9, 0.99]), np.ones(2, bool), 0.75) == 0.75
 
 
 RATE = 16_000

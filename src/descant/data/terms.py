@@ -120,6 +120,9 @@ COMMON: dict[str, dict[str, list[str]] | str] = {
         "march": ["marching music"], "christmas": ["christmas music", "christmas carol"], "lullaby": [],
         "metal": ["metal music"], "soul": ["soul music"], "ballroom": ["ballroom dance", "ballroom music"],
     },
+    "classical": {
+        "classical": ["yes", "classical music"], "not classical": ["no", "not classical music", "no classical music"],
+    },
     "subgenre": {
         "heavy metal": ["metal"], "soul": ["soul music"], "disco": [], "punk": ["punk rock"],
         "house": ["house music"], "techno": [], "trance": [], "dubstep": [], "trap": [], "bluegrass": [], "ska": [],

@@ -34,12 +34,14 @@ from descant.training.training_data import spread_evenly
 
 log = logging.getLogger(__name__)
 
+LISTS = {"instruments"}  # types that ask for all that there is, however little an answer names
 MAX_QUESTIONS, MAX_SENTENCES, MAX_CARRIERS = 8, 12, 8
 FITTED_CLIPS = 500  # of the validation rows, and of those whose sound says what music is like
 OWN_THRESHOLD = 100  # decisions of a type from which on it gets a threshold of its own
 LEAST_LIKELY = 1e-3  # that an option's mean probability counts for
-PROBED_CLIPS = 2000  # of the training rows, whose audio states the probes are fitted on
-PRIOR = 0.03  # variance of a probe's weights, of states with a variance of 1
+PROBED_CLIPS = 6000  # of the training rows, whose audio states the probes are fitted on
+PRIOR = 0.03  # variance of a probe's weights, of states with a variance of 1, where `PRIOR_CLIPS` or fewer are known
+PRIOR_CLIPS = 450  # more tell smaller differences apart: the variance grows with the root of their number
 PROBE_SHARES = (0.5, 1.0, 2.0, 4.0, 8.0)  # how much a probe may count beside the words
 TEMPERATURES = np.exp(np.linspace(np.log(0.3), np.log(8.0), 100))
 
@@ -138,7 +140,7 @@ def collect_types(rows: Sequence[Row]) -> dict[str, QuestionType]:
     several: Counter[str] = Counter()
     for row in rows:
         kind = row.question_type
-        if kind is None or row.question is None or not is_closed(kind):
+        if kind is None or row.question is None or kind in LISTS or not is_closed(kind):
             continue
         terms = find_terms(row.answer, kind)
         if len(terms) == 1:
@@ -233,12 +235,13 @@ def fit_probe(states: np.ndarray, right: np.ndarray, options: int) -> np.ndarray
     inputs, targets = torch.from_numpy((states - mean) / spread), torch.from_numpy(right)
     weights = torch.zeros(options, states.shape[1], requires_grad=True)
     constants = torch.zeros(options, requires_grad=True)
+    prior = PRIOR * max(1.0, len(states) / PRIOR_CLIPS) ** 0.5
     optimizer = torch.optim.LBFGS([weights, constants], max_iter=200, line_search_fn="strong_wolfe")
 
     def lose() -> torch.Tensor:
         optimizer.zero_grad()
         misses = torch.nn.functional.cross_entropy(inputs @ weights.T + constants, targets, reduction="sum")
-        loss = misses + weights.square().sum() / (2 * PRIOR)
+        loss = misses + weights.square().sum() / (2 * prior)
         loss.backward()
         return loss
 
@@ -311,8 +314,14 @@ def set_thresholds(types: Mapping[str, QuestionType], decisions: Mapping[str, Sc
 
 
 def find_threshold(probabilities: np.ndarray, hits: np.ndarray, precision: float) -> float:
-    """Return the least probability from which on this share of the answers is right; 1 where there is none."""
+    """Return the least probability from which on this share of the answers is right; 1 where there is none.
+
+    Where all answers together are right often enough, probabilities of that share are sure too, if none was so low.
+    """
     order = np.argsort(-probabilities)
     shares = hits[order].cumsum() / np.arange(1, len(order) + 1)
     enough = np.flatnonzero(shares >= precision)
-    return float(probabilities[order][enough[-1]]) if len(enough) else 1.0
+    if not len(enough):
+        return 1.0
+    least = float(probabilities[order][enough[-1]])
+    return min(least, precision) if enough[-1] == len(order) - 1 else least

@@ -6,6 +6,7 @@ import subprocess
 from pathlib import Path
 
 import bench_box_speed
+import bench_evidence
 import bench_features
 import bench_mert_lm
 import bench_musicnn
@@ -239,3 +240,18 @@ def test_the_limits_of_all_parts_on_a_gpu_are_nine_minutes_at_most() -> None:
 def test_the_programs_that_it_runs_are_there() -> None:
     named = re.findall(r"\b((?:tests|recipes|accelerate_configs)/[\w/]+\.(?:py|yaml))", TEXT)
     assert len(set(named)) >= 6 and all((ROOT / name).is_file() for name in named)
+
+
+def test_clips_with_a_part_of_another_are_made_and_what_evidence_gains_is_summed_up() -> None:
+    one, other = (row for row in facts()[:2])
+    mix = bench_evidence.make_mix(one, other, start_s=3, rate=1_000)
+    whole = bench_evidence.make_mix(one, one, start_s=3, rate=1_000)
+    changed = np.flatnonzero(np.abs(mix.samples - whole.samples) > 1e-4) / 1_000
+    assert changed.min() > 2.9 and changed.max() < 7.1 and len(changed) > 3_000 and mix.part["genre"] == other["genre"]
+    quiet = bench_evidence.silence(np.ones(10_000), [bench_evidence.Span(2.0, 3.0, 0.0)], 1_000)
+    assert quiet[2_500] == pytest.approx(0) and quiet[1_900] == quiet[3_100] == 1
+    found = bench_evidence.Found([0, 0, 1], [0.3, 0.2, -0.1], [[0.1, 0.1], [0.0, 0.2], [0.0, 0.0]],
+                                 pointed=[0, 1], hits=[1.0, 0.0], chances=[0.4, 0.6])  # fmt: skip
+    summed = bench_evidence.summarise(found)
+    assert summed["fall"]["more"] == 0.0667 and summed["change"]["shown"] == 0.2
+    assert (summed["pointed right"], summed["chance"]) == (0.5, 0.5)

@@ -18,6 +18,7 @@ def build_parser() -> ArgumentParser:
     """Return the parser with all commands."""
     import descant
     from descant.commands import (
+        app,
         ask,
         classify,
         compare,
@@ -42,7 +43,7 @@ def build_parser() -> ArgumentParser:
     parser.add_argument("--version", action="version", version=f"descant {descant.__version__}")
     parser.set_defaults(goes_on="")
     subparsers = parser.add_subparsers(title="commands", metavar="COMMAND", dest="command", required=True)
-    asking = (ask, decide, describe, serve, tag, index, search, report, classify)
+    asking = (ask, decide, describe, serve, app, tag, index, search, report, classify)
     for command in (download, features, *asking, convert, export, evaluate, score, compare, push, skill):
         command.add_parser(subparsers)
     return parser

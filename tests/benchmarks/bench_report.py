@@ -10,10 +10,10 @@ page's work, which another program's load does not lengthen, and `browser_cpu_s`
 
 import argparse
 import json
-import os
 import random
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,9 @@ import soundfile
 from bench_search import make_up
 
 from descant.collections.report import write_report
+
+sys.path.append(str(Path(__file__).parents[1]))  # pytest puts it there itself
+from browser_page import Browser  # noqa: E402
 
 SOUNDS = 8  # different ones; the others are links to them
 
@@ -76,39 +79,8 @@ TIMES = """new Promise((resolve) => {
 })"""
 
 
-class Browser:
-    """A headless Chromium that is driven over a pipe, by the DevTools protocol."""
-
-    def __init__(self, chromium: str) -> None:
-        commands, self.write = os.pipe()
-        self.read, answers = os.pipe()
-        line = f'exec "$@" 3<&{commands} 4>&{answers}'
-        options = ["--headless", "--no-sandbox", "--disable-gpu", "--remote-debugging-pipe", "about:blank"]
-        self.process = subprocess.Popen(
-            ["bash", "-c", line, "bash", chromium, *options], pass_fds=(commands, answers), stderr=subprocess.DEVNULL
-        )
-        os.close(commands)
-        os.close(answers)
-        self.left, self.number = b"", 0
-
-    def call(self, method: str, session: str | None = None, **parameters: Any) -> dict[str, Any]:
-        """Return the answer to a command; raises RuntimeError where the browser refuses it or is gone."""
-        self.number += 1
-        message = {"id": self.number, "method": method, "params": parameters}
-        message |= {"sessionId": session} if session else {}
-        os.write(self.write, json.dumps(message).encode() + b"\0")
-        while True:
-            while b"\0" not in self.left:
-                piece = os.read(self.read, 1 << 16)
-                if not piece:
-                    raise RuntimeError("the browser is gone")
-                self.left += piece
-            line, _, self.left = self.left.partition(b"\0")
-            answer = json.loads(line)
-            if answer.get("id") == self.number:
-                if "error" in answer:
-                    raise RuntimeError(f"{method}: {answer['error']['message']}")
-                return answer["result"]
+class Reader(Browser):
+    """A browser that opens pages and says how long they take."""
 
     def open(self, address: str) -> dict[str, Any]:
         """Open a page in a new tab, and return its times."""
@@ -128,13 +100,6 @@ class Browser:
         self.call("Target.closeTarget", targetId=target)
         return json.loads(found) | {"thread_cpu_ms": round(1000 * spent["TaskDuration"])}
 
-    def close(self) -> float:
-        """End the browser, and return the processor seconds of all its processes."""
-        before = sum(os.times()[2:4])
-        self.call("Browser.close")
-        self.process.wait(timeout=30)
-        return sum(os.times()[2:4]) - before
-
 
 def measure_page(page: Path, chromium: str, turns: int = 5) -> dict[str, Any]:
     """Return the times of a page, and of an empty one, in each of some turns, each in a browser of its own."""
@@ -144,7 +109,7 @@ def measure_page(page: Path, chromium: str, turns: int = 5) -> dict[str, Any]:
     for name, path in (("page", page), ("empty", empty)):
         rows = []
         for _ in range(turns):
-            browser = Browser(chromium)
+            browser = Reader(chromium)
             times = browser.open(path.resolve().as_uri())
             rows.append(times | {"browser_cpu_s": round(browser.close(), 2)})
         found[name] = rows

@@ -122,13 +122,17 @@ def read_tracks(path: Path) -> tuple[list[Track], list[Problem]]:
 
 def draw_spectrogram(path: Path) -> np.ndarray:
     """Return levels (72 mel-like bands, 480 columns) of a track between 0 and 1, low bands last; raises AudioError."""
-    waveform = np.concatenate(list(stream_audio(path, RATE)))
+    return draw_levels(np.concatenate(list(stream_audio(path, RATE))))
+
+
+def draw_levels(waveform: np.ndarray, columns: int = COLUMNS, bands: int = BANDS) -> np.ndarray:
+    """Return levels (bands, columns) of a mono waveform (samples,) at 16 kHz between 0 and 1, low bands last."""
     waveform = np.pad(waveform, (0, max(0, FRAME - len(waveform))))
-    starts = np.linspace(0, len(waveform) - FRAME, COLUMNS).astype(int)
+    starts = np.linspace(0, len(waveform) - FRAME, columns).astype(int)
     frames = waveform[starts[:, None] + np.arange(FRAME)] * np.hanning(FRAME)  # (columns, samples)
     power = np.abs(np.fft.rfft(frames, axis=1)) ** 2
-    edges = np.geomspace(2, FRAME // 2, BANDS + 1)
-    sums = np.concatenate([np.zeros((COLUMNS, 1)), power.cumsum(axis=1)], axis=1)
+    edges = np.geomspace(2, FRAME // 2, bands + 1)
+    sums = np.concatenate([np.zeros((columns, 1)), power.cumsum(axis=1)], axis=1)
     low = edges[:-1].astype(int)
     high = np.maximum(edges[1:].astype(int), low + 1)
     levels = 10 * np.log10((sums[:, high] - sums[:, low]) / (high - low) + 1e-12)  # (columns, bands)

@@ -3,7 +3,7 @@
 import logging
 import queue
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import asdict, dataclass, field
 from functools import lru_cache
@@ -34,11 +34,12 @@ class Said:
 
 @dataclass
 class Job:
-    """Windows of one recording and what is asked about them: a question, or typed questions by name."""
+    """Windows of one recording and what is asked about them: a question, typed questions, or work of its own."""
 
     windows: Sequence[Window]
     question: str | None = None
     typed: dict[str, Any] | None = None
+    work: Callable[[], Any] | None = None
     future: "Future[Any]" = field(default_factory=Future)
 
     def read(self, *_: Any) -> Sequence[Window]:
@@ -64,6 +65,10 @@ class AnsweringQueue:
     def decide(self, windows: Sequence[Window], questions: dict[str, Any]) -> "Future[dict[str, Any]]":
         """Return the decisions to come, as `Listener.decide` gives them; ValueError for questions that are none."""
         return self._put(Job(windows, typed=questions))
+
+    def run(self, work: Callable[[], Any]) -> "Future[Any]":
+        """Return the result to come of work with the model, done in its turn; its ValueErrors are passed on."""
+        return self._put(Job((), work=work))
 
     def _put(self, job: Job) -> "Future[Any]":
         self.jobs.put(job)
@@ -123,6 +128,9 @@ class AnsweringQueue:
     def _decide(self, job: Job) -> bool:
         """Answer what needs no text written; return whether that was so."""
         try:
+            if job.work is not None:
+                job.future.set_result(job.work())
+                return True
             if job.typed is not None:
                 decider = Decider(self.listener.model, self.listener.processor, job.typed, self.hear)
                 job.future.set_result(decider.decide("audio", job.read).answers)

@@ -1,0 +1,108 @@
+"""`descant app`: a page that listens to a track and answers questions, with an API and tools."""
+
+import argparse
+import os
+import socket
+import tempfile
+from pathlib import Path
+
+from descant.commands.serve import listen, serve_until_signal
+from descant.program import count, hear, say, seconds, use_all_cores
+
+EXAMPLES = """\
+examples:
+  descant app
+  descant app MODEL --port 9000
+  DESCANT_TOKEN=… descant app --host 0.0.0.0
+
+MODEL is a model folder, or a model's id on the Hub (default: the model in the box). The page's functions ask, decide
+and describe are its API (gradio_client) and its MCP tools, at /gradio_api/mcp/. Elsewhere than on this machine alone,
+a token is required: DESCANT_TOKEN or --token_file, which a browser asks for as a password. Nothing is sent anywhere
+else, and what was uploaded is removed after an hour and at the end. Ends with 0 on Ctrl-C or SIGTERM; 2 usage.
+"""
+
+
+def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    """Add the command to the parser of `descant`."""
+    parser = subparsers.add_parser(
+        "app",
+        help="open a page that listens to tracks",
+        description="Show a page that listens to a track, describes it, and answers questions about it.",
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("model", metavar="MODEL", nargs="?", help="a model (default: the model in the box)")
+    parser.add_argument("--host", default="127.0.0.1", help="the address to listen at (default: %(default)s)")
+    parser.add_argument(
+        "--port", metavar="N", type=count(0, 65_535), default=7860, help="its port, 0: any (default: %(default)s)"
+    )
+    parser.add_argument("--token_file", metavar="FILE", type=Path, help="a file with the token that users need")
+    parser.add_argument(
+        "--public", action="store_true", help="ask nobody for a token, wherever it listens: for a Space of the Hub"
+    )
+    parser.add_argument(
+        "--max_megabytes", metavar="N", type=count(1, 1024), default=32, help="of an upload (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--max_seconds", metavar="S", type=seconds, default=900.0, help="of a track (default: %(default)g)"
+    )
+    parser.add_argument(
+        "--timeout", metavar="S", type=seconds, default=120.0, help="to answer in (default: %(default)g)"
+    )
+    parser.add_argument(
+        "--queue", metavar="N", type=count(1, 4096), default=64, help="requests at a time (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--hear", metavar="N", type=hear, default=12,
+        help="windows of a track that are heard at most, or all (default: %(default)s)",
+    )  # fmt: skip
+    parser.set_defaults(func=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Show the page until a signal comes, and return the exit status."""
+    from descant.answering.model_folder import choose_model, find_model
+    from descant.doors.server import is_loopback, read_token
+
+    if args.public and args.token_file:
+        raise ValueError("--public asks for no token: leave --token_file out")
+    token = None if args.public else read_token(args.token_file, os.environ.get("DESCANT_TOKEN"))
+    if token is None and not args.public and not is_loopback(args.host):
+        raise ValueError(f"--host {args.host} is reached by others: set DESCANT_TOKEN, or give --token_file")
+    model = choose_model(args.model)
+    find_model(model)
+    listening = listen(args.host, args.port)
+    with tempfile.TemporaryDirectory(prefix="descant-app-") as folder:
+        os.environ["GRADIO_TEMP_DIR"] = folder  # gradio reads it when it is imported; uploads go there
+        os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
+        show_page(args, model, token, listening, Path(folder))
+    return 0
+
+
+def show_page(args: argparse.Namespace, model: str, token: str | None, listening: socket.socket, folder: Path) -> None:
+    """Load the model, and answer until a signal comes."""
+    from descant.doors.app import build_page, import_gradio, mount, write_example
+
+    import_gradio()
+    import transformers
+
+    from descant.answering.listener import Listener
+    from descant.doors.page_gate import PageGate
+    from descant.doors.requests import Limits
+    from descant.doors.server import name_model
+    from descant.doors.studio import Studio
+
+    transformers.logging.set_verbosity_error()
+    transformers.logging.disable_progress_bar()
+    use_all_cores()
+    limits = Limits(args.max_megabytes * 2**20, args.max_seconds, args.timeout, requests=args.queue)
+    studio = Studio(Listener.load(model), name_model(model), limits, args.hear)
+    names = None if token or args.public else ["localhost", "127.0.0.1", "::1", args.host]
+    app = PageGate(mount(build_page(studio, write_example(folder)), studio), limits, token, names)
+    address, port = listening.getsockname()[:2]
+    shown = f"[{address}]" if ":" in address else address
+    say(f"descant app: {studio.name} listens at http://{shown}:{port} (Ctrl-C ends it)")
+    try:
+        serve_until_signal(app, listening)
+    finally:
+        studio.close()

@@ -1,0 +1,147 @@
+"""What stands before the page: known routes, the token, hosts, sizes; its pages load nothing from elsewhere."""
+
+import asyncio
+import base64
+import binascii
+import hmac
+import logging
+import re
+from collections.abc import Sequence
+from urllib.parse import urlsplit
+
+from descant.doors.requests import Limits, Refusal
+from descant.doors.server import App, Message, Receive, Scope, Send, as_refusal, read_host, respond
+from descant.program import name_error
+
+log = logging.getLogger(__name__)
+
+# Gradio's routes that the page, its API and its tools need, of those that it has.
+ROUTES = {
+    "GET": r"/|/config/?|/theme\.css|/favicon\.ico|/manifest\.json|/robots\.txt|/(assets|static|svelte)/.*"
+    r"|/gradio_api/(info/?|openapi\.json|app_id/?|queue/data|upload_progress|heartbeat/\w+|file=.*|call/.*|mcp(/|/http/?"
+    r"|/schema/?)?)",
+    "POST": r"/gradio_api/(upload/?|queue/join/?|reset/?|cancel/?|(run|api|call)/.*|mcp(/|/http/?)?)",
+    "DELETE": r"/gradio_api/mcp(/|/http/?)?",
+}
+ROUTES["HEAD"] = ROUTES["GET"]
+OPEN = ("/manifest.json",)  # which browsers ask for without a password; it holds the page's title
+# Scripts and styles of gradio stand in the page itself, and sound that was recorded is a blob.
+POLICY = (
+    "default-src 'self'; script-src 'self' 'unsafe-inline' 'unsafe-eval'; style-src 'self' 'unsafe-inline'; "
+    "img-src 'self' data: blob:; media-src 'self' data: blob:; font-src 'self' data:; connect-src 'self' data: blob:; "
+    "worker-src 'self' blob:; object-src 'none'; base-uri 'self'; form-action 'self'"
+)
+SENT = (
+    (b"content-security-policy", POLICY.encode()), (b"x-content-type-options", b"nosniff"),
+    (b"referrer-policy", b"no-referrer"),
+)  # fmt: skip
+
+
+class PageGate:
+    """Lets requests through to the page: known ones, with the token, not too many at a time, too large or too slow."""
+
+    def __init__(self, app: App, limits: Limits, token: str | None, names: Sequence[str] | None) -> None:
+        """token: sent as a bearer, or as the password of HTTP's basic authentication. names: of this host; None: any.
+        """
+        self.app, self.limits, self.token, self.names = app, limits, token, names
+        self.inside = 0  # requests with a body
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request, or the application's beginning and end."""
+        if scope["type"] != "http":
+            if scope["type"] == "lifespan":
+                await self.app(scope, receive, send)
+            return
+        begun = False
+
+        async def dress(message: Message) -> None:
+            nonlocal begun
+            if message["type"] == "http.response.start":
+                begun = True
+                message["headers"] = [*message["headers"], *SENT]
+            await send(message)
+
+        try:
+            await self._let_in(scope, receive, dress)
+        except ConnectionError:
+            return  # it has gone away
+        except Exception as error:
+            if not isinstance(error, Refusal):
+                log.error("a request failed: %s", name_error(error))
+            if not begun:
+                await respond(as_refusal(error), dress)
+
+    async def _let_in(self, scope: Scope, receive: Receive, send: Send) -> None:
+        headers = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in scope["headers"]}
+        self._check(scope["path"], scope["method"], headers)
+        if scope["method"] != "POST":
+            await self.app(scope, receive, send)
+            return
+        announced = headers.get("content-length", "0")
+        if not announced.isdecimal() or int(announced[:20]) > self.limits.bytes:
+            raise self._too_large()
+        if self.inside >= self.limits.requests:
+            raise Refusal(429, "too many requests at a time: try again later", **{"Retry-After": "5"})
+        self.inside += 1
+        body = Body(receive, self.limits)
+        try:
+            await self.app(scope, body.read, send)
+        except Exception:
+            if body.refusal is not None:  # what the application makes of it does not count
+                raise body.refusal from None
+            raise
+        finally:
+            self.inside -= 1
+
+    def _check(self, path: str, method: str, headers: dict[str, str]) -> None:
+        if not re.fullmatch(ROUTES.get(method, ""), path):
+            raise Refusal(404, "there is no such page here")
+        host = headers.get("host", "")
+        if self.names is not None and read_host(host) not in self.names:
+            raise Refusal(421, "the request is for a host of another name")  # a page of the web that points here
+        origin = headers.get("origin")
+        if origin is not None and (self.names is not None or self.token) and urlsplit(origin).netloc != host:
+            raise Refusal(403, "the request comes from a page of another host")
+        if self.token and path not in OPEN and not is_let_in(headers.get("authorization", ""), self.token):
+            raise Refusal(401, "the token is missing or wrong", **{"WWW-Authenticate": 'Basic realm="descant"'})
+
+    def _too_large(self) -> Refusal:
+        return Refusal(413, f"the request has more than {self.limits.bytes} bytes", Connection="close")
+
+
+class Body:
+    """The body of a request as it comes, ended by a refusal where it is too large or stops."""
+
+    def __init__(self, receive: Receive, limits: Limits) -> None:
+        self.receive, self.limits = receive, limits
+        self.bytes, self.ended = 0, False
+        self.refusal: Refusal | None = None
+
+    async def read(self) -> Message:
+        """Return the next piece; raises Refusal."""
+        if self.ended:
+            return await self.receive()  # that the client has gone away
+        try:
+            message = await asyncio.wait_for(self.receive(), self.limits.stall_s)
+        except TimeoutError:
+            self.refusal = Refusal(408, "the request stopped before its end", Connection="close")
+            raise self.refusal from None
+        self.bytes += len(message.get("body", b""))
+        self.ended = not message.get("more_body")
+        if self.bytes > self.limits.bytes:
+            self.refusal = Refusal(413, f"the request has more than {self.limits.bytes} bytes", Connection="close")
+            raise self.refusal
+        return message
+
+
+def is_let_in(header: str, token: str) -> bool:
+    """Return whether an Authorization header holds the token, as a bearer or as a password with any name."""
+    kind, _, given = header.partition(" ")
+    if kind.lower() == "basic":
+        try:
+            given = base64.b64decode(given, validate=True).decode().partition(":")[2]
+        except (binascii.Error, UnicodeDecodeError):
+            return False
+    elif kind.lower() != "bearer":
+        return False
+    return hmac.compare_digest(given.encode("utf-8", "replace"), token.encode())

@@ -1,0 +1,187 @@
+"""`descant app` as a program, for the real clients of its API and of its tools, and for a reader in a real browser."""
+
+import asyncio
+import base64
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+from browser_page import Page
+from tiny import save_tiny_decider, write_song
+
+from descant.answering.listener import Listener
+from descant.data.audio import AudioError
+
+pytestmark = pytest.mark.browser
+for package in ("gradio", "mcp"):
+    pytest.importorskip(package, reason="the page takes pip install descant[app]")
+
+FREE, TYPED = "Which instruments play?", "What is the genre?"
+TOKEN = "a-token-of-24-characters"
+BEARER = {"Authorization": f"Bearer {TOKEN}"}
+HACK = "document.documentElement.dataset.hacked = 1"
+EVIL = f"<img src=x onerror='{HACK}'> **bold** [a](javascript:{HACK}) <script>{HACK}</script>"
+JUNK = b"junk, and no sound at all" * 420_000  # 10 MB
+
+
+class App(NamedTuple):
+    address: str
+    listener: Listener
+    song: Path
+    folder: Path
+    process: subprocess.Popen[str]
+
+
+@pytest.fixture(scope="module")
+def app(tmp_path_factory: pytest.TempPathFactory) -> Iterator[App]:
+    folder = tmp_path_factory.mktemp("app")
+    model = save_tiny_decider(folder / "tiny")
+    song = write_song(folder / f"{EVIL.partition('/')[0]}.wav", 25.0, rate=8_000)
+    (folder / "junk.mp3").write_bytes(JUNK)
+    (folder / "temporary").mkdir()
+    settings = {"OMP_NUM_THREADS": "1", "DESCANT_TOKEN": TOKEN, "TMPDIR": str(folder / "temporary")}
+    with subprocess.Popen(
+        [sys.executable, "-m", "descant.cli", "app", str(model), "--port", "0", "--max_megabytes", "16"],
+        stderr=subprocess.PIPE, text=True, env=os.environ | settings,
+    ) as process:  # fmt: skip
+        try:
+            assert process.stderr
+            found = re.search(r"tiny listens at (http://127\.0\.0\.1:\d+) ", process.stderr.readline())
+            assert found
+            yield App(found[1], Listener.load(model), song, folder, process)
+            process.send_signal(signal.SIGTERM)
+            assert process.wait(30) == 0
+            assert process.stderr.read() == ""
+            assert list((folder / "temporary").glob("descant-app-*")) == []  # no upload is left
+        finally:
+            process.kill()
+
+
+def junk_sentence(app: App) -> str:
+    with pytest.raises(AudioError) as raised:
+        app.listener.ask(app.folder / "junk.mp3", FREE)
+    return f"audio: {raised.value.reason}"
+
+
+def test_the_client_of_the_api_gets_the_answers_of_ask(app: App) -> None:
+    from gradio_client import Client, exceptions, handle_file
+
+    client = Client(app.address, headers=BEARER, verbose=False)
+    sound = handle_file(app.song)
+    free, said = client.predict(sound, FREE, api_name="/ask"), app.listener.ask(app.song, FREE)
+    assert (free["answer"], free["heard"]) == (said.prediction, said.heard)
+    typed = client.predict(audio=sound, question=TYPED, api_name="/ask")
+    assert set(typed["probabilities"]) == {"jazz", "rock", "piano"}
+    decided = client.predict(sound, "mood", ["happy", "sad"], api_name="/decide")
+    assert sum(decided["probabilities"].values()) == pytest.approx(1, abs=1e-3)
+    described = client.predict(sound, api_name="/describe")
+    assert described["caption"]["text"] == app.listener.describe(app.song)["caption"]["text"]
+    with pytest.raises(exceptions.AppError, match="not sound that can be read") as raised:
+        client.predict(handle_file(app.folder / "junk.mp3"), FREE, api_name="/ask")
+    assert str(raised.value) == junk_sentence(app)
+
+
+def test_a_client_of_the_tools_gets_the_same(app: App) -> None:
+    from mcp import ClientSession
+    from mcp.client.streamable_http import streamablehttp_client
+
+    def as_url(content: bytes) -> str:
+        return f"data:audio/wav;base64,{base64.b64encode(content).decode()}"
+
+    async def talk() -> None:
+        async with (
+            streamablehttp_client(f"{app.address}/gradio_api/mcp/", headers=BEARER) as (read, write, _),
+            ClientSession(read, write) as session,
+        ):
+            await session.initialize()
+            tools = {tool.name: tool for tool in (await session.list_tools()).tools}
+            assert set(tools) == {"ask", "decide", "describe"}
+            assert tools["decide"].inputSchema["required"] == ["audio", "question"]
+            assert "answer one question" in (tools["ask"].description or "")
+            sound = as_url(app.song.read_bytes())
+            answers = [
+                await session.call_tool("ask", {"audio": sound, "question": FREE}),
+                await session.call_tool("decide", {"audio": sound, "question": "mood", "options": ["happy", "sad"]}),
+                await session.call_tool("describe", {"audio": sound}),
+            ]
+            asked, decided, described = (json.loads(one.content[0].text) for one in answers)
+            assert asked["answer"] == app.listener.ask(app.song, FREE).prediction
+            assert decided["option"] in ("happy", "sad") and described["decisions"]["genre"]
+            for audio, sentence in (
+                (as_url(JUNK[:99]), "is not sound that can be read"), ("https://example.org/a.wav", "no address"),
+                ("/etc/passwd", "provide a url"), (f"{app.address}/gradio_api/file=/etc/passwd", "no file that was"),
+            ):  # fmt: skip
+                refused = await session.call_tool("ask", {"audio": audio, "question": FREE})
+                assert refused.isError and sentence in refused.content[0].text
+
+    asyncio.run(talk())
+
+
+def test_nothing_is_there_without_the_token_or_for_a_page_of_another_host(app: App) -> None:
+    for path, headers, status in (
+        ("/", {}, 401), ("/gradio_api/mcp/", {}, 401), ("/config", BEARER | {"Origin": "http://evil.example"}, 403),
+        ("/monitoring", BEARER, 404), ("/gradio_api/file=/etc/passwd", BEARER, 403),
+    ):  # fmt: skip
+        with pytest.raises(urllib.error.HTTPError) as raised:
+            urllib.request.urlopen(urllib.request.Request(app.address + path, headers=headers), timeout=30)
+        assert raised.value.code == status
+
+
+ANSWERS = "document.querySelectorAll('.dc-turn .dc-answer').length"
+
+
+@pytest.mark.skipif(shutil.which("chromium") is None, reason="chromium is not installed")
+def test_a_reader_uploads_asks_and_asks_again(app: App) -> None:
+    page = Page(password=TOKEN)
+    try:
+        page.open_address(app.address)
+        page.wait_for("document.querySelector('#dc-sound input[type=file]') !== null")
+        page.upload("#dc-sound input[type=file]", app.song)
+        page.wait_for("document.querySelectorAll('.dc-card .dc-bar').length > 2")
+        assert page.run("document.querySelectorAll('.dc-window').length") == 3
+        hear_a_window(page)
+        page.fill("#dc-question textarea", TYPED)
+        page.wait_for(f"{ANSWERS} === 1")
+        assert page.run("document.querySelectorAll('.dc-turn .dc-bar').length") == 3
+        page.fill("#dc-question textarea", EVIL)
+        page.wait_for(f"{ANSWERS} === 2")
+        first = page.run("document.querySelector('.dc-turn .dc-question').textContent")
+        assert first == EVIL  # as text, the newest first
+        assert page.run(f"document.querySelectorAll('.dc-turn .dc-question')[1].textContent === '{TYPED}'")
+        for size in ("wide", "narrow"):
+            for scheme in ("light", "dark"):
+                page.show_as(size, scheme)
+                time.sleep(0.3)
+                assert page.run("document.documentElement.scrollWidth <= innerWidth"), (size, scheme)
+        page.click("#dc-sound button[aria-label=Clear]")
+        page.wait_for("document.querySelector('#dc-sound input[type=file]') !== null")
+        page.upload("#dc-sound input[type=file]", app.folder / "junk.mp3")
+        refusal = page.wait_for("(document.querySelector('.dc-refusal') || {}).textContent")
+        assert refusal == junk_sentence(app)
+        assert page.run("!document.documentElement.dataset.hacked && document.querySelector('img[src=x]') === null")
+        outside = [one for one in page.requests if not one.startswith((app.address, "data:", "blob:"))]
+        assert outside == []
+        assert page.errors == []
+    finally:
+        page.close()
+
+
+def hear_a_window(page: Page) -> None:
+    """Click the second window, which plays from there."""
+    page.wait_for("document.querySelector('#dc-sound audio').readyState > 0")
+    page.click(".dc-window:nth-of-type(2)")
+    audio = "document.querySelector('#dc-sound audio')"
+    page.wait_for(f"!{audio}.paused && {audio}.currentTime >= 10 && {audio}.currentTime < 20")
+    page.wait_for("document.querySelector('.dc-window.dc-playing').dataset.start === '10.000'")
+    page.run(f"{audio}.pause()")

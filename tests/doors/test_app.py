@@ -17,8 +17,8 @@ import soundfile
 from tiny import climb, save_tiny_decider, write_song
 
 from descant import cli
-from descant.answering.asked_types import TypedQuestions
 from descant.answering.listener import Listener
+from descant.answering.typed_answers import TypedQuestions
 from descant.data.audio import AudioError
 from descant.doors import drawing
 from descant.doors.page_gate import POLICY, PageGate, is_let_in
@@ -316,7 +316,7 @@ def test_only_uploaded_files_are_read(app: Any, uploads: Path, song: str) -> Non
 def test_the_functions_are_typed_and_say_what_they_take(app: Any, studio: Studio, uploads: Path) -> None:
     import gradio
 
-    endpoints = {one.__name__: one for one in app.make_endpoints(studio)}
+    endpoints = {one.__name__: one for one in app.Tools(studio).list_functions()}
     assert list(endpoints) == ["ask", "decide", "describe"]
     song = write_song(uploads / "song.wav", 12.0, rate=8_000)
     given = {"path": str(song), "meta": {"_type": "gradio.FileData"}}

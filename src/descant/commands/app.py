@@ -81,12 +81,10 @@ def run(args: argparse.Namespace) -> int:
 
 def show_page(args: argparse.Namespace, model: str, token: str | None, listening: socket.socket, folder: Path) -> None:
     """Load the model, and answer until a signal comes."""
-    from descant.doors.app import build_page, import_gradio, mount, write_example
-
-    import_gradio()
     import transformers
 
     from descant.answering.listener import Listener
+    from descant.doors.app import build_page, mount, write_example
     from descant.doors.page_gate import PageGate
     from descant.doors.requests import Limits
     from descant.doors.server import name_model

@@ -5,6 +5,7 @@ stands before Gradio, lets in its routes only, and sends pages that may fetch no
 """
 
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from functools import partial, wraps
 from html import escape
 from importlib.resources import files
@@ -13,6 +14,14 @@ from typing import Any
 from urllib.parse import unquote
 
 import numpy as np
+
+try:
+    import gradio as gr
+    import mcp  # noqa: F401 - without it gradio starts, and fails when it builds the tools
+    from fastapi import FastAPI
+    from gradio.utils import get_upload_folder
+except ImportError as error:
+    raise ImportError(f"{error}; the page takes: pip install 'descant[app]'") from error
 
 from descant.data.audio import load_audio
 from descant.data.demo.corpus import demo_dir
@@ -27,18 +36,9 @@ EXAMPLE_RATE = 32_000
 SUGGESTED = ("What is the genre?", "Are there drums?", "What is the mood?", "Which instruments are heard?")
 FONTS = ("system-ui", "-apple-system", "Segoe UI", "Roboto", "sans-serif")  # of the reader's own machine
 KEPT_S = 3600  # that uploads are kept; looked at every ten minutes
+ALONE = "Each question is answered by itself, about this track: earlier questions and answers are not part of it."
 LISTENING = '<p class="dc-note dc-waiting">Listening …</p>'
 UPLOADED = "/gradio_api/file="  # in the address of a file that was uploaded here
-
-
-def import_gradio() -> Any:
-    """Return gradio; raises ImportError, which says what to install, where it or its tools' package is not there."""
-    try:
-        import gradio
-        import mcp  # noqa: F401 - without it gradio starts, and fails when it builds the tools
-    except ImportError as error:
-        raise ImportError(f"{error}; the page takes: pip install 'descant[app]'") from error
-    return gradio
 
 
 def write_example(folder: Path) -> Path:
@@ -54,30 +54,36 @@ def write_example(folder: Path) -> Path:
 # The API and the tools
 
 
-def make_endpoints(studio: Studio) -> list[Callable[..., Any]]:
-    """Return `ask`, `decide` and `describe` as an API and as tools: typed, and documented for who calls them."""
-    gr = import_gradio()
+class Refused(gr.Error):
+    """A refusal as gradio passes it on, which prints no traceback and is no more than its sentence."""
 
-    class Refused(gr.Error):  # type: ignore[name-defined]
-        """A refusal as gradio passes it on, which prints no traceback and is no more than its sentence."""
+    def __init__(self, sentence: str) -> None:
+        super().__init__(escape(sentence), print_exception=False)
 
-        def __init__(self, sentence: str) -> None:
-            super().__init__(escape(sentence), print_exception=False)
+    def __str__(self) -> str:
+        return str(self.message)
 
-        def __str__(self) -> str:
-            return str(self.message)
 
-    def refusing(function: Callable[..., Any]) -> Callable[..., Any]:
-        @wraps(function)
-        def call(*args: Any, **kwargs: Any) -> Any:
-            try:
-                return function(*args, **kwargs)
-            except Refusal as error:
-                raise Refused(str(error)) from None
+def refusing(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Return a function whose refusals gradio passes on."""
 
-        return call
+    @wraps(function)
+    def call(*args: Any, **kwargs: Any) -> Any:
+        try:
+            return function(*args, **kwargs)
+        except Refusal as error:
+            raise Refused(str(error)) from None
 
-    def ask(audio: gr.FileData, question: str) -> Answered:  # type: ignore[name-defined]
+    return call
+
+
+class Tools:
+    """What programs and agents call: typed, and documented for them."""
+
+    def __init__(self, studio: Studio) -> None:
+        self.studio = studio
+
+    def ask(self, audio: gr.FileData, question: str) -> Answered:
         """Listen to a music recording and answer one question about how it sounds.
 
         The answer stands for the whole recording. Questions about genre, mood, tempo and the like come with a
@@ -87,9 +93,9 @@ def make_endpoints(studio: Studio) -> list[Callable[..., Any]]:
             audio: the recording: a data: URL in base64, or the address of a file that was uploaded here.
             question: one question in English, such as "Are there drums?"; an empty one asks for a description.
         """
-        return studio.ask(find_upload(audio), question)
+        return self.studio.ask(find_upload(audio), question)
 
-    def decide(audio: gr.FileData, question: str, options: list[str] | None = None) -> Decided:  # type: ignore[name-defined]
+    def decide(self, audio: gr.FileData, question: str, options: list[str] | None = None) -> Decided:
         """Listen to a music recording and decide between given options, with a probability for each.
 
         Args:
@@ -97,9 +103,9 @@ def make_endpoints(studio: Studio) -> list[Callable[..., Any]]:
             question: what is decided, such as "What is the genre?".
             options: two or more answers to choose from; without them the question is one of yes or no.
         """
-        return studio.decide(find_upload(audio), question, options)
+        return self.studio.decide(find_upload(audio), question, options)
 
-    def describe(audio: gr.FileData) -> Described:  # type: ignore[name-defined]
+    def describe(self, audio: gr.FileData) -> Described:
         """Listen to a music recording and describe it: a sentence, genre, mood, tempo, voice and instruments.
 
         Every decision has a probability for each option, and says whether it is sure.
@@ -107,15 +113,15 @@ def make_endpoints(studio: Studio) -> list[Callable[..., Any]]:
         Args:
             audio: the recording: a data: URL in base64, or the address of a file that was uploaded here.
         """
-        return studio.describe(find_upload(audio))
+        return self.studio.describe(find_upload(audio))
 
-    return [refusing(one) for one in (ask, decide, describe)]
+    def list_functions(self) -> list[Callable[..., Any]]:
+        """Return the three functions, whose refusals gradio passes on."""
+        return [refusing(one) for one in (self.ask, self.decide, self.describe)]
 
 
 def find_upload(audio: Any) -> str:
     """Return the path of a file that was uploaded here, as gradio names one; raises Refusal for any other."""
-    from gradio.utils import get_upload_folder
-
     path = audio.get("path") if isinstance(audio, dict) else audio
     if not isinstance(path, str):
         raise Refusal(400, f"{AUDIO}: is missing: give a recording")
@@ -132,9 +138,7 @@ def keep_from_fetching(block: Any) -> None:
         if path is not None and str(path).startswith(("http://", "https://")):
             _, found, name = str(path).partition(UPLOADED)
             if not found:
-                raise import_gradio().Error(
-                    f"{AUDIO}: no address is fetched: give a data: URL, or upload the file", print_exception=False
-                )
+                raise Refused(f"{AUDIO}: no address is fetched: give a data: URL, or upload the file")
             path = find_upload(unquote(name))
         return await move(path)
 
@@ -144,55 +148,81 @@ def keep_from_fetching(block: Any) -> None:
 # The page
 
 
+@dataclass
+class Parts:
+    """The components of the page that events read and change."""
+
+    sound: Any
+    try_it: Any
+    track: Any
+    below: Any
+    description: Any
+    question: Any
+    options: Any
+    suggested: list[Any]
+    conversation: Any
+    turns: Any
+
+
 def build_page(studio: Studio, example: Path) -> Any:
     """Return the page as gradio's Blocks, with the API."""
-    gr = import_gradio()
-    hidden = {"api_visibility": "private"}
     with gr.Blocks(title="descant", analytics_enabled=False, delete_cache=(600, KEPT_S)) as page:
-        gr.HTML(show_head(studio.name))
-        sound = gr.Audio(
-            sources=["upload", "microphone"], type="filepath", label="Track", show_label=False, buttons=[],
-            editable=False, elem_id="dc-sound", waveform_options=gr.WaveformOptions(show_recording_waveform=False),
-        )  # fmt: skip
-        try_it = gr.Button("No track at hand? Try an example", size="sm", elem_id="dc-example")
-        track = gr.HTML(elem_id="dc-track")
-        turns = gr.State([])
-        with gr.Row(elem_id="dc-below", visible=False) as below:
-            with gr.Column(scale=5, min_width=300):
-                description = gr.HTML(elem_id="dc-description")
-            with gr.Column(scale=4, min_width=300, elem_id="dc-asking"):
-                gr.HTML("<h2>Ask about it</h2>")
-                question = gr.Textbox(
-                    placeholder="A question about how it sounds", show_label=False, container=False, lines=1,
-                    max_lines=3, submit_btn="Ask", elem_id="dc-question",
-                )  # fmt: skip
-                options = gr.Textbox(
-                    placeholder="Options to choose from, if you like: rock, jazz, folk", show_label=False,
-                    container=False, lines=1, max_lines=1, elem_id="dc-options",
-                )  # fmt: skip
-                with gr.Row(elem_id="dc-suggested"):
-                    suggested = [gr.Button(text, size="sm", min_width=80) for text in SUGGESTED]
-                conversation = gr.HTML(elem_id="dc-conversation")
-                gr.HTML('<p class="dc-note">Each question is answered by itself, about this track: earlier questions '
-                        "and answers are not part of it.</p>")  # fmt: skip
-        for endpoint in make_endpoints(studio):
-            gr.api(endpoint, api_name=endpoint.__name__, queue=False)
-        try_it.click(lambda: str(example), None, sound, **hidden)
-        shown = sound.change(
-            partial(open_track, studio), sound, [track, below, description, conversation, turns, try_it], **hidden
-        )
-        shown.success(partial(describe_track, studio), sound, description, show_progress="hidden", **hidden)
-        asked = {"inputs": [sound, turns, question, options], "outputs": [conversation, turns, question]}
-        for event in (question.submit, options.submit):
-            event(partial(converse, studio), show_progress="hidden", **asked, **hidden)
-        for button, text in zip(suggested, SUGGESTED, strict=True):
-            button.click(
-                partial(converse, studio, question=text, options=""), [sound, turns], asked["outputs"],
-                show_progress="hidden", **hidden,
-            )  # fmt: skip
+        connect(lay_out(studio.name), studio, example)
+        for function in Tools(studio).list_functions():
+            gr.api(function, api_name=function.__name__, queue=False)
     for block in page.blocks.values():
         keep_from_fetching(block)
     return page.queue(max_size=studio.limits.requests, default_concurrency_limit=studio.limits.requests)
+
+
+def lay_out(name: str) -> Parts:
+    """Place the components of the page: the track above, its description beside the questions below."""
+    gr.HTML(show_head(name))
+    sound = gr.Audio(
+        sources=["upload", "microphone"], type="filepath", label="Track", show_label=False, buttons=[],
+        editable=False, elem_id="dc-sound", waveform_options=gr.WaveformOptions(show_recording_waveform=False),
+    )  # fmt: skip
+    try_it = gr.Button("No track at hand? Try an example", size="sm", elem_id="dc-example")
+    track = gr.HTML(elem_id="dc-track")
+    with gr.Row(elem_id="dc-below", visible=False) as below:
+        with gr.Column(scale=5, min_width=300):
+            description = gr.HTML(elem_id="dc-description")
+        with gr.Column(scale=4, min_width=300, elem_id="dc-asking"):
+            asking = lay_out_questions()
+    return Parts(sound, try_it, track, below, description, *asking, gr.State([]))
+
+
+def lay_out_questions() -> tuple[Any, Any, list[Any], Any]:
+    """Place what asks and answers."""
+    gr.HTML("<h2>Ask about it</h2>")
+    question = gr.Textbox(
+        placeholder="A question about how it sounds", show_label=False, container=False, lines=1, max_lines=3,
+        submit_btn="Ask", elem_id="dc-question",
+    )  # fmt: skip
+    options = gr.Textbox(
+        placeholder="Options, if you like: rock, jazz, folk", show_label=False, container=False, lines=1,
+        max_lines=1, elem_id="dc-options",
+    )  # fmt: skip
+    with gr.Row(elem_id="dc-suggested"):
+        suggested = [gr.Button(text, size="sm", min_width=80) for text in SUGGESTED]
+    conversation = gr.HTML(elem_id="dc-conversation")
+    gr.HTML(f'<p class="dc-note">{ALONE}</p>')
+    return question, options, suggested, conversation
+
+
+def connect(parts: Parts, studio: Studio, example: Path) -> None:
+    """Let the page answer to what a reader does; none of it is part of the API."""
+    hidden: dict[str, Any] = {"api_visibility": "private"}
+    quiet = hidden | {"show_progress": "hidden"}
+    parts.try_it.click(lambda: str(example), None, parts.sound, **hidden)
+    changed = [parts.track, parts.below, parts.description, parts.conversation, parts.turns, parts.try_it]
+    opened = parts.sound.change(partial(open_track, studio), parts.sound, changed, **hidden)
+    opened.success(partial(describe_track, studio), parts.sound, parts.description, **quiet)
+    given, answered = [parts.sound, parts.turns], [parts.conversation, parts.turns, parts.question]
+    for field in (parts.question, parts.options):
+        field.submit(partial(converse, studio), [*given, parts.question, parts.options], answered, **quiet)
+    for button, text in zip(parts.suggested, SUGGESTED, strict=True):
+        button.click(partial(converse, studio, question=text, options=""), given, answered, **quiet)
 
 
 def show_head(name: str) -> str:
@@ -205,7 +235,6 @@ def show_head(name: str) -> str:
 
 def open_track(studio: Studio, path: str | None) -> tuple[Any, ...]:
     """Return what the page shows of a new track, or why it cannot be heard; None: as at the beginning."""
-    gr = import_gradio()
     if path is None:
         return "", gr.update(visible=False), "", "", [], gr.update(visible=True)
     try:
@@ -248,9 +277,6 @@ def converse(
 
 def mount(page: Any, studio: Studio) -> Any:
     """Return the page as an ASGI application, with its API and its tools at /gradio_api/mcp/."""
-    from fastapi import FastAPI
-
-    gr = import_gradio()
     own = files("descant.doors")
     script = own.joinpath("app.js").read_text(encoding="utf-8")
     return gr.mount_gradio_app(

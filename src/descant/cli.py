@@ -36,6 +36,7 @@ def build_parser() -> ArgumentParser:
         search,
         serve,
         skill,
+        space,
         tag,
     )
 
@@ -44,7 +45,7 @@ def build_parser() -> ArgumentParser:
     parser.set_defaults(goes_on="")
     subparsers = parser.add_subparsers(title="commands", metavar="COMMAND", dest="command", required=True)
     asking = (ask, decide, describe, serve, app, tag, index, search, report, classify)
-    for command in (download, features, *asking, convert, export, evaluate, score, compare, push, skill):
+    for command in (download, features, *asking, convert, export, evaluate, score, compare, push, space, skill):
         command.add_parser(subparsers)
     return parser
 

@@ -14,6 +14,8 @@ from typing import Any
 import numpy as np
 import pytest
 import soundfile
+import yaml
+from hub import LocalHub
 from tiny import climb, save_tiny_decider, write_song
 
 from descant import cli
@@ -188,7 +190,7 @@ def test_a_sound_without_music_is_said_to_have_none() -> None:
 
 def test_the_script_and_the_style_ask_no_other_server() -> None:
     for name in ("app.js", "app.css"):
-        assert "//" not in re.sub(r"^\s*//.*$", "", files("descant.doors").joinpath(name).read_text(), flags=re.M)
+        assert not re.search(r"""["'(]//|\w://|@import""", files("descant.doors").joinpath(name).read_text())
 
 
 # The gate
@@ -283,6 +285,57 @@ def test_what_cannot_be_shown_is_refused_before_work(
     monkeypatch.delenv("DESCANT_TOKEN", raising=False)
     assert cli.main(["app", *arguments]) == 2
     assert sentence in capsys.readouterr().err
+
+
+# The Space
+
+
+def test_a_space_holds_three_files_which_show_the_page(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["space", "tester/listens", "you/answers", "--output", str(tmp_path / "space")]) == 0
+    assert "app.py shows it here" in capsys.readouterr().out
+    found = {path.name: path.read_text(encoding="utf-8") for path in (tmp_path / "space").iterdir()}
+    assert set(found) == {"app.py", "requirements.txt", "README.md"} and found["requirements.txt"] == "descant[app]\n"
+    settings = yaml.safe_load(found["README.md"].split("---")[1])
+    assert (settings["sdk"], settings["app_file"], settings["models"]) == ("gradio", "app.py", ["you/answers"])
+    assert settings["title"] == "listens" and len(settings["short_description"]) <= 60
+    asked: list[list[str]] = []
+    names = {"__name__": "__main__"}
+    with pytest.MonkeyPatch.context() as patched, pytest.raises(SystemExit) as ended:
+        patched.setattr(cli, "main", lambda argv: asked.append(argv) or 0)
+        patched.delenv("GRADIO_SERVER_PORT", raising=False)
+        exec(compile(found["app.py"], "app.py", "exec"), names)
+    assert ended.value.code == 0
+    args = cli.build_parser().parse_args(*asked)
+    assert (args.model, args.host, args.port, args.public) == ("you/answers", "0.0.0.0", 7860, True)
+
+
+def test_a_space_is_pushed_in_one_commit_and_again(local_hub: LocalHub, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["space", "tester/listens"]) == 0
+    assert capsys.readouterr().out.strip() == f"{local_hub.url}/spaces/tester/listens"
+    assert local_hub.commits("tester/listens", "space")[1:] == ["Listen with box"]
+    assert "'box'" in local_hub.files("tester/listens", "space")["app.py"].decode()
+    local_hub.api().create_repo("tester/answers")
+    assert cli.main(["space", "tester/listens", "tester/answers"]) == 0
+    files = local_hub.files("tester/listens", "space")
+    assert "'tester/answers'" in files["app.py"].decode() and b"models: [tester/answers]" in files["README.md"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["tester/listens", "."], "is a folder of this machine, which a Space cannot read"),
+        (["tester/listens", "no model\nimport os"], "Repo id must"),
+        (["two/many/names"], "Repo id must"),
+        (["tester/listens", "tester/nothing"], "tester/nothing is not on"),
+        (["tester/listens", "--output", "x", "--private"], "--private is of a Space that is pushed"),
+    ],
+)
+def test_a_space_that_could_not_run_is_refused(
+    arguments: list[str], sentence: str, local_hub: LocalHub, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.main(["space", *arguments]) == 2
+    assert sentence in capsys.readouterr().err
+    assert not [one for one in local_hub.requests if one.startswith("POST")]
 
 
 # With gradio

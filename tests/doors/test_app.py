@@ -324,8 +324,8 @@ def test_a_space_is_pushed_in_one_commit_and_again(local_hub: LocalHub, capsys: 
     ("arguments", "sentence"),
     [
         (["tester/listens", "."], "is a folder of this machine, which a Space cannot read"),
-        (["tester/listens", "no model\nimport os"], "Repo id must"),
-        (["two/many/names"], "Repo id must"),
+        (["tester/listens", "no model\nimport os"], "is no id on the Hub: give name/model"),
+        (["two/many/names"], "two/many/names is no id on the Hub: give name/space"),
         (["tester/listens", "tester/nothing"], "tester/nothing is not on"),
         (["tester/listens", "--output", "x", "--private"], "--private is of a Space that is pushed"),
     ],

@@ -87,7 +87,7 @@ def show_page(args: argparse.Namespace, model: str, token: str | None, listening
     from descant.doors.app import build_page, mount, write_example
     from descant.doors.page_gate import PageGate
     from descant.doors.requests import Limits
-    from descant.doors.server import name_model
+    from descant.doors.server import drop_slow_headers, name_model
     from descant.doors.studio import Studio
 
     transformers.logging.set_verbosity_error()
@@ -101,6 +101,6 @@ def show_page(args: argparse.Namespace, model: str, token: str | None, listening
     shown = f"[{address}]" if ":" in address else address
     say(f"descant app: {studio.name} listens at http://{shown}:{port} (Ctrl-C ends it)")
     try:
-        serve_until_signal(app, listening)
+        serve_until_signal(app, listening, drop_slow_headers(limits.stall_s))
     finally:
         studio.close()

@@ -1,10 +1,10 @@
 """The page of `descant app` as a Space on the Hub: its three files, in a folder or pushed in one commit."""
 
+import re
 from functools import partial
 from pathlib import Path
 
 from huggingface_hub import CommitOperationAdd, HfApi
-from huggingface_hub.utils import validate_repo_id
 
 from descant.files import write_whole
 from descant.hub_client import PUSH_RETRIES, ask_hub
@@ -57,15 +57,21 @@ def compose_space(repo_id: str, model: str) -> dict[str, str]:
 
     model: an id on the Hub, or "box", which comes with descant.
     """
-    validate_repo_id(repo_id)
+    require_id(repo_id, "name/space")
     if model != box.NAME:
         if Path(model).exists():
             raise ValueError(f"{model} is a folder of this machine, which a Space cannot read: push it first")
-        validate_repo_id(model)
+        require_id(model, "name/model")
     link = "the one in descant's box" if model == box.NAME else f"[{model}](https://huggingface.co/{model})"
     models = "" if model == box.NAME else f"models: [{model}]\n"
     readme = README.format(title=repo_id.rpartition("/")[2], gradio=GRADIO, models=models, link=link)
     return {"app.py": APP.format(model=model), "requirements.txt": REQUIREMENTS, "README.md": readme}
+
+
+def require_id(text: str, form: str) -> None:
+    """Raise ValueError for what is no id of a repository on the Hub."""
+    if not re.fullmatch(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*", text, re.ASCII):
+        raise ValueError(f"{text} is no id on the Hub: give {form}")
 
 
 def write_space(folder: Path, repo_id: str, model: str) -> None:

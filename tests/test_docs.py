@@ -20,6 +20,7 @@ import yaml
 from accelerate.commands.launch import launch_command_parser
 from tiny import save_tiny_decider, write_song
 from tiny_subgenre import save_tiny_subgenre
+from torch.distributed.run import get_args_parser as torchrun_parser
 
 from descant.cli import build_parser
 from descant.subgenre.run import read_job as read_subgenre_job
@@ -122,6 +123,12 @@ def check_accelerate(words: list[str]) -> None:
         check_script([args.training_script, *args.training_script_args])
 
 
+def check_torchrun(words: list[str]) -> None:
+    args = torchrun_parser().parse_args(words)
+    assert args.module and args.training_script == "descant.cli"
+    check_descant(args.training_script_args)
+
+
 def check_pip(words: list[str]) -> None:
     setup = ConfigParser()
     setup.read(ROOT / "setup.cfg")
@@ -142,7 +149,7 @@ def check_pytest(words: list[str]) -> None:
 
 CHECKS = {
     "descant": check_descant, "python": check_python, "accelerate": check_accelerate, "pip": check_pip,
-    "pytest": check_pytest,
+    "pytest": check_pytest, "torchrun": check_torchrun,
 }  # fmt: skip
 
 

@@ -15,6 +15,7 @@ from descant.evaluation.claims import (
     count_claims,
     gather_facts,
     list_disagreements,
+    long_measures,
     read_claims,
     read_tags,
     tags_of,
@@ -269,6 +270,15 @@ def test_only_long_answers_and_captions_claim() -> None:
     assert consistent("It is fast.", None)[""] == (0, 1)
     assert consistent("It is fast.", "tempo_class") == {}
     assert consistent("Nothing known is named.") == {}
+
+
+def test_an_answer_that_says_nothing_is_seen_by_how_little_it_claims() -> None:
+    texts = (("It is jazz. A piano plays.", "long_description"), ("I am not sure.", None), ("It is jazz", "genre"))
+    each, whole = long_measures([Item(text, ("x",), "a", question_type=kind) for text, kind in texts], FACTS)
+    assert (each.name, each.value()) == ("checked_claims", 1)  # two and none; a short answer is none of them
+    assert (whole.name, whole.value()) == ("grammatical", 1)
+    assert long_measures([Item("It is jazz and", ("x",), "a")], FACTS)[1].value() == 0
+    assert long_measures([Item("jazz", ("x",), "a", question_type="genre")], FACTS) == []
 
 
 def test_the_demos_own_long_answers_contradict_next_to_nothing() -> None:

@@ -11,16 +11,19 @@ from descant.data.annotations import Row
 from descant.data.corpus import load_corpus
 from descant.data.demo import load_demo
 from descant.evaluation.calibration import ScoredType, decide_rows, log_probabilities
-from descant.models.lp_music_caps.answer_tree import pool_states
 from descant.models.lp_music_caps.decision_music import QuestionType
+from descant.models.lp_music_caps.sure_claims import SureClaims
 from descant.models.lp_music_caps.track_music import MusicReference, describe_sound, measure_bands
 from descant.training.decisions import (
     add_probes,
     add_scores,
     collect_types,
+    find_safe_threshold,
     find_threshold,
+    fit_claims,
     fit_decisions,
     fit_probe,
+    fit_probes,
     fit_shifts,
     fit_temperature,
 )
@@ -87,36 +90,83 @@ def test_a_probe_separates_what_its_states_separate_and_counts_on_nothing_else()
     np.testing.assert_allclose(np.exp(logits) / np.exp(logits).sum(), frequencies, atol=0.01)
 
 
-class Told:
-    """A model whose audio embeddings are the features themselves."""
-
-    device = "cpu"
-
-    @staticmethod
-    def get_audio_features(features: torch.Tensor) -> torch.Tensor:
-        return features
-
-
 @pytest.mark.parametrize(("telling", "counts"), [(True, True), (False, False)])
 def test_a_probe_counts_only_where_it_makes_validation_answers_likelier(telling, counts):
     generator = np.random.default_rng(0)
     right = generator.choice(2, size=200)
     scores = log_probabilities(generator.normal(size=(200, 2)) + 1.5 * np.eye(2)[right], 1.0)
     told = right if telling else generator.choice(2, size=200)
-    clips = {str(number): np.float32([[one], [one + 1]]) for number, one in enumerate(told)}
-    store = type("Store", (), {"read": lambda self, clip, out=None: clips[clip]})()
+    states = {str(number): np.float32([one + 0.5, 0.5]) for number, one in enumerate(told)}
     kind = QuestionType(questions=["?"], answers={"no": ["no"], "yes": ["yes"]})
     probe = np.array([[0.0, 0.0, 0.0], [2.0, 0.0, -2.0]])  # of the mean, the deviation and the constant
-    scored = {"kind": ScoredType(scores, right, list(clips))}
-    found = add_probes({"kind": kind}, scored, {"kind": probe}, Told(), store)["kind"]
+    scored = {"kind": ScoredType(scores, right, list(states))}
+    found = add_probes({"kind": kind}, scored, {"kind": probe}, states)["kind"]
     assert bool(kind.probe) == counts
     if not counts:
         assert found is scored["kind"]
         return
     weights = np.array([kind.probe["no"], kind.probe["yes"]])
-    states = pool_states(torch.from_numpy(np.stack(list(clips.values())))).numpy()
-    added = states @ weights[:, :-1].T + weights[:, -1]
+    added = np.stack(list(states.values())) @ weights[:, :-1].T + weights[:, -1]
     np.testing.assert_allclose(found.scores, log_probabilities(scores + added, 1.0), atol=1e-4)
+
+
+# What long answers may claim
+
+
+@pytest.fixture(scope="module")
+def claims() -> SureClaims:
+    """Fitted on states that tell whether there are drums and which instruments play, and nothing of the genre."""
+    rows = load_demo()
+    generator = np.random.default_rng(0)
+    parts = [
+        [row for row in part if row.question_type in ("drums", "genre", "instruments", "long_description", None)]
+        for part in (rows["train"], [*rows["validation"], *rows["test"]])
+    ]
+    states = []
+    for part in parts:
+        drums = {row.clip_id: row.answer.startswith("Yes") for row in part if row.question_type == "drums"}
+        flutes = {row.clip_id: "flute" in row.answer for row in part if row.question_type == "instruments"}
+        noise = generator.normal(size=(len(drums), 3))
+        states.append({
+            clip: np.float32([4.0 * there + one[0], 4.0 * flutes[clip] + one[1], one[2]])
+            for (clip, there), one in zip(drums.items(), noise, strict=True)
+        })  # fmt: skip
+    types = collect_types(parts[0])
+    found = fit_claims(types, fit_probes(types, parts[0], states[0]), parts, states)
+    assert found is not None
+    return SureClaims(**asdict(found))
+
+
+def test_what_the_states_tell_may_be_claimed_and_nothing_else(claims):
+    assert claims.find_sure(np.float32([5.0, -1.0, 0.0])) == {
+        "drums": {"drums"}, "instruments": frozenset(), "genres": frozenset()
+    }  # fmt: skip
+    sure = claims.find_sure(np.float32([-1.0, 5.0, 0.0]))
+    assert sure["drums"] == {"no drums"} and sure["instruments"] == {"flute"}
+    with pytest.raises(ValueError, match="fitted for another model"):
+        claims.find_sure(np.zeros(7, np.float32))
+
+
+def test_what_is_sure_is_stated_by_a_training_sentence_that_says_nothing_else(claims):
+    assert set(claims.sentences["drums"]) == {"drums", "no drums"}
+    texts = [text for stated in claims.sentences.values() for text in stated.values()]
+    assert len(texts) == 14 and not any(text.startswith(("Yes", "No,", "It ")) for text in texts)
+
+
+def test_captions_and_questions_of_the_long_types_have_long_answers(claims):
+    assert claims.is_long(None, "One sentence.") and claims.is_long("Describe this music in detail!", "One sentence.")
+    assert claims.is_long("Tell me about it.", "It is one. It has two.") and not claims.is_long("Tell me.", "One.")
+    assert not claims.is_long("What genre is this music?", "It is jazz. It is blues.")
+
+
+def test_a_threshold_is_safe_where_enough_decisions_prove_it():
+    probabilities = np.linspace(0.5, 1.0, 400)
+    hits = np.random.default_rng(0).random(400) < np.where(probabilities > 0.7, 0.97, 0.4)
+    threshold = find_safe_threshold(probabilities, hits)
+    assert 0.6 < threshold < 0.85 and hits[probabilities >= threshold].mean() > 0.9
+    assert find_safe_threshold(probabilities[-3:], np.ones(3)) == 1.0  # three right ones prove little
+    heavy = np.where(probabilities > 0.9, 0.1, 1.0)  # so that what is less likely counts more
+    assert find_safe_threshold(probabilities, hits, heavy) >= threshold
 
 
 def test_without_closed_questions_nothing_is_fitted():

@@ -10,7 +10,12 @@ from descant.training.demo_report import format_examples, report_demo
 
 
 class Model:
+    decision_config = None
+
     def eval(self) -> None:
+        pass
+
+    def load_decisions(self, folder, arguments) -> None:
         pass
 
 
@@ -85,7 +90,7 @@ def test_claims_of_long_answers_that_contradict_an_answer_to_a_closed_question_a
     report_demo(Model(), None, None, tmp_path, {"short": {"test": make_rows()}})
     saved = json.loads((tmp_path / "listening.json").read_text())
     assert saved["test"]["claims"]["value"] == 100 and saved["test"]["claims"]["n"] == 8
-    assert f"{demo_report.CLAIMS_TITLE}\n  of 8" in capsys.readouterr().out
-    found = demo_report.measure_claims(None, None, [*rows, *make_rows()[2::4]], None)
+    assert "100.0  [100.0, 100.0] of 8, 1.0 an answer, 0 % of them grammatical" in capsys.readouterr().out
+    found = demo_report.measure_claims(Model(), None, [*rows, *make_rows()[2::4]], None)
     assert found["value"] == 50 and found["low"] < 50 < found["high"]
-    assert demo_report.measure_claims(None, None, rows, None) == {}
+    assert demo_report.measure_claims(Model(), None, rows, None) == {}

@@ -107,7 +107,8 @@ def load(
         model: a folder, or an id on the Hub; by default the model in the box, which comes with descant.
         precision: fp32, bf16 or int8; the lower ones are faster where the processor has them, and change answers.
         device: by default the GPU where there is one.
-        generation: settings of `generate`, such as `num_beams=1`.
+        generation: settings of `generate`, such as `num_beams=1`; and `everything=True`, with which long answers are
+            as the model words them. By default they leave out what it is not sure of, where that was fitted.
 
     Raises:
         ModelFolderError: there is no such model, or it cannot answer.

@@ -14,6 +14,7 @@ import torch
 
 from descant.answering.model_folder import ModelFolderError, find_model, load_model
 from descant.data.audio import Window
+from descant.models.lp_music_caps.sure_claims import SureAnswers
 from descant.program import name_error
 
 if TYPE_CHECKING:
@@ -103,7 +104,7 @@ class _Flight(Generic[Label]):
         for position, token_ids, score in model.answer_many(self.pairs(), batch_size=batch_size, **settings):
             yield from self.pop_failed()
             request = self.waiting.pop(position)
-            yield request.label, self.listener.judge(token_ids, score)
+            yield request.label, self.listener.judge(request, token_ids, score)
         yield from self.pop_failed()
         while self.waiting:
             yield self.waiting.popitem()[1].label, Outcome(error="the model gave no answer")
@@ -129,7 +130,13 @@ class AnswerStream:
     """A model, its processor and the settings with which it answers."""
 
     def __init__(
-        self, model: "QuestionAnsweringModel", processor: "QuestionProcessor", name: str, **generation: Any
+        self,
+        model: "QuestionAnsweringModel",
+        processor: "QuestionProcessor",
+        name: str,
+        *,
+        everything: bool = False,
+        **generation: Any,
     ) -> None:
         """Join a model with its processor.
 
@@ -137,6 +144,8 @@ class AnswerStream:
             model: any model that answers questions about music.
             processor: that of the model.
             name: what `Answer.model` says.
+            everything: leave long answers as the model words them. By default they leave out what it is not sure of,
+                where that was fitted (`decision.json`), and `generation` says so.
             generation: settings of `generate`; the model's own hold for the others. `seed` and `weights` are not
                 passed to `generate`; they are recorded with each answer.
         """
@@ -145,6 +154,8 @@ class AnswerStream:
         own = model.generation_config.to_diff_dict()
         own.pop("transformers_version", None)
         self.generation = {**own, **generation, "precision": str(model.dtype).removeprefix("torch.")}
+        self.sure = None if everything else SureAnswers.of(model)
+        self.generation |= {"claims": "sure"} if self.sure else {}
         self.prompt_ids = lru_cache(maxsize=1024)(processor.prompt_ids)
 
     @classmethod
@@ -183,6 +194,8 @@ class AnswerStream:
         """Return the features of a window's samples, as the model takes them."""
         if isinstance(window, EncodedWindow):
             return window.features
+        if self.sure is not None:  # which reads the encoder's states again
+            return torch.as_tensor(self.features.extract(window.samples))
         rate = self.processor.feature_extractor.sampling_rate
         return self.processor(audio=[window.samples], sampling_rate=rate, return_tensors="pt")["input_features"][0]
 
@@ -190,11 +203,14 @@ class AnswerStream:
         """Return the text of an answer's tokens."""
         return self.processor.batch_decode([token_ids], skip_special_tokens=True)[0].strip()
 
-    def judge(self, token_ids: Sequence[int], score: float) -> Outcome:
-        """Return the text of an answer, or why it cannot be used."""
+    def judge(self, request: Request[Any], token_ids: Sequence[int], score: float) -> Outcome:
+        """Return the text of an answer, without what is not sure, or why it cannot be used."""
         if not math.isfinite(score):
             return Outcome(error="the model's scores are no finite numbers: its weights, or this sound, are damaged")
-        return Outcome(self.decode(token_ids), score)
+        text = self.decode(token_ids)
+        if self.sure is not None and not isinstance(request.features, str):
+            text = self.sure.revise(text, request.question, request.key, request.features)
+        return Outcome(text, score)
 
     def answer(
         self, requests: Iterable[Request[Label]], batch_size: int = 32, *, refuses: bool = False

@@ -17,7 +17,8 @@ examples:
 
 MODEL, a folder or an id on the Hub, is the model in the box where it is left out: a sound file is no model.
 A question in words that the model's training has is decided, with a probability; an answer under the fitted threshold
-is "not sure". Others are answered in free words. A file is heard in windows of 10 seconds, of a long one in 12 spread
+is "not sure". Others are answered in free words; captions and long answers leave out what the model is not sure of,
+where that was fitted (--everything keeps it). A file is heard in windows of 10 seconds, of a long one in 12 spread
 evenly, and the answer is the one that most windows give; --windows gives one for each window of the whole file. A file
 that cannot be read is named on stderr, the others are answered.
 Exit status: 0 all answered, 1 some files skipped, 2 usage, 130 interrupted.
@@ -31,8 +32,8 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
         help="ask a model about sound files",
         description="Ask a model questions about sound files of any length.",
         epilog=EXAMPLES,
-        usage="descant ask [-h] [-q TEXT] [--windows] [--hear N] [--json] [--num_beams N] [--precision P] "
-        "[--batch_size N] [MODEL] AUDIO [AUDIO ...]",
+        usage="descant ask [-h] [-q TEXT] [--windows] [--hear N] [--everything] [--json] [--num_beams N] "
+        "[--precision P] [--batch_size N] [MODEL] AUDIO [AUDIO ...]",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument(
@@ -50,6 +51,7 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
         "--hear", metavar="N", type=hear, default=12,
         help="windows of a track that are heard at most, or all (default: %(default)s)",
     )  # fmt: skip
+    parser.add_argument("--everything", action="store_true", help="in long answers, say what is not sure as well")
     parser.add_argument("--json", action="store_true", help="print one JSON object an answer")
     parser.add_argument(
         "--num_beams", metavar="N", type=count(1, MOST_BEAMS), help="search width (default: the model's own)"
@@ -83,7 +85,7 @@ def run(args: argparse.Namespace) -> int:
         transformers.logging.disable_progress_bar()
         use_all_cores()
         settings = {"num_beams": args.num_beams} if args.num_beams else {}
-        listener = Listener.load(name, args.precision, **settings)
+        listener = Listener.load(name, args.precision, everything=args.everything, **settings)
     recordings = list(map(Recording.of, list_sounds(sounds)))
     questions = args.questions or [None]
     typed = TypedQuestions(listener, [] if args.windows else questions, args.hear)

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from descant.evaluation.evaluate import EvaluationSettings
 
 # Options that do something for rows of a data set, for multiple-choice questions, and for endpoints alone.
-FOR_ROWS = ("protocol", "split", "dataset_config", "features", "allow_leak", "bertscore", "batch_size")
+FOR_ROWS = ("protocol", "split", "dataset_config", "features", "allow_leak", "bertscore", "batch_size", "everything")
 FOR_CHOICES = ("rotations", "options_by")
 FOR_ENDPOINTS = ("api_key_env", "parallel", "price_in", "price_out")
 CONFIGS = {"lp_musiccaps": "captions", "musilingo": "all"}
@@ -83,6 +83,10 @@ def add_run_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--allow_leak", action="store_true", help="score clips that the model was trained on")
     parser.add_argument("--bertscore", metavar="ENCODER", help="an encoder's folder or Hub id: adds BERTScore")
     parser.add_argument(
+        "--everything", action="store_true",
+        help="leave long answers as the model words them, with what it is not sure of",
+    )  # fmt: skip
+    parser.add_argument(
         "--num_beams", type=count(1, MOST_BEAMS), metavar="N", help="search width (default: the model's own)"
     )
     parser.add_argument(
@@ -145,6 +149,8 @@ def run(args: argparse.Namespace) -> int:
         raise ValueError("--endpoint and --model stand in the place of a MODEL of this machine: leave that out")
     if args.endpoint is not None and args.num_beams is not None:
         raise ValueError("--num_beams is a setting of models on this machine: leave it out with --endpoint")
+    if args.endpoint is not None and args.everything:
+        raise ValueError("--everything is a setting of models on this machine: leave it out with --endpoint")
     if args.endpoint is None:
         require_unset(args, FOR_ENDPOINTS, "without --endpoint")
     args.model = args.endpoint_model or choose_model(args.model)
@@ -266,5 +272,5 @@ def read_settings(args: argparse.Namespace) -> "EvaluationSettings":
         model=args.model, dataset=args.dataset, split=args.split, protocol=args.protocol, config=config,
         output_dir=args.output_dir or Path("outputs") / "evaluation" / place, features=args.features,
         audio_dir=args.audio_dir, controls=args.controls, allow_leak=args.allow_leak, bertscore=args.bertscore,
-        num_beams=args.num_beams, batch_size=args.batch_size, max_clips=args.max_clips,
+        num_beams=args.num_beams, batch_size=args.batch_size, max_clips=args.max_clips, everything=args.everything,
     )  # fmt: skip

@@ -6,8 +6,8 @@ for byte the same.
 
 import re
 import unicodedata
-from collections.abc import Mapping
-from functools import cache
+from collections.abc import Iterable, Mapping
+from functools import cache, lru_cache
 
 # No term reaches over these: "bass, drums" are two instruments, not a bass drum.
 PAUSE = re.compile(r"[,;:!?()\n]|\.(?!\d)|(?<!\d)/|/(?!\d)|\s[-–—]\s")
@@ -72,11 +72,17 @@ def read_wordings(
     """
     end, denied = 0, False
     named: dict[bool, set[str]] = {False: set(), True: set()}
-    text = " | ".join(map(normalise, PAUSE.split(text)))
+    text = mark_pauses(text)
     for match in pattern.finditer(text) if pattern else ():
         denied, end = denies(text[end : match.start()], denied), match.end()
         named[denied].add(forms[match[1]])
     return frozenset(named[False]), frozenset(named[True])
+
+
+@lru_cache(maxsize=1024)  # a text is read for the terms of one type after another
+def mark_pauses(text: str) -> str:
+    """Normalise a text, a bar in the place of each pause."""
+    return " | ".join(map(normalise, PAUSE.split(text)))
 
 
 def find_terms(text: str, question_type: str) -> frozenset[str]:
@@ -105,6 +111,42 @@ def agrees(term: str, other: str) -> bool:
     return term == other or term.endswith(f" {other}") or other.endswith(f" {term}")
 
 
+def confirmed(terms: Iterable[str], by: Iterable[str]) -> set[str]:
+    """Return the terms that agree with one of the others; "no drums" is no kind of drums."""
+    others = list(by)
+    return {term for term in terms if any(agrees(term, other) and _denied(term) == _denied(other) for other in others)}
+
+
+def _denied(term: str) -> bool:
+    return term.startswith("no ")
+
+
+# What closed questions know of a clip and texts claim: category → types of question.
+KNOWN = {**CATEGORIES, "metres": ("metre",), "drums": ("drums",), "basses": ("bass",), "voices": ("vocals", "voice")}
+APART = ("bass", "drums", "vocals")  # instruments with a category of their own
+
+
+def read_claims(text: str) -> Claims:
+    """Return the terms of every category of `KNOWN` that a text names; a denied drum kit claims "no drums"."""
+    claims = {
+        name: frozenset[str]().union(*(find_terms(text, kind) for kind in kinds)) for name, kinds in KNOWN.items()
+    }
+    if "drums" in read_terms(text, "drums")[1]:
+        claims["drums"] |= {"no drums"}
+    claims["instruments"] -= confirmed(claims["instruments"], APART)
+    claims["voices"] = unite_voices(claims["voices"])
+    return claims
+
+
+def unite_voices(terms: Iterable[str]) -> frozenset[str]:
+    """Return terms of singing in one form: no voice is no vocals, and who sings is vocals.
+
+    "Nobody sings" names both.
+    """
+    united = {"no vocals" if term == "no voice" else term for term in terms}
+    if united & {"female", "male"}:
+        return frozenset((united | {"vocals"}) - {"no vocals"})
+    return frozenset(united - {"vocals"} if "no vocals" in united else united)
 # The terms of closed questions with their synonyms: question type → canonical answer → other wordings of it
 
 # Of published data sets; a name of another type in place of terms stands for that type's.

@@ -16,14 +16,14 @@ import numpy as np
 
 from descant.data.annotations import Row, make_clip_id, parse_tags
 from descant.data.tables import Problem, Record, name_problem, read_table
-from descant.data.terms import CATEGORIES, Claims, agrees, find_claims, find_terms, read_terms
+from descant.data.terms import CATEGORIES, KNOWN, Claims, confirmed, find_claims, find_terms, read_claims, unite_voices
 from descant.evaluation.exact import is_closed
 from descant.evaluation.measures import Measure, Sums, ratio_of
 from descant.evaluation.predictions_file import CAPTION, CLIP, Item, first_value, text_of, texts_of
+from descant.models.lp_music_caps.sure_claims import find_faults
 
-# What closed questions know of a clip and texts claim: category → types of question.
-KNOWN = {**CATEGORIES, "metres": ("metre",), "drums": ("drums",), "basses": ("bass",)}
 CONSISTENT = "claims_consistent"
+CHECKED, GRAMMATICAL = "checked_claims", "grammatical"  # of a long answer, the mean and the share
 
 
 @dataclass(frozen=True)
@@ -32,16 +32,6 @@ class Tags:
 
     by_name: dict[str, list[str]] = field(default_factory=dict)
     problems: list[Problem] = field(default_factory=list)
-
-
-def confirmed(terms: Iterable[str], by: Iterable[str]) -> set[str]:
-    """Return the terms that agree with one of the others; "no drums" is no kind of drums."""
-    others = list(by)
-    return {term for term in terms if any(agrees(term, other) and _denied(term) == _denied(other) for other in others)}
-
-
-def _denied(term: str) -> bool:
-    return term.startswith("no ")
 
 
 def claim_measures(predictions: Sequence[str], tags: Sequence[Sequence[str]]) -> list[Measure]:
@@ -113,18 +103,9 @@ def gather_facts(rows: Iterable[Row]) -> dict[str, Claims]:
         kind = row.question_type or ""
         if is_closed(row.question_type) and kind in category:
             facts[row.clip_id][category[kind]] |= find_terms(row.answer, kind)
+    for known in facts.values():
+        known["voices"] = unite_voices(known["voices"])
     return {clip: dict(known) for clip, known in facts.items()}
-
-
-def read_claims(text: str) -> Claims:
-    """Return the terms of every category of `KNOWN` that a text names; a denied drum kit claims "no drums"."""
-    claims = {
-        name: frozenset[str]().union(*(find_terms(text, kind) for kind in kinds)) for name, kinds in KNOWN.items()
-    }
-    if "drums" in read_terms(text, "drums")[1]:
-        claims["drums"] |= {"no drums"}
-    claims["instruments"] -= confirmed(claims["instruments"], ("bass", "drums"))
-    return claims
 
 
 def count_claims(measure: Sums) -> int:
@@ -142,6 +123,24 @@ def consistency_measures(items: Sequence[Item], facts: Mapping[str, Claims]) -> 
     names = [name for name in KNOWN if any(name in one for one in checked)]
     groups = {"": names, **{f"_{name}": [name] for name in names}} if names else {}
     return [_share(CONSISTENT + label, checked, group) for label, group in groups.items()]
+
+
+def long_measures(items: Sequence[Item], facts: Mapping[str, Claims]) -> list[Sums]:
+    """Measure how many claims a long answer makes that can be checked, and the share of grammatical ones.
+
+    Without the first, an answer that says nothing would be the best. Grammatical: `find_faults` has none. Returns
+    nothing where there are no long answers, or nothing is known of their clips.
+    """
+    checked = [
+        None if is_closed(item.question_type) else _check_claims(item, facts.get(item.clip, {})) for item in items
+    ]
+    if not any(checked):
+        return []
+    long = [int(one is not None) for one in checked]
+    counts = [sum(number for _, number in (one or {}).values()) for one in checked]
+    pairs = zip(items, checked, strict=True)
+    whole = [int(one is not None and not find_faults(item.prediction)) for item, one in pairs]
+    return [ratio_of(CHECKED, counts, long), ratio_of(GRAMMATICAL, whole, long)]
 
 
 def _share(name: str, checked: Sequence[Mapping[str, tuple[int, int]]], categories: Sequence[str]) -> Sums:

@@ -33,7 +33,8 @@ SMALL_SHARE = 0.1
 
 def answer_rows(
     model: PreTrainedModel, processor: ProcessorMixin, rows: Sequence[Row], features: FeatureReader, *,
-    heard: Mapping[str, str] | None = None, batch_size: int = 32, progress: str | None = None, **generation: Any,
+    heard: Mapping[str, str] | None = None, batch_size: int = 32, progress: str | None = None,
+    everything: bool = False, **generation: Any,
 ) -> list[str]:  # fmt: skip
     """Answer the questions of rows, in their order; one that fails is logged, and its text is empty.
 
@@ -45,6 +46,7 @@ def answer_rows(
         heard: clip id → the clip that is heard in its place (the shuffled-audio control).
         batch_size: questions at a time.
         progress: title of a progress bar on stderr.
+        everything: leave long answers as the model words them, see `AnswerStream`.
         generation: settings of `generate`.
     """
 
@@ -54,8 +56,9 @@ def answer_rows(
             yield Request(index, clip_id, row.question, read_features(features, clip_id))
 
     texts = [""] * len(rows)
-    stream = AnswerStream(model, processor, "", **generation).answer(requests(), batch_size, refuses=True)
-    for index, outcome in tqdm(stream, total=len(rows), desc=progress, disable=progress is None):
+    stream = AnswerStream(model, processor, "", everything=everything, **generation)
+    answered = stream.answer(requests(), batch_size, refuses=True)
+    for index, outcome in tqdm(answered, total=len(rows), desc=progress, disable=progress is None):
         texts[index] = outcome.text
         if outcome.error is not None:
             log.warning("%s, %r: not answered: %s", rows[index].clip_id, rows[index].question, outcome.error)

@@ -26,7 +26,7 @@ from descant.data.features import FeatureStore
 from descant.data.splits import ClipHashes, find_leaks, refuse_leaks
 from descant.data.terms import Claims
 from descant.evaluation.calibration import measure_decisions
-from descant.evaluation.claims import CONSISTENT, consistency_measures, count_claims, gather_facts
+from descant.evaluation.claims import CONSISTENT, consistency_measures, count_claims, gather_facts, long_measures
 from descant.evaluation.controls import Condition, explain_gaps, make_conditions, measure_gaps, read_features
 from descant.evaluation.exact import is_closed, majority_measures
 from descant.evaluation.measures import Measure, Sums
@@ -156,6 +156,7 @@ class EvaluationSettings:
     num_beams: int | None = None
     batch_size: int = 32
     max_clips: int = 0
+    everything: bool = False  # leave long answers as the model words them
 
 
 @dataclass(frozen=True)
@@ -191,7 +192,9 @@ def answer_and_score(
 ) -> dict[str, Any] | None:  # fmt: skip
     """Evaluate in an output folder that no other run writes into."""
     generation: dict[str, Any] = {"num_beams": settings.num_beams} if settings.num_beams else {}
-    listener = Listener.load(settings.model, device=accelerator.device, **generation)
+    listener = Listener.load(
+        settings.model, device=accelerator.device, everything=settings.everything, **generation
+    )
     prepared = prepare_questions(accelerator, corpus, listener, settings)
     clips = [question.clip_id for question in prepared.questions]
     leaks = find_trained_on(settings, trained, hash_clips(prepared.store, clips))
@@ -315,6 +318,7 @@ def score_answers(corpus: Corpus, conditions: Sequence[str], settings: Evaluatio
     measured = {
         name: item_measures(items, settings.protocol, train_references=known, bertscore=settings.bertscore)
         + list[Measure](claims[name][:1])
+        + list[Measure](long_measures(items, facts))
         for name, items in answered.items()
     }
     if settings.controls:

@@ -26,7 +26,7 @@ def render_report(result: dict[str, Any]) -> str:
         f"# {result['model']} on {data}",
         f"Protocol `{result['protocol']}`, {count}; 95 % intervals by clip.",
         render_scores(result, data), render_published_note(result["protocol"]),
-        render_claims(result.get("claims", {})), render_leak(result["leak"]),
+        render_claims(result), render_leak(result["leak"]),
     ]  # fmt: skip
     if result["controls"]:
         parts += ["## Does it listen?", render_controls(result), "\n".join(f"- {text}" for text in result["verdicts"])]
@@ -77,13 +77,17 @@ def render_decisions(decisions: dict[str, Any]) -> str:
     return "\n".join([*table_lines(["type", "n", *DECISION_SCORES], rows), "", note])
 
 
-def render_claims(claims: dict[str, Any]) -> str:
+def render_claims(result: dict[str, Any]) -> str:
     """Say how many claims of long answers were checked, and how many of each category contradict nothing known."""
+    claims = result.get("claims")
     if not claims:
         return ""
     share, number = claims[""]
     shares = ", ".join(f"{name} {part:.3f} of {count:,}" for name, (part, count) in claims.items() if name)
-    return f"Claims of long answers that contradict nothing known: {share:.3f} of {number:,} ({shares})."
+    text = f"Claims of long answers that contradict nothing known: {share:.3f} of {number:,} ({shares})"
+    if "checked_claims" in result:
+        text += f"; {result['checked_claims']:.2f} an answer, {result['grammatical']:.3f} of the answers grammatical"
+    return f"{text}."
 
 
 def render_published_note(protocol: str) -> str:

@@ -98,10 +98,17 @@ class Accuracy(TypedDict):
     high: float
 
 
-class Claims(Accuracy):
-    """How many percent of `n` claims of long answers contradict nothing known."""
+class Claims(Accuracy, total=False):
+    """How many percent of `n` claims of long answers contradict nothing known.
 
-    n: int
+    per_answer: claims of an answer. grammatical: percent of the answers. everything: the same of answers from which
+    nothing was left out.
+    """
+
+    n: Required[int]
+    per_answer: float
+    grammatical: float
+    everything: dict[str, float]
 
 
 class Listening(TypedDict, total=False):

@@ -312,7 +312,7 @@ def load_captioner(
         return None, "the model names no captioner: only lyrics were read"
     try:
         fingerprint = fingerprint_model(find_model(wanted))
-        captioner = AnswerStream.load(wanted, **config.captioner_generation)
+        captioner = AnswerStream.load(wanted, everything=True, **config.captioner_generation)
         hears = TrackListener(captioner, config.questions or [None], batch_size)
         width = hears.measure_width()
         if width != config.audio_dim:

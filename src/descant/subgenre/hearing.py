@@ -245,7 +245,7 @@ def hear_tracks(
     found = cache.read(tracks)
     missing = [(track_id, path) for track_id, path in tracks.items() if track_id not in found]
     if missing:
-        listener = TrackListener(AnswerStream.load(captioner, **generation), questions, batch_size)
+        listener = TrackListener(AnswerStream.load(captioner, everything=True, **generation), questions, batch_size)
         heard = tqdm(listener.hear(missing), total=len(missing), desc="listening", unit="track", disable=None)
         for hearing in cache.add(heard, tracks):
             found[hearing.track_id] = hearing

@@ -15,7 +15,7 @@ from descant.data.annotations import Row
 from descant.data.audio import AudioError
 from descant.data.clips import ClipAudio
 from descant.data.collator import FeatureReader
-from descant.data.terms import find_terms, surface_forms
+from descant.data.terms import APART, KNOWN, confirmed, find_terms, read_claims, surface_forms
 from descant.evaluation.calibration import (
     ScoredType,
     decide_rows,
@@ -28,6 +28,7 @@ from descant.evaluation.calibration import (
 from descant.evaluation.exact import is_closed
 from descant.models.lp_music_caps.answer_tree import pool_states
 from descant.models.lp_music_caps.decision_music import PLACE, MusicDecisionConfig, QuestionType
+from descant.models.lp_music_caps.sure_claims import SureClaims, pick_sentences
 from descant.models.lp_music_caps.track_music import ABOUT_MUSIC
 from descant.training.music_reference import fit_reference
 from descant.training.training_data import spread_evenly
@@ -43,6 +44,10 @@ PROBED_CLIPS = 6000  # of the training rows, whose audio states the probes are f
 PRIOR = 0.03  # variance of a probe's weights, of states with a variance of 1, where `PRIOR_CLIPS` or fewer are known
 PRIOR_CLIPS = 450  # more tell smaller differences apart: the variance grows with the root of their number
 PROBE_SHARES = (0.5, 1.0, 2.0, 4.0, 8.0)  # how much a probe may count beside the words
+CLAIM_PRECISION = 0.9  # of what long answers claim
+ERRORS = 1.64  # standard errors below the measured share that it may be
+COUNTED_ANSWERS = 1000  # long answers of the training rows, for how often they claim what
+LEAST_NAMED = 10  # training clips that have an instrument, and that have it not, for a probe of it
 TEMPERATURES = np.exp(np.linspace(np.log(0.3), np.log(8.0), 100))
 
 
@@ -124,7 +129,13 @@ def fit_decisions(
     for name, scored in decisions.items():
         types[name].shifts = fit_shifts(scored, list(types[name].answers))
         decisions[name] = add_scores(scored, np.array(list(types[name].shifts.values())))
-    decisions = add_probes(types, decisions, fit_probes(model, types, train_rows, features), model, features)
+    probed = limit_rows(train_rows, PROBED_CLIPS)
+    parts = probed, validation_rows
+    states = [read_states(model, sorted({row.clip_id for row in rows}), features) for rows in parts]
+    probes = fit_probes(types, probed, states[0])
+    claims = fit_claims(types, probes, parts, states)
+    config.claims = None if claims is None else asdict(claims)
+    decisions = add_probes(types, decisions, probes, states[1])
     for name, scored in decisions.items():
         types[name].temperature = fit_temperature(scored.scores, scored.right)
         types[name].decisions = len(scored.right)
@@ -202,14 +213,13 @@ def add_scores(scored: ScoredType, more: np.ndarray) -> ScoredType:
 
 
 def fit_probes(
-    model: PreTrainedModel, types: Mapping[str, QuestionType], rows: Sequence[Row], features: FeatureReader
+    types: Mapping[str, QuestionType], rows: Sequence[Row], states: Mapping[str, np.ndarray]
 ) -> dict[str, np.ndarray]:
     """Fit a probe (options, features + 1) for each type on the audio states of training clips."""
-    right = find_right(types, limit_rows(rows, PROBED_CLIPS))
-    states = read_states(model, sorted(right), features)
+    right = find_right(types, rows)
     probes = {}
     for name, kind in types.items():
-        clips = [clip for clip in states if name in right[clip]]
+        clips = [clip for clip in states if name in right.get(clip, ())]
         if clips:
             known = np.array([right[clip][name] for clip in clips])
             probes[name] = fit_probe(np.stack([states[clip] for clip in clips]), known, len(kind.answers))
@@ -254,15 +264,13 @@ def add_probes(
     types: Mapping[str, QuestionType],
     decisions: Mapping[str, ScoredType],
     probes: Mapping[str, np.ndarray],
-    model: PreTrainedModel,
-    features: FeatureReader,
+    states: Mapping[str, np.ndarray],
 ) -> dict[str, ScoredType]:
     """Give each type its probe, times the share at which the decisions are likeliest, and return the scores with them.
 
-    Each share is judged with the temperatures that suit it. There are no probes where that gives less than the words
-    alone.
+    states: of the clips that are decided about. Each share is judged with the temperatures that suit it. There are no
+    probes where that gives less than the words alone.
     """
-    states = read_states(model, sorted({clip for one in decisions.values() for clip in one.clips}), features)
     heard = {
         name: np.stack([states[clip] for clip in one.clips]) @ probes[name][:, :-1].T + probes[name][:, -1]
         for name, one in decisions.items()
@@ -275,12 +283,14 @@ def add_probes(
     best = max(shared, key=lambda share: measure_likelihood(shared[share].values()))
     log.info("decision.json: probes on the audio states count %g times", best)
     for name in heard if best else ():
-        numbers = best * probes[name]
-        types[name].probe = {
-            option: [float(f"{number:.5g}") for number in row]
-            for option, row in zip(types[name].answers, numbers, strict=True)
-        }
+        types[name].probe = name_weights(list(types[name].answers), best * probes[name])
     return shared[best]
+
+
+def name_weights(options: Sequence[str], weights: np.ndarray) -> dict[str, list[float]]:
+    """Return weights (options, numbers) by option, to five digits."""
+    rows = zip(options, weights, strict=True)
+    return {option: [float(f"{number:.5g}") for number in row] for option, row in rows}
 
 
 def measure_likelihood(scored: Iterable[ScoredType]) -> float:
@@ -311,6 +321,157 @@ def set_thresholds(types: Mapping[str, QuestionType], decisions: Mapping[str, Sc
     for name, one in confident.items():
         own = len(one.hits) >= OWN_THRESHOLD
         types[name].threshold = find_threshold(one.probabilities, one.hits, precision) if own else shared
+
+
+# What long answers may claim
+
+
+def fit_claims(
+    types: Mapping[str, QuestionType], probes: Mapping[str, np.ndarray], rows: Sequence[Sequence[Row]],
+    states: Sequence[Mapping[str, np.ndarray]],
+) -> SureClaims | None:  # fmt: skip
+    """Fit what long answers may claim; None where closed questions ask for nothing that the claim reader knows.
+
+    probes: those of the types, of which each clip has one option. rows, states: of the training clips and of the
+        validation clips. What has several right answers, such as instruments, gets a probe for each of them here.
+    """
+    fitted: dict[str, Fitted] = {}
+    options: dict[str, list[str]] = {}
+    for kind in (kind for kinds in KNOWN.values() for kind in kinds):
+        if kind in probes:
+            right = {clip: one[kind] for clip, one in find_right(types, rows[1]).items() if kind in one}
+            options[kind], one = list(types[kind].answers), fit_claimed_option(probes[kind], right, states[1])
+        else:
+            named = [gather_terms(part, kind) for part in rows]
+            options[kind] = find_common(named[0])
+            one = fit_claimed_options(options[kind], named, states) if options[kind] else None
+        if one is not None:
+            fitted[kind] = one
+    if not fitted:
+        return None
+    return SureClaims(
+        probes={kind: name_weights(options[kind], one[0]) for kind, one in fitted.items()},
+        thresholds=find_claim_thresholds({kind: one[1:] for kind, one in fitted.items()}, count_claimed(rows[0])),
+        listed=[kind for kind in fitted if kind not in probes],
+        sentences={kind: pick_sentences(kind, types[kind].answers) for kind in fitted if kind in types},
+        questions=list_wordings(rows[0], closed=False),
+        closed=list_wordings(rows[0], closed=True),
+        precision=CLAIM_PRECISION,
+    )
+
+
+def find_claim_thresholds(
+    confident: Mapping[str, tuple[np.ndarray, np.ndarray]], claimed: Mapping[str, int]
+) -> dict[str, float]:
+    """Return the threshold of each type: that of all together, or its own where it has enough decisions and is higher.
+
+    confident: type → probabilities and hits of its decisions. claimed: category → claims of long answers.
+    """
+    pooled = find_safe_threshold(*pool_claims(confident, claimed))
+    own = {kind: find_safe_threshold(*one) for kind, one in confident.items() if len(one[0]) >= OWN_THRESHOLD}
+    return {kind: max(own.get(kind, 0.0), pooled, 0.5) for kind in confident}  # what is claimed is likelier than not
+
+
+Fitted = tuple[np.ndarray, np.ndarray, np.ndarray]  # weights, probabilities and hits of decisions
+
+
+def fit_claimed_option(
+    probe: np.ndarray, right: Mapping[str, int], states: Mapping[str, np.ndarray]
+) -> Fitted | None:
+    """Calibrate the probe (options, features + 1) of a type with one right option a clip; None without such clips."""
+    clips = [clip for clip in right if clip in states]
+    if not clips:
+        return None
+    truth = np.array([right[clip] for clip in clips])
+    scores = np.stack([states[clip] for clip in clips]) @ probe[:, :-1].T + probe[:, -1]
+    temperature = fit_temperature(scores, truth)
+    found = read_confidences(ScoredType(scores, truth, clips), temperature)
+    return probe / temperature, found.probabilities, found.hits
+
+
+def fit_claimed_options(
+    options: Sequence[str], named: Sequence[Mapping[str, frozenset[str]]], states: Sequence[Mapping[str, np.ndarray]]
+) -> Fitted | None:
+    """Fit and calibrate a probe of the log-odds of each option, of which clips have several.
+
+    named: clip → its options; states: clip → (features,): of the training clips and of the validation clips each.
+    Gives the decisions that an option is there.
+    """
+    clips = [[clip for clip in part if clip in known] for part, known in zip(named, states, strict=True)]
+    if not all(clips):
+        return None
+    inputs = [np.stack([known[clip] for clip in part]) for part, known in zip(clips, states, strict=True)]
+    truths = [
+        np.array([[option in terms[clip] for option in options] for clip in part], dtype=int)
+        for part, terms in zip(clips, named, strict=True)
+    ]
+    pairs = [fit_probe(inputs[0], truths[0][:, number], 2) for number in range(len(options))]
+    weights = np.stack([pair[1] - pair[0] for pair in pairs])
+    odds = (inputs[1] @ weights[:, :-1].T + weights[:, -1]).ravel()
+    temperature = fit_temperature(np.column_stack([np.zeros_like(odds), odds]), truths[1].ravel())
+    likely = odds > 0
+    return weights / temperature, 1 / (1 + np.exp(-odds[likely] / temperature)), truths[1].ravel()[likely] > 0
+
+
+def gather_terms(rows: Iterable[Row], kind: str) -> dict[str, frozenset[str]]:
+    """Return the terms that the answers to questions of a type name, by clip; without those of other categories."""
+    named: defaultdict[str, frozenset[str]] = defaultdict(frozenset)
+    for row in rows:
+        if row.question_type == kind:
+            terms = find_terms(row.answer, kind)
+            named[row.clip_id] |= terms - confirmed(terms, APART)
+    return dict(named)
+
+
+def find_common(named: Mapping[str, frozenset[str]]) -> list[str]:
+    """Return the terms that several clips have and several have not."""
+    counts = Counter(term for terms in named.values() for term in terms)
+    return sorted(term for term, count in counts.items() if LEAST_NAMED <= count <= len(named) - LEAST_NAMED)
+
+
+def list_wordings(rows: Iterable[Row], closed: bool) -> list[str]:
+    """Return the commonest wordings of the questions of each closed type, or of each other one."""
+    asked: defaultdict[str | None, Counter[str]] = defaultdict(Counter)
+    for row in rows:
+        if row.question is not None and is_closed(row.question_type) == closed:
+            asked[row.question_type][row.question] += 1
+    return [text for counts in asked.values() for text, _ in counts.most_common(MAX_QUESTIONS)]
+
+
+def count_claimed(rows: Iterable[Row]) -> Counter[str]:
+    """Return how often long answers claim something of each category."""
+    texts = [row.answer for row in rows if not is_closed(row.question_type)][:COUNTED_ANSWERS]
+    return Counter(name for text in texts for name, terms in read_claims(text).items() for _ in terms)
+
+
+def pool_claims(
+    confident: Mapping[str, tuple[np.ndarray, np.ndarray]], claimed: Mapping[str, int]
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return probabilities, hits and weights of the decisions of all types, each category as heavy as in long answers.
+
+    Long answers name a genre more often than drums, and genres are harder.
+    """
+    category = {kind: name for name, kinds in KNOWN.items() for kind in kinds}
+    sizes = Counter(category[kind] for kind, (_, hits) in confident.items() for _ in hits)
+    weights = [
+        np.full(len(hits), (claimed.get(category[kind], 0) + 1) / max(sizes[category[kind]], 1))
+        for kind, (_, hits) in confident.items()
+    ]
+    probabilities, hits = (np.concatenate(parts) for parts in zip(*confident.values(), strict=True))
+    return probabilities, hits, np.concatenate(weights)
+
+
+def find_safe_threshold(probabilities: np.ndarray, hits: np.ndarray, weights: np.ndarray | None = None) -> float:
+    """Return the least probability from which on the share of right decisions is high enough, with 95 % confidence."""
+    if not len(hits):
+        return 1.0
+    order = np.argsort(-probabilities)
+    weights = np.ones(len(order)) if weights is None else weights[order] / weights.mean()
+    counts = weights.cumsum() ** 2 / (weights**2).cumsum()  # as many equal ones say as much
+    shares = (weights * hits[order]).cumsum() / weights.cumsum()
+    shares = (counts * shares + 1) / (counts + 2)  # by the rule of succession: few decisions prove little
+    enough = np.flatnonzero(shares - ERRORS * np.sqrt(shares * (1 - shares) / counts) >= CLAIM_PRECISION)
+    return float(probabilities[order][enough[-1]]) if len(enough) else 1.0
 
 
 def find_threshold(probabilities: np.ndarray, hits: np.ndarray, precision: float) -> float:

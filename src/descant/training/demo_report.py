@@ -3,19 +3,23 @@
 import json
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
+import torch
 from transformers import PreTrainedModel, ProcessorMixin
 
 from descant.data.annotations import Row
 from descant.data.corpus import SplitRows, in_config
 from descant.data.demo import load_demo
 from descant.data.features import FeatureStore
+from descant.data.terms import Claims
 from descant.evaluation import exact_answer
-from descant.evaluation.claims import consistency_measures, count_claims, gather_facts
+from descant.evaluation.claims import consistency_measures, count_claims, gather_facts, long_measures
 from descant.evaluation.controls import answer_rows, as_record, format_listening, measure_listening
 from descant.evaluation.exact import is_closed
 from descant.evaluation.predictions_file import Item
 from descant.files import write_whole
+from descant.models.lp_music_caps.sure_claims import SureAnswers
 from descant.publish.facts import LISTENING_FILE
 
 SHOWN_CLIPS = 6
@@ -35,6 +39,7 @@ def report_demo(
         captions.
     """
     model.eval()
+    model.load_decisions(folder, {})  # in memory it has those of the model that it began from
     clips = {row.clip_id for splits in configs.values() for rows in splits.values() for row in rows}
     splits = {split: [row for row in rows if row.clip_id in clips] for split, rows in load_demo().items()}
     print(format_examples(model, processor, splits["test"], features, configs))
@@ -60,28 +65,59 @@ def report_listening(
         print(f"\n{format_listening(report, title)}")
         reports[split] = as_record(report)
         if claims := measure_claims(model, processor, splits[split], features):
-            value, low, high, number = claims.values()
-            print(f"  {CLAIMS_TITLE}\n  {'of ' + str(number):30} {value:5.1f}  [{low:.1f}, {high:.1f}]")
+            print(format_claims(claims))
             reports[split]["claims"] = claims
     write_whole(folder / LISTENING_FILE, json.dumps(reports, indent=2) + "\n")
 
 
 def measure_claims(
     model: PreTrainedModel, processor: ProcessorMixin, rows: Sequence[Row], features: FeatureStore
-) -> dict[str, float]:
+) -> dict[str, Any]:
     """Return how many percent of the claims of long answers contradict nothing known, with its interval and `n`.
 
-    Empty where there is no claim to check.
+    Beside them `per_answer`, `grammatical` (percent) and, where what is not sure is left out, the same of the answers
+    as the model words them (`everything`). Empty where there is no claim to check.
     """
     asked = [row for row in rows if not is_closed(row.question_type) and row.question is not None]
-    answers = answer_rows(model, processor, asked, features, num_beams=1, batch_size=128, progress="long answers")
-    pairs = zip(asked, answers, strict=True)
+    answers = answer_rows(
+        model, processor, asked, features, batch_size=128, progress="long answers", everything=True, num_beams=1
+    )
+    facts = gather_facts(rows)
+    claims = score_long(asked, answers, facts)
+    sure = SureAnswers.of(model)
+    if not claims or sure is None:
+        return claims
+    revised = [
+        sure.revise(text, row.question, row.clip_id, torch.from_numpy(features.read(row.clip_id))) if text else text
+        for row, text in zip(asked, answers, strict=True)
+    ]
+    kept = score_long(asked, revised, facts)
+    return {**kept, "everything": claims} if kept else claims
+
+
+def score_long(rows: Sequence[Row], answers: Sequence[str], facts: Mapping[str, Claims]) -> dict[str, Any]:
+    """Return the share of consistent claims in percent, its interval, and what else says how good long answers are."""
+    pairs = zip(rows, answers, strict=True)
     items = [Item(text, (row.answer,), row.clip_id, question_type=row.question_type) for row, text in pairs]
-    measures = consistency_measures(items, gather_facts(rows))
+    measures = consistency_measures(items, facts)
     if not measures:
         return {}
     low, high = measures[0].interval([item.clip for item in items])
-    return {"value": 100 * measures[0].value(), "low": 100 * low, "high": 100 * high, "n": count_claims(measures[0])}
+    each, whole = long_measures(items, facts)
+    return {
+        "value": 100 * measures[0].value(), "low": 100 * low, "high": 100 * high, "n": count_claims(measures[0]),
+        "per_answer": each.value(), "grammatical": 100 * whole.value(),
+    }  # fmt: skip
+
+
+def format_claims(claims: Mapping[str, Any]) -> str:
+    """Return the shares as lines for a terminal."""
+    lines = [f"  {CLAIMS_TITLE}"]
+    for title, one in (("said", claims), ("with what is not sure", claims.get("everything"))):
+        if one:
+            each = f"{one['n']}, {one['per_answer']:.1f} an answer, {one['grammatical']:.0f} % of them grammatical"
+            lines.append(f"  {title:30} {one['value']:5.1f}  [{one['low']:.1f}, {one['high']:.1f}] of {each}")
+    return "\n".join(lines)
 
 
 def format_examples(

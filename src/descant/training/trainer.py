@@ -270,7 +270,9 @@ class Validation:
         step = max(1, len(self.rows) // self.answers)
         chosen = self.rows.rows[::step][: self.answers]
         mine = chosen[accelerator.process_index :: accelerator.num_processes]
-        answers = answer_rows(model, self.processor, mine, self.features, batch_size=self.batch_size, num_beams=1)
+        answers = answer_rows(
+            model, self.processor, mine, self.features, batch_size=self.batch_size, num_beams=1, everything=True
+        )  # the claims of what the model began from are not its own
         results = [
             (exact_answer(answer, row.answer, row.question_type), len(answer.split()))
             for row, answer in zip(mine, answers, strict=True)

@@ -176,12 +176,14 @@ class MusicDecisionConfig(DecisionConfig):
     question_types: name → fields of a `QuestionType`. wordings: how many wordings of a question are averaged.
     precision: the share of sure answers that are right, for which the thresholds were fitted.
     reference: what tells music from other sounds, fields of a `MusicReference`; without it all sound is music.
+    claims: what long answers may claim, fields of `SureClaims`; without it they claim everything.
     """
 
     question_types: dict[str, dict] = field(default_factory=dict)
     wordings: int = 3
     precision: float = 0.8
     reference: dict | None = None
+    claims: dict | None = None
 
     def __post_init__(self) -> None:
         for kind in ("choice", "score"):  # options are sentences here, not single tokens: there is no limit of 26

@@ -20,6 +20,7 @@ from transformers.pipelines.base import ChunkPipeline, Pipeline
 from .decision_music import MusicDecisionConfig
 from .sound_file import LEAST_S, SILENCE_RMS, AudioError, measure_level
 from .sound_input import ONE, Audio, Span, cut_track, decode_base64, describe, is_decoder, load_waveform
+from .sure_claims import SureAnswers
 from .track_music import TrackDecider, WindowAnswer, answer_track
 
 log = logging.getLogger(__name__)
@@ -54,6 +55,8 @@ class MusicQuestionAnsweringPipeline(ChunkPipeline):
             hear: how many windows of 10 s of a recording are heard at most, spread evenly (12; None: all).
             windows: True answers about each window of the whole recording, the last partial one included. Then, with
             num_return_sequences=n, each question has n entries, the likeliest first where beams rank them.
+            everything: True leaves long answers as the model words them. By default they leave out what it is not sure
+            of, where that was fitted.
             Of what return_dict_in_generate adds, nothing is returned: call the model's `generate` for scores.
 
         Returns for each recording a list of {"start_s", "end_s", "question", "answer"}, one a question; seconds are
@@ -112,10 +115,10 @@ class MusicQuestionAnsweringPipeline(ChunkPipeline):
                 }
 
     def _forward(
-        self, model_inputs: dict[str, Any], windows: bool = False, **generate_kwargs: Any
+        self, model_inputs: dict[str, Any], windows: bool = False, everything: bool = False, **generate_kwargs: Any
     ) -> dict[str, Any]:
         if not windows:
-            return self._answer_for_track(model_inputs, generate_kwargs)
+            return self._answer_for_track(model_inputs, everything, generate_kwargs)
         clips = model_inputs["features"]
         new = torch.tensor([i == 0 or not torch.equal(clips[i], clips[i - 1]) for i in range(len(clips))])
         result = self.model.generate(
@@ -126,10 +129,27 @@ class MusicQuestionAnsweringPipeline(ChunkPipeline):
             **generate_kwargs,
         )
         tokens = result if isinstance(result, torch.Tensor) else result.sequences
-        token_ids = tokens.unflatten(0, (len(clips), -1))  # (questions, answers to each, tokens)
-        return {"token_ids": token_ids, "window": model_inputs["window"], "is_last": model_inputs["is_last"]}
+        many, texts = len(tokens) // len(clips), self._decode(tokens)  # answers to each question
+        said = [
+            tuple(self._revise(texts[many * row : many * (row + 1)], model_inputs, row, everything))
+            for row in range(len(clips))
+        ]
+        return {"said": said, "window": model_inputs["window"], "is_last": model_inputs["is_last"]}
 
-    def _answer_for_track(self, model_inputs: dict[str, Any], settings: Mapping[str, Any]) -> dict[str, Any]:
+    def _decode(self, tokens: Any) -> list[str]:
+        return [text.strip() for text in self.processor.batch_decode(tokens, skip_special_tokens=True)]
+
+    def _revise(self, texts: Sequence[str], inputs: Mapping[str, Any], row: int, everything: bool) -> list[str]:
+        """Return the answers to the question of a row without what is not sure."""
+        sure = None if everything else SureAnswers.of(self.model)
+        if sure is None:
+            return list(texts)
+        window = inputs["window"][row] if isinstance(inputs["window"], list) else inputs["window"]
+        return [sure.revise(text, window["question"], row, inputs["features"][row]) for text in texts]
+
+    def _answer_for_track(
+        self, model_inputs: dict[str, Any], everything: bool, settings: Mapping[str, Any]
+    ) -> dict[str, Any]:
         """Answer with the score of each answer, by which it is weighed."""
         clips, mask = model_inputs["features"], model_inputs["prompt_attention_mask"].bool()
         asked = zip(model_inputs["prompt_input_ids"], mask, strict=True)
@@ -141,8 +161,11 @@ class MusicQuestionAnsweringPipeline(ChunkPipeline):
         pairs = zip(keys, clips, prompts, strict=True)
         kept_settings = {name: value for name, value in settings.items() if name not in OUTPUTS}
         answered = sorted(self.model.answer_many(pairs, batch_size=len(clips), **kept_settings))
-        texts = self.processor.batch_decode([tokens for _, tokens, _ in answered], skip_special_tokens=True)
-        said = [(text.strip(), score) for text, (_, _, score) in zip(texts, answered, strict=True)]
+        texts = self._decode([tokens for _, tokens, _ in answered])
+        said = [
+            (*self._revise([text], model_inputs, row, everything), score)
+            for row, (text, (_, _, score)) in enumerate(zip(texts, answered, strict=True))
+        ]
         return {"said": said, "window": model_inputs["window"], "is_last": model_inputs["is_last"]}
 
     def postprocess(self, model_outputs: list[dict[str, Any]], windows: bool = False) -> list[dict[str, Any]]:
@@ -150,9 +173,9 @@ class MusicQuestionAnsweringPipeline(ChunkPipeline):
         if not windows:
             return pool_outputs(model_outputs)
         return [
-            {**output["window"], "answer": text.strip()}
+            {**output["window"], "answer": text}
             for output in model_outputs
-            for text in self.processor.batch_decode(output["token_ids"][0], skip_special_tokens=True)
+            for text in unpack(output["said"])
         ]
 
     def save_pretrained(self, save_directory: str | os.PathLike, **kwargs: Any) -> None:
@@ -161,12 +184,17 @@ class MusicQuestionAnsweringPipeline(ChunkPipeline):
         self.processor.save_pretrained(save_directory)
 
 
+def unpack(said: Any) -> Any:
+    """Return what was said to one question: a list is a batch of one."""
+    return said[0] if isinstance(said, list) else said
+
+
 def pool_outputs(model_outputs: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """Return one answer to each question about a recording, out of those about its windows."""
     asked: dict[str | None, list[WindowAnswer]] = {}
     for output in model_outputs:
         window, said = output["window"], output["said"]
-        text, score = said[0] if isinstance(said, list) else said  # a list is a batch of one
+        text, score = unpack(said)
         one = WindowAnswer(window["start_s"], window["end_s"], text, score)
         asked.setdefault(window["question"], []).append(one)
     answers = []

@@ -43,6 +43,7 @@ SILENCE, NO_MUSIC = "silence", "no music"  # why nothing is answered about a tra
 
 RECURRING = 0.25  # of the windows, and two at least, that must claim what the track's caption states
 SHOWN_TERMS = 5  # of a category, in a caption
+NOT_SURE = "I am not sure."  # what a long answer says that has no claims left
 
 # A whole window as `Span` has it, and what `model.cached_features` makes of it.
 EncodedSpan = tuple[float, float, np.ndarray, torch.Tensor]
@@ -332,8 +333,11 @@ class PooledAnswer:
 def answer_track(question: str | None, windows: Sequence[WindowAnswer]) -> PooledAnswer:
     """Return one answer for a track from those about its windows, of which there is at least one.
 
-    question: None asks for a caption.
+    question: None asks for a caption. A window about which nothing is sure has no vote on a long answer.
     """
+    said = [window for window in windows if window.prediction != NOT_SURE]
+    if question is None or any(". " in window.prediction for window in said):
+        windows = said or windows
     if question is None and len(windows) > 1:
         caption = write_caption([window.prediction for window in windows])
         if caption:

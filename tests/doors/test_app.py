@@ -19,6 +19,7 @@ from hub import LocalHub
 from tiny import climb, save_tiny_decider, write_song
 
 from descant import cli
+from descant.answering.evidence import Evidence, Span
 from descant.answering.listener import Listener
 from descant.answering.typed_answers import TypedQuestions
 from descant.data.audio import AudioError
@@ -402,25 +403,41 @@ def test_a_component_takes_no_address(app: Any, uploads: Path) -> None:
 
 
 def test_a_conversation_keeps_its_turns_and_names_refusals(app: Any, studio: Studio, song: str) -> None:
-    waiting, (shown, turns, field) = app.converse(studio, song, [], TYPED, "")
-    assert "Listening" in waiting[0] and waiting[1:] == ([], "") and len(turns) == 1 and field == ""
-    *_, (shown, turns, _) = app.converse(studio, song, turns, EVIL, "rock, jazz,")
-    assert shown.index("&lt;img") < shown.index(TYPED) and len(turns) == 2 and "<img" not in shown
-    *_, (shown, turns, _) = app.converse(studio, song, turns, "mood", "one,")
-    assert "one option is no choice" in turns[-1]
-    *_, (shown, _, _) = app.converse(studio, None, [], TYPED, "")
+    visit = app.Visit(song)
+    (waiting, _, field), (shown, _, _) = app.converse(studio, visit, TYPED, "")
+    assert "Listening" in waiting and "Listening" not in shown and field == "" and len(visit.turns) == 1
+    *_, (shown, _, _) = app.converse(studio, visit, EVIL, "rock, jazz,")
+    assert shown.index("&lt;img") < shown.index(TYPED) and len(visit.turns) == 2 and "<img" not in shown
+    *_, (shown, _, _) = app.converse(studio, visit, "mood", "one,")
+    assert "one option is no choice" in visit.turns[-1].parts[0]
+    *_, (shown, _, _) = app.converse(studio, app.Visit(), TYPED, "")
     assert "there is no track: give one first" in shown
+    looking, *_, explained = app.explain_turns(studio, visit)
+    assert "Looking where it comes from" in looking and "Looking" not in explained
+    assert re.search("Rests most on|No second stands out", "".join(visit.turns[0].parts))
+    assert list(app.explain_turns(studio, visit)) == []
 
 
 def test_a_track_that_cannot_be_heard_leaves_a_sentence(app: Any, studio: Studio, song: str, tmp_path: Path) -> None:
-    (tmp_path / "junk.mp3").write_bytes(b"junk" * 99)
-    picture, below, description, *_ = app.open_track(studio, str(tmp_path / "junk.mp3"))
+    junk, visit = str(tmp_path / "junk.mp3"), app.Visit("before", [app.Turn(TYPED, [])])
+    Path(junk).write_bytes(b"junk" * 99)
+    picture, below, description, *_ = app.open_track(studio, junk, visit)
     assert "audio: is not sound that can be read" in picture and below["visible"] is False and description == ""
-    assert "not sound" in app.describe_track(studio, str(tmp_path / "junk.mp3"))
-    picture, below, description, *_ = app.open_track(studio, song)
+    assert "not sound" in app.describe_track(studio, junk, visit) and visit == app.Visit(junk)
+    picture, below, description, *_ = app.open_track(studio, song, visit)
     assert "dc-window" in picture and below["visible"] and "Listening" in description
-    assert "What it hears" in app.describe_track(studio, song)
-    assert app.open_track(studio, None)[0] == "" and app.describe_track(studio, None) == ""
+    assert "What it hears" in app.describe_track(studio, song, visit)
+    assert app.describe_track(studio, junk, visit) == {"__type__": "update"}  # is over
+    assert app.open_track(studio, None, visit)[0] == "" and app.describe_track(studio, None, visit) == ""
+
+
+def test_evidence_is_drawn_where_it_lies() -> None:
+    spans = [Span(10.0, 11.0, 0.2), Span(11.0, 12.0, 0.02), Span(12.0, 13.0, -0.1)]
+    found = Evidence(EVIL, "yes", 0.9, spans, [Span(0.0, 10.0, 0.1), Span(10.0, 20.0, 0.3)])
+    assert drawing.mark_spans(found) == [[0.0, 10.0, 0.25, 0], [10.0, 11.0, 1.0, 1], [11.0, 12.0, 0.1, 0]]
+    shown = drawing.show_evidence(found)
+    assert "Rests most on 0:10–0:11 (without 0:10–0:11: 70 %)." in shown and "data-evidence=\"[[0.0, 10.0" in shown
+    assert "No second stands out" in drawing.show_evidence(replace(found, spans=[Span(0.0, 1.0, 0.001)]))
 
 
 def test_the_example_is_a_track_of_four_pieces(app: Any, tmp_path: Path) -> None:

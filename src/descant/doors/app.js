@@ -29,10 +29,41 @@
     }
   }
 
+  function mark(start, end, share, outstanding) {
+    const duration = Number(find(".dc-track").dataset.duration);
+    const one = document.createElement("i");
+    one.style.left = 100 * start / duration + "%";
+    one.style.width = 100 * (end - start) / duration + "%";
+    one.style.setProperty("--dc-share", share);
+    one.classList.toggle("dc-outstanding", Boolean(outstanding));
+    return one;
+  }
+
+  // Draw what one answer rests on over the track; without one, nothing.
+  function showEvidence(button) {
+    const place = find(".dc-evidence");
+    if (!place) return;
+    const turn = button && button.closest(".dc-turn");
+    place.replaceChildren(...(button ? JSON.parse(button.dataset.evidence) : []).map((one) => mark(...one)));
+    for (const one of document.querySelectorAll(".dc-turn")) one.classList.toggle("dc-shown", one === turn);
+    const legend = find(".dc-shows");
+    legend.hidden = !turn;
+    legend.querySelector("span").textContent = turn ? turn.querySelector(".dc-question").textContent : "";
+  }
+
   document.addEventListener("click", (event) => {
-    const button = event.target.closest(".dc-window");
-    if (button) play(button);
+    const button = event.target.closest(".dc-window, .dc-show");
+    if (!button) return;
+    if (button.matches(".dc-window")) play(button);
+    else showEvidence(button);
   });
+  let newest = null;  // the last turn that was looked at
+  new MutationObserver(() => {
+    const turn = find(".dc-turn");
+    if (turn === newest) return;
+    newest = turn;
+    showEvidence(turn && turn.querySelector(".dc-show"));
+  }).observe(document, {childList: true, subtree: true});
   for (const name of ["timeupdate", "pause", "play", "seeked"]) {
     document.addEventListener(name, (event) => {
       if (event.target === player()) follow(event.target);

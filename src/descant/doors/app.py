@@ -5,7 +5,7 @@ stands before Gradio, lets in its routes only, and sends pages that may fetch no
 """
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial, wraps
 from html import escape
 from importlib.resources import files
@@ -38,6 +38,7 @@ FONTS = ("system-ui", "-apple-system", "Segoe UI", "Roboto", "sans-serif")  # of
 KEPT_S = 3600  # that uploads are kept; looked at every ten minutes
 ALONE = "Each question is answered by itself, about this track: earlier questions and answers are not part of it."
 LISTENING = '<p class="dc-note dc-waiting">Listening …</p>'
+LOOKING = '<p class="dc-note dc-waiting">Looking where it comes from …</p>'
 UPLOADED = "/gradio_api/file="  # in the address of a file that was uploaded here
 
 
@@ -161,7 +162,7 @@ class Parts:
     options: Any
     suggested: list[Any]
     conversation: Any
-    turns: Any
+    visit: Any
 
 
 def build_page(studio: Studio, example: Path) -> Any:
@@ -189,7 +190,7 @@ def lay_out(name: str) -> Parts:
             description = gr.HTML(elem_id="dc-description")
         with gr.Column(scale=4, min_width=300, elem_id="dc-asking"):
             asking = lay_out_questions()
-    return Parts(sound, try_it, track, below, description, *asking, gr.State([]))
+    return Parts(sound, try_it, track, below, description, *asking, gr.State(Visit()))
 
 
 def lay_out_questions() -> tuple[Any, Any, list[Any], Any]:
@@ -214,15 +215,23 @@ def connect(parts: Parts, studio: Studio, example: Path) -> None:
     """Let the page answer to what a reader does; none of it is part of the API."""
     hidden: dict[str, Any] = {"api_visibility": "private"}
     quiet = hidden | {"show_progress": "hidden"}
+    several = quiet | {"trigger_mode": "multiple"}
     parts.try_it.click(lambda: str(example), None, parts.sound, **hidden)
-    changed = [parts.track, parts.below, parts.description, parts.conversation, parts.turns, parts.try_it]
-    opened = parts.sound.change(partial(open_track, studio), parts.sound, changed, **hidden)
-    opened.success(partial(describe_track, studio), parts.sound, parts.description, **quiet)
-    given, answered = [parts.sound, parts.turns], [parts.conversation, parts.turns, parts.question]
-    for field in (parts.question, parts.options):
-        field.submit(partial(converse, studio), [*given, parts.question, parts.options], answered, **quiet)
-    for button, text in zip(parts.suggested, SUGGESTED, strict=True):
-        button.click(partial(converse, studio, question=text, options=""), given, answered, **quiet)
+    changed = [parts.track, parts.below, parts.description, parts.conversation, parts.visit, parts.try_it]
+    given = [parts.sound, parts.visit]
+    opened = parts.sound.change(partial(open_track, studio), given, changed, **hidden)
+    opened.success(partial(describe_track, studio), given, parts.description, **quiet)
+    answered = [parts.conversation, parts.visit, parts.question]
+    ask = partial(converse, studio)
+    asked = [
+        box.submit(ask, [parts.visit, parts.question, parts.options], answered, **several)
+        for box in (parts.question, parts.options)
+    ] + [
+        button.click(partial(ask, question=text, options=""), parts.visit, answered, **several)
+        for button, text in zip(parts.suggested, SUGGESTED, strict=True)
+    ]
+    for event in asked:
+        event.then(partial(explain_turns, studio), parts.visit, parts.conversation, **several)
 
 
 def show_head(name: str) -> str:
@@ -233,46 +242,91 @@ def show_head(name: str) -> str:
     )
 
 
-def open_track(studio: Studio, path: str | None) -> tuple[Any, ...]:
+# What a reader does
+
+
+@dataclass
+class Turn:
+    """One question about a track, and what is shown of its answer, as HTML.
+
+    unexplained: the options of a typed answer whose seconds are still to be found; None for any other.
+    """
+
+    question: str
+    parts: list[str]
+    unexplained: list[str] | None = None
+
+
+@dataclass
+class Visit:
+    """What one reader has on the page. Events that run at a time share it, so that none shows what is over."""
+
+    path: str | None = None
+    turns: list[Turn] = field(default_factory=list)
+
+    def show(self) -> str:
+        """Return the conversation."""
+        return drawing.show_conversation([drawing.show_turn(one.question, one.parts) for one in self.turns])
+
+
+def open_track(studio: Studio, path: str | None, visit: Visit) -> tuple[Any, ...]:
     """Return what the page shows of a new track, or why it cannot be heard; None: as at the beginning."""
-    if path is None:
-        return "", gr.update(visible=False), "", "", [], gr.update(visible=True)
+    visit.path, visit.turns = path, []
+    shown, heard = "", False
+    if path is not None:
+        try:
+            shown, heard = drawing.show_track(studio.draw(path)), True
+        except Refusal as error:
+            shown = drawing.show_refusal(str(error))
+    return shown, gr.update(visible=heard), LISTENING if heard else "", "", visit, gr.update(visible=not heard)
+
+
+def describe_track(studio: Studio, path: str | None, visit: Visit) -> Any:
+    """Return the description of a track, or why there is none; nothing new where it is the page's no more."""
     try:
-        picture = drawing.show_track(studio.draw(path))
+        shown = "" if path is None else drawing.show_description(vars(studio.describe(path)))
     except Refusal as error:
-        refused = drawing.show_refusal(str(error))
-        return refused, gr.update(visible=False), "", "", [], gr.update(visible=True)
-    return picture, gr.update(visible=True), LISTENING, "", [], gr.update(visible=False)
+        shown = drawing.show_refusal(str(error))
+    return shown if path == visit.path else gr.skip()
 
 
-def describe_track(studio: Studio, path: str | None) -> str:
-    """Return the description of a track, or why there is none."""
-    if path is None:
-        return ""
+def converse(studio: Studio, visit: Visit, question: str, options: str) -> Iterator[tuple[str, Visit, str]]:
+    """Yield the conversation with one question more: at once, and with its answer."""
+    asked, named = " ".join(question.split()), [one for one in options.split(",") if one.strip()]
+    turn = Turn(asked, [LISTENING])
+    visit.turns.append(turn)
+    yield visit.show(), visit, ""
     try:
-        return drawing.show_description(vars(studio.describe(path)))
-    except Refusal as error:
-        return drawing.show_refusal(str(error))
-
-
-def converse(
-    studio: Studio, path: str | None, turns: list[str], question: str, options: str
-) -> Iterator[tuple[str, list[str], str]]:
-    """Yield the conversation with one question more, at once and again with its answer."""
-    asked = " ".join(question.split())
-    yield drawing.show_conversation([*turns, drawing.show_turn(asked, [LISTENING])]), turns, ""
-    try:
-        if path is None:
+        if visit.path is None:
             raise Refusal(400, "there is no track: give one first")
-        named = options.split(",")
-        if any(one.strip() for one in named):
-            parts = list(drawing.show_decided(studio.decide(path, asked, named)))
-        else:
-            parts = list(drawing.show_answered(studio.ask(path, asked)))
+        turn.parts, typed = answer(studio, visit.path, asked, named)
+        turn.unexplained = named if typed else None
     except Refusal as error:
-        parts = [drawing.show_refusal(str(error))]
-    turns = [*turns, drawing.show_turn(asked, parts)]
-    yield drawing.show_conversation(turns), turns, ""
+        turn.parts = [drawing.show_refusal(str(error))]
+    yield visit.show(), visit, ""
+
+
+def answer(studio: Studio, path: str, question: str, options: list[str]) -> tuple[list[str], bool]:
+    """Return what is shown of an answer, and whether it was decided with a probability; raises Refusal."""
+    if options:
+        decided = studio.decide(path, question, options)
+        return list(drawing.show_decided(decided)), not decided.reason
+    answered = studio.ask(path, question)
+    return list(drawing.show_answered(answered)), answered.probability is not None
+
+
+def explain_turns(studio: Studio, visit: Visit) -> Iterator[str]:
+    """Yield the conversation with the seconds that typed answers rest on."""
+    path, parts = visit.path, []
+    for turn in [one for one in visit.turns if one.unexplained is not None]:
+        options, turn.unexplained = turn.unexplained, None
+        parts, turn.parts = turn.parts, [*turn.parts, LOOKING]
+        yield visit.show()
+        try:
+            turn.parts = [*parts, drawing.show_evidence(studio.explain(str(path), turn.question, options))]
+        except Refusal:  # the answer stands without
+            turn.parts = parts
+        yield visit.show()
 
 
 def mount(page: Any, studio: Studio) -> Any:

@@ -5,12 +5,14 @@ All that users or models gave goes through `escape`; numbers are formatted here.
 
 import base64
 import io
+import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from html import escape
 from typing import Any
 
 import numpy as np
 
+from descant.answering.evidence import Evidence
 from descant.answering.typed_answers import REASONS
 from descant.data.audio import format_stamp
 from descant.doors.answers import Answered, Decided, Track
@@ -52,7 +54,8 @@ def show_track(track: Track) -> str:
         f'<div class="dc-evidence" aria-hidden="true"></div>{windows}'
         '<div class="dc-playhead" aria-hidden="true"></div></div>'
         f'<div class="dc-ticks" aria-hidden="true">{ticks}</div>'
-        f'<p class="dc-note dc-legend">{count_windows(track)} Click one to hear it.</p></section>'
+        f'<p class="dc-note dc-legend">{count_windows(track)} Click one to hear it.</p>'
+        '<p class="dc-note dc-shows" hidden><b></b> Where the answer comes from: <span></span></p></section>'
     )
 
 
@@ -168,10 +171,41 @@ def bar(name: str, share: float, best: bool) -> str:
 # The conversation
 
 
-def show_turn(question: str, parts: Iterable[str], more: str = "") -> str:
+def show_turn(question: str, parts: Iterable[str]) -> str:
     """Return one question with what is said to it, which is HTML already."""
     asked = escape(question) or "Describe it in a sentence."
-    return f'<li class="dc-turn"{more}><p class="dc-question">{asked}</p>{"".join(parts)}</li>'
+    return f'<li class="dc-turn"><p class="dc-question">{asked}</p>{"".join(parts)}</li>'
+
+
+def show_evidence(evidence: Evidence) -> str:
+    """Return the seconds that an answer rests on, in words and as what the script draws over the track."""
+    spans = mark_spans(evidence)
+    if not spans:
+        return '<p class="dc-note">No second stands out: it rests on all that is heard.</p>'
+    drawn = escape(json.dumps(spans))
+    return (
+        f'<p class="dc-note">Rests most on {escape(evidence.to_text())}. '
+        f'<button type="button" class="dc-show" data-evidence="{drawn}">Show on the track</button></p>'
+    )
+
+
+def mark_spans(evidence: Evidence) -> list[list[float]]:
+    """Return spans that count for an answer as [start_s, end_s, share of the strongest one, 1 where it stands out].
+
+    Windows whose seconds were not tried count as a whole, lightly: they are drawn with half of their share.
+    """
+    strongest = evidence.strongest
+    if not strongest:
+        return []
+    most = max(span.drop for span in evidence.spans)
+    tried = [(span.start_s, span.end_s) for span in evidence.spans]
+    whole = [one for one in evidence.windows if not any(one.start_s <= at < one.end_s for at, _ in tried)]
+    rows = [(one, one.drop / most / 2, 0) for one in whole]
+    for span in evidence.spans:
+        outstanding = any(one.start_s <= span.start_s < one.end_s for one in strongest)
+        rows.append((span, span.drop / most, int(outstanding)))
+    return [[round(one.start_s, 2), round(one.end_s, 2), round(min(share, 1.0), 3), mark]
+            for one, share, mark in rows if share > 0.03]  # fmt: skip
 
 
 def show_answered(answered: Answered) -> Iterator[str]:

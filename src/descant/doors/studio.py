@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from descant.answering.evidence import Evidence, explain
 from descant.answering.listener import Listener
 from descant.answering.typed_answers import state_in_words
 from descant.data.audio import AudioError, Window, load_audio
@@ -90,6 +91,13 @@ class Studio:
         return Decided(
             asked, option, round(probability, 4), bool(answer["sure"]), shares, answer["heard"], answer.get("reason")
         )
+
+    def explain(self, path: str, question: str, options: Sequence[str] | None = None) -> Evidence:
+        """Return the seconds of a sound file that a typed answer rests on; raises Refusal, where there is none too."""
+        asked, named = " ".join(question.split()), read_options(options) or None
+        with self._place():
+            self._read(path)  # within the limits, or refused
+            return self._wait(self.queue.run(lambda: explain(self.listener, path, asked, named, hear=self.hear)))
 
     def describe(self, path: str) -> Described:
         """Describe a sound file; raises Refusal."""

@@ -63,7 +63,7 @@ def with_musicnn() -> tuple[PreTrainedModel, ProcessorMixin]:
     return model.eval(), processor
 
 
-EARS = small_model()
+EARS = small_model(timbre_cepstra=2, tempo_bands=1, tempo_periods=4)
 
 
 def songs(rate: int, window_s: float, count: int = 3) -> list[np.ndarray]:

@@ -47,7 +47,7 @@ def correlate_onsets(log_mel: torch.Tensor, bands: int, lags: int, smooth: bool 
     onsets = (onsets - mean_of(onsets.mT, heard)[:, :, None]) * heard[:, None]
     if smooth:
         onsets = conv1d(onsets.flatten(0, 1)[:, None], onsets.new_tensor(SMOOTHING)[None, None], padding=2)
-        onsets = onsets[:, 0].unflatten(0, (len(log_mel), bands))
+        onsets = onsets[:, 0].unflatten(0, (-1, bands))  # of any number of windows, where this is traced
     correlation = autocorrelate(onsets, lags)
     return correlation[..., 1:] / (correlation[..., :1] + 1e-6)
 

@@ -61,7 +61,7 @@ def commands_of(text: str) -> Iterator[str]:
 COMMANDS = sorted({(page, command.strip()) for page, text in TEXTS.items() for command in commands_of(text)})
 
 # Pages whose Python runs in the tests of what it needs: a server, an exported folder.
-OTHERS_RUN = ("docs/serve.md", "docs/export.md")
+OTHERS_RUN = ("docs/serve.md", "docs/app.md", "docs/export.md")
 
 
 class Parsed(Exception):

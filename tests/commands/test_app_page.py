@@ -14,7 +14,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pytest
 from browser_page import Page
@@ -22,12 +22,14 @@ from tiny import save_tiny_decider, write_song
 
 from descant.answering.listener import Listener
 from descant.data.audio import AudioError
+from descant.doors.space import write_space
 
 pytestmark = pytest.mark.browser
 for package in ("gradio", "mcp"):
     pytest.importorskip(package, reason="the page takes pip install descant[app]")
 
 FREE, TYPED = "Which instruments play?", "What is the genre?"
+PAGE = Path(__file__).resolve().parents[2] / "docs" / "app.md"
 TOKEN = "a-token-of-24-characters"
 BEARER = {"Authorization": f"Bearer {TOKEN}"}
 HACK = "document.documentElement.dataset.hacked = 1"
@@ -90,6 +92,34 @@ def test_the_client_of_the_api_gets_the_answers_of_ask(app: App) -> None:
     with pytest.raises(exceptions.AppError, match="not sound that can be read") as raised:
         client.predict(handle_file(app.folder / "junk.mp3"), FREE, api_name="/ask")
     assert str(raised.value) == junk_sentence(app)
+
+
+def test_the_python_of_the_page_runs(app: App, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    shutil.copy(app.song, tmp_path / "song.mp3")
+    monkeypatch.chdir(tmp_path)
+    (block,) = re.findall(r"^```python\n(.*?)^```$", PAGE.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
+    names: dict[str, Any] = {}
+    block = block.replace('"http://127.0.0.1:7860"', f"{app.address!r}, headers={BEARER}")
+    exec(compile(block, "docs/app.md", "exec"), names)
+    assert names["answer"]["probability"] and names["mood"]["option"] in ("happy", "sad")
+
+
+def test_a_space_runs_as_it_is_written(tmp_path: Path) -> None:
+    write_space(tmp_path, "tester/listens", "box")
+    settings = {"OMP_NUM_THREADS": "1", "GRADIO_SERVER_PORT": "0"}
+    with subprocess.Popen(
+        [sys.executable, str(tmp_path / "app.py")], stderr=subprocess.PIPE, text=True, env=os.environ | settings
+    ) as process:
+        try:
+            assert process.stderr
+            found = re.search(r"box listens at http://0\.0\.0\.0:(\d+) ", process.stderr.readline())
+            assert found
+            with urllib.request.urlopen(f"http://127.0.0.1:{found[1]}/", timeout=60) as shown:
+                assert b"descant" in shown.read()
+            process.send_signal(signal.SIGTERM)
+            assert process.wait(30) == 0
+        finally:
+            process.kill()
 
 
 def test_a_client_of_the_tools_gets_the_same(app: App) -> None:

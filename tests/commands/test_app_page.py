@@ -184,6 +184,9 @@ def test_a_reader_uploads_asks_and_asks_again(app: App) -> None:
         page.fill("#dc-question textarea", TYPED)
         page.wait_for(f"{ANSWERS} === 1")
         assert page.run("document.querySelectorAll('.dc-turn .dc-bar').length") == 3
+        page.wait_for("/Rests most on|No second/.test(document.querySelector('.dc-turn').textContent)")
+        if page.run("document.querySelector('.dc-show') !== null"):
+            page.wait_for("document.querySelectorAll('.dc-evidence i').length > 0")
         page.fill("#dc-question textarea", EVIL)
         page.wait_for(f"{ANSWERS} === 2")
         first = page.run("document.querySelector('.dc-turn .dc-question').textContent")

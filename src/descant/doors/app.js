@@ -57,13 +57,15 @@
     if (button.matches(".dc-window")) play(button);
     else showEvidence(button);
   });
-  let newest = null;  // the last turn that was looked at
+  let newest = "";  // what the last turn rests on, as far as it was drawn; nodes are used again for other turns
   new MutationObserver(() => {
-    const turn = find(".dc-turn");
-    if (turn === newest) return;
-    newest = turn;
-    showEvidence(turn && turn.querySelector(".dc-show"));
-  }).observe(document, {childList: true, subtree: true});
+    const turns = document.querySelectorAll(".dc-turn");
+    const button = turns.length ? turns[0].querySelector(".dc-show") : null;
+    const found = button ? turns.length + button.dataset.evidence : "";
+    if (found === newest) return;
+    newest = found;
+    showEvidence(button);
+  }).observe(document, {childList: true, subtree: true, characterData: true, attributeFilter: ["data-evidence"]});
   for (const name of ["timeupdate", "pause", "play", "seeked"]) {
     document.addEventListener(name, (event) => {
       if (event.target === player()) follow(event.target);

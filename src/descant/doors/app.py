@@ -197,7 +197,7 @@ def lay_out_questions() -> tuple[Any, Any, list[Any], Any]:
     """Place what asks and answers."""
     gr.HTML("<h2>Ask about it</h2>")
     question = gr.Textbox(
-        placeholder="A question about how it sounds", show_label=False, container=False, lines=1, max_lines=3,
+        placeholder="Ask how it sounds", show_label=False, container=False, lines=1, max_lines=3,
         submit_btn="Ask", elem_id="dc-question",
     )  # fmt: skip
     options = gr.Textbox(

@@ -230,7 +230,7 @@ class Scripted:
     """A model that fails as it is told to: its answer to a request is the request's key."""
 
     dtype, device, tiers = torch.float32, torch.device("cpu"), ("fp32",)
-    generation_config = GenerationConfig()
+    generation_config, decision_config = GenerationConfig(), None
 
     def __init__(self, bad: dict[str, Exception | float | None], ahead: int = 4) -> None:
         self.bad, self.ahead, self.runs = bad, ahead, []

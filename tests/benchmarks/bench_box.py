@@ -8,14 +8,15 @@ names a `file` and its `facts`: music, vocals, drums (true, false or null: unkno
 lead_instrument, solo, genre, electronic_or_acoustic.
 
 Each line: decisions, right with the best guess (with a 95 % interval by clips), the commonest answer's share, and the
-coverage and precision at the fitted threshold.
+coverage and precision at the fitted threshold. Of renderings, also how many claims of descriptions in words hold, how
+many there are in one, and how many are grammatical: without what the model is not sure of, and with that.
 """
 
 import argparse
 import json
 import sys
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,12 +26,16 @@ import numpy as np
 import descant
 from descant.answering.typed_answers import Decider
 from descant.data.audio import AudioError
+from descant.data.terms import Claims, find_terms
+from descant.evaluation.claims import consistency_measures, long_measures
+from descant.evaluation.predictions_file import Item
 from descant.models.lp_music_caps.track_music import state
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "datasets_scripts"))
 from box_corpus.facts import PRESENCE, Known, read_facts  # noqa: E402
 
 HEARD = {"piano": ("piano",), "strings": ("violin", "strings", "cello"), "guitar": ("guitar",)}
+DESCRIBE = "Describe this music in detail."
 GATED = ("drums", "bass present", "tempo_class", "lead_family")
 YES_NO = {
     "vocals": "Is there a singer?", "drums": "Are there drums?", "piano": "Is there a piano?",
@@ -66,6 +71,10 @@ def main() -> None:
         step = max(1, len(found) // args.clips) if args.clips else 1
         truths = {str(one.audio): truth_of(one) for one in found[::step]}
         report(f"{args.facts}, split {args.split}", list(decide_all(listener, truths)), GATED)
+        music = [one for one in found[::step] if one.music]
+        for title, everything in (("said", False), ("as worded", True)):
+            asked = descant.load(args.model, everything=everything)
+            report_claims(title, list(answer_long(asked, music)))
     if args.known:
         lines = [json.loads(line) for line in args.known.read_text().splitlines()]
         truths = {str(args.known.parent / line["file"]): spell(line) for line in lines}
@@ -130,6 +139,40 @@ def decide_all(listener: descant.Listener, truths: Mapping[str, dict[str, str]])
             if kind in answers:
                 given, _ = state(answers[kind])
                 yield Decision(kind, path, wanted, given, answers[kind]["sure"], answers[kind].get("reason"))
+
+
+def answer_long(listener: descant.Listener, found: Sequence[Known]) -> Iterator[tuple[Known, str]]:
+    """Describe each clip in words."""
+    for known in found:
+        try:
+            yield known, listener.ask(known.audio, DESCRIBE).prediction or ""
+        except (AudioError, ValueError):  # silence
+            continue
+
+
+def report_claims(title: str, described: Sequence[tuple[Known, str]]) -> None:
+    """Print how many claims of long answers contradict nothing that is known of their clips."""
+    facts = {known.clip_id: known_claims(known) for known, _ in described}
+    items = [Item(text, (), known.clip_id, question_type="long_description") for known, text in described]
+    for one in (*consistency_measures(items, facts), *long_measures(items, facts)):
+        low, high = one.interval([item.clip for item in items])
+        print(f"{title:<18}{one.name:<32}{one.value():>8.3f}  [{low:.3f}, {high:.3f}] of {one.counts[:, 1].sum():.0f}")
+
+
+def known_claims(known: Known) -> Claims:
+    """Return what is known of a clip, in the terms of the claim reader; an instrument in a mix is one that plays."""
+    said = {
+        "tempi": (known.tempo_class, "tempo_class"), "moods": (known.mood, "mood"), "metres": (known.metre, "metre"),
+        "basses": (known.bass, "bass"), "genres": (known.genre, "genre"),
+    }  # fmt: skip
+    claims = {name: find_terms(value, kind) for name, (value, kind) in said.items() if value}
+    plays = frozenset[str]().union(*(find_terms(name, "instruments") for name in known.instruments))
+    claims["instruments"] = plays | {name for name, there in known.presence.items() if there}
+    if known.drums is not None:
+        claims["drums"] = frozenset({"drums" if known.drums else "no drums"})
+    if known.vocals is not None:
+        claims["voices"] = frozenset({"vocals" if known.vocals else "no vocals"})
+    return claims
 
 
 def report(title: str, decisions: list[Decision], gated: tuple[str, ...]) -> None:

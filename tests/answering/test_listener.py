@@ -30,8 +30,9 @@ from descant.answering.listener import (
 )
 from descant.answering.model_folder import ModelFolderError
 from descant.answering.recordings import Recording, in_order, pool_track
-from descant.answering.stream import Outcome, Request
+from descant.answering.stream import AnswerStream, Outcome, Request
 from descant.data.audio import AudioError, Window, load_audio, windows
+from descant.models.lp_music_caps.decision_music import MusicDecisionConfig
 
 GENERATION = {"num_beams": 5, "max_length": 128}
 
@@ -224,6 +225,22 @@ def test_the_bar_passes_answers_on_and_is_only_for_terminals(
     monkeypatch.setattr("tqdm.std.tqdm.monitor_interval", 0)
     assert list(show_progress(Answering())) == [(number, f"answer {number}") for number in range(4)]
     assert ("answering" in stderr.getvalue()) == terminal
+
+
+def test_a_listener_leaves_out_what_is_not_sure_unless_everything_is_asked_for(monkeypatch) -> None:
+    model, processor = build_tiny_model()
+    width = 2 * model.get_audio_features(torch.zeros(1, 128, 1001)).shape[2] + 1
+    sound = Window(0.0, 10.0, np.random.default_rng(0).normal(size=160_000).astype(np.float32))
+    said = "It is fast. It is jazz."
+    monkeypatch.setattr(AnswerStream, "decode", lambda self, token_ids: said)
+    own = Listener(model, processor, "tiny")
+    probe = {option: [0.0] * (width - 1) + [constant] for option, constant in (("fast", 0.0), ("slow", 9.0))}
+    claims = {"probes": {"tempo_class": probe}, "thresholds": {"tempo_class": 0.9}}
+    monkeypatch.setattr(model, "decision_config", MusicDecisionConfig(claims=claims))
+    sure, everything = Listener(model, processor, "tiny"), Listener(model, processor, "tiny", everything=True)
+    texts = [one.answer_windows("a.wav", [sound], [None])[0].prediction for one in (own, everything, sure)]
+    assert texts == [said, said, "It is jazz."]
+    assert own.generation == everything.generation and sure.generation == {**own.generation, "claims": "sure"}
 
 
 class Scripted:

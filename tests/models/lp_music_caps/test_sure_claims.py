@@ -46,7 +46,8 @@ def sure_of(*texts: str) -> dict[str, frozenset[str]]:
         ("You are listening to folk, a style of rock.", "rock", NOT_SURE),
         ("There are no drums, only an electric bass below.", "no drums", "There are no drums."),
         ("It is fast. A sentence that was cut in the", "fast", "It is fast."),
-        ("It is made of notes and", "", NOT_SURE),
+        ("fast music, and more of it", "fast", "fast music, and more of it"),  # so the model writes
+        ("fast music, and more of it", "", NOT_SURE),
         ("It is jazz music. There are no drums.", "funk. Drums", "This is funk music. Drums keep the beat."),
         ("It is jazz music. It is jazz.", "", NOT_SURE),
         ("It would suit a party: the sad mood lifts the spirits.", "", "It would suit a party."),

@@ -234,12 +234,16 @@ def leave_out(text: str, sure: Claims, sentences: Mapping[str, Mapping[str, str]
 
     sure: the sure terms of each category that is decided. sentences: category → term → a sentence that states it.
     What is sure of a category that the text named, and no longer does, is stated in sentences of the training answers.
+    Sentences with faults are left out as well, unless all have them: then that is how the model writes.
     """
-    if is_sure(text, sure) and not find_faults(text):
+    sentences_said = split_sentences(text)
+    faulty = [one for one in sentences_said if find_faults(one)]
+    faulty = faulty if len(faulty) < len(sentences_said) else []
+    if is_sure(text, sure) and not faulty:
         return text
     pieces: list[tuple[list[str], Claims]] = []
-    for sentence in split_sentences(text):
-        same = is_sure(sentence, sure) and not find_faults(sentence)
+    for sentence in sentences_said:
+        same = is_sure(sentence, sure) and sentence not in faulty
         pieces.append(([sentence] if same else _without_faults(shorten(sentence, sure)), read_claims(sentence)))
     said = read_claims(" ".join(one for kept, _ in pieces for one in kept))
     stated: list[str] = []

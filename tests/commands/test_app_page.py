@@ -177,6 +177,9 @@ def test_a_reader_uploads_asks_and_asks_again(app: App) -> None:
     try:
         page.open_address(app.address)
         page.wait_for("document.querySelector('#dc-sound input[type=file]') !== null")
+        lowest = "document.querySelector('{}').getBoundingClientRect().bottom".format
+        microphone, whole = lowest('#dc-sound [aria-label="Record audio"]'), lowest("#dc-sound")
+        assert page.run(f"{microphone} <= {whole}")  # in sight
         page.upload("#dc-sound input[type=file]", app.song)
         page.wait_for("document.querySelectorAll('.dc-card .dc-bar').length > 2")
         assert page.run("document.querySelectorAll('.dc-window').length") == 3

@@ -33,9 +33,9 @@ TOLERANCE = 1e-4
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "export.md"
 
 
-def add_types(model: PreTrainedModel, width: int) -> None:
+def add_types(model: PreTrainedModel, states: int) -> None:
     """Let a model decide a question whose wordings, sentences and probe differ, and one without a probe."""
-    probe = torch.randn(2, 2 * width + 1, generator=torch.Generator().manual_seed(0)).tolist()
+    probe = torch.randn(2, states + 1, generator=torch.Generator().manual_seed(0)).tolist()
     genre = QuestionType(
         questions=["What is the genre?", "Which genre is this piece of music?"],
         answers={"jazz": ["jazz rock", "a slow piano"], "rock": ["rock with a loud guitar"]},
@@ -47,7 +47,7 @@ def add_types(model: PreTrainedModel, width: int) -> None:
 
 def with_convolutions() -> tuple[PreTrainedModel, ProcessorMixin]:
     model, processor = build_tiny_model()
-    add_types(model, model.config.d_model)
+    add_types(model, 2 * model.config.d_model)
     return model, processor
 
 
@@ -59,7 +59,7 @@ def with_musicnn() -> tuple[PreTrainedModel, ProcessorMixin]:
     extractor = MusicnnFeatureExtractor(num_mel_bins=EARS.config.num_mel_bins)
     model, processor = join_new(EARS, extractor, tokenizer, TINY_TEXT, joined)
     enlarge(model.language_model, 0.5)
-    add_types(model, model.config.text_config.hidden_size)
+    add_types(model, 2 * model.config.text_config.hidden_size + len(model.projector.mean))
     return model.eval(), processor
 
 
@@ -93,9 +93,10 @@ def test_modules_give_what_the_model_gives(build: object) -> None:
     extractor = processor.feature_extractor
     sounds = songs(extractor.sampling_rate, extractor.window_s)
     features = processor(audio=sounds, sampling_rate=extractor.sampling_rate, return_tensors="pt")["input_features"]
-    embeds = Encoder(model)(features)["audio_embeds"]
-    torch.testing.assert_close(embeds, model.get_audio_features(features), rtol=0, atol=1e-5)
-    given, wanted = export.graphs["decisions"](embeds), exporting.score(export, features)
+    encoded = Encoder(model)(features)
+    torch.testing.assert_close(encoded["audio_embeds"], model.get_audio_features(features), rtol=0, atol=1e-5)
+    read = exporting.read_by_decisions(encoded)
+    given, wanted = export.graphs["decisions"](**read), exporting.score(export, features)
     assert list(given) == list(wanted) == ["genre", "drums"]
     for name, scores in wanted.items():
         assert scores.std(dim=0).max() > 10 * TOLERANCE, "the sounds are not told apart"

@@ -69,7 +69,7 @@ class Export:
         if (front_end := build_front_end(self.extractor)) is not None:
             self.graphs["front_end"] = front_end
         encoder = Encoder(model)
-        self.graphs["encoder"], self.gives_tags = encoder, len(encoder.outputs) > 1
+        self.graphs["encoder"], self.gives_tags = encoder, encoder.gives_tags
         if self.planned:
             prepared = model.decision_config.prepare_questions(self.planned, processor)
             names = [one.name for one in self.planned]
@@ -84,7 +84,7 @@ class Export:
         features = torch.stack([torch.as_tensor(self.extractor.extract(one.numpy())) for one in samples])
         inputs = {"front_end": {"waveform": samples}, "encoder": {"input_features": features}}
         if "decisions" in self.graphs:
-            inputs["decisions"] = {"audio_embeds": self.graphs["encoder"](features)["audio_embeds"]}
+            inputs["decisions"] = read_by_decisions(self.graphs["encoder"](features))
         return {name: inputs[name] for name in self.graphs}
 
     def save(self, folder: Path) -> None:
@@ -123,6 +123,11 @@ class Export:
         if self.planned:
             settings |= {"pooling": POOLING, "questions": {one.name: describe_question(one) for one in self.planned}}
         return settings
+
+
+def read_by_decisions(encoded: Mapping[str, Any]) -> dict[str, Any]:
+    """Return those outputs of the encoder that the graph of decisions reads."""
+    return {name: encoded[name] for name in ("audio_embeds", "audio_states") if name in encoded}
 
 
 class Named(nn.Module):
@@ -218,11 +223,11 @@ class Runner:
             for name, graph in self.settings["graphs"].items()
         }
 
-    def run(self, graph: str, values: np.ndarray) -> dict[str, np.ndarray]:
-        """Return a graph's outputs, by name, for its one input."""
+    def run(self, graph: str, **inputs: np.ndarray) -> dict[str, np.ndarray]:
+        """Return a graph's outputs, by name, for its inputs."""
         session = self.sessions[graph]
-        (given,) = session.get_inputs()
-        outputs = session.run(None, {given.name: np.ascontiguousarray(values, dtype=np.float32)})
+        named = {name: np.ascontiguousarray(values, dtype=np.float32) for name, values in inputs.items()}
+        outputs = session.run(None, named)
         return dict(zip((one.name for one in session.get_outputs()), outputs, strict=True))
 
 
@@ -247,23 +252,27 @@ def compare_group(export: Export, runner: Runner, samples: np.ndarray) -> Iterat
     """Yield what was compared and the largest difference, for waveforms (batch, samples)."""
     model, rate = export.model, export.extractor.sampling_rate
     features = export.processor(audio=list(samples), sampling_rate=rate, return_tensors="pt")["input_features"]
-    embeds = model.get_audio_features(features)
+    wanted = read_by_decisions(export.graphs["encoder"](features))
+    wanted["audio_embeds"] = model.get_audio_features(features)
     scores = score(export, features)
     heard = None
     if "front_end" in export.graphs:
-        heard = runner.run("front_end", samples)["input_features"]
+        heard = runner.run("front_end", waveform=samples)["input_features"]
         yield "front_end", distance(heard, features)
-        heard = runner.run("encoder", heard)["audio_embeds"]
-        yield "waveform to encoder", distance(heard, embeds)
-    encoded = runner.run("encoder", features.numpy())
-    yield "encoder", distance(encoded["audio_embeds"], embeds)
+        heard = read_by_decisions(runner.run("encoder", input_features=heard))
+        yield "waveform to encoder", distance(heard["audio_embeds"], wanted["audio_embeds"])
+    encoded = runner.run("encoder", input_features=features.numpy())
+    yield "encoder", distance(encoded["audio_embeds"], wanted["audio_embeds"])
+    if "audio_states" in wanted:
+        yield "encoder's states", distance(encoded["audio_states"], wanted["audio_states"])
     if "tag_probabilities" in encoded:
         tags = model.audio_encoder(features).tag_logits.sigmoid().mean(dim=1)
         yield "encoder's tags", distance(encoded["tag_probabilities"], tags)
     if scores:
-        yield "decisions", far(runner.run("decisions", embeds.numpy()), scores)
+        given = {name: values.numpy() for name, values in wanted.items()}
+        yield "decisions", far(runner.run("decisions", **given), scores)
         if heard is not None:
-            yield "waveform to decisions", far(runner.run("decisions", heard), scores)
+            yield "waveform to decisions", far(runner.run("decisions", **heard), scores)
 
 
 def score(export: Export, features: torch.Tensor) -> dict[str, torch.Tensor]:

@@ -81,25 +81,29 @@ def build_front_end(extractor: Any) -> nn.Module | None:
 
 
 class Encoder(nn.Module):
-    """What a model hears: `get_audio_features`, and of musicnn's networks the tags beside it."""
+    """What a model hears: `get_audio_features`, of MertLM what else probes read, of musicnn's networks the tags."""
 
     def __init__(self, model: PreTrainedModel) -> None:
         super().__init__()
         self.model = model
-        self.outputs = ["audio_embeds"]
-        if isinstance(model, MertLMForConditionalGeneration) and isinstance(model.audio_encoder, MusicnnModel):
-            self.outputs.append("tag_probabilities")
+        self.gives_tags = False
+        if isinstance(model, MertLMForConditionalGeneration):
+            self.gives_tags = isinstance(model.audio_encoder, MusicnnModel)
 
     def forward(self, input_features: torch.Tensor) -> dict[str, torch.Tensor]:
-        """Features → audio_embeds (batch, positions, width), tag_probabilities (batch, tags), means of patches."""
-        if len(self.outputs) == 1:
+        """Features → audio_embeds (batch, positions, width), audio_states (batch, width of the encoder) of MertLM,
+        tag_probabilities (batch, tags), means of patches.
+        """
+        if not isinstance(self.model, MertLMForConditionalGeneration):
             return {"audio_embeds": self.model.get_audio_features(input_features)}
-        heard = self.model.audio_encoder(input_features)
-        states = pool(heard.last_hidden_state[:, None], self.model.config)
-        return {
-            "audio_embeds": self.model.projector(states),
-            "tag_probabilities": heard.tag_logits.sigmoid().mean(dim=1),
-        }
+        tags: dict[str, torch.Tensor] = {}
+        if self.gives_tags:
+            heard = self.model.audio_encoder(input_features)
+            states = pool(heard.last_hidden_state[:, None], self.model.config)
+            tags["tag_probabilities"] = heard.tag_logits.sigmoid().mean(dim=1)
+        else:
+            states = self.model.encode_audio(input_features)
+        return {"audio_embeds": self.model.projector(states), "audio_states": self.model.pool_audio(states), **tags}
 
 
 # Audio embeddings to typed answers
@@ -125,7 +129,8 @@ class Decisions(nn.Module):
         kind = ReadMertLM if isinstance(model, MertLMForConditionalGeneration) else ReadLPMusicCaps
         read = kind(model, asked, each)
         self.read, self.vocabulary = read, model.get_output_embeddings().out_features
-        self._hold_paths(each, states=2 * read.width)
+        self.reads_states = isinstance(model, MertLMForConditionalGeneration)
+        self._hold_paths(each, states=2 * read.width + (len(model.projector.mean) if self.reads_states else 0))
 
     def _hold_paths(self, trees: list[AnswerTree], states: int) -> None:
         """Join the paths of all trees: the entries of the log-probabilities to add, what is added, whose they are."""
@@ -158,11 +163,18 @@ class Decisions(nn.Module):
             raise ValueError("decision.json was fitted for another model: fit it again")
         return tree.weights.float()
 
-    def forward(self, audio_embeds: torch.Tensor) -> dict[str, torch.Tensor]:
-        """audio_embeds (batch, positions, width) → question → log-probabilities (batch, options)."""
+    def forward(
+        self, audio_embeds: torch.Tensor, audio_states: torch.Tensor | None = None
+    ) -> dict[str, torch.Tensor]:
+        """audio_embeds (batch, positions, width), and the audio_states that `Encoder` gives beside them, if any →
+        question → log-probabilities (batch, options).
+        """
         steps = self.read(audio_embeds).log_softmax(dim=-1).flatten(1)  # (batch, nodes of all trees × vocabulary)
         taken = steps.index_select(1, self.entries.flatten()).unflatten(1, self.entries.shape) * self.taken
-        paths = taken.sum(dim=2) + pool_states(audio_embeds) @ self.weights + self.constants
+        probed = pool_states(audio_embeds)
+        if audio_states is not None:
+            probed = torch.cat([probed, audio_states], dim=1)
+        paths = taken.sum(dim=2) + probed @ self.weights + self.constants
         paths = pad(paths, (0, 1), value=NEVER)
         options = paths.index_select(1, self.groups.flatten()).unflatten(1, self.groups.shape).logsumexp(dim=2)
         answers, start = {}, 0

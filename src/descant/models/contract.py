@@ -164,5 +164,8 @@ class QuestionAnsweringModel(Protocol):
     ) -> list[torch.Tensor]:
         """Return log-probabilities (windows, options) of each typed question, averaged over its wordings."""
 
+    def read_probed(self, input_features: torch.Tensor) -> torch.Tensor:
+        """Return what the probes of typed questions read of each window (windows, any width)."""
+
     def save_beside_adapter(self, folder: str) -> None:
         """Save what an adapter folder needs, besides the adapter, to be loaded by itself."""

@@ -26,7 +26,6 @@ from descant.evaluation.calibration import (
     read_confidences,
 )
 from descant.evaluation.exact import is_closed
-from descant.models.lp_music_caps.answer_tree import pool_states
 from descant.models.lp_music_caps.decision_music import PLACE, MusicDecisionConfig, QuestionType
 from descant.models.lp_music_caps.sure_claims import SureClaims, pick_sentences
 from descant.models.lp_music_caps.track_music import ABOUT_MUSIC
@@ -43,6 +42,7 @@ LEAST_LIKELY = 1e-3  # that an option's mean probability counts for
 PROBED_CLIPS = 6000  # of the training rows, whose audio states the probes are fitted on
 PRIOR = 0.03  # variance of a probe's weights, of states with a variance of 1, where `PRIOR_CLIPS` or fewer are known
 PRIOR_CLIPS = 450  # more tell smaller differences apart: the variance grows with the root of their number
+PRIOR_FEATURES = 256  # of more, each counts for less
 PROBE_SHARES = (0.5, 1.0, 2.0, 4.0, 8.0)  # how much a probe may count beside the words
 CLAIM_PRECISION = 0.9  # of what long answers claim
 ERRORS = 1.64  # standard errors below the measured share that it may be
@@ -228,11 +228,10 @@ def fit_probes(
 
 @torch.no_grad()
 def read_states(model: PreTrainedModel, clips: Sequence[str], features: FeatureReader) -> dict[str, np.ndarray]:
-    """Return the pooled audio states (features,) of clips, without those whose features cannot be read."""
+    """Return the audio states (features,) that probes read of clips, without those whose features cannot be read."""
     states: dict[str, np.ndarray] = {}
     for part, batch in read_batches(features, clips):
-        pooled = pool_states(model.get_audio_features(batch.to(model.device)))
-        states.update(zip(part, pooled.cpu().numpy(), strict=True))
+        states.update(zip(part, model.read_probed(batch.to(model.device)).cpu().numpy(), strict=True))
     return states
 
 
@@ -245,7 +244,7 @@ def fit_probe(states: np.ndarray, right: np.ndarray, options: int) -> np.ndarray
     inputs, targets = torch.from_numpy((states - mean) / spread), torch.from_numpy(right)
     weights = torch.zeros(options, states.shape[1], requires_grad=True)
     constants = torch.zeros(options, requires_grad=True)
-    prior = PRIOR * max(1.0, len(states) / PRIOR_CLIPS) ** 0.5
+    prior = PRIOR * max(1.0, len(states) / PRIOR_CLIPS) ** 0.5 * min(1.0, PRIOR_FEATURES / states.shape[1])
     optimizer = torch.optim.LBFGS([weights, constants], max_iter=200, line_search_fn="strong_wolfe")
 
     def lose() -> torch.Tensor:

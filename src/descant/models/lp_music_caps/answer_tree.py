@@ -45,7 +45,7 @@ class AnswerTree:
     def gather(self, log_probs: torch.Tensor, states: torch.Tensor) -> torch.Tensor:
         """Add up log-probabilities of tokens (rows, nodes, vocabulary) to those of options (rows, options).
 
-        states: (rows, features), from `pool_states`. Raises ValueError where the probe is of other states.
+        states: (rows, features), from the model's `read_probed`. Raises ValueError where the probe is of other states.
         """
         steps = log_probs[:, self.nodes.clamp(min=0), self.nexts.clamp(min=0)]  # (rows, paths, longest)
         paths = (steps * (self.nodes >= 0)).sum(dim=2) + self.shifts.to(steps)

@@ -100,7 +100,7 @@ class QuestionType:
     carriers: sentences with `{option}` in the place of an option, for options that have no sentences of their own.
     shifts: canonical option → what is added to its log-probability: the logarithm of its share of the validation rows
         less that of its mean probability there, since models prefer the sentences that they write most easily.
-    probe: canonical option → a weight of each pooled audio state (`pool_states`), then a constant: what they add up to
+    probe: canonical option → a weight of each audio state (`read_probed`), then a constant: what they add up to
         is added to its log-probability, where all options of a question are of this type.
     temperature: what log-probabilities are divided by. threshold: the least probability of an answer that is sure.
     decisions: how many validation decisions both were fitted on.

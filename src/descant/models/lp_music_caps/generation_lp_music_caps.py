@@ -373,6 +373,11 @@ class LPMusicCapsDecisionMixin(MusicDecisionMixin, Base):
                 scores[number].append(trees[number].gather(rows, states).log_softmax(dim=1))
         return [torch.stack(wordings).mean(dim=0) for wordings in scores]
 
+    @torch.no_grad()
+    def read_probed(self, input_features: torch.Tensor) -> torch.Tensor:
+        """Return what probes read of each window: pooled audio embeddings (windows, 2 × width)."""
+        return pool_states(self.get_audio_features(input_features.to(self.device)))
+
     def _score_trees(self, audio: torch.Tensor, prompts: list[list[int]], trees: list[AnswerTree]) -> torch.Tensor:
         """Read each prompt about every window, and its tree behind it: (prompts × windows, nodes, vocabulary)."""
         windows = len(audio)

@@ -357,7 +357,8 @@ class MertLMDecisionMixin(MusicDecisionMixin, Base):
 
         prompts: question → wordings → token ids. trees: the sentences that state each question's options.
         """
-        audio = self.get_audio_features(input_features.to(self.device))
+        heard = self._states_of(input_features)
+        audio, states = self.get_audio_features(heard), self.read_probed(heard)
         prefixes, begun, scores = PrefixCache(self), {}, []
         for wordings, tree in zip(prompts, trees, strict=True):
             tails: defaultdict[tuple[int, ...], list[list[int]]] = defaultdict(list)
@@ -366,9 +367,22 @@ class MertLMDecisionMixin(MusicDecisionMixin, Base):
                 if opening not in begun:
                     begun[opening] = prefixes.read_audio(audio, opening)
             log_probs = torch.cat([self._read_trees(begun[opening], tails[opening], tree) for opening in tails])
-            options = tree.gather(log_probs, pool_states(audio).repeat(len(wordings), 1)).log_softmax(dim=1)
+            options = tree.gather(log_probs, states.repeat(len(wordings), 1)).log_softmax(dim=1)
             scores.append(options.unflatten(0, (len(wordings), len(audio))).mean(dim=0))
         return scores
+
+    @torch.no_grad()
+    def read_probed(self, input_features: torch.Tensor) -> torch.Tensor:
+        """Return what probes read of each window: pooled audio embeddings, then the encoder's own pooled states.
+
+        The language model is told less than the encoder hears.
+        """
+        heard = self._states_of(input_features)
+        return torch.cat([pool_states(self.get_audio_features(heard)), self.pool_audio(heard).float()], dim=1)
+
+    def _states_of(self, input_features: torch.Tensor) -> torch.Tensor:
+        features = input_features.to(self.device)
+        return features if features.ndim == 4 else self.encode_audio(features)
 
     def _read_trees(self, begun: torch.Tensor, tails: list[list[int]], tree: AnswerTree) -> torch.Tensor:
         """Read wordings behind each clip's states, and the tree behind each, in one pass.

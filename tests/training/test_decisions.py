@@ -100,7 +100,7 @@ def test_a_probe_counts_only_where_it_makes_validation_answers_likelier(telling,
     kind = QuestionType(questions=["?"], answers={"no": ["no"], "yes": ["yes"]})
     probe = np.array([[0.0, 0.0, 0.0], [2.0, 0.0, -2.0]])  # of the mean, the deviation and the constant
     scored = {"kind": ScoredType(scores, right, list(states))}
-    found = add_probes({"kind": kind}, scored, {"kind": probe}, states)["kind"]
+    found = add_probes({"kind": kind}, scored, [{"kind": probe}, {"kind": -probe}], states)["kind"]
     assert bool(kind.probe) == counts
     if not counts:
         assert found is scored["kind"]

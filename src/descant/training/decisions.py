@@ -132,10 +132,16 @@ def fit_decisions(
     probed = limit_rows(train_rows, PROBED_CLIPS)
     parts = probed, validation_rows
     states = [read_states(model, sorted({row.clip_id for row in rows}), features) for rows in parts]
-    probes = fit_probes(types, probed, states[0])
-    claims = fit_claims(types, probes, parts, states)
+    width = 2 * model.get_input_embeddings().weight.shape[1]  # mean and deviation of the audio embeddings
+    of_embeds = [{clip: one[:width] for clip, one in known.items()} for known in states]
+    probes = fit_probes(types, probed, of_embeds[0])
+    claims = fit_claims(types, probes, parts, of_embeds)
     config.claims = None if claims is None else asdict(claims)
-    decisions = add_probes(types, decisions, probes, states[1])
+    longest = max(map(len, states[0].values()), default=width)
+    kinds = [{name: fill_probe(probe, longest) for name, probe in probes.items()}]
+    if longest > width:
+        kinds.append(fit_probes(types, probed, states[0]))
+    decisions = add_probes(types, decisions, kinds, states[1])
     for name, scored in decisions.items():
         types[name].temperature = fit_temperature(scored.scores, scored.right)
         types[name].decisions = len(scored.right)
@@ -259,22 +265,31 @@ def fit_probe(states: np.ndarray, right: np.ndarray, options: int) -> np.ndarray
     return np.column_stack([slopes, constants.detach().numpy() - slopes @ mean])
 
 
+def fill_probe(probe: np.ndarray, features: int) -> np.ndarray:
+    """Give a probe of the first states (options, fewer + 1) weights of 0 for the others: (options, features + 1)."""
+    more = features + 1 - probe.shape[1]
+    return np.concatenate([probe[:, :-1], np.zeros((len(probe), more), probe.dtype), probe[:, -1:]], axis=1)
+
+
 def add_probes(
     types: Mapping[str, QuestionType],
     decisions: Mapping[str, ScoredType],
-    probes: Mapping[str, np.ndarray],
+    probes: Sequence[Mapping[str, np.ndarray]],
     states: Mapping[str, np.ndarray],
 ) -> dict[str, ScoredType]:
-    """Give each type its probe, times the share at which the decisions are likeliest, and return the scores with them.
+    """Give each type that of several probes, times the share of all types, with which its decisions are likeliest.
 
-    states: of the clips that are decided about. Each share is judged with the temperatures that suit it. There are no
-    probes where that gives less than the words alone.
+    states: of the clips that are decided about. Each probe and share is judged with the temperatures that suit it.
+    There are no probes where they give less than the words alone. Returns the scores with them.
     """
-    heard = {
-        name: np.stack([states[clip] for clip in one.clips]) @ probes[name][:, :-1].T + probes[name][:, -1]
-        for name, one in decisions.items()
-        if name in probes
-    }
+    chosen, heard = {}, {}
+    for name, one in decisions.items():
+        known = np.stack([states[clip] for clip in one.clips])
+        said = [
+            (probe[name], known @ probe[name][:, :-1].T + probe[name][:, -1]) for probe in probes if name in probe
+        ]
+        if said:
+            chosen[name], heard[name] = max(said, key=lambda two: measure_likelihood([add_scores(one, two[1])]))
     shared = {0.0: dict(decisions)}
     for share in PROBE_SHARES:
         added = {name: add_scores(decisions[name], share * more) for name, more in heard.items()}
@@ -282,14 +297,14 @@ def add_probes(
     best = max(shared, key=lambda share: measure_likelihood(shared[share].values()))
     log.info("decision.json: probes on the audio states count %g times", best)
     for name in heard if best else ():
-        types[name].probe = name_weights(list(types[name].answers), best * probes[name])
+        types[name].probe = name_weights(list(types[name].answers), best * chosen[name])
     return shared[best]
 
 
 def name_weights(options: Sequence[str], weights: np.ndarray) -> dict[str, list[float]]:
-    """Return weights (options, numbers) by option, to five digits."""
+    """Return weights (options, numbers) by option, to four digits."""
     rows = zip(options, weights, strict=True)
-    return {option: [float(f"{number:.5g}") for number in row] for option, row in rows}
+    return {option: [float(f"{number:.4g}") for number in row] for option, row in rows}
 
 
 def measure_likelihood(scored: Iterable[ScoredType]) -> float:

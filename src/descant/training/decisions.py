@@ -137,11 +137,7 @@ def fit_decisions(
     probes = fit_probes(types, probed, of_embeds[0])
     claims = fit_claims(types, probes, parts, of_embeds)
     config.claims = None if claims is None else asdict(claims)
-    longest = max(map(len, states[0].values()), default=width)
-    kinds = [{name: fill_probe(probe, longest) for name, probe in probes.items()}]
-    if longest > width:
-        kinds.append(fit_probes(types, probed, states[0]))
-    decisions = add_probes(types, decisions, kinds, states[1])
+    decisions = add_probes(types, decisions, widen_probes(types, probes, probed, states[0]), states[1])
     for name, scored in decisions.items():
         types[name].temperature = fit_temperature(scored.scores, scored.right)
         types[name].decisions = len(scored.right)
@@ -265,10 +261,16 @@ def fit_probe(states: np.ndarray, right: np.ndarray, options: int) -> np.ndarray
     return np.column_stack([slopes, constants.detach().numpy() - slopes @ mean])
 
 
-def fill_probe(probe: np.ndarray, features: int) -> np.ndarray:
-    """Give a probe of the first states (options, fewer + 1) weights of 0 for the others: (options, features + 1)."""
-    more = features + 1 - probe.shape[1]
-    return np.concatenate([probe[:, :-1], np.zeros((len(probe), more), probe.dtype), probe[:, -1:]], axis=1)
+def widen_probes(
+    types: Mapping[str, QuestionType],
+    probes: Mapping[str, np.ndarray],
+    rows: Sequence[Row],
+    states: dict[str, np.ndarray],
+) -> list[dict[str, np.ndarray]]:
+    """Give probes of the first states weights of 0 for the others, and fit such of all states, to choose from."""
+    width = max(map(len, states.values()), default=0) + 1
+    filled = {name: np.insert(one, [-1] * (width - one.shape[1]), 0.0, axis=1) for name, one in probes.items()}
+    return [filled, fit_probes(types, rows, states)] if any(len(one[0]) < width for one in probes.values()) else [filled]
 
 
 def add_probes(
@@ -285,9 +287,7 @@ def add_probes(
     chosen, heard = {}, {}
     for name, one in decisions.items():
         known = np.stack([states[clip] for clip in one.clips])
-        said = [
-            (probe[name], known @ probe[name][:, :-1].T + probe[name][:, -1]) for probe in probes if name in probe
-        ]
+        said = [(fit[name], known @ fit[name][:, :-1].T + fit[name][:, -1]) for fit in probes if name in fit]
         if said:
             chosen[name], heard[name] = max(said, key=lambda two: measure_likelihood([add_scores(one, two[1])]))
     shared = {0.0: dict(decisions)}
@@ -389,9 +389,7 @@ def find_claim_thresholds(
 Fitted = tuple[np.ndarray, np.ndarray, np.ndarray]  # weights, probabilities and hits of decisions
 
 
-def fit_claimed_option(
-    probe: np.ndarray, right: Mapping[str, int], states: Mapping[str, np.ndarray]
-) -> Fitted | None:
+def fit_claimed_option(probe: np.ndarray, right: Mapping[str, int], states: Mapping[str, np.ndarray]) -> Fitted | None:
     """Calibrate the probe (options, features + 1) of a type with one right option a clip; None without such clips."""
     clips = [clip for clip in right if clip in states]
     if not clips:

@@ -270,7 +270,7 @@ def widen_probes(
     """Give probes of the first states weights of 0 for the others, and fit such of all states, to choose from."""
     width = max(map(len, states.values()), default=0) + 1
     filled = {name: np.insert(one, [-1] * (width - one.shape[1]), 0.0, axis=1) for name, one in probes.items()}
-    return [filled, fit_probes(types, rows, states)] if any(len(one[0]) < width for one in probes.values()) else [filled]
+    return [filled, fit_probes(types, rows, states)] if any(len(p[0]) < width for p in probes.values()) else [filled]
 
 
 def add_probes(

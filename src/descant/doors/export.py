@@ -255,11 +255,11 @@ def compare_group(export: Export, runner: Runner, samples: np.ndarray) -> Iterat
     wanted = read_by_decisions(export.graphs["encoder"](features))
     wanted["audio_embeds"] = model.get_audio_features(features)
     scores = score(export, features)
-    heard = None
+    heard: dict[str, Any] = {}
     if "front_end" in export.graphs:
-        heard = runner.run("front_end", waveform=samples)["input_features"]
-        yield "front_end", distance(heard, features)
-        heard = read_by_decisions(runner.run("encoder", input_features=heard))
+        found = runner.run("front_end", waveform=samples)["input_features"]
+        yield "front_end", distance(found, features)
+        heard = read_by_decisions(runner.run("encoder", input_features=found))
         yield "waveform to encoder", distance(heard["audio_embeds"], wanted["audio_embeds"])
     encoded = runner.run("encoder", input_features=features.numpy())
     yield "encoder", distance(encoded["audio_embeds"], wanted["audio_embeds"])
@@ -271,7 +271,7 @@ def compare_group(export: Export, runner: Runner, samples: np.ndarray) -> Iterat
     if scores:
         given = {name: values.numpy() for name, values in wanted.items()}
         yield "decisions", far(runner.run("decisions", **given), scores)
-        if heard is not None:
+        if heard:
             yield "waveform to decisions", far(runner.run("decisions", **heard), scores)
 
 

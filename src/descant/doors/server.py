@@ -230,7 +230,7 @@ def drop_slow_headers(seconds: float) -> type[asyncio.Protocol]:
     class HeadersInTime(H11Protocol):
         waiting: asyncio.TimerHandle | None = None
 
-        def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn's
+        def connection_made(self, transport: Any) -> None:
             super().connection_made(transport)
             self._wait()
 

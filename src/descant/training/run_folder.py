@@ -274,6 +274,7 @@ def draw_curve(history: list[dict[str, Any]], path: Path, loss_name: str) -> Non
             axes.plot(*zip(*points, strict=True), marker="." if len(points) < 50 else None, label=label)
     axes.set(xlabel="step", ylabel=loss_name)
     axes.grid(alpha=0.3)
-    axes.legend()
+    if axes.lines:
+        axes.legend()
     with replace_whole(path) as partial, naming(path):
         figure.savefig(partial, dpi=120)

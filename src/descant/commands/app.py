@@ -6,8 +6,8 @@ import socket
 import tempfile
 from pathlib import Path
 
-from descant.commands.serve import listen, serve_until_signal
-from descant.program import count, hear, say, seconds, use_all_cores
+from descant.commands.serve import add_limit_options, listen, serve_until_signal
+from descant.program import count, say, use_all_cores
 
 EXAMPLES = """\
 examples:
@@ -40,22 +40,7 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
     parser.add_argument(
         "--public", action="store_true", help="ask nobody for a token, wherever it listens: for a Space of the Hub"
     )
-    parser.add_argument(
-        "--max_megabytes", metavar="N", type=count(1, 1024), default=32, help="of an upload (default: %(default)s)"
-    )
-    parser.add_argument(
-        "--max_seconds", metavar="S", type=seconds, default=900.0, help="of a track (default: %(default)g)"
-    )
-    parser.add_argument(
-        "--timeout", metavar="S", type=seconds, default=120.0, help="to answer in (default: %(default)g)"
-    )
-    parser.add_argument(
-        "--queue", metavar="N", type=count(1, 4096), default=64, help="requests at a time (default: %(default)s)"
-    )
-    parser.add_argument(
-        "--hear", metavar="N", type=hear, default=12,
-        help="windows of a track that are heard at most, or all (default: %(default)s)",
-    )  # fmt: skip
+    add_limit_options(parser, "an upload", "a track")
     parser.set_defaults(func=run)
 
 

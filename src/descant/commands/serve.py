@@ -43,23 +43,28 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
         "--allow_host", metavar="HOST", action="append", default=[], dest="hosts",
         help="a host from which sound may be fetched, HOST or HOST:PORT; may be given several times (default: none)",
     )  # fmt: skip
+    add_limit_options(parser, "a request", "a recording")
+    parser.set_defaults(func=run)
+
+
+def add_limit_options(parser: argparse.ArgumentParser, request: str, sound: str) -> None:
+    """Add the limits of what is let in, which comes as a request and holds a sound."""
     parser.add_argument(
-        "--max_megabytes", metavar="N", type=count(1, 1024), default=32, help="of a request (default: %(default)s)"
+        "--max_megabytes", metavar="N", type=count(1, 1024), default=32, help=f"of {request} (default: %(default)s)"
     )
     parser.add_argument(
-        "--max_seconds", metavar="S", type=seconds, default=900.0, help="of a recording (default: %(default)g)"
+        "--max_seconds", metavar="S", type=seconds, default=900.0, help=f"of {sound} (default: %(default)g)"
     )
     parser.add_argument(
-        "--timeout", metavar="S", type=seconds, default=120.0, help="to answer a request in (default: %(default)g)"
+        "--timeout", metavar="S", type=seconds, default=120.0, help="to answer in (default: %(default)g)"
     )
     parser.add_argument(
         "--queue", metavar="N", type=count(1, 4096), default=64, help="requests at a time (default: %(default)s)"
     )
     parser.add_argument(
         "--hear", metavar="N", type=hear, default=12,
-        help="windows of a recording that are heard at most, or all (default: %(default)s)",
+        help=f"windows of {sound} that are heard at most, or all (default: %(default)s)",
     )  # fmt: skip
-    parser.set_defaults(func=run)
 
 
 def run(args: argparse.Namespace) -> int:

@@ -4,16 +4,11 @@ import asyncio
 import base64
 import binascii
 import hmac
-import logging
 import re
-from collections.abc import Sequence
 from urllib.parse import urlsplit
 
 from descant.doors.requests import Limits, Refusal
-from descant.doors.server import App, Message, Receive, Scope, Send, as_refusal, read_host, respond
-from descant.program import name_error
-
-log = logging.getLogger(__name__)
+from descant.doors.server import Guard, Message, Receive, Scope, Send, read_host
 
 # Gradio's routes that the page, its API and its tools need, of those that it has.
 ROUTES = {
@@ -37,39 +32,13 @@ SENT = (
 )  # fmt: skip
 
 
-class PageGate:
-    """Lets requests through to the page: known ones, with the token, not too many at a time, too large or too slow."""
+class PageGate(Guard):
+    """Lets requests through to the page: known ones, with the token, not too many at a time, too large or too slow.
 
-    def __init__(self, app: App, limits: Limits, token: str | None, names: Sequence[str] | None) -> None:
-        """token: sent as a bearer, or as the password of HTTP's basic authentication. names: of this host; None: any.
-        """
-        self.app, self.limits, self.token, self.names = app, limits, token, names
-        self.inside = 0  # requests with a body
+    The token is sent as a bearer, or as the password of HTTP's basic authentication.
+    """
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer one request, or the application's beginning and end."""
-        if scope["type"] != "http":
-            if scope["type"] == "lifespan":
-                await self.app(scope, receive, send)
-            return
-        begun = False
-
-        async def dress(message: Message) -> None:
-            nonlocal begun
-            if message["type"] == "http.response.start":
-                begun = True
-                message["headers"] = [*message["headers"], *SENT]
-            await send(message)
-
-        try:
-            await self._let_in(scope, receive, dress)
-        except ConnectionError:
-            return  # it has gone away
-        except Exception as error:
-            if not isinstance(error, Refusal):
-                log.error("a request failed: %s", name_error(error))
-            if not begun:
-                await respond(as_refusal(error), dress)
+    sent = SENT
 
     async def _let_in(self, scope: Scope, receive: Receive, send: Send) -> None:
         headers = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in scope["headers"]}

@@ -256,12 +256,17 @@ def drop_slow_headers(seconds: float) -> type[asyncio.Protocol]:
     return HeadersInTime
 
 
-class Gate:
-    """Lets requests through to an application: known ones, with the token, not too many, too large or too slow."""
+class Guard:
+    """Stands before an application: what it does not let in is refused, and what fails is named.
+
+    names: of this host; None: any.
+    """
+
+    sent: Sequence[tuple[bytes, bytes]] = ()  # headers of every answer
 
     def __init__(self, app: App, limits: Limits, token: str | None, names: Sequence[str] | None) -> None:
         self.app, self.limits, self.token, self.names = app, limits, token, names
-        self.inside, self.held = 0, 0  # requests, and bytes of their bodies
+        self.inside = 0  # requests with a body
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request, or the application's beginning and end."""
@@ -269,21 +274,35 @@ class Gate:
             if scope["type"] == "lifespan":
                 await self.app(scope, receive, send)
             return
-        begun = []
+        begun = False
 
-        async def watch(message: Message) -> None:
-            begun.append(message["type"])
+        async def dress(message: Message) -> None:
+            nonlocal begun
+            if message["type"] == "http.response.start":
+                begun = True
+                message["headers"] = [*message.get("headers", ()), *self.sent]
             await send(message)
 
         try:
-            await self._let_in(scope, receive, watch)
+            await self._let_in(scope, receive, dress)
         except ConnectionError:
             return  # it has gone away
         except Exception as error:
             if not isinstance(error, Refusal):
                 log.error("a request failed: %s", name_error(error))
             if not begun:
-                await respond(as_refusal(error), send)
+                await respond(as_refusal(error), dress)
+
+    async def _let_in(self, scope: Scope, receive: Receive, send: Send) -> None:
+        raise NotImplementedError
+
+
+class Gate(Guard):
+    """Lets requests through to an application: known ones, with the token, not too many, too large or too slow."""
+
+    def __init__(self, app: App, limits: Limits, token: str | None, names: Sequence[str] | None) -> None:
+        super().__init__(app, limits, token, names)
+        self.held = 0  # bytes of the bodies
 
     async def _let_in(self, scope: Scope, receive: Receive, send: Send) -> None:
         headers = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in scope["headers"]}

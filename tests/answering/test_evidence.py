@@ -12,9 +12,9 @@ import torch
 from tiny import climb, save_tiny_decider, write_song
 from tiny_mert_lm import join_tiny, save_parts
 
+from descant.answering.answers import Decider, as_span
 from descant.answering.evidence import Evidence, Span, cut_spans, explain, explain_track, explain_windows, occlude
 from descant.answering.listener import Listener
-from descant.answering.typed_answers import Decider, as_span
 from descant.data.audio import AudioError, Window
 from descant.models.lp_music_caps.decision_music import MusicDecisionConfig, QuestionType
 from descant.models.lp_music_caps.track_music import TrackDecider

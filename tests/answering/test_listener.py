@@ -21,6 +21,7 @@ from tiny_mert_lm import save_tiny_mert_lm
 from transformers import GenerationConfig
 
 import descant
+from descant.answering.answers import pool_track
 from descant.answering.listener import (
     Answer,
     Asking,
@@ -29,8 +30,7 @@ from descant.answering.listener import (
     show_progress,
 )
 from descant.answering.model_folder import ModelFolderError
-from descant.answering.recordings import Recording, in_order, pool_track
-from descant.answering.stream import AnswerStream, Outcome, Request
+from descant.answering.stream import AnswerStream, Outcome, Recording, Request, in_order
 from descant.data.audio import AudioError, Window, load_audio, windows
 from descant.models.lp_music_caps.decision_music import MusicDecisionConfig
 

@@ -24,7 +24,7 @@ from typing import Any
 import numpy as np
 
 import descant
-from descant.answering.typed_answers import Decider
+from descant.answering.answers import Decider
 from descant.data.audio import AudioError
 from descant.data.terms import Claims, find_terms
 from descant.evaluation.claims import consistency_measures, long_measures

@@ -20,9 +20,9 @@ import numpy as np
 import torch
 
 from descant.answering import evidence
+from descant.answering.answers import as_span
 from descant.answering.evidence import Span, explain_windows, find_outstanding
 from descant.answering.listener import Listener
-from descant.answering.typed_answers import as_span
 from descant.data.audio import Window, load_audio
 from descant.data.demo.corpus import demo_dir, facts
 from descant.evaluation.measures import mean_of

@@ -19,9 +19,9 @@ from hub import LocalHub
 from tiny import climb, save_tiny_decider, write_song
 
 from descant import cli
+from descant.answering.answers import TypedQuestions
 from descant.answering.evidence import Evidence, Span
 from descant.answering.listener import Listener
-from descant.answering.typed_answers import TypedQuestions
 from descant.data.audio import AudioError
 from descant.doors import drawing
 from descant.doors.page_gate import POLICY, PageGate, is_let_in

@@ -19,9 +19,9 @@ import soundfile
 from forked_python import ForkedPython, start_ranks
 from tiny import save_tiny_model, write_song
 
+from descant.answering.answers import Answer
 from descant.answering.collection import caption_collection, format_captions
 from descant.answering.listener import Asking
-from descant.answering.recordings import Answer
 from descant.models.lp_music_caps.packed_bart_lp_music_caps import has_bfloat16
 from descant.program import run_program
 

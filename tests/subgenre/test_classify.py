@@ -10,7 +10,7 @@ from tiny import save_tiny_model, write_song
 from tiny_subgenre import AUDIO_DIM, build_tiny_subgenre, save_tiny_subgenre
 
 from descant.answering.model_folder import ModelFolderError, fingerprint_model
-from descant.answering.recordings import Recording, in_order
+from descant.answering.stream import Recording, in_order
 from descant.subgenre.classify import (
     MAX_PASSAGES,
     Classification,

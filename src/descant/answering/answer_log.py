@@ -4,7 +4,7 @@ from collections.abc import Callable, Collection, Iterable
 from pathlib import Path
 from typing import Any
 
-from descant.answering.recordings import Answer
+from descant.answering.answers import Answer
 from descant.files import JobLog, JsonLines, Record, gather
 
 

@@ -19,9 +19,10 @@ from accelerate.utils import InitProcessGroupKwargs, gather_object
 from tqdm import tqdm
 
 from descant.answering.answer_log import read_log, write_log, write_part
+from descant.answering.answers import Answer
 from descant.answering.listener import Asking, Listener
 from descant.answering.model_folder import PRECISIONS, find_model, fingerprint_model
-from descant.answering.recordings import Answer, Recording
+from descant.answering.stream import Recording
 from descant.data.audio import format_stamp
 from descant.data.sources import list_sound_files, list_sounds, names_sound
 from descant.data.storage import name_source

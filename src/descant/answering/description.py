@@ -16,8 +16,15 @@ import numpy as np
 import torch
 from transformers import PreTrainedModel, ProcessorMixin
 
-from descant.answering.recordings import Answer, pool_track
-from descant.answering.typed_answers import WINDOWS_HEARD, as_span, describe_answer, hear_track, name_contradictions
+from descant.answering.answers import (
+    WINDOWS_HEARD,
+    Answer,
+    as_span,
+    describe_answer,
+    hear_track,
+    name_contradictions,
+    pool_track,
+)
 from descant.data.audio import AudioError, Window, stream_audio
 from descant.data.sound_file import LEAST_S
 from descant.data.storage import Source, name_source

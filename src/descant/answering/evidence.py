@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 import torch
 
+from descant.answering.answers import REASONS, Decider, TrackDecisions, find_worded
 from descant.answering.listener import Listener
-from descant.answering.recordings import Audio, as_recording, as_track
-from descant.answering.typed_answers import REASONS, Decider, TrackDecisions, find_worded
+from descant.answering.stream import Audio, as_recording, as_track
 from descant.data.audio import AudioError, Window, format_stamp
 from descant.data.storage import Source
 from descant.models.lp_music_caps.decision_music import (

@@ -13,19 +13,17 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from descant.answering.recordings import (
-    Answer,
+from descant.answering.answers import Answer, answer_id, decide_file, pool_answers
+from descant.answering.stream import (
+    AnswerStream,
     Audio,
     ReadWindows,
     Recording,
-    answer_id,
+    Request,
     as_recording,
     as_track,
     in_order,
-    pool_answers,
 )
-from descant.answering.stream import AnswerStream, Request
-from descant.answering.typed_answers import decide_file
 from descant.data.audio import AudioError, Window, stream_windows
 from descant.data.storage import Source
 from descant.models import box

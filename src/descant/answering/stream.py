@@ -1,19 +1,32 @@
-"""The stream of answering that all who ask go through: a model, its processor, requests in bounded memory.
+"""Recordings as they are asked about, and the stream through which a model answers all who ask, in bounded memory.
 
-A question or a sound that fails, in whatever way, becomes that one's named problem, and the others go on.
+A recording is a sound and its name; from Python, sound may also be a file's bytes or a waveform. A question or a sound
+that fails, in whatever way, becomes that one's named problem, and the others go on.
 """
 
 import math
-from collections.abc import Collection, Hashable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar
 
+import numpy as np
 import torch
 
 from descant.answering.model_folder import ModelFolderError, find_model, load_model
-from descant.data.audio import Window
+from descant.data.audio import (
+    AudioError,
+    Window,
+    pick_windows,
+    read_some_windows,
+    require_sound,
+    resample,
+    stream_windows,
+    windows,
+)
+from descant.data.sound_file import mix_down, require_finite
+from descant.data.storage import Source, is_remote, name_source
 from descant.models.lp_music_caps.sure_claims import SureAnswers
 from descant.program import name_error
 
@@ -21,8 +34,69 @@ if TYPE_CHECKING:
     from descant.models.contract import FrontEnd, QuestionAnsweringModel, QuestionProcessor
 
 Label = TypeVar("Label")
+Item = TypeVar("Item")
 
+Audio = Source | np.ndarray
+ReadWindows = Callable[[Source, int, float], Collection[Window]]
 MOST_FAILED = 64  # requests that wait for the model's next answer to be named
+
+
+@dataclass(frozen=True)
+class Recording:
+    """A sound, as `open_sound` takes it, and the name under which its answers are kept."""
+
+    path: Source
+    audio: str
+
+    @property
+    def clip_id(self) -> str:
+        """The name without folders and suffix."""
+        if isinstance(self.path, bytes):
+            return self.audio
+        return Path(self.audio.partition("?")[0] if is_remote(self.path) else self.path).stem
+
+    @classmethod
+    def of(cls, source: Source) -> "Recording":
+        """Return a sound under its own name."""
+        return cls(source, name_source(source))
+
+
+def as_recording(audio: Audio, sampling_rate: int | None, extractor: Any) -> tuple[Recording, ReadWindows]:
+    """Return sound, as it was handed over, as a recording, with what reads its windows.
+
+    Args:
+        audio: a path, an address such as https://…, a file's bytes, or a waveform (samples,) or (samples, channels).
+        sampling_rate: of a waveform, in Hz.
+        extractor: the model's feature extractor.
+    """
+    if not isinstance(audio, np.ndarray):
+        return Recording.of(audio), stream_windows
+    if sampling_rate is None:
+        raise ValueError("a waveform needs sampling_rate=, in Hz")
+    rate = extractor.sampling_rate
+    cut = windows(_to_mono(audio, sampling_rate, rate), rate, extractor.window_s)
+    return Recording(b"", "array"), lambda *_: cut
+
+
+def as_track(read: ReadWindows, count: int | None) -> ReadWindows:
+    """Return what reads at most `count` windows of a track, None: all, in place of what reads every window."""
+    if read is stream_windows:
+        return partial(read_some_windows, count=count)
+    return lambda path, rate, window_s: pick_windows(list(read(path, rate, window_s)), count, rate, window_s)
+
+
+def _to_mono(waveform: np.ndarray, rate: int, target_rate: int) -> np.ndarray:
+    """Return a float waveform (samples,) or (samples, channels) as mono samples at another rate."""
+    if waveform.ndim not in (1, 2) or not np.issubdtype(waveform.dtype, np.floating):
+        raise AudioError("array", f"is {waveform.dtype} of shape {waveform.shape}; give floats (samples,) in [-1, 1]")
+    samples = waveform[:, None] if waveform.ndim == 1 else waveform
+    require_finite("array", np.ascontiguousarray(samples.T, np.float32), rate)
+    mono = mix_down("array", np.ascontiguousarray(samples.T, np.float32))
+    require_sound("array", mono, rate)
+    return mono if rate == target_rate else resample(mono, rate, target_rate)
+
+
+# Questions on their way through a model
 
 
 @dataclass(frozen=True)
@@ -262,3 +336,19 @@ class AnswerStream:
                     yield half[0].label, Outcome(error=name_error(error))
                 else:
                     yield from self._answer_apart(half, batch_size)
+
+
+def in_order(numbered: Iterable[tuple[int, Item]]) -> Iterator[Item]:
+    """Give items, numbered from 0 and in any order, in the order of their numbers; early ones are held back.
+
+    Raises RuntimeError at the end where a number is missing.
+    """
+    early: dict[int, Item] = {}
+    following = 0
+    for number, item in numbered:
+        early[number] = item
+        while following in early:
+            yield early.pop(following)
+            following += 1
+    if early:
+        raise RuntimeError(f"item {following} never came, and {len(early)} wait for it")

@@ -8,7 +8,7 @@ from descant.answering.model_folder import PRECISIONS
 from descant.program import MOST_BEAMS, count, hear, loading_to_stay, question, say, show, show_json, use_all_cores
 
 if TYPE_CHECKING:
-    from descant.answering.recordings import Answer
+    from descant.answering.answers import Answer
 
 EXAMPLES = """\
 examples:
@@ -75,9 +75,9 @@ def run(args: argparse.Namespace) -> int:
     with loading_to_stay():
         import transformers
 
+        from descant.answering.answers import TypedQuestions, pool_answers
         from descant.answering.listener import Asking, Listener, show_progress
-        from descant.answering.recordings import Recording, in_order, pool_answers
-        from descant.answering.typed_answers import TypedQuestions
+        from descant.answering.stream import Recording, in_order
         from descant.data.audio import stream_windows
         from descant.data.sources import list_sounds
 

@@ -70,7 +70,7 @@ def _classify(args: argparse.Namespace, sounds: Sequence[str]) -> int:
     with loading_to_stay():
         import transformers
 
-        from descant.answering.recordings import Recording, in_order
+        from descant.answering.stream import Recording, in_order
         from descant.subgenre.classify import Classifying, TrackClassifier, load_captioner
 
         transformers.logging.set_verbosity_error()

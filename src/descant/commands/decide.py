@@ -18,7 +18,7 @@ from descant.program import (
 )
 
 if TYPE_CHECKING:
-    from descant.answering.typed_answers import Decider
+    from descant.answering.answers import Decider
 
 EXAMPLES = """\
 examples:
@@ -83,8 +83,8 @@ def run(args: argparse.Namespace) -> int:
     with loading_to_stay():
         import transformers
 
+        from descant.answering.answers import Decider
         from descant.answering.listener import Listener
-        from descant.answering.typed_answers import Decider
 
         transformers.logging.set_verbosity_error()
         transformers.logging.disable_progress_bar()
@@ -159,8 +159,8 @@ def _split(text: str) -> tuple[str, list[str]]:
 
 def _show(decider: "Decider", audio: str, args: argparse.Namespace) -> bool:
     """Decide and print one file; False where it cannot be heard, which is said on stderr."""
+    from descant.answering.answers import format_decisions
     from descant.answering.evidence import explain_track, format_evidence
-    from descant.answering.typed_answers import format_decisions
     from descant.data.audio import AudioError
     from descant.data.storage import name_source
 

@@ -12,8 +12,8 @@ from typing import Any
 
 import numpy as np
 
+from descant.answering.answers import REASONS
 from descant.answering.evidence import Evidence
-from descant.answering.typed_answers import REASONS
 from descant.data.audio import format_stamp
 from descant.doors.answers import Answered, Decided, Track
 from descant.models.lp_music_caps.track_music import state

@@ -15,8 +15,9 @@ from lmms_eval.api.model import lmms
 from lmms_eval.models.registry_v2 import ModelManifest
 from tqdm import tqdm
 
+from descant.answering.answers import TrackAnswer
 from descant.answering.listener import load
-from descant.answering.recordings import Audio, TrackAnswer
+from descant.answering.stream import Audio
 from descant.data.audio import AudioError
 from descant.evaluation.multiple_choice import as_choice, read_options
 from descant.models import box

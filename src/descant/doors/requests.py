@@ -13,7 +13,7 @@ from io import BytesIO
 from typing import Any, NoReturn
 from urllib.parse import urlsplit
 
-from descant.answering.recordings import as_recording, as_track
+from descant.answering.stream import as_recording, as_track
 from descant.data.audio import AudioError, Window
 from descant.data.sound_file import read_blocks
 from descant.models.lp_music_caps.sound_input import decode_base64, decode_data_url, read_chat

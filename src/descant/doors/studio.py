@@ -12,9 +12,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from descant.answering.answers import state_in_words
 from descant.answering.evidence import Evidence, explain
 from descant.answering.listener import Listener
-from descant.answering.typed_answers import state_in_words
 from descant.data.audio import AudioError, Window, load_audio
 from descant.doors.answering_queue import AnsweringQueue
 from descant.doors.answers import Answered, Decided, Described, Track

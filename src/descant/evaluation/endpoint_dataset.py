@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from tqdm.auto import tqdm
 
-from descant.answering.recordings import Answer
+from descant.answering.answers import Answer
 from descant.data.audio import AudioError
 from descant.data.clips import ClipAudio
 from descant.data.corpus import Corpus

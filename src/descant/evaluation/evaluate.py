@@ -15,9 +15,9 @@ from accelerate import Accelerator
 from tqdm.auto import tqdm
 
 from descant.answering.answer_log import AnswerLog
+from descant.answering.answers import Answer, answer_id
 from descant.answering.listener import Listener
 from descant.answering.model_folder import find_model, fingerprint_model
-from descant.answering.recordings import Answer, answer_id
 from descant.answering.stream import Request
 from descant.data.annotations import Row, log_problems
 from descant.data.corpus import Corpus, limit_clips, load_corpus

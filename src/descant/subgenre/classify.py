@@ -11,8 +11,7 @@ import torch
 from transformers import PreTrainedModel, ProcessorMixin
 
 from descant.answering.model_folder import CLASSIFYING, ModelFolderError, find_model, fingerprint_model, load_model
-from descant.answering.recordings import Recording
-from descant.answering.stream import AnswerStream
+from descant.answering.stream import AnswerStream, Recording
 from descant.data.audio import format_stamp
 from descant.data.storage import is_local, name_source
 from descant.models.subgenre.modeling_subgenre import name_labels

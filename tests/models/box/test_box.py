@@ -9,7 +9,7 @@ import yaml
 
 import descant
 from descant import cli
-from descant.answering import description, typed_answers
+from descant.answering import description
 from descant.answering.model_folder import ModelFolderError, find_model, split_model
 from descant.data import audio
 from descant.models import box
@@ -97,7 +97,7 @@ def test_a_track_is_read_and_encoded_once_for_all_that_is_asked(song, seconds, t
         )
     )  # fmt: skip
     monkeypatch.setattr(audio, "hear_windows", lambda path, *given: read.append(path) or hear(path, *given))
-    monkeypatch.setattr(typed_answers, "hear_windows", audio.hear_windows)
+    monkeypatch.setattr("descant.answering.answers.hear_windows", audio.hear_windows)
     monkeypatch.setattr(description, "measure", lambda path: None)
     typed, free = "What is the tempo?", "What could this music be used for in a film?"
     assert cli.main(["ask", song, "-q", typed, "-q", free, "--json"]) == 0

@@ -1,22 +1,34 @@
-"""Typed answers about whole tracks, to typed questions and to questions in words, and the forms they are shown in.
+"""The answers about recordings: in free words about windows, pooled to one about a track, and typed ones about tracks.
 
-A question in words that is of a trained type is decided with a probability, or left open.
+An answer in words is a line of answers.jsonl. A question in words that is of a trained type is decided with a
+probability, or left open.
 """
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+import hashlib
+import json
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
 from transformers import PreTrainedModel, ProcessorMixin
 
-from descant.answering.recordings import ReadWindows
-from descant.answering.stream import AnswerStream, EncodedWindow
+from descant.answering.stream import AnswerStream, EncodedWindow, ReadWindows
 from descant.data.audio import AudioError, TrackWindows, Window, format_stamp, hear_windows, read_some_windows
 from descant.data.storage import Source, name_source
 from descant.models.lp_music_caps.decision_music import QuestionType, plain_words
 from descant.models.lp_music_caps.sound_input import Span
-from descant.models.lp_music_caps.track_music import NO_MUSIC, SILENCE, EncodedSpan, TrackDecider, state
+from descant.models.lp_music_caps.track_music import (
+    NO_MUSIC,
+    SILENCE,
+    EncodedSpan,
+    TrackDecider,
+    WindowAnswer,
+    answer_track,
+    state,
+)
+from descant.program import shorten
 
+LONGEST_QUESTION = 60  # characters of it in a message
 WINDOWS_HEARD = 12  # of a track, at most
 REASONS = {
     SILENCE: "no music heard (silence)",
@@ -24,7 +36,138 @@ REASONS = {
     "unlike training": "not sure (the model was not trained on such a question)",
 }
 
-Answer = Mapping[str, Any]
+Decision = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Answer:
+    """A line of answers.jsonl.
+
+    What cannot be answered has an `error` in place of the prediction; a window in which nothing can be heard has one
+    such line, without a question, and a file that cannot be read one without a window. start_s, end_s: seconds.
+    score: length-normalised log-probability of the prediction. generation: all settings that decide the answer.
+    """
+
+    id: str
+    clip_id: str
+    audio: str
+    start_s: float | None
+    end_s: float | None
+    question: str | None
+    model: str
+    generation: Mapping[str, Any]
+    question_type: str | None = None
+    prediction: str | None = None
+    references: list[str] = field(default_factory=list)
+    score: float | None = None
+    error: str | None = None
+
+    def describe_error(self) -> str:
+        """Return what could not be answered and why, as `file: window: question: error`."""
+        stamp = "" if self.start_s is None or self.end_s is None else format_stamp(self.start_s, self.end_s)
+        question = shorten(" ".join((self.question or "").split()), LONGEST_QUESTION)
+        return ": ".join(filter(None, [self.audio, stamp, question, self.error]))
+
+    def to_record(self) -> dict[str, Any]:
+        """Return the fields as a line of answers.jsonl holds them."""
+        return asdict(self)
+
+    def to_json(self) -> str:
+        """Return the answer as one line of JSON."""
+        return json.dumps(self.to_record(), ensure_ascii=False)
+
+    def to_text(self) -> str:
+        """Return the answer as one line: file, seconds, question, prediction."""
+        return join_parts(self.audio, format_stamp(self.start_s or 0.0, self.end_s or 0.0), self.question,
+                          self.prediction)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class TrackAnswer(Answer):
+    """The answer to one question (None: a caption) about a track, from its first window to its last.
+
+    windows, of, heard, confidence, others: what it rests on, see `PooledAnswer`. score: of the surest window that
+    says so, None for what no window says by itself.
+    """
+
+    windows: int = 1
+    of: int = 1
+    heard: list[list[float]] = field(default_factory=list)
+    confidence: float = 1.0
+    others: dict[str, int] = field(default_factory=dict)
+
+    def to_text(self) -> str:
+        """Return the answer, the seconds that it rests on and the share of the windows: one line."""
+        spans = ", ".join(format_stamp(*span) for span in self.heard)
+        share = f", {self.windows} of {self.of} windows" if self.of > 1 else ""
+        return join_parts(self.audio, self.question, self.prediction, f"({spans}{share})")
+
+
+def join_parts(*parts: str | None) -> str:
+    """Join parts to one line, two spaces between them and single ones in them."""
+    return "  ".join(" ".join(part.split()) for part in parts if part is not None)
+
+
+def answer_id(audio: str, start_s: float | None, question: str | None, generation: Mapping[str, Any]) -> str:
+    """Return the key by which a second run knows an answer that it has: sha1, in hexadecimal."""
+    key = json.dumps([audio, start_s, question, generation], sort_keys=True, ensure_ascii=False)
+    try:
+        data = key.encode("utf-8", "surrogateescape")
+    except UnicodeEncodeError:  # half a surrogate pair
+        data = key.encode("utf-8", "surrogatepass")
+    return hashlib.sha1(data).hexdigest()
+
+
+def pool_answers(answers: Iterable[Answer]) -> Iterator[Answer]:
+    """Pool answers about windows, each recording's together, to one a question and track.
+
+    What could not be answered is passed on as it is.
+    """
+    for asked in split_recordings(answers):
+        for same in asked.values():
+            yield same[0] if same[0].error is not None else pool_track(same)
+
+
+def pool_track(answers: Sequence[Answer]) -> TrackAnswer:
+    """Return one answer about a track from those to the same question about its windows."""
+    first = answers[0]
+    windows = [WindowAnswer(one.start_s or 0.0, one.end_s or 0.0, one.prediction or "", one.score) for one in answers]
+    pooled = answer_track(first.question, windows)
+    own = {one.name: getattr(first, one.name) for one in fields(Answer)}
+    place = {
+        "id": answer_id(first.audio, None, first.question, first.generation),
+        "start_s": min(one.start_s for one in windows), "end_s": max(one.end_s for one in windows),
+    }  # fmt: skip
+    return TrackAnswer(**own | place | asdict(pooled) | {"confidence": round(pooled.confidence, 4)})
+
+
+def split_recordings(answers: Iterable[Answer]) -> Iterator[dict[str | None, list[Answer]]]:
+    """Yield the answers of one recording after another, by question; a failed one comes by itself.
+
+    A recording may follow itself: it ends where a question is answered about the same window again.
+    """
+    asked: dict[str | None, list[Answer]] = {}
+    last: str | None = None
+    seen: set[tuple[str, float | None, str | None]] = set()
+    for answer in answers:
+        key = answer.audio, answer.start_s, answer.question
+        if answer.error is not None and answer.start_s is not None:  # of one window
+            yield {answer.question: [answer]}
+            continue
+        if asked and (answer.audio != last or answer.error is not None or key in seen):
+            yield asked
+            asked, seen = {}, set()
+        last = answer.audio
+        if answer.error is not None:
+            yield {answer.question: [answer]}
+            continue
+        seen.add(key)
+        asked.setdefault(answer.question, []).append(answer)
+    if asked:
+        yield asked
+
+
+# Typed answers
 
 
 @dataclass(frozen=True)
@@ -107,7 +250,7 @@ def as_span(window: Window) -> Span | EncodedSpan:
     return (*span, window.features) if isinstance(window, EncodedWindow) and window.whole else span
 
 
-def format_decisions(answers: Mapping[str, Answer], always: bool = False) -> Iterator[str]:
+def format_decisions(answers: Mapping[str, Decision], always: bool = False) -> Iterator[str]:
     """Yield one aligned line a question: the answer, its probability and the seconds it rests on, or "not sure"."""
     width = max(map(len, answers), default=0)
     for name, answer in answers.items():
@@ -115,7 +258,7 @@ def format_decisions(answers: Mapping[str, Answer], always: bool = False) -> Ite
         yield f"  {name:<{width}}  {describe_answer(answer, always):<28}  {heard}".rstrip()
 
 
-def describe_answer(answer: Answer, always: bool = False) -> str:
+def describe_answer(answer: Decision, always: bool = False) -> str:
     """Write an answer in words: `jazz (82 %)`, `not sure (jazz? 41 %)`, `no music heard (silence)`."""
     if answer.get("reason"):
         return REASONS[answer["reason"]]
@@ -126,7 +269,7 @@ def describe_answer(answer: Answer, always: bool = False) -> str:
     return f"{text} ({share}{note})" if answer["sure"] or always else f"not sure ({text}? {share}{note})"
 
 
-def name_contradictions(answer: Answer) -> str:
+def name_contradictions(answer: Decision) -> str:
     """Return `contradicts drums, caption` for an answer or a caption, "" where it contradicts nothing."""
     return f"contradicts {', '.join(answer['contradicts'])}" if answer.get("contradicts") else ""
 

@@ -283,7 +283,7 @@ class AnswerStream:
             return Outcome(error="the model's scores are no finite numbers: its weights, or this sound, are damaged")
         text = self.decode(token_ids)
         if self.sure is not None and not isinstance(request.features, str):
-            text = self.sure.revise(text, request.question, request.key, request.features)
+            text = self.sure.revise(text, request.question, request.features)
         return Outcome(text, score)
 
     def answer(

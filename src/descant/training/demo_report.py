@@ -88,7 +88,7 @@ def measure_claims(
     if not claims or sure is None:
         return claims
     revised = [
-        sure.revise(text, row.question, row.clip_id, torch.from_numpy(features.read(row.clip_id))) if text else text
+        sure.revise(text, row.question, torch.from_numpy(features.read(row.clip_id))) if text else text
         for row, text in zip(asked, answers, strict=True)
     ]
     kept = score_long(asked, revised, facts)

@@ -109,10 +109,11 @@ def test_a_clip_is_encoded_once_for_all_questions_about_it():
     ears = Ears(claims)
     answers = SureAnswers.of(ears)
     loud, soft = torch.full((4, 1), 3.0), torch.full((4, 1), 0.1)
-    assert answers.revise("It is fast. It is jazz.", None, "a", loud) == "It is fast. It is jazz."
-    assert answers.revise("It is fast. It is jazz.", None, "b", soft) == "It is jazz."
-    assert answers.revise("It is slow.", None, "a", loud) == NOT_SURE
-    assert answers.revise("It is slow.", "How fast is it?", "c", soft) == "It is slow."
+    assert answers.revise("It is fast. It is jazz.", None, loud) == "It is fast. It is jazz."
+    assert answers.revise("It is fast. It is jazz.", None, soft) == "It is jazz."
+    assert answers.revise("It is slow.", None, loud) == NOT_SURE
+    assert answers.revise("It is slow.", "How fast is it?", soft) == "It is slow."
+    assert answers.revise("It is fast. It is jazz.", None, loud.clone()) == "It is fast. It is jazz."
     assert ears.encoded == 2
     assert SureAnswers.of(Ears(None)) is None
 

@@ -145,7 +145,7 @@ class MusicQuestionAnsweringPipeline(ChunkPipeline):
         if sure is None:
             return list(texts)
         window = inputs["window"][row] if isinstance(inputs["window"], list) else inputs["window"]
-        return [sure.revise(text, window["question"], row, inputs["features"][row]) for text in texts]
+        return [sure.revise(text, window["question"], inputs["features"][row]) for text in texts]
 
     def _answer_for_track(
         self, model_inputs: dict[str, Any], everything: bool, settings: Mapping[str, Any]

@@ -6,9 +6,10 @@ second pass of the language model. This file lies in the folder of every questio
 same.
 """
 
+import hashlib
 import re
 from collections import OrderedDict
-from collections.abc import Hashable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache, lru_cache
 
@@ -363,7 +364,7 @@ class SureAnswers:
 
     def __init__(self, model: PreTrainedModel, claims: SureClaims) -> None:
         self.model, self.claims = model, claims
-        self.known: OrderedDict[Hashable, Claims] = OrderedDict()  # by the key of each clip that was asked about last
+        self.known: OrderedDict[bytes, Claims] = OrderedDict()  # by the hash of each clip that was asked about last
 
     @classmethod
     def of(cls, model: PreTrainedModel) -> "SureAnswers | None":
@@ -371,20 +372,22 @@ class SureAnswers:
         config = model.decision_config
         return cls(model, SureClaims(**config.claims)) if config is not None and config.claims else None
 
-    def revise(self, text: str, question: str | None, key: Hashable, features: torch.Tensor) -> str:
+    def revise(self, text: str, question: str | None, features: torch.Tensor) -> str:
         """Return an answer without its unsure claims; one that is not long stays as it is.
 
-        key: of the clip. features: its input features or states, without an axis for the batch.
+        features: the clip's input features or states, without an axis for the batch.
         """
         if not self.claims.is_long(question, text):
             return text
-        return leave_out(text, self.find_sure(key, features), self.claims.by_category)
+        return leave_out(text, self.find_sure(features), self.claims.by_category)
 
     @torch.no_grad()
-    def find_sure(self, key: Hashable, features: torch.Tensor) -> Claims:
+    def find_sure(self, features: torch.Tensor) -> Claims:
         """Return the terms that may be claimed of a clip, which is encoded once for all questions about it."""
+        # Not by a name: those who ask have one name for many sounds, and controls other sounds under a clip's name.
+        key = hashlib.sha256(features.cpu().contiguous().view(torch.uint8).numpy().tobytes()).digest()
         if key not in self.known:
-            embeds = self.model.get_audio_features(torch.as_tensor(features)[None].to(self.model.device))
+            embeds = self.model.get_audio_features(features[None].to(self.model.device))
             self.known[key] = self.claims.find_sure(pool_states(embeds)[0].cpu().numpy())
             while len(self.known) > CLIPS_KEPT:
                 self.known.popitem(last=False)

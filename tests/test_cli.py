@@ -52,6 +52,13 @@ def test_help_that_cannot_be_written_is_no_success(option: str) -> None:
     assert run.stderr == "descant: stdout: no space left on device: free some space and run the same command again\n"
 
 
+def test_a_program_ends_with_its_status_after_what_was_registered_for_its_end() -> None:
+    command = "atexit.register(print, 'written at the end'), 3"
+    script = f"import atexit; from descant import cli; cli.main = lambda: ({command})[1]; cli.start()"
+    run = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert (run.returncode, run.stdout, run.stderr) == (3, "written at the end\n", "")
+
+
 @pytest.mark.parametrize(("given", "policy"), [(None, "PASSIVE"), ("ACTIVE", "ACTIVE")])
 def test_threads_sleep_while_they_wait_unless_the_user_says_otherwise(
     given: str | None, policy: str, monkeypatch: pytest.MonkeyPatch

@@ -30,7 +30,7 @@ import soundfile
 
 QUESTIONS = ("What genre is it?", "Who sings?", "Which instruments are heard?")  # in free words and of a trained type
 BARE = "import torch, transformers"
-COMMAND = "import sys; sys.modules['librosa'] = None; from descant.cli import main; sys.exit(main(sys.argv[1:]))"
+COMMAND = "import sys; sys.modules['librosa'] = None; from descant.cli import start; start()"
 ENCODE = """
 import json, sys, time
 import torch

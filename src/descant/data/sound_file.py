@@ -179,7 +179,7 @@ def _read_samples(frame: Any) -> np.ndarray:
     if frame.format.is_packed:
         samples = samples.reshape(-1, frame.layout.nb_channels).T
     with np.errstate(over="ignore"):  # what becomes infinite is refused as such
-        floats = samples.astype(np.float32, order="C")
+        floats = samples.astype(np.float32, order="C", copy=False)
     if samples.dtype == np.uint8:
         return (floats - 128) / 128
     return floats * np.float32(2.0 ** (1 - 8 * samples.itemsize)) if samples.dtype.kind == "i" else floats

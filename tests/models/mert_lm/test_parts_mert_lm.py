@@ -1,6 +1,7 @@
 """Tests of the configuration and of joining: MERT's checkpoint weight by weight, adapters onto parts, refusals."""
 
 import json
+import re
 import sys
 from pathlib import Path
 
@@ -13,11 +14,12 @@ from tiny_mert_lm import WINDOW_S, join_tiny
 from transformers import AutoConfig, AutoModelForMultimodalLM, AutoProcessor, HubertConfig, HubertModel, LlamaConfig
 
 from descant.cli import main
+from descant.models import musicnn
 from descant.models.lp_music_caps import LPMusicCapsAudioModel
 from descant.models.mert_lm import MertLMConfig, join_parts
 from descant.models.mert_lm.loading_mert_lm import load_audio_encoder
 from descant.models.mert_lm.parts_mert_lm import ConversionError, convert_checkpoint
-from descant.models.musicnn import MusicnnModel
+from descant.models.musicnn import PRETRAINED, MusicnnConfig, MusicnnModel
 
 
 def test_positions_follow_the_pooling() -> None:
@@ -150,6 +152,27 @@ def test_the_encoder_that_comes_with_descant_is_named_by_a_word(parts, tmp_path,
     monkeypatch.setitem(sys.modules, "descant.models.musicnn", None)  # importing it now raises ImportError
     with pytest.raises(ValueError, match="musicnn comes with descant: install it"):
         AutoModelForMultimodalLM.from_pretrained(tmp_path)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_the_encoder_that_comes_with_descant_loads_as_transformers_loads_it(dtype: torch.dtype) -> None:
+    expected, encoder = MusicnnModel.from_pretrained(PRETRAINED, dtype=dtype), load_audio_encoder("musicnn", dtype)
+    assert type(encoder) is type(expected) and not encoder.training
+    assert encoder.config.to_diff_dict() == expected.config.to_diff_dict()
+    weights, as_expected = encoder.state_dict(), expected.state_dict()
+    assert weights.keys() == as_expected.keys()
+    assert all(torch.equal(weights[name], value) and weights[name].dtype == value.dtype
+               for name, value in as_expected.items())  # fmt: skip
+
+
+def test_the_encoder_that_comes_with_descant_is_refused_where_it_lacks_a_weight(tmp_path, monkeypatch) -> None:
+    MusicnnModel(MusicnnConfig(networks=("mtt",))).save_pretrained(tmp_path)
+    weights = load_file(tmp_path / "model.safetensors")
+    lost = sorted(weights)[0]
+    save_file({name: value for name, value in weights.items() if name != lost}, tmp_path / "model.safetensors")
+    monkeypatch.setattr(musicnn, "PRETRAINED", tmp_path)
+    with pytest.raises(ValueError, match=f"no encoder of its configuration: {re.escape(lost)} is missing"):
+        load_audio_encoder("musicnn")
 
 
 def test_an_adapter_folder_loads_onto_the_parts_by_itself(parts, tmp_path, waveforms) -> None:

@@ -64,14 +64,31 @@ def load_audio_encoder(
     config: in place of the one beside the weights.
     Raises ValueError for a MERT of another layout than HuBERT's, and where weights are missing or misshapen.
     """
-    source = find_encoder(source)
-    config = config or read_audio_config(source, **pick(arguments, OF_EVERY_REPOSITORY))
+    folder = find_encoder(source)
+    config = config or read_audio_config(folder, **pick(arguments, OF_EVERY_REPOSITORY))
+    if source == SHIPPED and arguments.get("device_map") is None:
+        return load_shipped(folder, config, dtype, arguments.get("attn_implementation"))
     kind = HubertModel if isinstance(config, HubertConfig) else AutoModel
-    encoder, info = kind.from_pretrained(source, config=config, dtype=dtype, output_loading_info=True, **arguments)
+    encoder, info = kind.from_pretrained(folder, config=config, dtype=dtype, output_loading_info=True, **arguments)
     if info["missing_keys"] or info["mismatched_keys"]:
         lacking = sorted([*info["missing_keys"], *(str(key) for key in info["mismatched_keys"])])
         raise ValueError(f"{source}: is no encoder of its configuration: {lacking[0]} is missing or of another shape")
     return encoder
+
+
+def load_shipped(
+    folder: str, config: PreTrainedConfig, dtype: torch.dtype, attn_implementation: str | None
+) -> PreTrainedModel:
+    """Load the encoder that comes with descant, whose weights are in one file under its own names.
+
+    transformers' `from_pretrained` first compiles 1,200 patterns that rename other models' weights: a tenth of a
+    second of every start.
+    """
+    encoder = AutoModel.from_config(config, dtype=dtype, attn_implementation=attn_implementation)
+    missing = encoder.load_state_dict(load_file(Path(folder) / SAFE_WEIGHTS_NAME), strict=False).missing_keys
+    if missing:
+        raise ValueError(f"{folder}: is no encoder of its configuration: {missing[0]} is missing")
+    return encoder.eval()
 
 
 def read_audio_config(source: str, **hub: Any) -> PreTrainedConfig:

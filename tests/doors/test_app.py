@@ -4,6 +4,7 @@ import asyncio
 import base64
 import inspect
 import re
+import time
 from collections.abc import Iterator
 from concurrent.futures import Future
 from dataclasses import replace
@@ -24,7 +25,7 @@ from descant.answering.evidence import Evidence, Span
 from descant.answering.listener import Listener
 from descant.data.audio import AudioError
 from descant.doors import drawing
-from descant.doors.page_gate import POLICY, PageGate, is_let_in
+from descant.doors.page_gate import KEPT_S, POLICY, SAFE_S, PageGate, Uploads, is_let_in
 from descant.doors.requests import Limits, Refusal
 from descant.doors.studio import KEPT, Studio
 
@@ -200,8 +201,10 @@ def test_the_script_and_the_style_ask_no_other_server() -> None:
 class Gated:
     """An application behind the gate, which answers with the number of bytes that it was sent."""
 
-    def __init__(self, token: str | None = None, names: list[str] | None = None) -> None:
-        self.gate = PageGate(self.answer, LIMITS, token, names)
+    def __init__(
+        self, token: str | None = None, names: list[str] | None = None, folder: Path = Path("no folder")
+    ) -> None:
+        self.gate = PageGate(self.answer, LIMITS, token, names, Uploads(folder, 2 * LIMITS.bytes))
 
     async def answer(self, scope: Any, receive: Any, send: Any) -> None:
         size, more = 0, scope["method"] == "POST"
@@ -247,7 +250,7 @@ def test_other_hosts_and_pages_of_other_hosts_are_refused() -> None:
     assert gated.send("/", host="evil.example")[0] == 421
     assert gated.send("/", origin="http://localhost:1")[0] == 200
     assert gated.send("/", origin="http://localhost:2")[0] == 403
-    assert gated.send("/", origin="null")[0] == 403
+    assert gated.send("/", origin="null")[0] == 403 and gated.send("/", origin="http://[")[0] == 403
     assert Gated().send("/", host="any.example", origin="https://other.example")[0] == 200  # a Space, for everybody
 
 
@@ -270,6 +273,32 @@ def test_large_and_stalled_bodies_and_too_many_are_refused() -> None:
     gated.gate.inside = LIMITS.requests
     status, headers, _ = gated.send(upload, "POST", [b""])
     assert status == 429 and headers[b"retry-after"]
+
+
+def test_uploads_are_bounded_in_total_and_the_oldest_make_room(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gated, upload, began = Gated(folder=tmp_path), "/gradio_api/upload", time.time()
+
+    def write(name: str, size: int) -> Path:
+        path = tmp_path / name
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(bytes(size))
+        return path
+
+    def send(after_s: float, **headers: str) -> Any:
+        monkeypatch.setattr("descant.doors.page_gate.time.time", lambda: began + after_s)
+        return gated.send(upload, "POST", [b"abc", b""], **headers)
+
+    first, second = (write(f"{number}/song.wav", LIMITS.bytes - 10) for number in (1, 2))
+    assert send(SAFE_S + 5, content_length="3")[2] == b"3" and first.exists() and second.exists()
+    assert send(SAFE_S + 5)[2] == b"3"  # of a length that nobody knows
+    assert not first.parent.exists() and second.exists()
+    third = write("tmp3", LIMITS.bytes + 10)
+    status, headers, body = send(0, content_length="3")  # what is so new may still be written to
+    assert status == 507 and headers[b"retry-after"] and b"no room for more recordings" in body
+    assert second.exists() and third.exists() and gated.gate.uploads.coming == 0
+    assert send(KEPT_S + 5, content_length="3")[0] == 200 and not second.exists() and not third.exists()
 
 
 @pytest.mark.parametrize(

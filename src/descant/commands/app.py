@@ -9,6 +9,7 @@ from pathlib import Path
 from descant.commands.serve import add_limit_options, listen, serve_until_signal
 from descant.program import count, say, use_all_cores
 
+UPLOADS_KEPT = 32  # of the largest size, or as many bytes of smaller ones
 EXAMPLES = """\
 examples:
   descant app
@@ -70,7 +71,7 @@ def show_page(args: argparse.Namespace, model: str, token: str | None, listening
 
     from descant.answering.listener import Listener
     from descant.doors.app import build_page, mount, write_example
-    from descant.doors.page_gate import PageGate
+    from descant.doors.page_gate import PageGate, Uploads
     from descant.doors.requests import Limits
     from descant.doors.server import drop_slow_headers, name_model
     from descant.doors.studio import Studio
@@ -81,7 +82,9 @@ def show_page(args: argparse.Namespace, model: str, token: str | None, listening
     limits = Limits(args.max_megabytes * 2**20, args.max_seconds, args.timeout, requests=args.queue)
     studio = Studio(Listener.load(model), name_model(model), limits, args.hear)
     names = None if token or args.public else ["localhost", "127.0.0.1", "::1", args.host]
-    app = PageGate(mount(build_page(studio, write_example(folder)), studio), limits, token, names)
+    example = write_example(folder)
+    uploads = Uploads(folder, UPLOADS_KEPT * limits.bytes, [example])
+    app = PageGate(mount(build_page(studio, example), studio), limits, token, names, uploads)
     address, port = listening.getsockname()[:2]
     shown = f"[{address}]" if ":" in address else address
     say(f"descant app: {studio.name} listens at http://{shown}:{port} (Ctrl-C ends it)")

@@ -27,6 +27,7 @@ from descant.data.audio import load_audio
 from descant.data.demo.corpus import demo_dir
 from descant.doors import drawing
 from descant.doors.answers import Answered, Decided, Described
+from descant.doors.page_gate import KEPT_S
 from descant.doors.requests import AUDIO, Refusal
 from descant.doors.studio import Studio
 
@@ -35,7 +36,7 @@ EXAMPLE = ("d3y2catutfz", "d3etnhmr7mc", "dhjpe5qedvs", "d6qm5r4qsp6")
 EXAMPLE_RATE = 32_000
 SUGGESTED = ("What is the genre?", "Are there drums?", "What is the mood?", "Which instruments are heard?")
 FONTS = ("system-ui", "-apple-system", "Segoe UI", "Roboto", "sans-serif")  # of the reader's own machine
-KEPT_S = 3600  # that uploads are kept; looked at every ten minutes
+LOOKED_AT_S = 600  # how often gradio looks for uploads that are too old
 ALONE = "Each question is answered by itself, about this track: earlier questions and answers are not part of it."
 LISTENING = '<p class="dc-note dc-waiting">Listening …</p>'
 LOOKING = '<p class="dc-note dc-waiting">Looking where it comes from …</p>'
@@ -167,7 +168,7 @@ class Parts:
 
 def build_page(studio: Studio, example: Path) -> Any:
     """Return the page as gradio's Blocks, with the API."""
-    with gr.Blocks(title="descant", analytics_enabled=False, delete_cache=(600, KEPT_S)) as page:
+    with gr.Blocks(title="descant", analytics_enabled=False, delete_cache=(LOOKED_AT_S, int(KEPT_S))) as page:
         connect(lay_out(studio.name), studio, example)
         for function in Tools(studio).list_functions():
             gr.api(function, api_name=function.__name__, queue=False)

@@ -1,14 +1,17 @@
-"""What stands before the page: known routes, the token, hosts, sizes; its pages load nothing from elsewhere."""
+"""What stands before the page: known routes, the token, hosts, sizes, room; its pages load nothing from elsewhere."""
 
 import asyncio
 import base64
 import binascii
 import hmac
 import re
-from urllib.parse import urlsplit
+import time
+from collections.abc import AsyncIterator, Collection, Iterator, Sequence
+from contextlib import asynccontextmanager, suppress
+from pathlib import Path
 
 from descant.doors.requests import Limits, Refusal
-from descant.doors.server import Guard, Message, Receive, Scope, Send, read_host
+from descant.doors.server import App, Guard, Message, Receive, Scope, Send, read_host
 
 # Gradio's routes that the page, its API and its tools need, of those that it has.
 ROUTES = {
@@ -30,15 +33,68 @@ SENT = (
     (b"content-security-policy", POLICY.encode()), (b"x-content-type-options", b"nosniff"),
     (b"referrer-policy", b"no-referrer"),
 )  # fmt: skip
+KEPT_S = 3600.0  # that uploads are kept, at most
+SAFE_S = 60.0  # that an upload is kept at least: one that still comes is written to
+
+
+class Uploads:
+    """The folder of uploads, below a size: for new ones the oldest are removed, and all that are older than an hour.
+
+    Those of uploads that broke off are among them, which gradio forgets.
+    """
+
+    def __init__(self, folder: Path, most: int, keep: Collection[Path] = ()) -> None:
+        """most: bytes of all files together, those that still come among them. keep: files that are no uploads."""
+        self.folder, self.most, self.keep = folder, most, frozenset(keep)
+        self.coming = 0  # bytes of requests that are under way
+        self.lock = asyncio.Lock()
+
+    @asynccontextmanager
+    async def take(self, size: int) -> AsyncIterator[None]:
+        """Make room for the files of a request of so many bytes, and hold it meanwhile; raises Refusal."""
+        async with self.lock:
+            if await asyncio.to_thread(self.clear, self.coming + size) > self.most:
+                raise Refusal(507, "there is no room for more recordings: try again later", **{"Retry-After": "60"})
+            self.coming += size
+        try:
+            yield
+        finally:
+            self.coming -= size
+
+    def clear(self, more: int) -> int:
+        """Remove what is old until there is room for `more` bytes; return how many bytes there are with these."""
+        now, held = time.time(), sorted(self._list())
+        total = more + sum(size for _, size, _ in held)
+        for at, size, path in held:
+            if now - at > KEPT_S or (total > self.most and now - at > SAFE_S):
+                with suppress(OSError):
+                    path.unlink()
+                    total -= size
+                    path.parent.rmdir()  # gradio's own for one file
+        return total
+
+    def _list(self) -> Iterator[tuple[float, int, Path]]:
+        for path in self.folder.rglob("*"):
+            with suppress(OSError):  # gradio has removed it
+                if path not in self.keep and not path.is_dir():
+                    status = path.lstat()
+                    yield status.st_ctime, status.st_size, path  # a copy has its original's time of writing
 
 
 class PageGate(Guard):
     """Lets requests through to the page: known ones, with the token, not too many at a time, too large or too slow.
 
-    The token is sent as a bearer, or as the password of HTTP's basic authentication.
+    The token is sent as a bearer, or as the password of HTTP's basic authentication. What requests send is written
+    into the folder of uploads, which has to have room for it.
     """
 
     sent = SENT
+
+    def __init__(
+        self, app: App, limits: Limits, token: str | None, names: Sequence[str] | None, uploads: Uploads
+    ) -> None:
+        super().__init__(app, limits, token, names)
+        self.uploads = uploads
 
     async def _let_in(self, scope: Scope, receive: Receive, send: Send) -> None:
         headers = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in scope["headers"]}
@@ -53,8 +109,10 @@ class PageGate(Guard):
             raise Refusal(429, "too many requests at a time: try again later", **{"Retry-After": "5"})
         self.inside += 1
         body = Body(receive, self.limits)
+        size = int(announced) if "content-length" in headers else self.limits.bytes
         try:
-            await self.app(scope, body.read, send)
+            async with self.uploads.take(size):
+                await self.app(scope, body.read, send)
         except Exception:
             if body.refusal is not None:  # what the application makes of it does not count
                 raise body.refusal from None
@@ -69,7 +127,7 @@ class PageGate(Guard):
         if self.names is not None and read_host(host) not in self.names:
             raise Refusal(421, "the request is for a host of another name")  # a page of the web that points here
         origin = headers.get("origin")
-        if origin is not None and (self.names is not None or self.token) and urlsplit(origin).netloc != host:
+        if origin is not None and (self.names is not None or self.token) and origin.partition("://")[2] != host:
             raise Refusal(403, "the request comes from a page of another host")
         if self.token and path not in OPEN and not is_let_in(headers.get("authorization", ""), self.token):
             raise Refusal(401, "the token is missing or wrong", **{"WWW-Authenticate": 'Basic realm="descant"'})

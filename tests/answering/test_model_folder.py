@@ -17,6 +17,7 @@ from transformers import AutoModelForMultimodalLM, AutoProcessor, BartConfig
 from descant.answering.listener import Listener
 from descant.answering.model_folder import ModelFolderError, find_model, fingerprint_model, load_model
 from descant.data.splits import ClipHashes
+from descant.models import box
 from descant.publish.facts import write_records
 
 
@@ -88,6 +89,17 @@ def test_weights_of_another_size_are_refused(folder: Path) -> None:
     config = json.loads((folder / "config.json").read_text())
     (folder / "config.json").write_text(json.dumps({**config, "d_model": 32}))
     assert "cannot be loaded" in reason(folder)
+
+
+def test_a_folder_that_is_no_model_does_not_hide_the_one_in_the_box(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "box" / "songs").mkdir(parents=True)
+    assert find_model("box") == box.FOLDER
+    (tmp_path / "box" / "config.json").write_text("{}")
+    with pytest.raises(ModelFolderError, match="names no model type"):
+        find_model("box")
 
 
 def test_what_is_neither_here_nor_on_the_hub_is_said(local_hub: LocalHub, monkeypatch: pytest.MonkeyPatch) -> None:

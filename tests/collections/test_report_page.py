@@ -78,9 +78,12 @@ def test_answers_are_shown_by_recording_with_references(tmp_path: Path) -> None:
         {"audio": "sound/a b.wav", "start_s": None, "question": None, "prediction": None, "error": "bad"},
         {"audio": 3},
     ]  # fmt: skip
-    count, problems = write_report(write_lines(tmp_path / "answers.jsonl", *lines), tmp_path / "out")
+    answers = write_lines(tmp_path / "answers.jsonl", *lines)
+    answers.write_text(answers.read_text() + '{"audio": "torn')
+    count, problems = write_report(answers, tmp_path / "out")
     (track,) = data_of((tmp_path / "out" / "report.html").read_text())
-    assert count == 1 and "1 records are no answers" in str(problems[0])
+    assert count == 1 and [problem.row for problem in problems] == [4, None]
+    assert "1 records are no answers" in str(problems[1])
     assert track["answers"][0]["references"] == ["swing"] and track["answers"][0]["confidence"] == 0.6065
     assert track["answers"][1]["error"] == "bad" and track["heard"] == [[0.0, 1.0]] and track["duration"] == 1.0
     assert track["sound"] == "../sound/a%20b.wav" and (tmp_path / "out" / track["picture"]).is_file()

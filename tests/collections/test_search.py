@@ -175,7 +175,9 @@ def test_a_condition_without_end_is_stopped(searcher: Searcher, monkeypatch: pyt
 def test_a_song_counts_once_and_odd_names_are_kept(tmp_path: Path) -> None:
     odd = [describe("caf\udce9.mp3"), describe("caf\udce9.mp3", "rock"), describe('"; DROP.mp3')]
     write_index(tmp_path / "m.db", odd, None)
-    hits = Searcher(tmp_path / "m.db").search(where="1")
+    searcher = Searcher(tmp_path / "m.db")
+    hits = searcher.search(where="1")
+    assert searcher.find("caf\udce9.mp3") == 0 and not searcher.holds("no\udce9.mp3")
     assert [(hit.audio, hit.columns["genre"]) for hit in hits] == [("caf\\udce9.mp3", "rock"), ('"; DROP.mp3', "jazz")]
 
 

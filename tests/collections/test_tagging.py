@@ -184,6 +184,14 @@ def test_bad_files_are_named_and_those_outside_passed_over(music: Path, tmp_path
     assert [bool(one.error) for one in changes] == [True, True, True, False] and read(outside) == {}
 
 
+def test_a_ledger_from_elsewhere_changes_nothing_outside_its_folder(music: Path, tmp_path: Path) -> None:
+    tag(music, "song.flac")
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / LEDGER).write_text((music / LEDGER).read_text().replace("song.flac", "../music/song.flac"))
+    (change,) = undo_folder(tmp_path / "other")
+    assert change.error and "lies outside of" in change.error and read(music / "song.flac")["genre"] == ["jazz"]
+
+
 def test_a_linked_song_is_changed_where_it_lies(music: Path) -> None:
     (music / "link.flac").symlink_to("song.flac")
     tag(music, "link.flac")
@@ -203,5 +211,7 @@ def test_the_command_tags_and_takes_back(music: Path, tmp_path: Path, capsys: py
     assert cli.main(["tag", str(music), "--undo"]) == 0 and "6 files restored" in capsys.readouterr().out
     assert cli.main(["tag", str(music), "--undo"]) == 2 and "nothing was tagged here" in capsys.readouterr().err
     assert cli.main(["tag", str(music)]) == 2 and "either --from" in capsys.readouterr().err
+    table.write_text(table.read_text() + "no JSON\n")
+    assert cli.main(command) == 1 and "d.jsonl:7: broken JSON" in capsys.readouterr().err
     with pytest.raises(SystemExit):
         cli.main([*command, "--fields", "artist"])

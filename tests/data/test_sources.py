@@ -1,11 +1,13 @@
 """What users name as sound: folders, patterns, lists, addresses, shards and data sets; each sound is read in place."""
 
+import errno
 import io
 import json
 import os
 import tarfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -37,14 +39,32 @@ def test_a_folder_is_listed_by_suffix_and_linked_folders_once(
     os.mkfifo(folder / "pipe.wav")
     listed = list_sound_files(folder)
     names = sorted(path.relative_to(folder).as_posix() for path in listed.files)
-    assert [name for name in names if not name.endswith("z.flac")] == sorted([*sounds, "file.wav"])
+    broken = ["broken.wav", "file.wav", "pipe.wav"]  # which say so when they are opened
+    assert [name for name in names if not name.endswith("z.flac")] == sorted([*sounds, *broken])
     assert [name for name in names if name.endswith("z.flac")] in (["again/z.flac"], ["linked/z.flac"])
     left_out = {path.relative_to(folder).as_posix() for path in listed.left_out}
-    assert left_out == {*others, "broken.wav", "pipe.wav"}
+    assert left_out == set(others)
     listed.warn(used=(".txt",))
-    assert f"{folder}: left out 5 files that are no sound by their name: broken.wav, " in caplog.text
+    assert f"{folder}: left out 3 files that are no sound by their name: c/cover.jpg, " in caplog.text
     assert "notes.txt" not in caplog.text
     assert folder / "x.npy" in list_sound_files(folder, also=(".npy",)).files
+
+
+def test_a_folder_that_cannot_be_read_is_a_problem_by_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write(tmp_path / "a.wav")
+    (tmp_path / "closed").mkdir()
+    scan = os.scandir
+
+    def refuse(path: str | Path) -> Any:
+        if Path(path).name == "closed":
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return scan(path)
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    listed = list_sounds([str(tmp_path)])
+    assert listed == [str(tmp_path / "a.wav"), str(tmp_path / "closed")]
+    with pytest.raises(AudioError, match="cannot be opened .Permission denied"):
+        load_audio(listed[1])
 
 
 def test_a_folder_of_sound_alone_leaves_nothing_out(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -57,10 +77,12 @@ def test_sounds_are_those_of_folders_files_lists_and_patterns(tmp_path: Path) ->
     for name in ("music/b.mp3", "music/a.flac", "music/deep/c.ogg", "music/notes.pdf", "music/x[1].wav"):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).touch()
-    (tmp_path / "list.m3u").write_text("#EXTM3U\nmusic/b.mp3\n\nelsewhere.ogg\nhttps://host/d.mp3\n")
+    (tmp_path / "list.m3u").write_bytes("#EXTM3U\r\nmusic/b.mp3\n\nelse\u2028where.ogg\nhttps://host/d.mp3".encode())
     music = [str(tmp_path / "music" / name) for name in ("a.flac", "b.mp3", "deep/c.ogg", "x[1].wav")]
     assert list_sounds([str(tmp_path / "music")]) == music
-    assert list_sounds([str(tmp_path / "list.m3u")]) == [music[1], str(tmp_path / "elsewhere.ogg"), "https://host/d.mp3"]
+    assert list_sounds([str(tmp_path / "list.m3u")]) == [
+        music[1], str(tmp_path / "else\u2028where.ogg"), "https://host/d.mp3"
+    ]
     assert list_sounds([str(tmp_path / "music" / "*")]) == [music[0], music[1], music[3]]
     assert list_sounds([str(tmp_path / "**" / "*.ogg"), music[3]]) == [music[2], music[3]]
     assert list_sounds(["gone.mp3", "gone", "s{08..10}.mp3"]) == ["gone.mp3", "gone", "s08.mp3", "s09.mp3", "s10.mp3"]

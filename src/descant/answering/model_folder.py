@@ -58,12 +58,16 @@ def split_model(arguments: Sequence[str]) -> tuple[str, list[str]]:
 def _names_model(argument: str) -> bool:
     path = Path(argument)
     if path.is_dir():
-        return any((path / name).exists() for name in ("config.json", ADAPTER))
+        return _holds_model(path)
     if path.exists():
         return False
     from descant.data.sources import names_sound
 
     return not names_sound(argument)
+
+
+def _holds_model(folder: Path) -> bool:
+    return any((folder / name).exists() for name in ("config.json", ADAPTER))
 
 
 def choose_model(name: str | None) -> str:
@@ -76,13 +80,13 @@ def choose_model(name: str | None) -> str:
 def find_model(source: str | Path, auto: str = ANSWERING) -> Path:
     """Return the folder itself, or the local copy of a model on the Hub; raise ModelFolderError.
 
-    source: "box" is the model that comes with descant, where no folder here has this name.
+    source: "box" is the model that comes with descant, where no folder here with a model in it has this name.
     auto: the Auto class that is to load it. Needs no torch, so that a wrong name is named at once.
     """
-    if Path(source).exists():
-        folder = Path(source)
+    if str(source) == box.NAME and not _holds_model(Path(source)):
+        folder = box.FOLDER
     else:
-        folder = box.FOLDER if str(source) == box.NAME else _download(str(source))
+        folder = Path(source) if Path(source).exists() else _download(str(source))
     try:
         _require_model(folder, auto)
     except ModelFolderError as error:

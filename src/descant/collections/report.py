@@ -102,7 +102,8 @@ def _track(audio: str, duration_s: float, **shown: Any) -> Track:
 
 def read_tracks(path: Path) -> tuple[list[Track], list[Problem]]:
     """Read descriptions or answers as tracks, and name the records that are neither; raises ValueError."""
-    records = [record for _, record in read_table(path).numbered if isinstance(record, dict)]
+    numbered = read_table(path).numbered
+    records = [record for _, record in numbered if isinstance(record, dict)]
     if any(is_description(record) or "description" in record for record in records):
         found, problems = read_descriptions(path)
         return list(map(show_description, found)), problems
@@ -113,7 +114,8 @@ def read_tracks(path: Path) -> tuple[list[Track], list[Problem]]:
     if not grouped:
         raise ValueError(f"{path}: holds neither descriptions nor answers")
     left = len(records) - sum(map(len, grouped.values()))
-    problems = [Problem(str(path), None, None, f"{left} records are no answers")] if left else []
+    problems = [record for _, record in numbered if isinstance(record, Problem)]
+    problems += [Problem(str(path), None, None, f"{left} records are no answers")] if left else []
     return [show_answers(audio, answers) for audio, answers in grouped.items()], problems
 
 

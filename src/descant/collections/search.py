@@ -20,6 +20,7 @@ from descant.collections.search_index import (
     UNKNOWN,
     VERSION,
     Encoder,
+    as_text,
     list_options,
     load_encoder,
     pack_options,
@@ -170,7 +171,7 @@ class Searcher:
         return number
 
     def _look_up(self, name: str) -> int | None:
-        asked = (name, str(Path(name).resolve()))
+        asked = (as_text(name), as_text(str(Path(name).resolve())))
         row = self.connection.execute(
             "SELECT id FROM songs JOIN tracks USING (id) WHERE audio = ? OR path = ? LIMIT 1", asked
         ).fetchone()

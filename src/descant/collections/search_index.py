@@ -176,12 +176,12 @@ def _fill(
 ) -> None:  # fmt: skip
     numbered = zip(range(1, len(songs) + 1), songs, options, _encode(songs, encoder), strict=True)
     for number, song, likely, sentence in numbered:
-        columns = {"id": number, "audio": _text(song["audio"])} | read_columns(song, instruments)
+        columns = {"id": number, "audio": as_text(song["audio"])} | read_columns(song, instruments)
         marks = ", ".join("?" * len(columns))
         names = ", ".join(f'"{name}"' for name in columns)
         connection.execute(f"INSERT INTO tracks ({names}) VALUES ({marks})", list(columns.values()))
         found = find_sound(song["audio"], folders)
-        path = _text(str(found.resolve() if found else song["audio"]))
+        path = as_text(str(found.resolve() if found else song["audio"]))
         caption = to_row(song, "long")["caption"]
         states = pack_vector(song.get("states"))
         values = (number, path, caption, pack_options(likely, vocabulary), sentence, states)
@@ -199,6 +199,6 @@ def _encode(songs: Sequence[Record], encoder: Encoder | None) -> Iterator[bytes 
         yield from (pack_vector(row) if text else None for row, text in zip(encoder.encode(texts), texts, strict=True))
 
 
-def _text(name: str) -> str:
+def as_text(name: str) -> str:
     """Return a file name as SQLite can hold it; bytes that are no UTF-8 become escapes."""
     return name.encode("utf-8", "backslashreplace").decode()

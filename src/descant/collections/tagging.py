@@ -193,7 +193,7 @@ def undo_folder(folder: Path, pretend: bool = False) -> Iterator[Change]:
             records[record["audio"]].append(record)
         kept = []
         for name, changes in records.items():
-            change = _undo(folder / name, changes, pretend)
+            change = _undo(folder, name, changes, pretend)
             if change.error:
                 kept += changes
             yield change
@@ -201,8 +201,11 @@ def undo_folder(folder: Path, pretend: bool = False) -> Iterator[Change]:
             ledger.write(kept)
 
 
-def _undo(path: Path, records: Sequence[Record], pretend: bool) -> Change:
+def _undo(folder: Path, name: str, records: Sequence[Record], pretend: bool) -> Change:
+    path = folder / name
     try:
+        if not path.resolve().is_relative_to(folder.resolve()):
+            raise ValueError(f"lies outside of {folder}, whose songs alone are tagged here")
         file = TagFile(path)
         current = file.read()
         restored, foreign = roll_back(current, records)

@@ -2,7 +2,7 @@
 
 import argparse
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,6 +10,8 @@ from descant.program import say, share, show, show_json
 
 if TYPE_CHECKING:
     from descant.collections.tagging import Change
+    from descant.data.tables import Problem
+    from descant.files import Record
 
 EXAMPLES = """\
 examples:
@@ -70,8 +72,9 @@ def run(args: argparse.Namespace) -> int:
     if args.undo == (args.descriptions is not None):
         raise ValueError("give either --from, to tag, or --undo")
     require_mutagen()
-    changed = failed = 0
-    for change in make_changes(args):
+    descriptions, problems = read_described(args.descriptions)
+    changed, failed = 0, len(problems)
+    for change in make_changes(args, descriptions):
         if change.error:
             failed += 1
             say(f"descant tag: {change.audio}: {change.error}")
@@ -84,9 +87,18 @@ def run(args: argparse.Namespace) -> int:
     return 1 if failed else 0
 
 
-def make_changes(args: argparse.Namespace) -> "Iterator[Change]":
-    """Yield what is done to each file, as it is done."""
+def read_described(path: Path | None) -> "tuple[list[Record], list[Problem]]":
+    """Read the descriptions to tag by, none for None, and name the records that are none; raises ValueError."""
     from descant.collections.facts import read_descriptions
+
+    descriptions, problems = read_descriptions(path) if path else ([], [])
+    for problem in problems:
+        say(f"descant tag: {problem}")
+    return descriptions, problems
+
+
+def make_changes(args: argparse.Namespace, descriptions: "Sequence[Record]") -> "Iterator[Change]":
+    """Yield what is done to each file, as it is done."""
     from descant.collections.tagging import TagSettings, find_undescribed, read_genre_map, tag_folder, undo_folder
 
     if args.undo:
@@ -94,9 +106,6 @@ def make_changes(args: argparse.Namespace) -> "Iterator[Change]":
         return
     genres = read_genre_map(args.genres) if args.genres else None
     settings = TagSettings(args.fields, args.mode, args.min_confidence, genres, args.pretend)
-    descriptions, problems = read_descriptions(args.descriptions)
-    for problem in problems:
-        say(f"descant tag: {problem}")
     yield from tag_folder(args.folder, descriptions, settings)
     for path in find_undescribed(args.folder, descriptions):
         say(f"descant tag: {path}: has no description, and stays as it is")

@@ -194,7 +194,7 @@ def number_names(name: str) -> Iterator[str]:
 def read_list(path: Path) -> Iterator[str]:
     """Yield the names that a list holds; lines that begin with # are comments. Raises ValueError."""
     try:
-        lines = read_regular(path).decode("utf-8-sig", "surrogateescape").splitlines()
+        lines = re.split(r"[\r\n]+", read_regular(path).decode("utf-8-sig", "surrogateescape"))
     except OSError as error:
         raise ValueError(f"{path}: cannot be read as a list of songs: {one_line(error)}") from error
     for line in map(str.strip, lines):
@@ -222,13 +222,14 @@ class SoundFolder:
 def list_sound_files(folder: str | Path, also: Sequence[str] = ()) -> SoundFolder:
     """List a folder and all below it by suffix (SOUND_SUFFIXES and `also`), hidden files and folders left out.
 
-    Linked folders are followed, each folder once.
+    Linked folders are followed, each folder once. Among the files are links to nothing, and folders that cannot be
+    read: they fail with the reason when they are opened.
     """
     files: list[Path] = []
     left_out: list[Path] = []
     waiting, seen = [os.fspath(folder)], set()
     for start in waiting:  # linked folders come to its end, so that what is there itself comes first
-        for root, folders, names in os.walk(start, onerror=lambda error: left_out.append(Path(error.filename))):
+        for root, folders, names in os.walk(start, onerror=lambda error: files.append(Path(error.filename))):
             state = os.stat(root)
             if (state.st_dev, state.st_ino) in seen:
                 folders.clear()
@@ -237,8 +238,7 @@ def list_sound_files(folder: str | Path, also: Sequence[str] = ()) -> SoundFolde
             folders[:] = [name for name in folders if not name.startswith(".")]
             waiting += [os.path.join(root, name) for name in folders if os.path.islink(os.path.join(root, name))]
             for path in (Path(root, name) for name in names if not name.startswith(".")):
-                is_sound = path.suffix.lower() in (*SOUND_SUFFIXES, *also) and os.path.isfile(path)
-                (files if is_sound else left_out).append(path)
+                (files if path.suffix.lower() in (*SOUND_SUFFIXES, *also) else left_out).append(path)
     return SoundFolder(Path(folder), sorted(files), sorted(left_out))
 
 

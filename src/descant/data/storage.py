@@ -138,6 +138,8 @@ def _open_path(path: str | Path) -> BinaryIO:
         status = os.stat(path)
         if not stat.S_ISREG(status.st_mode):
             is_folder = stat.S_ISDIR(status.st_mode)
+            if is_folder:
+                os.scandir(path).close()  # or why it cannot be read
             raise AudioError(path, "is a directory: give the files in it" if is_folder else "is not a regular file")
         if status.st_size == 0:
             raise AudioError(path, "is empty (0 bytes)")

@@ -1,5 +1,7 @@
 """Typed questions: which type they are, the sentences that state an option, and scores equal to those of `forward`."""
 
+import json
+import shutil
 from dataclasses import asdict
 from pathlib import Path
 
@@ -7,16 +9,19 @@ import numpy as np
 import pytest
 import torch
 import transformers
-from tiny import build_tiny_model
+from tiny import build_tiny_model, save_tiny_adapter, save_tiny_model
 from tiny_mert_lm import join_tiny, save_parts
 from transformers import PreTrainedModel, ProcessorMixin
 
 import descant.models
+from descant.answering.model_folder import load_model
 from descant.models.lp_music_caps.answer_tree import build_tree, pool_states
 from descant.models.lp_music_caps.decision_music import (
     MusicDecisionConfig,
     QuestionType,
     answer_question,
+    are_close,
+    compute_outputs,
     pool_windows,
     prepare_windows,
 )
@@ -330,3 +335,55 @@ def test_decision_settings_travel_with_a_model(built, config, tmp_path):
     (tmp_path / "decision.json").unlink()
     assert transformers.AutoModelForMultimodalLM.from_pretrained(tmp_path).decision_config is None
     model.decision_config = None
+
+
+def test_settings_that_were_fitted_for_other_weights_are_left_out(built, config, tmp_path, caplog):
+    model, folders = built[0], [tmp_path / name for name in ("fitted", "bf16", "trained")]
+    load = transformers.AutoModelForMultimodalLM.from_pretrained
+    model.decision_config, config.fitted_for = config, model.fingerprint()
+    model.save_pretrained(folders[0])
+    model.decision_config = None
+    load(folders[0], dtype=torch.bfloat16).save_pretrained(folders[1])
+    assert load(folders[1]).decision_config.fitted_for == config.fitted_for
+    assert not caplog.records
+    trained = load(folders[0])
+    weights = [weight for weight in trained.parameters() if weight.requires_grad]
+    optimizer = torch.optim.SGD(weights, lr=0.1)
+    sum(weight.sin().sum() for weight in weights).backward()
+    optimizer.step()
+    trained.save_pretrained(folders[2])
+    assert f"{folders[2]}: decision.json was fitted for other weights" in caplog.text
+    assert not (folders[2] / "decision.json").exists()
+    shutil.copy(folders[0] / "decision.json", folders[2])
+    caplog.clear()
+    assert load(folders[2]).decision_config is None
+    assert f"{folders[2]}: decision.json was fitted for other weights" in caplog.text
+    older = json.loads((folders[0] / "decision.json").read_text())
+    older["fitted_for"].popitem()  # a layer that the model had not then
+    (folders[0] / "decision.json").write_text(json.dumps(older))
+    assert load(folders[0]).decision_config is None
+    del older["fitted_for"]
+    (folders[2] / "decision.json").write_text(json.dumps(older))
+    assert load(folders[2]).decision_config.question_types == config.question_types
+
+
+def test_an_adapter_counts_as_weights_whether_it_is_merged_or_not(tmp_path):
+    base = save_tiny_model(tmp_path / "base")
+    adapter = save_tiny_adapter(base, tmp_path / "adapter")
+    apart = transformers.AutoModelForMultimodalLM.from_pretrained(adapter)
+    assert apart.peft_model is not None, "or the test says nothing"
+    known = apart.fingerprint()
+    merged, plain = (load_model(folder)[0].fingerprint() for folder in (adapter, base))
+    assert known and merged.keys() == known.keys()
+    for name, outputs in merged.items():
+        assert are_close(known[name], outputs) and not are_close(plain[name], outputs), name
+
+
+def test_layers_whose_weights_are_not_at_hand_say_nothing():
+    with torch.device("meta"):
+        layer = torch.nn.Linear(4, 4)
+    assert compute_outputs(layer) == []
+    quantised = torch.nn.Linear(4, 4)
+    quantised.weight = torch.nn.Parameter(torch.ones(4, 4, dtype=torch.uint8), requires_grad=False)
+    assert compute_outputs(quantised) == []
+    assert len(compute_outputs(torch.nn.Linear(3, 100))) == 8

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
-from tiny import save_tiny_model
+from tiny import save_tiny_decider, save_tiny_model
 from tiny_recipe import run_recipe, write_corpus
 
 from descant.data.annotations import Row
@@ -61,7 +61,7 @@ def test_the_best_model_is_the_one_that_is_saved(corpus, tmp_path, greater_is_be
 
 
 def test_a_demo_of_few_clips_reports_those_clips(tmp_path, capsys):
-    start = save_tiny_model(tmp_path / "tiny")
+    start = save_tiny_decider(tmp_path / "tiny")
     train(Recipe("mi_short", (Stage("short", 1),)), [
         "--demo", "--init_from", str(start), "--features", str(tmp_path / "features"), "--max_clips", "2",
         "--max_steps", "1", "--per_device_train_batch_size", "4", "--eval_rows", "0", "--use_cpu", "--disable_tqdm",
@@ -73,6 +73,7 @@ def test_a_demo_of_few_clips_reports_those_clips(tmp_path, capsys):
     fitted = json.loads((tmp_path / "out" / "decision.json").read_text())
     # Two clips, each of them varied twice, and two made sounds of four kinds.
     assert fitted["question_types"] and len(fitted["reference"]["centres"]) == 2 * 3 + 2 * 4
+    assert fitted["fitted_for"]
 
 
 def test_too_few_epochs_are_refused_with_status_2(tmp_path, caplog):

@@ -124,7 +124,7 @@ def fit_decisions(
     types = collect_types(train_rows)
     if not types:
         return None
-    config = MusicDecisionConfig(precision=precision)
+    config = MusicDecisionConfig(precision=precision, fitted_for=model.fingerprint())
     decisions = decide_rows(model, processor, types, config.wordings, validation_rows, features)
     for name, scored in decisions.items():
         types[name].shifts = fit_shifts(scored, list(types[name].answers))

@@ -39,7 +39,7 @@ def report_demo(
         captions.
     """
     model.eval()
-    model.load_decisions(folder, {})  # in memory it has those of the model that it began from
+    model.load_decisions(folder, {})  # they were fitted for the saved weights
     clips = {row.clip_id for splits in configs.values() for rows in splits.values() for row in rows}
     splits = {split: [row for row in rows if row.clip_id in clips] for split, rows in load_demo().items()}
     print(format_examples(model, processor, splits["test"], features, configs))

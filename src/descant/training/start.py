@@ -122,6 +122,7 @@ def _load(source: str) -> tuple[Model, ProcessorMixin]:
     )
     if found["missing_keys"]:  # transformers fills them with random numbers
         raise ValueError(f"weights are missing, {min(found['missing_keys'])} among them")
+    model.decision_config = None  # it was fitted for the weights from which training leads away
     adapted = model.peft_model
     if adapted is not None:  # loaded to answer: its matrices, and the modules that it holds whole, are made to train
         adapted.active_peft_config.inference_mode = False

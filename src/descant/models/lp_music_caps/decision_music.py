@@ -15,8 +15,9 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import nn
 from transformers import ProcessorMixin
-from transformers.utils import cached_file
+from transformers.utils import cached_file, logging
 
 from .answer_tree import AnswerTree, build_tree
 
@@ -79,10 +80,14 @@ except ImportError:  # transformers before 5.24 has no typed questions: the same
         return Question(name, kind, question.get("instructions"), list(criteria), list(criteria.values()))
 
 
+logger = logging.get_logger(__name__)
+
 DECISION_FILE = "decision.json"
 OF_REPOSITORY = ("cache_dir", "local_files_only", "revision", "subfolder", "token")  # arguments of from_pretrained
 UNTRAINED = "unlike training"  # why a question is not answered
 MAX_OPTIONS = 1000
+OUTPUTS_KEPT = 8  # of a layer, by which weights are known
+SAME_OUTPUTS = 0.02  # how far they may lie apart, of their length: bfloat16 moves them by up to 0.004
 PLACE = "{option}"
 NUMBERS = re.compile(r"\[\s+-?\d[^\[\]\"]*\]")  # a list of numbers in JSON, of which each would have a line
 WORD = re.compile(r"[^\W_]+(?:/\d+)?")
@@ -177,6 +182,7 @@ class MusicDecisionConfig(DecisionConfig):
     precision: the share of sure answers that are right, for which the thresholds were fitted.
     reference: what tells music from other sounds, fields of a `MusicReference`; without it all sound is music.
     claims: what long answers may claim, fields of `SureClaims`; without it they claim everything.
+    fitted_for: the `fingerprint` of the weights that all this was fitted for; without it, it is used with any.
     """
 
     question_types: dict[str, dict] = field(default_factory=dict)
@@ -184,6 +190,7 @@ class MusicDecisionConfig(DecisionConfig):
     precision: float = 0.8
     reference: dict | None = None
     claims: dict | None = None
+    fitted_for: dict[str, list[float]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         for kind in ("choice", "score"):  # options are sentences here, not single tokens: there is no limit of 26
@@ -312,8 +319,7 @@ def split_noul(question: Question, kind: QuestionType) -> list[list[str]] | None
 
     A question that mentions an option asks for it; any other asks whether there is something at all.
     """
-    mentioned = kind.find_mentioned(str(question.instructions or question.name))
-    denied = kind.denied()
+    mentioned, denied = kind.find_mentioned(str(question.instructions or question.name)), kind.denied()
     yes = [mentioned] if mentioned else [option for option in kind.answers if option not in denied]
     no = [option for option in kind.answers if option not in yes]
     groups = {"true": yes, "false": no}
@@ -329,8 +335,7 @@ def find_type(question: Question, types: Mapping[str, QuestionType]) -> str | No
     for name, kind in types.items():
         if plain_words(text) in map(plain_words, kind.questions):
             return name
-    rules = (share_of_options, mentions_option, names_type)
-    for rule in rules:
+    for rule in (share_of_options, mentions_option, names_type):
         asked = {name: (question, name, kind) for name, kind in types.items()}
         scores = {name: (rule(*one), shared_words(*one)) for name, one in asked.items()}
         fitting = {name: score for name, score in scores.items() if score[0] > 0}
@@ -405,11 +410,30 @@ def answer_question(planned: PlannedQuestion, scores: torch.Tensor | None) -> di
     return answer | {"sure": planned.known and max(probabilities) >= planned.type.threshold}
 
 
+def compute_outputs(layer: nn.Module) -> list[float]:
+    """Return eight outputs of a linear or convolutional layer, its adapter included, for a fixed input.
+
+    None where its weight is not at hand as it is: quantised, divided among devices, or not loaded.
+    """
+    weight: Any = layer.weight
+    if type(weight) is not nn.Parameter or not weight.is_floating_point() or weight.is_meta or weight.ndim < 2:
+        return []
+    inputs = torch.arange(1.0, 1 + weight[0].numel()).sin().view(1, *weight.shape[1:])
+    outputs = layer(inputs.to(weight)).flatten().float()
+    return [float(f"{number:.4g}") for number in outputs[:: -(-len(outputs) // OUTPUTS_KEPT)].tolist()]
+
+
+def are_close(outputs: Sequence[float], others: Sequence[float]) -> bool:
+    """Return whether outputs of a layer are those of the same weights, in whatever precision."""
+    alike = len(outputs) == len(others)
+    return alike and bool(np.linalg.norm(np.subtract(outputs, others)) <= SAME_OUTPUTS * np.linalg.norm(others))
+
+
 class MusicDecisionMixin:
     """`decide`, and the `decision_config` that is loaded and saved with a model, as of transformers' `DecisionMixin`.
 
     The model class adds `score_options(input_features, prompts, trees)`: log-probabilities (windows, options) of each
-    question, averaged over its wordings.
+    question, averaged over its wordings; and `audio_layers`: layers that train whole, by name.
     """
 
     decision_config: MusicDecisionConfig | None = None  # None: typed questions have not been fitted
@@ -432,21 +456,42 @@ class MusicDecisionMixin:
         scores = self.score_options(input_features, prompts, trees)  # type: ignore[attr-defined]  # the model class's
         return [decide_options(one, windows) for one, windows in zip(decision_questions, scores, strict=True)]
 
+    @torch.no_grad()
+    def fingerprint(self) -> dict[str, list[float]]:
+        """Return what some layers make of a fixed input, by name: the same for the same weights alone.
+
+        They are those of the audio side, and the first, the middle and the last that LoRA adapts.
+        """
+        model: Any = self  # a PreTrainedModel
+        names = [name for name, _ in model.named_modules() if re.fullmatch(model.lora_target_modules, name)]
+        picked = {*names[:1], *names[len(names) // 2 :][:1], *names[-1:]}
+        layers = model.audio_layers() | {name: model.get_submodule(name) for name in sorted(picked)}
+        return {name: outputs for name, layer in layers.items() if (outputs := compute_outputs(layer))}
+
     def load_decisions(self, source: str | Path, arguments: Mapping[str, Any]) -> None:
         """Read the `decision.json` of the folder or Hub id that a model, or its adapter, was loaded from.
 
-        arguments: those of `from_pretrained`.
+        arguments: those of `from_pretrained`. One that was fitted for other weights is left out, with a warning.
         """
         adapter = (arguments.get("adapter_kwargs") or {}).get("_adapter_model_path")
         hub = {name: arguments[name] for name in OF_REPOSITORY if name in arguments and adapter is None}
         config = MusicDecisionConfig.from_pretrained(adapter or source, **hub)
-        self.decision_config = config if config.question_types else None
+        self.decision_config = self._keep_fitting(config, adapter or source) if config.question_types else None
+
+    def _keep_fitting(self, config: MusicDecisionConfig, folder: str | Path) -> MusicDecisionConfig | None:
+        own = self.fingerprint() if config.fitted_for else {}
+        if all(are_close(outputs, config.fitted_for.get(name, ())) for name, outputs in own.items()):
+            return config
+        logger.warning(f"{folder}: {DECISION_FILE} was fitted for other weights and is left out: recipes fit it anew")
+        return None
 
     def save_pretrained(self, save_directory: str | Path, *args: Any, **kwargs: Any) -> None:
-        """Save the model as its other classes do, and `decision.json` beside it where there is one."""
+        """Save the model as its other classes do, and `decision.json` where it was fitted for these weights."""
         super().save_pretrained(save_directory, *args, **kwargs)  # type: ignore[misc]  # of PreTrainedModel
         if self.decision_config is not None and kwargs.get("is_main_process", True):
-            self.decision_config.save_pretrained(save_directory)
+            kept = self._keep_fitting(self.decision_config, save_directory)
+            if kept is not None:
+                kept.save_pretrained(save_directory)
 
 
 __all__ = [

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 import torch
+from torch import nn
 from torch.nn.utils.rnn import pad_sequence
 from transformers import GenerationConfig, PreTrainedModel
 from transformers.generation import BaseStreamer
@@ -352,6 +353,10 @@ class LPMusicCapsDecisionMixin(MusicDecisionMixin, Base):
         if pretrained_model_name_or_path is not None:
             model.load_decisions(pretrained_model_name_or_path, kwargs)
         return loaded
+
+    def audio_layers(self) -> dict[str, nn.Module]:
+        """Return the first and the last convolution over the log-mel, by which the model's weights are known."""
+        return {"audio_encoder": self.audio_encoder.conv1, "audio_encoder.last": self.audio_encoder.conv_stack[-1]}
 
     @torch.no_grad()
     def score_options(

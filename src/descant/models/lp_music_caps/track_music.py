@@ -154,7 +154,8 @@ class TrackDecider:
         found = config or model.decision_config
         if found is None or not found.question_types:
             raise ValueError(
-                f"{model.name_or_path} has no decision.json with question types: a recipe with validation rows fits it"
+                f"{model.name_or_path} has no decision.json with question types that was fitted for its weights: a "
+                "recipe with validation rows fits it"
             )
         self.model, self.processor, self.config = model, processor, found
         self.planned = found.plan(questions)

@@ -349,6 +349,12 @@ def cut(tokens: list[int], ends: list[int]) -> list[int]:
 class MertLMDecisionMixin(MusicDecisionMixin, Base):
     """The methods of `MertLMForConditionalGeneration` for typed questions."""
 
+    def audio_layers(self) -> dict[str, nn.Module]:
+        """Return the last layer of the projector and of its branch, by which the model's weights are known."""
+        projection, branch = self.projector.projection, self.projector.branch
+        last = projection[-1] if isinstance(projection, nn.Sequential) else projection
+        return {"projector": last} | ({} if branch is None else {"projector.branch": branch.output})
+
     @torch.no_grad()
     def score_options(
         self, input_features: torch.Tensor, prompts: list[list[list[int]]], trees: list[AnswerTree]

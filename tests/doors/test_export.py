@@ -169,6 +169,19 @@ def test_files_give_what_the_model_gives(
     assert changed["decisions"] > TOLERANCE, "another model is not told apart"
 
 
+def test_a_graph_that_gives_no_numbers_is_not_equal(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    pairs = [("encoder", float("nan")), ("encoder's states", 1e-6), ("front_end", 1.0)]
+    monkeypatch.setattr(exporting, "Runner", lambda folder: None)
+    monkeypatch.setattr(exporting, "compare_group", lambda *_: iter(pairs))
+    export = Export(*with_convolutions(), "tiny", QUESTIONS)
+    sounds = [Window(0.0, 10.0, np.zeros(160_000, np.float32))]
+    assert not command.are_equal(compare(export, tmp_path, sounds * (exporting.WINDOWS_AT_ONCE + 1))[1])
+    pairs[0] = ("encoder", 1e-6)
+    assert command.are_equal(compare(export, tmp_path, sounds)[1]) and not command.are_equal({})
+    pairs[1] = ("encoder's states", 1e-2)
+    assert not command.are_equal(compare(export, tmp_path, sounds)[1])
+
+
 def test_command_needs_a_folder_for_output(capsys: pytest.CaptureFixture) -> None:
     from descant.cli import build_parser
 

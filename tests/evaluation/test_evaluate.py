@@ -18,8 +18,10 @@ from descant.evaluation.evaluate import (
     finish_answer,
     gather_questions,
     keep_common,
+    read_trained_clips,
 )
 from descant.evaluation.predictions_file import Item
+from descant.models import box
 
 QUESTIONS = [
     Question(f"clip{clip}", 0.0, 10.0, question, "genre", ("jazz",))
@@ -199,3 +201,7 @@ def test_only_what_every_condition_answered_is_compared() -> None:
     own = [Item("a", ("r",), clip, 0.0, "q") for clip in ("x", "y", "z")]
     found = keep_common({"own": own, "noise": own[1:], "silence": own[:2]})
     assert [[item.clip for item in items] for items in found.values()] == [["y"]] * 3
+
+
+def test_the_model_in_the_box_says_what_it_was_trained_on() -> None:
+    assert "[d22tbz5im2v]-[0-10]" in read_trained_clips(box.NAME, box.FOLDER)

@@ -244,7 +244,7 @@ def compare(export: Export, folder: Path, windows: Iterable[Window]) -> tuple[in
     while group := [fill_window(one.samples, export.extractor) for one in islice(remaining, WINDOWS_AT_ONCE)]:
         count += len(group)
         for name, difference in compare_group(export, runner, np.stack(group)):
-            largest[name] = max(largest.get(name, 0.0), difference)
+            largest[name] = float(np.maximum(largest.get(name, 0.0), difference))  # NaN stays, as it does not with max
     return count, largest
 
 
@@ -291,4 +291,4 @@ def distance(given: np.ndarray, wanted: torch.Tensor) -> float:
 
 def far(given: Mapping[str, np.ndarray], wanted: Mapping[str, torch.Tensor]) -> float:
     """Return the largest absolute difference of probabilities, over questions, windows and options."""
-    return max(distance(np.exp(given[name]), rows.exp()) for name, rows in wanted.items())
+    return float(np.max([distance(np.exp(given[name]), rows.exp()) for name, rows in wanted.items()]))

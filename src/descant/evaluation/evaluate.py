@@ -34,6 +34,7 @@ from descant.evaluation.predictions_file import Item, read_items
 from descant.evaluation.report import render_report
 from descant.evaluation.scoring import describe_parts, intervals, item_measures
 from descant.files import JsonLines, hold_lock, write_whole
+from descant.models import box
 from descant.publish.facts import SCORES_FILE, hash_clips, read_records
 
 BATCHES_A_CHUNK = 4
@@ -178,12 +179,17 @@ def evaluate(settings: EvaluationSettings) -> dict[str, Any] | None:
     accelerator = Accelerator()
     folder = find_model(settings.model)
     corpus = load_split(settings)
-    trained = read_records(settings.model)[1]
+    trained = read_trained_clips(settings.model, folder)
     find_trained_on(settings, trained, dict.fromkeys(clips_of(corpus, settings), ClipHashes()))
     busy = f"another evaluation is writing into {settings.output_dir}: wait for it, or pass another --output_dir"
     lock = hold_lock(settings.output_dir / LOCK_FILE, busy) if accelerator.is_main_process else nullcontext()
     with lock:
         return answer_and_score(accelerator, folder, corpus, trained, settings)
+
+
+def read_trained_clips(model: str, folder: Path) -> dict[str, ClipHashes]:
+    """Return the clips (id → hashes) that a model was trained on, which lies in a folder; see `read_records`."""
+    return read_records(str(folder) if folder == box.FOLDER else model)[1]  # "box" is neither a path nor a Hub id
 
 
 def answer_and_score(

@@ -323,7 +323,9 @@ class MusicChatMixin(Base):
     ) -> list[str]:
         """Return the texts of answers, and none for prompts: no answer repeats its prompt.
 
-        Transformers' pipeline decodes both, and cuts off an answer what begins as the prompt does.
+        Transformers' pipeline decodes both, and cuts off an answer what begins as the prompt does. Long answers stay
+        as the model words them: what it is not sure of can only be left out where the sound is at hand, as it is in
+        `pipeline("music-question-answering")`.
         """
         if generation_mode not in (None, "text"):
             raise ValueError(f"the model writes text, and no {generation_mode}")

@@ -219,6 +219,14 @@ def test_files_and_links_that_a_page_names_are_there(page: str) -> None:
     assert [link for link in local if not (ROOT / page).parent.joinpath(link).exists()] == []
 
 
+def test_what_the_python_reference_names_is_there() -> None:
+    text = (ROOT / "docs" / "reference.md").read_text(encoding="utf-8")
+    blocks = re.findall(r"^::: (\S+)\n    options:\n      members: \[(.*)\]$", text, re.MULTILINE)
+    assert len(blocks) == text.count("::: ")
+    named = [(home, name) for home, names in blocks for name in names.split(", ")]
+    assert [(home, name) for home, name in named if not hasattr(importlib.import_module(home), name)] == []
+
+
 def test_every_page_stands_in_the_navigation() -> None:
     config = yaml.safe_load((ROOT / "mkdocs.yml").read_text(encoding="utf-8"))
     listed = {page for part in config["nav"] for pages in part.values() for page in names_in(pages)}

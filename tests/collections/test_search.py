@@ -183,7 +183,8 @@ def test_a_song_counts_once_and_odd_names_are_kept(tmp_path: Path) -> None:
 
 def test_a_playlist_holds_the_paths(searcher: Searcher, tmp_path: Path) -> None:
     hits = searcher.search("calm", limit=2)
-    write_playlist(tmp_path / "p.m3u", [*hits, hits[0].__class__("a", "a\n#b", 1.0, None, {"duration_s": 1}, {})])
+    broken = hits[0].__class__("a", "a\n#b", 1.0, None, {"duration_s": 1}, {})
+    assert write_playlist(tmp_path / "p.m3u", [*hits, broken]) == [broken]
     lines = (tmp_path / "p.m3u").read_text().splitlines()
     assert lines[0] == "#EXTM3U" and lines[1].startswith("#EXTINF:30,calm")
     assert lines[2::2] == [one.path for one in hits]

@@ -25,6 +25,7 @@ from descant.answering.evidence import Evidence, Span
 from descant.answering.listener import Listener
 from descant.data.audio import AudioError
 from descant.doors import drawing
+from descant.doors.answering_queue import Job
 from descant.doors.page_gate import KEPT_S, POLICY, SAFE_S, PageGate, Uploads, is_let_in
 from descant.doors.requests import Limits, Refusal
 from descant.doors.studio import KEPT, Studio
@@ -91,6 +92,12 @@ def test_a_track_is_read_once_and_the_last_few_are_kept(
     assert len(read) == KEPT + 1 and len(studio.kept) == KEPT
     studio._read(songs[0])  # was let go
     assert len(read) == KEPT + 2
+
+
+def test_work_that_fails_leaves_what_waits_with_it(studio: Studio, song: str) -> None:
+    jobs = [Job((), work=lambda: {}["nothing"]), Job(studio._read(song), FREE)]
+    studio.queue._answer(jobs)
+    assert isinstance(jobs[0].future.exception(0), RuntimeError) and jobs[1].future.result(0).text
 
 
 def test_what_the_page_shows_of_a_track(studio: Studio, song: str) -> None:

@@ -282,10 +282,13 @@ def find_near(scores: np.ndarray, count: int, most: float = 0.0) -> np.ndarray:
     return np.flatnonzero(scores >= np.partition(scores, -count)[-count] - np.float32(most))
 
 
-def write_playlist(path: Path, hits: Sequence[Hit]) -> None:
-    """Write hits as an .m3u playlist, by their paths; one whose path holds a line break is left out."""
-    lines = ["#EXTM3U"]
+def write_playlist(path: Path, hits: Sequence[Hit]) -> list[Hit]:
+    """Write hits as an .m3u playlist, by their paths; return those with a line break in it, which cannot be held."""
+    lines, left_out = ["#EXTM3U"], []
     for hit in hits:
-        if not {"\n", "\r"} & set(hit.path):
+        if {"\n", "\r"} & set(hit.path):
+            left_out.append(hit)
+        else:
             lines += [f"#EXTINF:{round(hit.columns['duration_s'] or -1)},{Path(hit.path).stem}", hit.path]
     write_whole(path, "\n".join(lines) + "\n")
+    return left_out

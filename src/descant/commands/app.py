@@ -6,8 +6,16 @@ import socket
 import tempfile
 from pathlib import Path
 
-from descant.commands.serve import add_limit_options, listen, serve_until_signal
-from descant.program import count, say, use_all_cores
+from descant.commands.serve import (
+    add_address_options,
+    add_limit_options,
+    list_names,
+    listen,
+    name_address,
+    require_token,
+    serve_until_signal,
+)
+from descant.program import say, use_all_cores
 
 UPLOADS_KEPT = 32  # of the largest size, or as many bytes of smaller ones
 EXAMPLES = """\
@@ -33,11 +41,7 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("model", metavar="MODEL", nargs="?", help="a model (default: the model in the box)")
-    parser.add_argument("--host", default="127.0.0.1", help="the address to listen at (default: %(default)s)")
-    parser.add_argument(
-        "--port", metavar="N", type=count(0, 65_535), default=7860, help="its port, 0: any (default: %(default)s)"
-    )
-    parser.add_argument("--token_file", metavar="FILE", type=Path, help="a file with the token that users need")
+    add_address_options(parser, 7860, "users")
     parser.add_argument(
         "--public", action="store_true", help="ask nobody for a token, wherever it listens: for a Space of the Hub"
     )
@@ -48,13 +52,10 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
 def run(args: argparse.Namespace) -> int:
     """Show the page until a signal comes, and return the exit status."""
     from descant.answering.model_folder import choose_model, find_model
-    from descant.doors.server import is_loopback, read_token
 
     if args.public and args.token_file:
         raise ValueError("--public asks for no token: leave --token_file out")
-    token = None if args.public else read_token(args.token_file, os.environ.get("DESCANT_TOKEN"))
-    if token is None and not args.public and not is_loopback(args.host):
-        raise ValueError(f"--host {args.host} is reached by others: set DESCANT_TOKEN, or give --token_file")
+    token = None if args.public else require_token(args)
     model = choose_model(args.model)
     find_model(model)
     listening = listen(args.host, args.port)
@@ -81,13 +82,11 @@ def show_page(args: argparse.Namespace, model: str, token: str | None, listening
     use_all_cores()
     limits = Limits(args.max_megabytes * 2**20, args.max_seconds, args.timeout, requests=args.queue)
     studio = Studio(Listener.load(model), name_model(model), limits, args.hear)
-    names = None if token or args.public else ["localhost", "127.0.0.1", "::1", args.host]
+    names = None if token or args.public else list_names(args.host)
     example = write_example(folder)
     uploads = Uploads(folder, UPLOADS_KEPT * limits.bytes, [example])
     app = PageGate(mount(build_page(studio, example), studio), limits, token, names, uploads)
-    address, port = listening.getsockname()[:2]
-    shown = f"[{address}]" if ":" in address else address
-    say(f"descant app: {studio.name} listens at http://{shown}:{port} (Ctrl-C ends it)")
+    say(f"descant app: {studio.name} listens at {name_address(listening)} (Ctrl-C ends it)")
     try:
         serve_until_signal(app, listening, drop_slow_headers(limits.stall_s))
     finally:

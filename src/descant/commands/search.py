@@ -5,7 +5,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from descant.program import count, show, show_json
+from descant.program import count, say, show, show_json
 
 if TYPE_CHECKING:
     from descant.collections.search import Hit
@@ -19,7 +19,7 @@ examples:
 --where takes one SQL expression over genre, mood, tempo, metre, voice, sound, energy (the likeliest), instruments,
 key, bpm, loudness_lufs, duration_s, genre_p, mood_p, tempo_p, vocals and each instrument (probabilities, such as
 electric_guitar > 0.5).
-Exit status: 0 done (also where nothing fits), 2 usage.
+Exit status: 0 done (also where nothing fits), 1 a playlist cannot hold a song's path, 2 usage.
 """
 
 
@@ -57,8 +57,9 @@ def run(args: argparse.Namespace) -> int:
     is_outside = args.like is not None and not searcher.holds(args.like)
     like = describe_outside(searcher, args.like, args.model) if is_outside else args.like
     hits = searcher.search(args.query, args.where, like, args.limit)
-    if args.m3u:
-        write_playlist(args.m3u, hits)
+    left_out = write_playlist(args.m3u, hits) if args.m3u else []
+    for hit in left_out:
+        say(f"descant search: {hit.path}: is left out of {args.m3u}, which cannot hold a line break")
     for hit in hits:
         if args.json:
             show_json(json.dumps(hit.to_record(), ensure_ascii=False))
@@ -66,7 +67,7 @@ def run(args: argparse.Namespace) -> int:
             show(format_hit(hit))
     if not hits and not args.json:
         show("no song fits")
-    return 0
+    return 1 if left_out else 0
 
 
 def format_hit(hit: "Hit") -> str:

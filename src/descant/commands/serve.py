@@ -34,17 +34,22 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("model", metavar="MODEL", nargs="?", help="a model (default: the model in the box)")
-    parser.add_argument("--host", default="127.0.0.1", help="the address to listen at (default: %(default)s)")
-    parser.add_argument(
-        "--port", metavar="N", type=count(0, 65_535), default=8000, help="its port, 0: any (default: %(default)s)"
-    )
-    parser.add_argument("--token_file", metavar="FILE", type=Path, help="a file with the token that clients need")
+    add_address_options(parser, 8000, "clients")
     parser.add_argument(
         "--allow_host", metavar="HOST", action="append", default=[], dest="hosts",
         help="a host from which sound may be fetched, HOST or HOST:PORT; may be given several times (default: none)",
     )  # fmt: skip
     add_limit_options(parser, "a request", "a recording")
     parser.set_defaults(func=run)
+
+
+def add_address_options(parser: argparse.ArgumentParser, port: int, users: str) -> None:
+    """Add where is listened, by default at a port, and the token that users need."""
+    parser.add_argument("--host", default="127.0.0.1", help="the address to listen at (default: %(default)s)")
+    parser.add_argument(
+        "--port", metavar="N", type=count(0, 65_535), default=port, help="its port, 0: any (default: %(default)s)"
+    )
+    parser.add_argument("--token_file", metavar="FILE", type=Path, help=f"a file with the token that {users} need")
 
 
 def add_limit_options(parser: argparse.ArgumentParser, request: str, sound: str) -> None:
@@ -75,14 +80,10 @@ def run(args: argparse.Namespace) -> int:
         build_app,
         drop_slow_headers,
         import_server,
-        is_loopback,
         name_model,
-        read_token,
     )
 
-    token = read_token(args.token_file, os.environ.get("DESCANT_TOKEN"))
-    if token is None and not is_loopback(args.host):
-        raise ValueError(f"--host {args.host} is reached by others: set DESCANT_TOKEN, or give --token_file")
+    token = require_token(args)
     model = choose_model(args.model)
     find_model(model)
     listening = listen(args.host, args.port)
@@ -100,13 +101,31 @@ def run(args: argparse.Namespace) -> int:
     hosts = frozenset(host.lower() for host in args.hosts)
     limits = Limits(args.max_megabytes * 2**20, args.max_seconds, args.timeout, requests=args.queue, hosts=hosts)
     service = Service(listener, name_model(model), limits, args.hear)
-    names = None if token else ["localhost", "127.0.0.1", "::1", args.host]
-    app = build_app(service, token, names)
-    address, port = listening.getsockname()[:2]
-    shown = f"[{address}]" if ":" in address else address
-    say(f"descant serve: {service.name} answers at http://{shown}:{port}/v1 (Ctrl-C ends it)")
+    app = build_app(service, token, None if token else list_names(args.host))
+    say(f"descant serve: {service.name} answers at {name_address(listening)}/v1 (Ctrl-C ends it)")
     serve_until_signal(app, listening, drop_slow_headers(limits.stall_s))
     return 0
+
+
+def require_token(args: argparse.Namespace) -> str | None:
+    """Return the token of the options or the environment; raise ValueError where others reach a host without one."""
+    from descant.doors.server import is_loopback, read_token
+
+    token = read_token(args.token_file, os.environ.get("DESCANT_TOKEN"))
+    if token is None and not is_loopback(args.host):
+        raise ValueError(f"--host {args.host} is reached by others: set DESCANT_TOKEN, or give --token_file")
+    return token
+
+
+def list_names(host: str) -> list[str]:
+    """Return the names by which this machine is called where it listens at a host that it alone reaches."""
+    return ["localhost", "127.0.0.1", "::1", host]
+
+
+def name_address(listening: socket.socket) -> str:
+    """Return `http://HOST:PORT` of a socket that listens."""
+    address, port = listening.getsockname()[:2]
+    return f"http://[{address}]:{port}" if ":" in address else f"http://{address}:{port}"
 
 
 def listen(host: str, port: int) -> socket.socket:

@@ -89,10 +89,10 @@ class AnsweringQueue:
             try:
                 self._answer(jobs)
             except Exception as error:  # the model's, or memory is short: the next ones may be answered
-                log.error("%d requests were not answered: %s", len(jobs), name_error(error))
+                failed = as_answer(error)
                 for job in jobs:
                     if not job.future.done():
-                        job.future.set_exception(RuntimeError("the model failed"))
+                        job.future.set_exception(failed)
             if last:
                 return
 
@@ -136,12 +136,20 @@ class AnsweringQueue:
                 job.future.set_result(decider.decide("audio", job.read).answers)
                 return True
             decided = self.typed(job.question).decide(job.windows).get(job.question or "")
-        except ValueError as error:
-            job.future.set_exception(error)
+        except Exception as error:  # no fault of those that wait with it
+            job.future.set_exception(as_answer(error))
             return True
         if decided is not None:
             job.future.set_result(Said(decided["text"], {"decided": decided}))
         return decided is not None
+
+
+def as_answer(error: Exception) -> Exception:
+    """Return a ValueError, which is written for who asked, as it is; log any other, which is then told in general."""
+    if isinstance(error, ValueError):
+        return error
+    log.error("a request was not answered: %s", name_error(error))
+    return RuntimeError("the model failed")
 
 
 def keep_details(answer: TrackAnswer) -> dict[str, Any]:

@@ -96,12 +96,7 @@ class PageGate(Guard):
         super().__init__(app, limits, token, names)
         self.uploads = uploads
 
-    async def _let_in(self, scope: Scope, receive: Receive, send: Send) -> None:
-        headers = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in scope["headers"]}
-        self._check(scope["path"], scope["method"], headers)
-        if scope["method"] != "POST":
-            await self.app(scope, receive, send)
-            return
+    async def _take(self, scope: Scope, headers: dict[str, str], receive: Receive, send: Send) -> None:
         announced = headers.get("content-length", "0")
         if not announced.isdecimal() or int(announced[:20]) > self.limits.bytes:
             raise self._too_large()

@@ -294,6 +294,19 @@ class Guard:
                 await respond(as_refusal(error), dress)
 
     async def _let_in(self, scope: Scope, receive: Receive, send: Send) -> None:
+        headers = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in scope["headers"]}
+        self._check(scope["path"], scope["method"], headers)
+        if scope["method"] == "POST":
+            await self._take(scope, headers, receive, send)
+        else:
+            await self.app(scope, receive, send)
+
+    def _check(self, path: str, method: str, headers: dict[str, str]) -> None:
+        """Raise Refusal for a request that is not let in, whatever its body."""
+        raise NotImplementedError
+
+    async def _take(self, scope: Scope, headers: dict[str, str], receive: Receive, send: Send) -> None:
+        """Let a request with a body through; raises Refusal."""
         raise NotImplementedError
 
 
@@ -304,12 +317,7 @@ class Gate(Guard):
         super().__init__(app, limits, token, names)
         self.held = 0  # bytes of the bodies
 
-    async def _let_in(self, scope: Scope, receive: Receive, send: Send) -> None:
-        headers = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in scope["headers"]}
-        self._check(scope["path"], scope["method"], headers)
-        if scope["method"] != "POST":
-            await self.app(scope, receive, send)
-            return
+    async def _take(self, scope: Scope, headers: dict[str, str], receive: Receive, send: Send) -> None:
         with self._place() as holding:
             body = await self._read(receive, headers, holding)
             parse(body)

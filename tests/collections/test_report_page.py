@@ -102,10 +102,24 @@ def test_links_lead_from_the_page_to_the_sound(tmp_path: Path) -> None:
     assert [problem.file for problem in problems] == ["gone.wav", "music/odd.wav"]
 
 
+def test_another_song_of_the_same_name_has_a_picture_of_its_own(tmp_path: Path) -> None:
+    table = write_lines(tmp_path / "d.jsonl", describe("a.wav"))
+    pictures = []
+    for hertz in (300.0, 300.0, 3000.0):
+        if hertz > 300 or not pictures:
+            write_tone(tmp_path / "a.wav", 0.7, hertz)
+        write_report(table, tmp_path / "out")
+        (track,) = data_of((tmp_path / "out" / "report.html").read_text())
+        pictures.append((tmp_path / "out" / track["picture"]).read_bytes())
+    assert pictures[0] == pictures[1] != pictures[2]
+    assert len(list((tmp_path / "out" / "pictures").iterdir())) == 2
+
+
 def test_one_file_holds_all_of_a_few_tracks(tmp_path: Path) -> None:
     write_tone(tmp_path / "a.wav")
     write_report(write_lines(tmp_path / "d.jsonl", describe("a.wav")), tmp_path / "out", single_file=True)
     (track,) = data_of((tmp_path / "out" / "report.html").read_text())
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["report.html"]
     assert track["sound"].startswith("data:audio/") and track["picture"].startswith("data:image/png;base64,iVBOR")
     many = write_lines(tmp_path / "many.jsonl", *(describe(f"{number}.wav") for number in range(51)))
     with pytest.raises(ValueError, match="50 tracks at most, and .* has 51"):

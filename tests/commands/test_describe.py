@@ -69,7 +69,9 @@ def test_a_folder_is_described_into_files(folder: str, tmp_path: Path, capsys: p
 @pytest.mark.parametrize(
     ("option", "said"),
     [(["--output", "d.txt"], "ends in .jsonl"), (["--sidecars", "midi"], "neither caption nor json"),
-     (["--sidecars", "json"], "needs --output")],
+     (["--sidecars", "json"], "needs --output"), (["--style", "tags"], "--style needs --output"),
+     (["--overwrite"], "--overwrite needs --output"), (["--ray_address", "h:1"], "does nothing without --engine ray"),
+     (["--output", "o.jsonl", "--always"], "--output prints no descriptions")],
 )  # fmt: skip
 def test_wrong_options_of_folders_are_refused(
     folder: str, option: list[str], said: str, capsys: pytest.CaptureFixture[str]

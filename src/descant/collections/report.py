@@ -7,6 +7,7 @@ one that may run, puts into text nodes.
 import base64
 import hashlib
 import html
+import io
 import json
 import math
 import mimetypes
@@ -22,7 +23,7 @@ import numpy as np
 from descant.collections.facts import find_sound, is_description, read_descriptions, read_fact
 from descant.data.audio import AudioError, stream_audio
 from descant.data.tables import Problem, read_table
-from descant.files import Record, replace_whole, write_whole
+from descant.files import Record, write_whole
 from descant.program import name_error, say
 
 MOST_IN_ONE_FILE = 50  # tracks whose sound and pictures a single file may hold
@@ -141,13 +142,13 @@ def draw_levels(waveform: np.ndarray, columns: int = COLUMNS, bands: int = BANDS
     return np.clip((levels - levels.max()) / RANGE_DB + 1, 0, 1).T[::-1]
 
 
-def write_picture(song: Path, picture: Path) -> None:
-    """Write the picture of a track's spectrogram as PNG; raises AudioError."""
+def to_png(levels: np.ndarray) -> bytes:
+    """Return levels (bands, columns) between 0 and 1 as a PNG."""
     from matplotlib import image
 
-    levels = draw_spectrogram(song)
-    with replace_whole(picture) as partial:
-        image.imsave(partial, levels, cmap="magma", vmin=0, vmax=1, format="png")
+    file = io.BytesIO()
+    image.imsave(file, levels, cmap="magma", vmin=0, vmax=1, format="png")
+    return file.getvalue()
 
 
 # The page
@@ -175,10 +176,10 @@ def write_report(
         if song is None:
             problems.append(Problem(track["name"], None, None, "the sound is not there"))
             continue
-        track["sound"] = embed(song) if single_file else link(song, folder)
+        track["sound"] = embed(song.read_bytes(), song.name) if single_file else link(song, folder)
         if pictures:
             try:
-                track["picture"] = add_picture(song, track["name"], folder, single_file)
+                track["picture"] = add_picture(song, folder, single_file)
             except (AudioError, OSError) as error:
                 problems.append(Problem(track["name"], None, None, name_error(error)))
     write_whole(folder / "report.html", render_page(f"{path.name}: {len(tracks)} tracks", tracks))
@@ -191,16 +192,16 @@ def _show_progress(tracks: Sequence[Track]) -> Iterator[Track]:
     yield from tqdm(tracks, desc="drawing", unit=" tracks", disable=None, leave=False, dynamic_ncols=True)
 
 
-def add_picture(song: Path, name: str, folder: Path, single_file: bool) -> str:
-    """Draw a song where no picture of it is there yet, and return the address for the page."""
-    picture = folder / "pictures" / f"{hashlib.sha1(name.encode('utf-8', 'surrogateescape')).hexdigest()[:16]}.png"
+def add_picture(song: Path, folder: Path, single_file: bool) -> str:
+    """Draw a song where no picture of it, as it is now, is there yet; return the address for the page."""
+    if single_file:
+        return embed(to_png(draw_spectrogram(song)), "picture.png")
+    status = song.stat()
+    known = os.fsencode(f"{song.resolve()} {status.st_size} {status.st_mtime_ns}")
+    picture = folder / "pictures" / f"{hashlib.sha1(known).hexdigest()[:16]}.png"
     if not picture.is_file():
-        write_picture(song, picture)
-    if not single_file:
-        return f"pictures/{picture.name}"
-    address = embed(picture)
-    picture.unlink()
-    return address
+        write_whole(picture, to_png(draw_spectrogram(song)))
+    return f"pictures/{picture.name}"
 
 
 def link(song: Path, folder: Path) -> str:
@@ -208,10 +209,10 @@ def link(song: Path, folder: Path) -> str:
     return quote(os.fsencode(os.path.relpath(song.resolve(), folder.resolve())))
 
 
-def embed(path: Path) -> str:
-    """Return a file as a data address."""
-    kind = SOUNDS.get(path.suffix.lower()) or mimetypes.guess_type(path.name)[0] or "application/octet-stream"
-    return f"data:{kind};base64,{base64.b64encode(path.read_bytes()).decode()}"
+def embed(content: bytes, name: str) -> str:
+    """Return a file's content as a data address; name: of the file, which says its kind."""
+    kind = SOUNDS.get(Path(name).suffix.lower()) or mimetypes.guess_type(name)[0] or "application/octet-stream"
+    return f"data:{kind};base64,{base64.b64encode(content).decode()}"
 
 
 def render_page(title: str, tracks: Iterable[Track]) -> str:

@@ -38,6 +38,7 @@ Genre, mood, energy, tempo, metre, voice and instruments are decided with probab
 lie under the fitted threshold. BPM, key, loudness and silence are measured where descant[measure] is installed.
 Exit status: 0 all described, 1 some files skipped, 2 usage, 130 interrupted.
 """
+STYLE = "long"
 GOES_ON = "with --output, the same command goes on from here"
 
 
@@ -67,7 +68,7 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
         "--sidecars", metavar="KINDS", type=sidecars, default=frozenset(),
         help="write beside each song: caption, json or caption,json",
     )  # fmt: skip
-    folder.add_argument("--style", choices=("short", "long", "tags"), default="long", help="of captions in files")
+    folder.add_argument("--style", choices=("short", "long", "tags"), default=STYLE, help="of captions in files")
     folder.add_argument("--overwrite", action="store_true", help="write sidecars over files of others too")
     folder.add_argument("--states", action="store_true", help="add the model's mean audio state, for descant search")
     folder.add_argument(
@@ -106,17 +107,27 @@ def run(args: argparse.Namespace) -> int:
     from descant.answering.model_folder import choose_model, find_model
     from descant.data.sources import list_sounds
 
+    refuse_idle(args)
     args.model = choose_model(args.model)
     model = find_model(args.model)  # before the seconds that importing torch takes
     if args.output:
         return describe_folder(args, model)
-    if args.sidecars:
-        raise ValueError("--sidecars needs --output, which remembers what was written")
-    if args.engine == "ray":
-        raise ValueError("--engine ray needs --output")
     sounds = list_sounds(args.audio)
     describer = load_describer(args)
     return 1 if sum(not _show(describer, sound, args) for sound in sounds) else 0
+
+
+def refuse_idle(args: argparse.Namespace) -> None:
+    """Raise ValueError for an option that would do nothing beside the others."""
+    if args.output and args.always:
+        raise ValueError("--always changes what is printed, and --output prints no descriptions: leave it out")
+    if args.ray_address and args.engine != "ray":
+        raise ValueError("--ray_address does nothing without --engine ray: leave it out")
+    if args.output is None and args.sidecars:
+        raise ValueError("--sidecars needs --output, which remembers what was written")
+    given = {"engine ray": args.engine == "ray", "style": args.style != STYLE, "overwrite": args.overwrite}
+    for name in (name for name, is_given in given.items() if is_given and args.output is None):
+        raise ValueError(f"--{name} needs --output: it is about what is written")
 
 
 def load_describer(args: argparse.Namespace, device: str | None = None) -> "Describer":

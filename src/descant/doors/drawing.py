@@ -4,7 +4,6 @@ All that users or models gave goes through `escape`; numbers are formatted here.
 """
 
 import base64
-import io
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from html import escape
@@ -30,13 +29,9 @@ TITLES = {
 
 def draw_picture(waveform: np.ndarray) -> bytes:
     """Return the spectrum of a mono waveform (samples,) at 16 kHz over time, as PNG."""
-    from matplotlib import image
+    from descant.collections.report import draw_levels, to_png
 
-    from descant.collections.report import draw_levels
-
-    file = io.BytesIO()
-    image.imsave(file, draw_levels(waveform, *PICTURE_SIZE), cmap="magma", vmin=0, vmax=1, format="png")
-    return file.getvalue()
+    return to_png(draw_levels(waveform, *PICTURE_SIZE))
 
 
 # The track

@@ -139,6 +139,7 @@ def test_junk_silence_and_what_is_too_long_get_the_sentence_of_ask(studio: Studi
 
 def test_what_cannot_be_asked_is_refused(studio: Studio, song: str) -> None:
     assert refuse(studio.ask, song, "why " * 3_000) == (400, "the question is longer than 10000 characters")
+    assert refuse(studio.decide, song, FREE, ["a", "b" * 1_001])[1].endswith("has over 1000 characters")
     assert refuse(studio.decide, song, " ", ["a", "b"]) == (400, "there is no question: write one")
     assert refuse(studio.decide, song, "mood", ["sad"])[1].startswith("one option is no choice")
 

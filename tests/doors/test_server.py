@@ -356,6 +356,8 @@ def test_typed_requests_that_cannot_be_answered(client: Client, song: Path) -> N
     good = {"model": "tiny", "state": asset, "questions": {"a": question}}
     cases = [
         ({"questions": {}}, "1 to 64"), ({"questions": {str(i): question for i in range(1_000)}}, "1 to 64"),
+        ({"questions": {"a": question | {"criteria": ["x" * 1_001, "y"]}}}, "over 1000 characters"),
+        ({"questions": {"a": question | {"criteria": {str(i): "x" * 900 for i in range(12)}}}}, "longer than 10000"),
         ({"questions": {"a": {"type": "?"}}}, "a"), ({"state": str(song)}, "audio asset"), ({"state": None}, "asset"),
         ({"state": asset | {"type": "image"}}, "only audio"), ({"state": asset | {"data_base64": "@"}}, "no base64"),
         ({"assets": {"b": asset}}, "one recording"), ({"assets": []}, ""), ({"assets": [1]}, "by name"),

@@ -6,7 +6,7 @@ import math
 import re
 import urllib.error
 import urllib.request
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from io import BytesIO
@@ -20,7 +20,8 @@ from descant.models.lp_music_caps.sound_input import decode_base64, decode_data_
 from descant.program import one_line, shorten
 
 LONGEST_SENTENCE = 300  # characters of what a refusal says
-LONGEST_QUESTION = 10_000  # characters
+LONGEST_QUESTION = 10_000  # characters, with all its options
+LONGEST_TEXT = 1_000  # characters of a typed one; the memory that an option takes grows with the square of its length
 MOST_VALUES = 10_000  # in a request, by its brackets, braces and commas: base64 has none of them
 MOST_QUESTIONS = 64  # typed ones of a request
 FETCH_TIMEOUT_S = 20
@@ -118,8 +119,7 @@ def read_chat_request(body: Mapping[str, Any], model: str, limits: Limits) -> Ch
         raise Refusal(400, "stream is true or false, and stream_options may hold include_usage", "stream")
     with _refusing("messages"):
         asked = read_chat(_translate(body.get("messages"), limits))
-    if asked.question is not None and len(asked.question) > LONGEST_QUESTION:
-        raise Refusal(400, f"the question is longer than {LONGEST_QUESTION} characters", "messages")
+    require_short(asked.question or "", field="messages")
     sound = asked.audio
     assert isinstance(sound, bytes | str)
     return ChatRequest(sound, asked.question, stream, options.get("include_usage") is True, _read_count(body))
@@ -236,6 +236,8 @@ def read_decision_request(body: Mapping[str, Any], model: str) -> DecisionReques
     questions, assets, state = body.get("questions"), body.get("assets") or {}, body.get("state")
     if not isinstance(questions, dict) or not 1 <= len(questions) <= MOST_QUESTIONS:
         raise Refusal(400, f"questions has to hold 1 to {MOST_QUESTIONS} questions by name", "questions")
+    for question in questions.values():
+        require_short(options=list_texts(question), field="questions")
     if not isinstance(assets, dict):
         raise Refusal(400, "assets has to hold assets by name", "assets")
     asset = assets.get(state) if isinstance(state, str) else state
@@ -247,6 +249,25 @@ def read_decision_request(body: Mapping[str, Any], model: str) -> DecisionReques
         raise Refusal(400, f"the asset is of type {asset['type']!r}: only audio can be heard", "assets")
     with _refusing("assets"):
         return DecisionRequest(decode_base64(asset["data_base64"], "data_base64"), questions)
+
+
+def require_short(question: str = "", options: Iterable[str] = (), field: str | None = None) -> None:
+    """Raise Refusal for a question that is too long to be asked, by itself or with its options."""
+    named = list(options)
+    if any(len(option) > LONGEST_TEXT for option in named):
+        raise Refusal(400, f"an option or another text of a typed question has over {LONGEST_TEXT} characters", field)
+    if len(question) + sum(map(len, named)) > LONGEST_QUESTION:
+        raise Refusal(400, f"the question is longer than {LONGEST_QUESTION} characters", field)
+
+
+def list_texts(value: Any) -> Iterator[str]:
+    """Yield all texts in a value of JSON, the names in objects too."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, dict):
+        yield from (text for name, one in value.items() for text in (name, *list_texts(one)))
+    elif isinstance(value, list):
+        yield from (text for one in value for text in list_texts(one))
 
 
 def hear(sound: bytes | str, extractor: Any, limits: Limits, count: int | None) -> list[Window]:

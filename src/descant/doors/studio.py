@@ -19,7 +19,7 @@ from descant.data.audio import AudioError, Window, load_audio
 from descant.doors.answering_queue import AnsweringQueue
 from descant.doors.answers import Answered, Decided, Described, Track
 from descant.doors.drawing import PICTURE_RATE, draw_picture
-from descant.doors.requests import AUDIO, LONGEST_QUESTION, Limits, Refusal, hear
+from descant.doors.requests import AUDIO, Limits, Refusal, hear, require_short
 from descant.models.lp_music_caps.track_music import state
 from descant.program import name_error
 
@@ -77,7 +77,7 @@ class Studio:
     def decide(self, path: str, question: str, options: Sequence[str] | None = None) -> Decided:
         """Decide between options, without them between yes and no, about a sound file; raises Refusal."""
         asked, named = " ".join(question.split()), read_options(options)
-        require_short(asked, *named)
+        require_short(asked, named)
         if not asked:
             raise Refusal(400, "there is no question: write one")
         typed = {"type": "choice", "instructions": asked, "criteria": dict.fromkeys(named)} if named else None
@@ -95,6 +95,7 @@ class Studio:
     def explain(self, path: str, question: str, options: Sequence[str] | None = None) -> Evidence:
         """Return the seconds of a sound file that a typed answer rests on; raises Refusal, where there is none too."""
         asked, named = " ".join(question.split()), read_options(options) or None
+        require_short(asked, named or ())
         with self._place():
             self._read(path)  # within the limits, or refused
             return self._wait(self.queue.run(lambda: explain(self.listener, path, asked, named, hear=self.hear)))
@@ -152,12 +153,6 @@ class Studio:
         except (TimeoutError, CancelledError):
             future.cancel()
             raise Refusal(503, f"there was no answer within {self.limits.wait_s:g} s: try again later") from None
-
-
-def require_short(*texts: str) -> None:
-    """Raise Refusal for texts that are too long to be asked."""
-    if sum(map(len, texts)) > LONGEST_QUESTION:
-        raise Refusal(400, f"the question is longer than {LONGEST_QUESTION} characters")
 
 
 def read_options(options: Sequence[str] | None) -> list[str]:

@@ -1,6 +1,5 @@
 """Tests that processors take the arguments of transformers' processors, in all forms, and refuse others by name."""
 
-import inspect
 from typing import Any
 
 import numpy as np
@@ -11,7 +10,6 @@ from tiny_mert_lm import join_tiny, save_parts
 from tiny_subgenre import build_tiny_subgenre, tracks
 from transformers.processing_utils import ProcessorMixin
 
-from descant.models.lp_music_caps import processing_lp_music_caps
 from descant.models.mert_lm import processing_mert_lm
 
 QUESTIONS = ["Fast?", "Which instruments play a slow piano and jazz in this song?"]
@@ -128,9 +126,3 @@ def test_a_subgenre_processor_pads_always_and_cuts_never() -> None:
     for arguments in ({"padding": "max_length"}, {"truncation": True}):
         with pytest.raises(ValueError, match="leave padding and truncation out"):
             processor(**tracks(), **arguments)
-
-
-def test_the_processors_sort_arguments_by_the_same_code() -> None:
-    for name in ("sort_arguments", "pad_prompts", "limit_of"):
-        sources = {inspect.getsource(getattr(m, name)) for m in (processing_lp_music_caps, processing_mert_lm)}
-        assert len(sources) == 1

@@ -7,68 +7,11 @@ from transformers import BatchFeature, FeatureExtractionMixin, PreTrainedTokeniz
 from transformers.processing_utils import ProcessorMixin
 
 from .feature_extraction_mert_lm import Waveform
-from .sound_input import MusicChatMixin
+from .sound_input import MusicChatMixin, limit_of, pad_prompts, sort_arguments
 
 AUDIO_TOKEN = "<|audio|>"
 SYSTEM_PROMPT = "You listen to music and answer questions about it."
 CAPTION_REQUEST = "Describe this music."
-
-
-# Arguments that say how questions are tokenized, and how waveforms are read; `return_tensors` is for all.
-OF_TEXT = ("padding", "truncation", "max_length", "pad_to_multiple_of")
-OF_AUDIO = ("sampling_rate", "device")
-
-
-def sort_arguments(arguments: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any], str | None]:
-    """Sort the arguments of a call, in the forms that transformers' processors take, by what they are for.
-
-    Returns those of the text, those of the audio, and `return_tensors`. A name given by itself goes before one in
-    common_kwargs. Raises ValueError where it is also in text_kwargs or audio_kwargs, TypeError for an unknown name.
-    """
-    text, audio, common = (dict(arguments.pop(f"{kind}_kwargs", None) or {}) for kind in ("text", "audio", "common"))
-    flat = {**common, **{name: value for name, value in arguments.items() if value is not None}}
-    tensors = flat.pop("return_tensors", None)
-    for name, value in flat.items():
-        goal = text if name in OF_TEXT else audio if name in OF_AUDIO else None
-        if goal is None:
-            raise TypeError(
-                f"the processor knows no argument {name}: give {', '.join(OF_TEXT + OF_AUDIO)}, return_tensors, "
-                "text_kwargs, audio_kwargs or common_kwargs"
-            )
-        if name in goal:
-            raise ValueError(f"{name} was given twice, by itself and in text_kwargs or audio_kwargs")
-        goal[name] = value
-    tensors = tensors or text.pop("return_tensors", None) or audio.pop("return_tensors", None)
-    return text, audio, tensors
-
-
-def pad_prompts(
-    rows: list[list[int]], pad: int, side: str, padding: bool | str, max_length: int | None, multiple: int | None
-) -> dict[str, list[list[int]]]:
-    """Pad prompts at one side to the longest, to `max_length` or not at all, as `padding` of a tokenizer says."""
-    longest = max(map(len, rows), default=0)
-    if padding == "max_length":
-        if max_length is None:
-            raise ValueError("padding='max_length' needs max_length, the tokens of the longest prompt")
-        longest = max(longest, max_length)
-    elif padding not in (True, "longest", False, "do_not_pad"):
-        raise ValueError(f"padding is {padding!r}: give True, 'longest', 'max_length', False or 'do_not_pad'")
-    longest += -longest % (multiple or 1)
-    missing = [0 if padding in (False, "do_not_pad") else longest - len(row) for row in rows]
-    before, after = (missing, [0] * len(rows)) if side == "left" else ([0] * len(rows), missing)
-    return {
-        "prompt_input_ids": [[pad] * b + row + [pad] * a for b, row, a in zip(before, rows, after, strict=True)],
-        "prompt_attention_mask": [
-            [0] * b + [1] * len(row) + [0] * a for b, row, a in zip(before, rows, after, strict=True)
-        ],
-    }
-
-
-def limit_of(truncation: bool | str | None, max_length: int | None, longest: int) -> int | None:
-    """Return how many tokens a prompt may have, `longest` where truncation comes without max_length; None: any."""
-    if truncation in (None, False, "do_not_truncate"):
-        return None
-    return longest if max_length is None else max_length
 
 
 class MertLMProcessor(MusicChatMixin, ProcessorMixin):

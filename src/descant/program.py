@@ -472,6 +472,14 @@ def wait_asleep() -> None:
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 
+def silence_transformers() -> None:
+    """Let transformers log errors alone, and show no bars: this program's own say what is done."""
+    import transformers
+
+    transformers.logging.set_verbosity_error()
+    transformers.logging.disable_progress_bar()
+
+
 def use_all_cores() -> None:
     """Give torch this process's share of the machine's cores, unless the user set OMP_NUM_THREADS."""
     import torch

@@ -35,6 +35,7 @@ from descant.program import (
     require_writable,
     say,
     share,
+    silence_transformers,
     source,
     use_all_cores,
 )
@@ -102,8 +103,7 @@ def caption_collection(questions: Sequence[str], num_beams: int, argv: Sequence[
     The command line over the given settings; a second run after any kill answers only what is missing.
     """
     args = parse_arguments(questions, num_beams, argv)
-    transformers.logging.set_verbosity_error()
-    transformers.logging.disable_progress_bar()
+    silence_transformers()
     require_writable(args.output.parent)
     return run(args)
 

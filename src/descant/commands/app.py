@@ -15,7 +15,7 @@ from descant.commands.serve import (
     require_token,
     serve_until_signal,
 )
-from descant.program import say, use_all_cores
+from descant.program import say, silence_transformers, use_all_cores
 
 UPLOADS_KEPT = 32  # of the largest size, or as many bytes of smaller ones
 EXAMPLES = """\
@@ -68,8 +68,6 @@ def run(args: argparse.Namespace) -> int:
 
 def show_page(args: argparse.Namespace, model: str, token: str | None, listening: socket.socket, folder: Path) -> None:
     """Load the model, and answer until a signal comes."""
-    import transformers
-
     from descant.answering.listener import Listener
     from descant.doors.app import build_page, mount, write_example
     from descant.doors.page_gate import PageGate, Uploads
@@ -77,8 +75,7 @@ def show_page(args: argparse.Namespace, model: str, token: str | None, listening
     from descant.doors.server import drop_slow_headers, name_model
     from descant.doors.studio import Studio
 
-    transformers.logging.set_verbosity_error()
-    transformers.logging.disable_progress_bar()
+    silence_transformers()
     use_all_cores()
     limits = Limits(args.max_megabytes * 2**20, args.max_seconds, args.timeout, requests=args.queue)
     studio = Studio(Listener.load(model), name_model(model), limits, args.hear)

@@ -5,7 +5,18 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from descant.answering.model_folder import PRECISIONS
-from descant.program import MOST_BEAMS, count, hear, loading_to_stay, question, say, show, show_json, use_all_cores
+from descant.program import (
+    MOST_BEAMS,
+    count,
+    hear,
+    loading_to_stay,
+    question,
+    say,
+    show,
+    show_json,
+    silence_transformers,
+    use_all_cores,
+)
 
 if TYPE_CHECKING:
     from descant.answering.answers import Answer
@@ -73,16 +84,13 @@ def run(args: argparse.Namespace) -> int:
     name, sounds = split_model(args.audio)
     find_model(name)  # before the seconds that importing torch takes
     with loading_to_stay():
-        import transformers
-
         from descant.answering.answers import TypedQuestions, pool_answers
         from descant.answering.listener import Asking, Listener, show_progress
         from descant.answering.stream import Recording, in_order
         from descant.data.audio import stream_windows
         from descant.data.sources import list_sounds
 
-        transformers.logging.set_verbosity_error()
-        transformers.logging.disable_progress_bar()
+        silence_transformers()
         use_all_cores()
         settings = {"num_beams": args.num_beams} if args.num_beams else {}
         listener = Listener.load(name, args.precision, everything=args.everything, **settings)

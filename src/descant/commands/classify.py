@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from descant.program import BrokeOff, loading_to_stay, say, show, show_json, use_all_cores
+from descant.program import BrokeOff, loading_to_stay, say, show, show_json, silence_transformers, use_all_cores
 
 if TYPE_CHECKING:
     from descant.subgenre.classify import Classification, Classifying
@@ -68,13 +68,10 @@ def _check_lyrics(lyrics: Path, sounds: int) -> None:
 
 def _classify(args: argparse.Namespace, sounds: Sequence[str]) -> int:
     with loading_to_stay():
-        import transformers
-
         from descant.answering.stream import Recording, in_order
         from descant.subgenre.classify import Classifying, TrackClassifier, load_captioner
 
-        transformers.logging.set_verbosity_error()
-        transformers.logging.disable_progress_bar()
+        silence_transformers()
         use_all_cores()
         classifier = TrackClassifier.load(args.model)
         listener, note = load_captioner(classifier, args.captioner)

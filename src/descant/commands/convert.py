@@ -5,7 +5,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from descant.program import show
+from descant.program import show, silence_transformers
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -52,10 +52,7 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
 
 def run(args: argparse.Namespace) -> int:
     """Convert a checkpoint, and return the exit status."""
-    import transformers
-
-    transformers.logging.set_verbosity_error()
-    transformers.logging.disable_progress_bar()
+    silence_transformers()
     model = _convert(args)
     show(f"Model saved to {args.output}: {model.num_parameters() / 1e6:.1f} M weights from {args.checkpoint}")
     return 0

@@ -14,6 +14,7 @@ from descant.program import (
     say,
     show,
     show_json,
+    silence_transformers,
     use_all_cores,
 )
 
@@ -81,13 +82,10 @@ def run(args: argparse.Namespace) -> int:
     find_model(args.model)  # before the seconds that importing torch takes
     sounds = list_sounds(args.audio)
     with loading_to_stay():
-        import transformers
-
         from descant.answering.answers import Decider
         from descant.answering.listener import Listener
 
-        transformers.logging.set_verbosity_error()
-        transformers.logging.disable_progress_bar()
+        silence_transformers()
         use_all_cores()
         listener = Listener.load(args.model)
     decider = Decider(listener.model, listener.processor, questions, args.hear)

@@ -16,6 +16,7 @@ from descant.program import (
     say,
     show,
     show_json,
+    silence_transformers,
     use_all_cores,
 )
 
@@ -133,13 +134,10 @@ def refuse_idle(args: argparse.Namespace) -> None:
 def load_describer(args: argparse.Namespace, device: str | None = None) -> "Describer":
     """Load the model; device: by default the GPU where there is one."""
     with loading_to_stay():
-        import transformers
-
         from descant.answering.description import Describer
         from descant.answering.listener import Listener
 
-        transformers.logging.set_verbosity_error()
-        transformers.logging.disable_progress_bar()
+        silence_transformers()
         use_all_cores()
         return Describer(Listener.load(args.model, device=device), args.hear, args.states)
 

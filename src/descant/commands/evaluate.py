@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from descant.program import MOST_BEAMS, count, require_writable, say, show, use_all_cores
+from descant.program import MOST_BEAMS, count, require_writable, say, show, silence_transformers, use_all_cores
 
 if TYPE_CHECKING:
     from descant.evaluation.evaluate import EvaluationSettings
@@ -214,11 +214,8 @@ def run_benchmark(args: argparse.Namespace) -> int:
 
 def prepare_program() -> None:
     """Let descant's log speak, transformers' be silent, and use the machine's cores."""
-    import transformers
-
     logging.getLogger("descant").setLevel(logging.INFO)
-    transformers.logging.set_verbosity_error()
-    transformers.logging.disable_progress_bar()
+    silence_transformers()
     use_all_cores()
 
 

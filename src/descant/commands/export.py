@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from descant.program import require_writable, say, show, source
+from descant.program import require_writable, say, show, silence_transformers, source
 
 if TYPE_CHECKING:
     from descant.data.audio import Window
@@ -61,10 +61,7 @@ def run(args: argparse.Namespace) -> int:
     from descant.doors.export import Export, compare, require_exporter
 
     require_exporter()
-    import transformers
-
-    transformers.logging.set_verbosity_error()
-    transformers.logging.disable_progress_bar()
+    silence_transformers()
     model, processor = load_model(folder)
     export = Export(model, processor, Path(name).name, questions)
     export.save(output)

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from descant.program import count, hear, loading_to_stay, say, seconds, use_all_cores
+from descant.program import count, hear, loading_to_stay, say, seconds, silence_transformers, use_all_cores
 
 EXAMPLES = """\
 examples:
@@ -89,13 +89,10 @@ def run(args: argparse.Namespace) -> int:
     listening = listen(args.host, args.port)
     with loading_to_stay():
         import_server()
-        import transformers
-
         from descant.answering.listener import Listener
         from descant.doors.requests import Limits
 
-        transformers.logging.set_verbosity_error()
-        transformers.logging.disable_progress_bar()
+        silence_transformers()
         use_all_cores()
         listener = Listener.load(model)
     hosts = frozenset(host.lower() for host in args.hosts)

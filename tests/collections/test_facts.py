@@ -121,4 +121,4 @@ def test_what_a_stranger_wrote_is_read_or_named_line_by_line(tmp_path: Path) -> 
 def test_the_sound_is_looked_for_below_the_folders(tmp_path: Path) -> None:
     (tmp_path / "a.mp3").write_bytes(b"")
     assert find_sound("a.mp3", [tmp_path]) == tmp_path / "a.mp3"
-    assert find_sound("b.mp3", [tmp_path]) is None
+    assert find_sound("b.mp3", [tmp_path]) is None and find_sound("b.mp3", named=tmp_path) is None

@@ -184,6 +184,15 @@ def test_bad_files_are_named_and_those_outside_passed_over(music: Path, tmp_path
     assert [bool(one.error) for one in changes] == [True, True, True, False] and read(outside) == {}
 
 
+def test_the_songs_of_the_folder_are_meant_wherever_the_command_is_run(
+    music: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "song.flac").write_bytes((music / "song.flac").read_bytes())
+    monkeypatch.chdir(tmp_path)
+    assert [change.audio for change in tag(music, "song.flac")] == [str(music / "song.flac")]
+    assert read(tmp_path / "song.flac") == {}
+
+
 def test_a_ledger_from_elsewhere_changes_nothing_outside_its_folder(music: Path, tmp_path: Path) -> None:
     tag(music, "song.flac")
     (tmp_path / "other").mkdir()

@@ -295,12 +295,16 @@ def _unpack(record: Record) -> Any:
         return None
 
 
-def find_sound(audio: str, folders: Iterable[Path] = ()) -> Path | None:
-    """Return the file that a description is about: by its path as it stands, else below one of the folders."""
-    return next((path for path in (Path(audio), *(folder / audio for folder in folders)) if path.is_file()), None)
+def find_sound(audio: str, folders: Iterable[Path] = (), named: Path | None = None) -> Path | None:
+    """Return the file that a description is about: by its path as it stands, else below one of the folders.
+
+    named: a folder that the user named, which comes before the one that the command is run in.
+    """
+    places = [*([named / audio] if named else []), Path(audio), *(folder / audio for folder in folders)]
+    return next((path for path in places if path.is_file()), None)
 
 
-def pair_sounds(descriptions: Iterable[Record], folders: Sequence[Path]) -> Iterator[tuple[Record, Path | None]]:
-    """Yield each description with the file that it is about, None where it is not there."""
+def pair_sounds(descriptions: Iterable[Record], folder: Path) -> Iterator[tuple[Record, Path | None]]:
+    """Yield each description with the file that it is about, in the folder or elsewhere; None: it is not there."""
     for description in descriptions:
-        yield description, find_sound(description["audio"], folders)
+        yield description, find_sound(description["audio"], named=folder)

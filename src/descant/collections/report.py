@@ -161,7 +161,7 @@ def write_report(
 
     Args:
         path: descriptions (.jsonl, .parquet) or answers (.jsonl).
-        audio_dir: where sound with relative paths is looked for, beside the folder of `path`.
+        audio_dir: where sound with relative paths is looked for first, then here and in the folder of `path`.
         folder: gets report.html, and `pictures/` that are kept where they are there; sound is linked.
         single_file: put pictures and sound into report.html.
         pictures: draw spectrograms.
@@ -172,7 +172,7 @@ def write_report(
     if single_file and len(tracks) > MOST_IN_ONE_FILE:
         raise ValueError(f"--single_file holds {MOST_IN_ONE_FILE} tracks at most, and {path} has {len(tracks)}")
     for track in _show_progress(tracks):
-        song = find_sound(track["name"], [*([audio_dir] if audio_dir else []), path.parent])
+        song = find_sound(track["name"], [path.parent], named=audio_dir)
         if song is None:
             problems.append(Problem(track["name"], None, None, "the sound is not there"))
             continue

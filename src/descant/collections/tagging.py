@@ -137,7 +137,7 @@ def tag_folder(folder: Path, descriptions: Iterable[Record], settings: TagSettin
     ValueError where another run is tagging the folder.
     """
     with _ledger(folder, settings.pretend) as ledger:
-        for description, path in pair_sounds(descriptions, [folder]):
+        for description, path in pair_sounds(descriptions, folder):
             if path is None:
                 yield Change(description["audio"], {}, {}, "is not there, neither as it is named nor in the folder")
             elif path.resolve().is_relative_to(folder.resolve()):
@@ -148,7 +148,7 @@ def tag_folder(folder: Path, descriptions: Iterable[Record], settings: TagSettin
 
 def find_undescribed(folder: Path, descriptions: Iterable[Record]) -> list[Path]:
     """Return the sound files of a folder that have no description."""
-    described = {path.resolve() for _, path in pair_sounds(descriptions, [folder]) if path}
+    described = {path.resolve() for _, path in pair_sounds(descriptions, folder) if path}
     return [path for path in list_sound_files(folder).files if path.resolve() not in described]
 
 

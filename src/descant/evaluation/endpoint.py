@@ -24,7 +24,6 @@ from descant.program import name_error, shorten
 
 log = logging.getLogger(__name__)
 
-KEY_VARIABLE = "OPENAI_API_KEY"
 ATTEMPTS, FIRST_WAIT_S, LONGEST_WAIT_S = 6, 1.0, 300.0
 TRANSIENT = (408, 409, 425, 429, 500, 502, 503, 504, 529)
 FATAL = (401, 402, 403, 404)  # every other request would get the same

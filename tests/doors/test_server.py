@@ -309,7 +309,9 @@ def test_sound_is_fetched_from_nowhere_that_is_not_allowed(client: Client, song:
     assert "holds no comma" in ask("data:audio/wav").sentence
 
 
-def test_sound_of_an_allowed_host_is_fetched_without_redirections(client: Client, song: Path) -> None:
+def test_sound_of_an_allowed_host_is_fetched_without_redirections(
+    client: Client, song: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     class Host(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             content = song.read_bytes() if self.path == "/song" else b"x" * 600
@@ -345,6 +347,9 @@ def test_sound_of_an_allowed_host_is_fetched_without_redirections(client: Client
             assert ask(url).status == 400, url
         with pytest.raises(Refusal, match="more than 500 bytes"):
             fetch(f"http://{host}/junk", 500)
+        monkeypatch.setattr("descant.doors.requests.FETCH_S", -1.0)
+        with pytest.raises(Refusal, match="it takes longer than"):
+            fetch(f"http://{host}/song", 2**20)
         server.shutdown()
     assert "cannot be fetched" in ask(f"http://{host}/song").sentence
     service.shutdown()

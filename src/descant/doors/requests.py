@@ -4,6 +4,7 @@ import http.client
 import json
 import math
 import re
+import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterable, Iterator, Mapping
@@ -24,7 +25,7 @@ LONGEST_QUESTION = 10_000  # characters, with all its options
 LONGEST_TEXT = 1_000  # characters of a typed one; the memory that an option takes grows with the square of its length
 MOST_VALUES = 10_000  # in a request, by its brackets, braces and commas: base64 has none of them
 MOST_QUESTIONS = 64  # typed ones of a request
-FETCH_TIMEOUT_S = 20
+FETCH_TIMEOUT_S, FETCH_S = 20, 60.0  # for a byte, for all
 AUDIO = "audio"  # what refusals call the sound, whose file is nobody's business
 
 # Fields of a chat completion that a model here follows, and others with the values that change nothing.
@@ -216,9 +217,7 @@ def fetch(url: str, most_bytes: int) -> bytes:
     """Return what an allowed URL holds; raises Refusal."""
     try:
         with urllib.request.build_opener(_Stay).open(url, timeout=FETCH_TIMEOUT_S) as response:
-            content = response.read(most_bytes + 1)
-            if len(content) <= most_bytes and getattr(response, "length", None):  # announced, and not come
-                raise OSError("it ended early")
+            content = read_in_time(response, most_bytes + 1)
     except urllib.error.HTTPError as error:
         raise Refusal(400, f"the audio_url answers with {error.code}, and no redirection is followed") from None
     except (OSError, ValueError, http.client.HTTPException) as error:
@@ -226,6 +225,22 @@ def fetch(url: str, most_bytes: int) -> bytes:
     if len(content) > most_bytes:
         raise Refusal(413, f"the audio_url holds more than {most_bytes} bytes")
     return content
+
+
+def read_in_time(response: http.client.HTTPResponse, most_bytes: int) -> bytes:
+    """Return at most so many bytes of what a server sends; raises OSError where less than announced comes, or slowly.
+
+    A timeout by itself begins again with each byte, and each slow one would keep a thread from others.
+    """
+    announced, deadline = response.length, time.monotonic() + FETCH_S
+    content = bytearray()
+    while len(content) < most_bytes and (piece := response.read1(min(2**16, most_bytes - len(content)))):
+        content += piece
+        if time.monotonic() > deadline:
+            raise OSError(f"it takes longer than {FETCH_S:g} s")
+    if announced is not None and len(content) < min(announced, most_bytes):
+        raise OSError("it ended early")
+    return bytes(content)
 
 
 def read_decision_request(body: Mapping[str, Any], model: str) -> DecisionRequest:

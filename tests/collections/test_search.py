@@ -66,6 +66,22 @@ def test_a_query_is_read_as_facts_that_are_wanted_and_denied(searcher: Searcher)
     assert parse_query("zither", searcher.options).wanted == ()
 
 
+@pytest.mark.parametrize(
+    ("text", "wanted", "unwanted"),
+    [("piano without drums and vocals", {"piano"}, {"drums", "yes"}),
+     ("without drums and bass and any singing", set(), {"drums", "bass", "yes"}),
+     ("without drums and with piano", {"piano"}, {"drums"}), ("without drums and slow", {"slow"}, {"drums"}),
+     ("no drums or vocals", set(), {"drums", "yes"}),
+     ("without drums, and bass", {"bass"}, {"drums"}), ("drums and bass", {"drums", "bass"}, set())],
+)  # fmt: skip
+def test_without_denies_all_that_and_joins(text: str, wanted: set[str], unwanted: set[str]) -> None:
+    options = [*(f"instruments:{name}" for name in ("piano", "drums", "bass")), "vocals:yes", "tempo_class:slow"]
+    query = parse_query(text, options)
+    for groups, expected in ((query.wanted, wanted), (query.unwanted, unwanted)):
+        assert {option.partition(":")[2] for group in groups for option in group} == expected
+    assert not {"vocals", "singing"} & set(query.words)
+
+
 def test_words_are_scored_as_fts5_scores_them(tmp_path: Path) -> None:
     texts = ["Calm pianos, calm rain", "a piano", "", "Café drums and drums and drums", "the rain rains"]
     connection = sqlite3.connect(":memory:")

@@ -4,6 +4,7 @@ import re
 import sqlite3
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 
 from descant.data.terms import agrees, normalise, read_terms, read_wordings, surface_forms
 from descant.program import one_line
@@ -53,6 +54,7 @@ def parse_query(text: str, options: Sequence[Fact]) -> Query:
 
     options: what the songs of an index were asked about, `question:option`.
     """
+    text = deny_together(text)
     wanted: list[tuple[Fact, ...]] = []
     unwanted: list[tuple[Fact, ...]] = []
     denied: set[str] = set()
@@ -69,6 +71,30 @@ def parse_query(text: str, options: Sequence[Fact]) -> Query:
     positive = _drop_denied(text)
     words = tuple(word for word in re.findall(r"\w+", normalise(positive)) if word not in STOP_WORDS)
     return Query(tuple(dict.fromkeys(wanted)), tuple(dict.fromkeys(unwanted)), words, positive.strip() or text)
+
+
+def deny_together(text: str) -> str:
+    """Return "without drums, without vocals" for "without drums and vocals", in which both are denied.
+
+    Of moods and tempi, "without drums and slow" does not say so; "no drums and a piano" never does.
+    """
+    changed = ""
+    while changed != text:
+        changed = text
+        for pattern in denied_lists():
+            text = pattern.sub(r"\1, \2", text)
+    return text
+
+
+@cache
+def denied_lists() -> list[re.Pattern[str]]:
+    """Return what matches a denial up to the conjunction in front of a further instrument or voice."""
+    names = sorted({*surface_forms("instruments"), *SINGING} - {"sung", "sings"}, key=len, reverse=True)
+    further = rf"(?=\s+(?:any\s+)?(?:{'|'.join(map(re.escape, names))})(?:e?s)?\b)"
+    return [
+        re.compile(rf"(\b({denial})\b[^,;.:!?]*?)\s+(?:{joined}){further}", re.IGNORECASE)
+        for denial, joined in (("without", "and|n?or"), ("no", "n?or"))
+    ]
 
 
 def _match(terms: Iterable[str], options: Sequence[Fact], kinds: Sequence[str]) -> list[tuple[Fact, ...]]:

@@ -220,6 +220,8 @@ def test_the_command_tags_and_takes_back(music: Path, tmp_path: Path, capsys: py
     assert cli.main(["tag", str(music), "--undo"]) == 0 and "6 files restored" in capsys.readouterr().out
     assert cli.main(["tag", str(music), "--undo"]) == 2 and "nothing was tagged here" in capsys.readouterr().err
     assert cli.main(["tag", str(music)]) == 2 and "either --from" in capsys.readouterr().err
+    assert cli.main(["tag", str(music), "--undo", "--fields", "genre"]) == 2
+    assert "--fields does nothing with --undo" in capsys.readouterr().err
     table.write_text(table.read_text() + "no JSON\n")
     assert cli.main(command) == 1 and "d.jsonl:7: broken JSON" in capsys.readouterr().err
     with pytest.raises(SystemExit):

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from descant.commands.evaluate import require_unset
 from descant.program import say, share, show, show_json
 
 if TYPE_CHECKING:
@@ -25,6 +26,7 @@ name, a list, or nothing to leave a genre out.
 Exit status: 0 all done, 1 some files skipped, 2 usage, 130 interrupted.
 """
 FIELDS = ("genre", "mood", "bpm", "key", "comment")
+FOR_TAGGING = ("fields", "mode", "min_confidence", "genres")
 
 
 def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -54,7 +56,7 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
     parser.add_argument("--undo", action="store_true", help="give every field back what it held before")
     parser.add_argument("--pretend", action="store_true", help="say what would change, and change nothing")
     parser.add_argument("--json", action="store_true", help="print one JSON object a file")
-    parser.set_defaults(func=run)
+    parser.set_defaults(func=run, unset={name: parser.get_default(name) for name in FOR_TAGGING})
 
 
 def fields(text: str) -> tuple[str, ...]:
@@ -71,6 +73,8 @@ def run(args: argparse.Namespace) -> int:
 
     if args.undo == (args.descriptions is not None):
         raise ValueError("give either --from, to tag, or --undo")
+    if args.undo:
+        require_unset(args, FOR_TAGGING, "with --undo, which gives all fields back what they held")
     require_mutagen()
     descriptions, problems = read_described(args.descriptions)
     changed, failed = 0, len(problems)

@@ -122,8 +122,9 @@ def test_a_model_that_is_on_this_machine_from_the_hub_is_found(
 
 @pytest.mark.parametrize(
     "name",
-    ["adapter_config.json", "chat_template.jinja", "generation_config.json", "preprocessor_config.json",
-     "processor_config.json", "special_tokens_map.json", "tokenizer.json", "tokenizer_config.json", "vocab.json"],
+    ["adapter_config.json", "chat_template.jinja", "decision.json", "generation_config.json",
+     "preprocessor_config.json", "processor_config.json", "special_tokens_map.json", "tokenizer.json",
+     "tokenizer_config.json", "vocab.json"],
 )  # fmt: skip
 def test_a_fingerprint_follows_every_file_that_decides_answers(folder: Path, name: str) -> None:
     before = fingerprint_model(folder)

@@ -22,11 +22,11 @@ REFUSALS = {
 }
 # What loading reads; code is not needed where descant is installed.
 FILES = ("*.json", "*.safetensors", "*.txt", "*.jinja", "*.model", "training_clips.txt.gz")
-# What decides a model's answers.
+# What decides a model's answers: in `decision.json` typed ones, and what long ones may claim.
 WEIGHT_FILES = (
-    "*.safetensors", "config.json", "adapter_config.json", "generation_config.json", "processor_config.json",
-    "preprocessor_config.json", "tokenizer*.json", "tokenizer.model", "special_tokens_map.json", "added_tokens.json",
-    "vocab.*", "merges.txt", "chat_template.*",
+    "*.safetensors", "config.json", "adapter_config.json", "decision.json", "generation_config.json",
+    "processor_config.json", "preprocessor_config.json", "tokenizer*.json", "tokenizer.model",
+    "special_tokens_map.json", "added_tokens.json", "vocab.*", "merges.txt", "chat_template.*",
 )  # fmt: skip
 # Where a folder names other models that it is loaded onto.
 BASES = {"config.json": ("audio_model_id", "text_model_id"), "adapter_config.json": ("base_model_name_or_path",)}

@@ -11,8 +11,10 @@ from tiny import climb, save_tiny_decider
 
 from descant.answering.listener import Listener
 from descant.cli import main
+from descant.data.splits import ClipHashes, LeakError
 from descant.data.storage import Source
-from descant.evaluation.benchmark_run import BenchmarkSettings, run_benchmark
+from descant.evaluation import benchmark_run
+from descant.evaluation.benchmark_run import BenchmarkSettings, check_training, run_benchmark
 from descant.evaluation.benchmarks import (
     HUB,
     Benchmark,
@@ -185,6 +187,17 @@ def test_a_run_goes_on_where_it_ended_and_asks_failures_again(tmp_path: Path) ->
 
 
 # descant's own models
+
+
+def test_clips_that_a_model_was_trained_on_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    trained = {"[abcdefghijk]-[0-10]": ClipHashes("f", "a" * 64 + ":0-10")}
+    monkeypatch.setattr(benchmark_run, "read_trained_clips", lambda *_: trained)
+    same_file, same_recording, other = ("a" * 16, "[abcdefghijk]-[10-20]", "b" * 16)
+    asked = [ChoiceItem("1", clip, f"{clip}.wav", "?", ("a", "b"), 0) for clip in (same_file, same_recording, other)]
+    with pytest.raises(LeakError, match="trained on 2 of these clips, a{16}.wav among them.*--allow_leak"):
+        check_training("box", asked)
+    assert check_training("box", asked, allowed=True) == {"checked": True, "clips": 2}
+    assert check_training("box", asked[2:]) == {"checked": True, "clips": 0}
 
 
 @pytest.fixture(scope="module")

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from descant.evaluation.evaluate import EvaluationSettings
 
 # Options that do something for rows of a data set, for multiple-choice questions, and for endpoints alone.
-FOR_ROWS = ("protocol", "split", "dataset_config", "features", "allow_leak", "bertscore", "batch_size", "everything")
+FOR_ROWS = ("protocol", "split", "dataset_config", "features", "bertscore", "batch_size", "everything")
 FOR_CHOICES = ("rotations", "options_by")
 FOR_ENDPOINTS = ("api_key_env", "parallel", "price_in", "price_out")
 CONFIGS = {"lp_musiccaps": "captions", "musilingo": "all"}
@@ -187,8 +187,15 @@ def run_caption_set(args: argparse.Namespace, name: str) -> int:
 
 def run_benchmark(args: argparse.Namespace) -> int:
     """Ask multiple-choice questions, and return the exit status."""
-    from descant.evaluation.benchmark_run import BenchmarkSettings, load_chooser, open_benchmark, run_benchmark
+    from descant.evaluation.benchmark_run import (
+        BenchmarkSettings,
+        check_training,
+        load_chooser,
+        open_benchmark,
+        run_benchmark,
+    )
     from descant.evaluation.choice_scores import render_choices
+    from descant.evaluation.choosing import Chooser
     from descant.evaluation.endpoint import Endpoint, EndpointChooser, read_key
 
     prepare_program()
@@ -200,7 +207,9 @@ def run_benchmark(args: argparse.Namespace) -> int:
     require_writable(settings.output_dir)
     benchmark = open_benchmark(settings)
     if args.endpoint is None:
-        result = run_benchmark(load_chooser(args.model, settings, args.num_beams), benchmark, settings)
+        leak = check_training(args.model, benchmark.items, args.allow_leak)
+        chooser: Chooser = load_chooser(args.model, settings, args.num_beams)
+        result = run_benchmark(chooser, benchmark, settings, leak=leak)
     else:
         endpoint = Endpoint(args.endpoint, args.model, read_key(args.api_key_env))
         chooser = EndpointChooser(endpoint, args.options_by != "probability", args.parallel)

@@ -9,9 +9,11 @@ from typing import Any
 from descant.answering.listener import Listener
 from descant.answering.model_folder import find_model, fingerprint_model
 from descant.data.annotations import SHOWN_PROBLEMS, log_problems
-from descant.evaluation.benchmarks import Benchmark, read_benchmark
+from descant.data.splits import ClipHashes, LeakError, find_leaks
+from descant.evaluation.benchmarks import CLIP_DIGITS, Benchmark, ChoiceItem, read_benchmark
 from descant.evaluation.choice_scores import render_choices, score_choices
 from descant.evaluation.choosing import Answered, Chooser, ListenerChooser, answer_items
+from descant.evaluation.evaluate import read_trained_clips
 from descant.files import JsonLines, hold_lock, write_whole
 from descant.publish.facts import SCORES_FILE
 
@@ -45,6 +47,23 @@ def load_chooser(model: str, settings: BenchmarkSettings, num_beams: int | None 
     return ListenerChooser(listener, fingerprint_model(folder) + beams, by_words=settings.by_words)
 
 
+def check_training(model: str, items: Sequence[ChoiceItem], allowed: bool = False) -> dict[str, Any]:
+    """Return whether a model says what it was trained on, and how many clips of the items are among that.
+
+    A clip is known by its id, or by the file of its sound. Raises LeakError where there are any, unless allowed.
+    """
+    trained = read_trained_clips(model, find_model(model))
+    contents = {one[:CLIP_DIGITS] for hashes in trained.values() for one in hashes.contents()}
+    leaks = contents | set(find_leaks(trained, {item.clip: ClipHashes() for item in items}))
+    leaked = {item.clip: item.audio for item in items if item.clip in leaks}
+    if leaked and not allowed:
+        raise LeakError(
+            f"{model} was trained on {len(leaked)} of these clips, {next(iter(leaked.values()))} among them: its "
+            "scores would measure memory. Pass --allow_leak to see them all the same"
+        )
+    return {"checked": bool(trained), "clips": len(leaked)}
+
+
 def open_benchmark(settings: BenchmarkSettings) -> Benchmark:
     """Return the benchmark, or its first clips; what cannot be asked is logged. Raises ValueError."""
     benchmark = read_benchmark(settings.benchmark, settings.audio_dir)
@@ -57,11 +76,13 @@ def open_benchmark(settings: BenchmarkSettings) -> Benchmark:
 
 
 def run_benchmark(
-    chooser: Chooser, benchmark: Benchmark, settings: BenchmarkSettings, count_cost: Callable[[], Any] = lambda: None
-) -> dict[str, Any]:
+    chooser: Chooser, benchmark: Benchmark, settings: BenchmarkSettings, count_cost: Callable[[], Any] = lambda: None,
+    leak: Mapping[str, Any] | None = None,
+) -> dict[str, Any]:  # fmt: skip
     """Ask everything that is not answered yet, and return the scores, which lie in the output folder too.
 
-    count_cost: gives what the requests took, where there are any, when all is asked.
+    count_cost: gives what the requests took, where there are any, when all is asked. leak: what `check_training` gave;
+    None: what the model was trained on is not known.
 
     Raises ValueError where another run writes there, or nothing was answered.
     """
@@ -73,6 +94,7 @@ def run_benchmark(
             answered[condition] = answer_items(chooser, benchmark.items, condition, 1, settings.output_dir)
         write_answers(settings.output_dir, answered, chooser.name)
         result = score_choices(benchmark, answered, chooser.name) | {"cost": count_cost()}
+        result["leak"] = leak or {"checked": False, "clips": 0}
         write_result(settings.output_dir, result)
     return result
 

@@ -29,6 +29,7 @@ COLUMNS: Columns = (
 AUDIO = ("audio", "audio_path", "audio_id", "context")
 TOPICS = ("question_type", "sub-category", "sub_category", "category", "dataset")
 MOST_OPTIONS = 26
+CLIP_DIGITS = 16  # of the hash of a sound, by which a clip is known
 DEMO_OPTIONS, DEMO_SEED = 4, 0
 
 
@@ -194,7 +195,7 @@ def _read_item(path: Path, row: int, record: Record, find: Any) -> ChoiceItem | 
     except Exception as error:  # whatever one record does, the others are read
         return name_problem(path, row, record.get("id"), error)
     topic = next((str(record[name]) for name in TOPICS if isinstance(record.get(name), str)), "")
-    return ChoiceItem(str(record.get("id", row)), digest[:16], audio, question, options, right, topic)
+    return ChoiceItem(str(record.get("id", row)), digest[:CLIP_DIGITS], audio, question, options, right, topic)
 
 
 def read_question(record: Mapping[str, Any]) -> tuple[str, tuple[str, ...], int]:

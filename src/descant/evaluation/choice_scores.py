@@ -9,7 +9,7 @@ from typing import Any
 from descant.evaluation.benchmarks import Benchmark, ChoiceItem
 from descant.evaluation.choosing import Answered, read_answered
 from descant.evaluation.measures import Difference, Measure, compare, mean_of, table_lines
-from descant.evaluation.report import render_cost
+from descant.evaluation.report import render_cost, render_leak
 from descant.files import JsonLines
 from descant.program import name_error
 
@@ -192,7 +192,8 @@ def render_choices(result: Mapping[str, Any]) -> str:
     head += f", {result['bad_records']} bad records in the benchmark" if result["bad_records"] else ""
     parts = [
         f"# {result['model']} on {result['benchmark']}", f"{head}; 95 % intervals by clip.", render_accuracy(result),
-        render_refusals(result), "## The order of the options", render_order(result),
+        render_refusals(result), *([render_leak(result["leak"])] if "leak" in result else []),
+        "## The order of the options", render_order(result),
     ]  # fmt: skip
     if result["controls"]:
         parts += ["## Does it listen?", render_gaps(result)]

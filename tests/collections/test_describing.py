@@ -71,6 +71,18 @@ def test_failures_are_kept_apart_and_tried_again(tmp_path: Path, capsys: pytest.
     assert describe_songs(["a"], refuse, job).known == 1
 
 
+def test_a_song_that_has_changed_is_described_again(tmp_path: Path) -> None:
+    songs, model = make_songs(tmp_path / "music", "a.mp3", "b.mp3", "c.mp3"), Model()
+    job = Job(tmp_path / "d.jsonl", SETTINGS)
+    describe_songs(songs, model.load, job)
+    model.asked.clear()
+    Path(songs[1]).write_bytes(b"another sound")
+    Path(songs[2]).unlink()  # which says nothing against what is known of it
+    outcome = describe_songs(songs, model.load, job)
+    assert model.asked == [songs[1]] and (outcome.described, outcome.known) == (1, 2)
+    assert [one["audio"] for one in read(job.output)] == songs
+
+
 def test_after_a_kill_nothing_is_described_twice(tmp_path: Path) -> None:
     songs, job, asked = [f"s{number}" for number in range(9)], Job(tmp_path / "d.csv", SETTINGS), []
 

@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import os
 import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
@@ -107,7 +108,7 @@ def describe_songs(songs: Sequence[str], load: Load, job: Job, engine: OneProces
 
 
 def _keep_record(record: Record, part: JsonLines, job: Job, outcome: Outcome, sidecars: Sidecars | None) -> None:
-    record |= {} if "error" in record else {"settings": job.settings}
+    record |= {} if "error" in record else {"settings": job.settings, "bytes": size_of(record["audio"])}
     part.append(record)  # out of this process: a kill no longer loses it
     _account(record, outcome)
     if "error" not in record and sidecars is not None:
@@ -115,11 +116,27 @@ def _keep_record(record: Record, part: JsonLines, job: Job, outcome: Outcome, si
 
 
 def _read_known(log: JobLog, job: Job) -> dict[str, Record]:
-    """Read what is described; raise ValueError where it was with another model or other settings."""
+    """Read what is described, songs whose files have another size now left out.
+
+    Raises ValueError where it was with another model or other settings.
+    """
     known = {record["audio"]: record for record in log.read() if "error" not in record}
     if any(record.get("settings") != job.settings for record in known.values()):
         raise ValueError(f"{job.log}: holds descriptions of another model or other settings; give another --output")
-    return known
+    return {song: record for song, record in known.items() if not _has_changed(record)}
+
+
+def _has_changed(record: Record) -> bool:
+    size = size_of(record["audio"])
+    return None not in (size, record.get("bytes")) and size != record["bytes"]
+
+
+def size_of(song: str) -> int | None:
+    """Return the bytes of a song's file; None for one that is not on this machine, or no file of its own."""
+    try:
+        return os.stat(song).st_size
+    except (OSError, ValueError):
+        return None
 
 
 def _is_record(record: Record) -> bool:

@@ -4,6 +4,7 @@ import asyncio
 import base64
 import inspect
 import re
+import shutil
 import time
 from collections.abc import Iterator
 from concurrent.futures import Future
@@ -422,19 +423,21 @@ def test_the_functions_are_typed_and_say_what_they_take(app: Any, studio: Studio
     assert str(raised.value).startswith("audio: is not sound that can be read")
 
 
-def test_a_component_takes_no_address(app: Any, uploads: Path) -> None:
+def test_a_component_takes_no_address_and_no_file_that_was_not_uploaded(app: Any, uploads: Path) -> None:
     class Block:
         async def async_move_resource_to_block_cache(self, path: str) -> str:
             return f"moved {path}"
 
     (uploads / "a b.wav").write_bytes(b"x")
     block = Block()
-    app.keep_from_fetching(block)
+    app.keep_to_uploads(block, uploads.parent / "example.flac")
     take = block.async_move_resource_to_block_cache
-    assert asyncio.run(take("/x.wav")) == "moved /x.wav"
+    for path in (f"{uploads}/a b.wav", f"{uploads.parent}/example.flac"):
+        assert asyncio.run(take(path)) == f"moved {path}"
     own = f"http://localhost:1/gradio_api/file={uploads}/a%20b.wav"
     assert asyncio.run(take(own)) == f"moved {uploads}/a b.wav"
-    for address in ("https://example.org/a.wav", "http://localhost/gradio_api/file=/etc/passwd"):
+    for address in ("https://example.org/a.wav", "http://localhost/gradio_api/file=/etc/passwd", "/etc/passwd", "/x",
+                    f"{uploads}/../example.flac2"):  # fmt: skip
         with pytest.raises(Exception, match="no address is fetched|no file that was uploaded"):
             asyncio.run(take(address))
 
@@ -455,9 +458,13 @@ def test_a_conversation_keeps_its_turns_and_names_refusals(app: Any, studio: Stu
     assert list(app.explain_turns(studio, visit)) == []
 
 
-def test_a_track_that_cannot_be_heard_leaves_a_sentence(app: Any, studio: Studio, song: str, tmp_path: Path) -> None:
-    junk, visit = str(tmp_path / "junk.mp3"), app.Visit("before", [app.Turn(TYPED, [])])
+def test_a_track_that_cannot_be_heard_leaves_a_sentence(app: Any, studio: Studio, song: str, uploads: Path) -> None:
+    junk, visit = str(uploads / "junk.mp3"), app.Visit("before", [app.Turn(TYPED, [])])
     Path(junk).write_bytes(b"junk" * 99)
+    picture, below, *_ = app.open_track(studio, song, visit)  # whose path somebody has guessed
+    assert "no file that was uploaded" in picture and below["visible"] is False and visit == app.Visit()
+    assert app.describe_track(studio, song, visit) == {"__type__": "update"}
+    song = shutil.copy(song, uploads)
     picture, below, description, *_ = app.open_track(studio, junk, visit)
     assert "audio: is not sound that can be read" in picture and below["visible"] is False and description == ""
     assert "not sound" in app.describe_track(studio, junk, visit) and visit == app.Visit(junk)
@@ -482,7 +489,13 @@ def test_the_example_is_a_track_of_four_pieces(app: Any, tmp_path: Path) -> None
 
 
 def test_the_page_offers_three_functions_and_no_more(app: Any, studio: Studio, uploads: Path) -> None:
-    page = app.build_page(studio, app.write_example(uploads))
+    from gradio.processing_utils import async_move_files_to_cache
+
+    private = {"path": str(app.write_example(uploads.parent)), "meta": {"_type": "gradio.FileData"}}
+    page = app.build_page(studio, uploads.parent / "another.flac")
+    for block in page.blocks.values():
+        with pytest.raises(Exception, match="no file that was uploaded"):
+            asyncio.run(async_move_files_to_cache(private, block, check_in_upload_folder=True))
     named = page.get_api_info()["named_endpoints"]
     assert set(named) == {"/ask", "/decide", "/describe"}
     assert not page.analytics_enabled

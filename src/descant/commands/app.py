@@ -17,6 +17,7 @@ from descant.commands.serve import (
 )
 from descant.program import say, silence_transformers, use_all_cores
 
+UPLOADS = "uploads"  # the folder's name
 UPLOADS_KEPT = 32  # of the largest size, or as many bytes of smaller ones
 EXAMPLES = """\
 examples:
@@ -60,7 +61,8 @@ def run(args: argparse.Namespace) -> int:
     find_model(model)
     listening = listen(args.host, args.port)
     with tempfile.TemporaryDirectory(prefix="descant-app-") as folder:
-        os.environ["GRADIO_TEMP_DIR"] = folder  # gradio reads it when it is imported; uploads go there
+        (Path(folder) / UPLOADS).mkdir()
+        os.environ["GRADIO_TEMP_DIR"] = str(Path(folder) / UPLOADS)  # gradio reads it when it is imported
         os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
         show_page(args, model, token, listening, Path(folder))
     return 0
@@ -80,8 +82,8 @@ def show_page(args: argparse.Namespace, model: str, token: str | None, listening
     limits = Limits(args.max_megabytes * 2**20, args.max_seconds, args.timeout, requests=args.queue)
     studio = Studio(Listener.load(model), name_model(model), limits, args.hear)
     names = None if token or args.public else list_names(args.host)
-    example = write_example(folder)
-    uploads = Uploads(folder, UPLOADS_KEPT * limits.bytes, [example])
+    example = write_example(folder)  # beside the uploads, which gradio removes when they are old
+    uploads = Uploads(folder / UPLOADS, UPLOADS_KEPT * limits.bytes)
     app = PageGate(mount(build_page(studio, example), studio), limits, token, names, uploads)
     say(f"descant app: {studio.name} listens at {name_address(listening)} (Ctrl-C ends it)")
     try:

@@ -132,8 +132,12 @@ def find_upload(audio: Any) -> str:
     return path
 
 
-def keep_from_fetching(block: Any) -> None:
-    """Let a component of gradio take uploaded files only: by itself it fetches what any address holds."""
+def keep_to_uploads(block: Any, example: Path) -> None:
+    """Let a component of gradio take uploaded files and the example only.
+
+    By itself it fetches what any address holds, and copies any file of this machine to where uploads lie: gradio
+    checks paths in programs that it launched itself alone.
+    """
     move = block.async_move_resource_to_block_cache
 
     async def take(path: str | Path | None) -> str | None:
@@ -141,8 +145,11 @@ def keep_from_fetching(block: Any) -> None:
             _, found, name = str(path).partition(UPLOADED)
             if not found:
                 raise Refused(f"{AUDIO}: no address is fetched: give a data: URL, or upload the file")
-            path = find_upload(unquote(name))
-        return await move(path)
+            path = unquote(name)
+        try:
+            return await move(path if path is None or str(path) == str(example) else find_upload(str(path)))
+        except Refusal as error:
+            raise Refused(str(error)) from None
 
     block.async_move_resource_to_block_cache = take
 
@@ -173,7 +180,7 @@ def build_page(studio: Studio, example: Path) -> Any:
         for function in Tools(studio).list_functions():
             gr.api(function, api_name=function.__name__, queue=False)
     for block in page.blocks.values():
-        keep_from_fetching(block)
+        keep_to_uploads(block, example)
     return page.queue(max_size=studio.limits.requests, default_concurrency_limit=studio.limits.requests)
 
 
@@ -272,10 +279,11 @@ class Visit:
 
 def open_track(studio: Studio, path: str | None, visit: Visit) -> tuple[Any, ...]:
     """Return what the page shows of a new track, or why it cannot be heard; None: as at the beginning."""
-    visit.path, visit.turns = path, []
+    visit.path, visit.turns = None, []
     shown, heard = "", False
     if path is not None:
         try:
+            visit.path = find_upload(path)
             shown, heard = drawing.show_track(studio.draw(path)), True
         except Refusal as error:
             shown = drawing.show_refusal(str(error))
@@ -285,7 +293,7 @@ def open_track(studio: Studio, path: str | None, visit: Visit) -> tuple[Any, ...
 def describe_track(studio: Studio, path: str | None, visit: Visit) -> Any:
     """Return the description of a track, or why there is none; nothing new where it is the page's no more."""
     try:
-        shown = "" if path is None else drawing.show_description(vars(studio.describe(path)))
+        shown = "" if path is None else drawing.show_description(vars(studio.describe(find_upload(path))))
     except Refusal as error:
         shown = drawing.show_refusal(str(error))
     return shown if path == visit.path else gr.skip()

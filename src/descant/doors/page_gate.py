@@ -6,7 +6,7 @@ import binascii
 import hmac
 import re
 import time
-from collections.abc import AsyncIterator, Collection, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
@@ -43,9 +43,9 @@ class Uploads:
     Those of uploads that broke off are among them, which gradio forgets.
     """
 
-    def __init__(self, folder: Path, most: int, keep: Collection[Path] = ()) -> None:
-        """most: bytes of all files together, those that still come among them. keep: files that are no uploads."""
-        self.folder, self.most, self.keep = folder, most, frozenset(keep)
+    def __init__(self, folder: Path, most: int) -> None:
+        """most: bytes of all files together, those that still come among them."""
+        self.folder, self.most = folder, most
         self.coming = 0  # bytes of requests that are under way
         self.lock = asyncio.Lock()
 
@@ -76,7 +76,7 @@ class Uploads:
     def _list(self) -> Iterator[tuple[float, int, Path]]:
         for path in self.folder.rglob("*"):
             with suppress(OSError):  # gradio has removed it
-                if path not in self.keep and not path.is_dir():
+                if not path.is_dir():
                     status = path.lstat()
                     yield status.st_ctime, status.st_size, path  # a copy has its original's time of writing
 

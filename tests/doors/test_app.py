@@ -27,7 +27,7 @@ from descant.answering.listener import Listener
 from descant.data.audio import AudioError
 from descant.doors import drawing
 from descant.doors.answering_queue import Job
-from descant.doors.page_gate import KEPT_S, POLICY, SAFE_S, PageGate, Uploads, is_let_in
+from descant.doors.page_gate import KEPT_S, LEAST_BYTES, POLICY, SAFE_S, PageGate, Uploads, is_let_in
 from descant.doors.requests import Limits, Refusal
 from descant.doors.studio import KEPT, Studio
 
@@ -300,6 +300,9 @@ def test_uploads_are_bounded_in_total_and_the_oldest_make_room(
         return gated.send(upload, "POST", [b"abc", b""], **headers)
 
     first, second = (write(f"{number}/song.wav", LIMITS.bytes - 10) for number in (1, 2))
+    empty = write("tmp0", 0)
+    assert gated.gate.uploads.clear(7) == 2 * LIMITS.bytes - 13 + LEAST_BYTES
+    empty.unlink()
     assert send(SAFE_S + 5, content_length="3")[2] == b"3" and first.exists() and second.exists()
     assert send(SAFE_S + 5)[2] == b"3"  # of a length that nobody knows
     assert not first.parent.exists() and second.exists()

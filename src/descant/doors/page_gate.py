@@ -34,6 +34,7 @@ SENT = (
     (b"referrer-policy", b"no-referrer"),
 )  # fmt: skip
 KEPT_S = 3600.0  # that uploads are kept, at most
+LEAST_BYTES = 2**16  # that a file counts for, so that their number is bounded too
 SAFE_S = 60.0  # that an upload is kept at least: one that still comes is written to
 
 
@@ -78,7 +79,8 @@ class Uploads:
             with suppress(OSError):  # gradio has removed it
                 if not path.is_dir():
                     status = path.lstat()
-                    yield status.st_ctime, status.st_size, path  # a copy has its original's time of writing
+                    # By when it came here: a copy has its original's time of writing.
+                    yield status.st_ctime, max(status.st_size, LEAST_BYTES), path
 
 
 class PageGate(Guard):

@@ -5,6 +5,7 @@ import errno
 import json
 import logging
 import os
+import platform
 import signal
 import subprocess
 import sys
@@ -381,3 +382,35 @@ def test_the_launchers_one_thread_is_not_the_users(
         monkeypatch.setenv(name, value)
     use_all_cores()
     assert asked == ([] if threads is None else [threads])
+
+
+FREES = """
+import resource
+from descant.program import keep_freed_memory
+
+def count_faults():
+    for _ in range(3):  # the last of three times 48 MiB counts
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+        blocks = [bytearray(2**24) for _ in range(3)]
+        del blocks
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+
+given_back = count_faults()
+keep_freed_memory()
+print(given_back, count_faults())
+"""
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="other C libraries have no such option")
+def test_freed_memory_is_kept_for_what_comes_next_unless_the_user_has_set_it() -> None:
+    def run(**environment: str) -> tuple[int, int]:
+        bare = {name: value for name, value in os.environ.items() if not name.startswith(("MALLOC_", "GLIBC_"))}
+        command = [sys.executable, "-c", FREES]
+        ended = subprocess.run(command, env=bare | environment, capture_output=True, text=True, check=True)
+        given_back, kept = map(int, ended.stdout.split())
+        return given_back, kept
+
+    given_back, kept = run()
+    assert kept < given_back / 10
+    given_back, kept = run(MALLOC_TRIM_THRESHOLD_="131072")
+    assert kept > given_back / 2

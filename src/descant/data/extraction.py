@@ -22,7 +22,7 @@ from descant.data.corpus import Corpus, SplitRows
 from descant.data.features import FeatureStore, import_features
 from descant.data.tables import reason_of
 from descant.files import JsonLines
-from descant.program import BrokeOff
+from descant.program import BrokeOff, keep_freed_memory
 
 log = logging.getLogger(__name__)
 CHUNK_CLIPS = 16
@@ -185,6 +185,7 @@ _worker: list[tuple[Extractor, FeatureStore]] = []  # of this process, where it 
 def _start_worker(extractor: Extractor, store: FeatureStore) -> None:
     if "torch" in sys.modules:  # the extractor's module has imported it by now, if it needs it
         sys.modules["torch"].set_num_threads(1)
+        keep_freed_memory()
     _worker[:] = [(extractor, store)]
     threading.Thread(target=_die_with_parent, daemon=True).start()
 

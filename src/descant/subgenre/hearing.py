@@ -3,8 +3,9 @@
 import base64
 import json
 import logging
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections import deque
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field, replace
 from itertools import islice
 from pathlib import Path
@@ -24,6 +25,7 @@ from descant.program import name_error
 log = logging.getLogger(__name__)
 
 Item = TypeVar("Item")
+Made = TypeVar("Made")
 
 # Counted up when hearings are made in another way: 2 is the mean of windows by their length, 3 leaves silent windows
 # out, and last ones under 0.5 s, 4 takes a frozen encoder's states for the embedding.
@@ -69,6 +71,7 @@ class _Unfinished:
     embeds: list[torch.Tensor] = field(default_factory=list)
     asked: int = 0
     read: bool = False  # all its windows have been read
+    broken: bool = False  # its sound: what is still read of it does not count
     failed: bool = False  # and named: answers that still come do not count
 
     def finish(self) -> TrackHearing:
@@ -79,6 +82,15 @@ class _Unfinished:
     def fail(self, reason: str) -> TrackHearing:
         self.failed = True
         return TrackHearing(self.track_id, error=f"{name_source(self.path)}: {reason}")
+
+
+@dataclass(frozen=True)
+class _Piece:
+    """What comes next of a track: a window, or what failed."""
+
+    track: _Unfinished
+    window: Window | AudioError
+    is_last: bool = True
 
 
 # An answer's track and number, and the answer without its text; None: the track has failed.
@@ -107,29 +119,62 @@ class TrackListener:
                 yield track.finish()
 
     def _requests(self, tracks: Iterable[tuple[str, Source]]) -> Iterator[Request[Asked]]:
-        """Read the tracks as the model asks for more."""
+        """Read the tracks as the model asks for more; what fails of a track ends it."""
+        for piece, features in map_ahead(self._extract_piece, self._cut(tracks), self._threads()):
+            track = piece.track
+            if track.broken:
+                continue
+            try:
+                yield from self._questions_about(piece, features)
+            except AudioError as error:
+                track.broken = True
+                yield Request((track, track.asked, None), (track.track_id, None), None, error.reason)
+
+    def _cut(self, tracks: Iterable[tuple[str, Source]]) -> Iterator[_Piece]:
+        """Read each track up to its end, or to what fails."""
         extractor = self.listener.processor.feature_extractor
         opened = ((one, path, _open(path, extractor.sampling_rate, extractor.window_s)) for one, path in tracks)
         for track_id, path, windows in one_ahead(opened):
-            track = _Unfinished(track_id, path)
+            track, silent = _Unfinished(track_id, path), True
             try:
                 if isinstance(windows, AudioError):
                     raise windows
                 for window, is_last in mark_last(window for window in windows if window.silence is None):
-                    track.read = is_last
-                    yield from self._questions_about(track, window)
-                if not track.asked:
+                    silent = False
+                    yield _Piece(track, window, is_last)
+                    if track.broken:
+                        break
+                if silent:
                     raise AudioError(name_source(path), "is silent in all its windows")
             except AudioError as error:
-                yield Request((track, track.asked, None), (track_id, None), None, error.reason)
+                yield _Piece(track, error)
 
-    def _questions_about(self, track: _Unfinished, window: Window) -> Iterator[Request[Asked]]:
+    def _threads(self) -> int:
+        """Return in how many threads windows are encoded: on a CPU as many as torch has, since each uses one core."""
+        model = self.listener.model
+        # Weights of another precision than an encoder's own are exchanged in it while it runs.
+        return torch.get_num_threads() if model.device.type == "cpu" and model.dtype == torch.float32 else 1
+
+    def _extract_piece(self, piece: _Piece) -> torch.Tensor | Exception:
+        if isinstance(piece.window, AudioError):
+            return piece.window
         try:
-            features = self._extract(window)
+            return self._extract(piece.window)
+        except Exception as error:
+            return error
+
+    def _questions_about(self, piece: _Piece, features: torch.Tensor | Exception) -> Iterator[Request[Asked]]:
+        track, window = piece.track, piece.window
+        if isinstance(window, AudioError):
+            raise window
+        try:
+            if isinstance(features, Exception):
+                raise features
             track.embeds.append(self._embed(features))
         except Exception as error:
             stamp = format_stamp(window.start_s, window.end_s)
             raise AudioError(name_source(track.path), f"{stamp}: {name_error(error)}") from error
+        track.read = piece.is_last
         first, track.asked = track.asked, track.asked + len(self.questions)
         for number, question in enumerate(self.questions, start=first):
             asked = CaptionerAnswer(window.start_s, window.end_s, question, "")
@@ -174,6 +219,28 @@ def one_ahead(items: Iterable[Item]) -> Iterator[Item]:
         while taken := coming.result():
             coming = thread.submit(take)
             yield taken[0]
+
+
+def map_ahead(function: Callable[[Item], Made], items: Iterable[Item], threads: int) -> Iterator[tuple[Item, Made]]:
+    """Yield each item with what `function` makes of it, in their order, made in threads while earlier ones are in use.
+
+    Each thread has one of torch; with one in all, nothing is made ahead.
+    """
+    if threads == 1:
+        yield from ((item, function(item)) for item in items)
+        return
+    coming: deque[tuple[Item, Future[Made]]] = deque()
+    before = torch.get_num_threads()
+    with ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,)) as pool:
+        try:
+            for item in items:
+                coming.append((item, pool.submit(function, item)))
+                if len(coming) > threads:
+                    earliest, made = coming.popleft()
+                    yield earliest, made.result()
+            yield from ((item, made.result()) for item, made in coming)
+        finally:
+            torch.set_num_threads(before)  # in threads to come: theirs would be the last number that any was given
 
 
 def mark_last(items: Iterable[Item]) -> Iterator[tuple[Item, bool]]:

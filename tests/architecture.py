@@ -66,7 +66,7 @@ LIMITS: dict[str, float] = {
     "reach of mi_long": 56,
     "reach of mi_short": 56,
     "reach of mi_short_long": 64,
-    "reach of subgenre": 72,
+    "reach of subgenre": 73,
 }
 # Measure → the smallest value allowed.
 LEAST: dict[str, float] = {"median file": 150, "annotated arguments, %": 100, "public docstrings, %": 100}

@@ -1,7 +1,10 @@
 """A run from its command line to its folder: new classifiers, captioner, resuming, refusals, what is pushed."""
 
 import json
+import multiprocessing
+import os
 import shutil
+import time
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -15,8 +18,9 @@ from transformers import BertConfig, BertModel
 
 from descant.models import box
 from descant.models.subgenre import SubgenreConfig, SubgenreForSequenceClassification
+from descant.program import BrokeOff
 from descant.publish.facts import read_records
-from descant.subgenre import train_subgenres
+from descant.subgenre import apart, train_subgenres, training
 from descant.subgenre.comparison import FUSION
 from descant.subgenre.examples import SubgenreData
 from descant.subgenre.labels import LabelTree, TrackCorpus
@@ -100,6 +104,71 @@ def test_after_a_kill_a_run_ends_with_the_same_weights(tmp_path):
     run(make_job(tmp_path, *wanted))
     again = load_file(folder / "model.safetensors")
     assert expected.keys() == again.keys() and all(torch.equal(expected[name], again[name]) for name in expected)
+
+
+@pytest.fixture
+def two_processes(monkeypatch):
+    """Train what is compared with in two forks of this process: a fork server would import all anew."""
+    monkeypatch.setattr(apart, "START_METHOD", "fork")
+    monkeypatch.setattr(apart, "count_processes", lambda *_: 2)
+
+
+def test_what_is_compared_with_trains_in_other_processes_and_alike(tmp_path, two_processes, monkeypatch):
+    wanted = ["--dataset", str(write_tracks(tmp_path))]
+    build, here, built = training.build_trainer, os.getpid(), []
+
+    def build_and_note(*arguments):
+        built.append(arguments)
+        return build(*arguments)
+
+    monkeypatch.setattr(training, "build_trainer", build_and_note)
+    folder = run(make_job(tmp_path, *wanted))
+    assert os.getpid() == here and len(built) == 1 and torch.get_num_threads() == 1
+    assert {path.parent.name for path in folder.glob("compare/*/.finished")} == {"fusion-43", "lyrics-42", "lyrics-43"}
+    expected = json.loads((folder / "scores.json").read_text())
+    monkeypatch.setattr(apart, "count_processes", lambda *_: 1)
+    (folder / "scores.json").unlink()
+    run(make_job(tmp_path, *wanted, "--resume", "no"))
+    assert len(built) == 5 and json.loads((folder / "scores.json").read_text()) == expected
+
+
+def test_what_a_process_leaves_unfinished_is_trained_here_and_named(tmp_path, two_processes, monkeypatch, caplog):
+    monkeypatch.setattr(apart, "train_share", lambda *_: os._exit(9))
+    folder = run(make_job(tmp_path, "--dataset", str(write_tracks(tmp_path)), "--resume", "no"))
+    assert (folder / "subgenres.md").is_file() and len(list(folder.glob("compare/*/.finished"))) == 3
+    assert caplog.text.count("was not finished by its process, and is trained here") == 3
+
+
+def test_a_run_that_breaks_off_ends_its_processes(tmp_path, two_processes, monkeypatch):
+    monkeypatch.setattr(apart, "train_share", lambda *_: time.sleep(600))
+
+    def fail(*_):
+        raise BrokeOff("no more room")
+
+    monkeypatch.setattr("descant.subgenre.run.train_classifier", fail)
+    with pytest.raises(BrokeOff, match="no more room"):
+        run(make_job(tmp_path, "--dataset", str(write_tracks(tmp_path))))
+    assert not multiprocessing.active_children()
+
+
+@pytest.mark.parametrize(
+    ("changes", "options", "tracks", "processes"),
+    [
+        ({}, {}, 1000, 2),
+        ({}, {}, 10, 1),
+        ({"world_size": 2}, {}, 1000, 1),
+        ({"init_from": "classifier"}, {}, 1000, 1),
+        ({}, {"text_encoder": "encoder"}, 1000, 1),
+        ({"device": torch.device("cuda")}, {}, 1000, 1),
+    ],
+    ids=["many", "few", "launched", "loaded", "large", "gpu"],
+)
+def test_processes_are_for_many_small_classifiers_on_one_cpu(changes, options, tracks, processes, monkeypatch):
+    settings = {"device": torch.device("cpu"), "world_size": 1, "init_from": None, "num_train_epochs": 20, **changes}
+    trainings = [SimpleNamespace(settings=SimpleNamespace(**settings))] * 3
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
+    assert apart.count_processes(trainings, SubgenreOptions(**options), tracks) == processes
+    assert apart.count_processes([], SubgenreOptions(), tracks) == 1
 
 
 @pytest.mark.parametrize("fusion", ["late", "cross_attention"])

@@ -187,11 +187,11 @@ def _start_worker(extractor: Extractor, store: FeatureStore) -> None:
         sys.modules["torch"].set_num_threads(1)
         keep_freed_memory()
     _worker[:] = [(extractor, store)]
-    threading.Thread(target=_die_with_parent, daemon=True).start()
+    threading.Thread(target=die_with_parent, daemon=True).start()
 
 
-def _die_with_parent() -> None:
-    # A pool's workers wait for work for ever when the process that they work for is killed.
+def die_with_parent() -> None:
+    """End this process with the one that it works for, for whose work it would wait for ever; meant for a thread."""
     parent = multiprocessing.parent_process()
     if parent is not None:
         parent.join()

@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ from descant.files import write_whole
 from descant.models import box
 from descant.models.subgenre.configuration_subgenre import MODALITIES
 from descant.publish.facts import SCORES_FILE, describe_data, inherit_records, write_records
+from descant.subgenre.apart import Training, TrainingApart
 from descant.subgenre.comparison import FUSION, as_scores, compare_systems, render_comparison
 from descant.subgenre.examples import Example, SubgenreData, fingerprint_corpus, read_corpus, read_data
 from descant.subgenre.labels import TrackCorpus
@@ -37,7 +38,9 @@ class SubgenreRun(Run[SubgenreSettings, TrackCorpus]):
 
     data: SubgenreData
     classifier: Classifier
+    others: dict[str, list[Training]]
     callbacks: Sequence[KeepFolder]
+    apart: TrainingApart
 
     def __init__(self, job: SubgenreJob) -> None:
         super().__init__(job)
@@ -84,17 +87,27 @@ class SubgenreRun(Run[SubgenreSettings, TrackCorpus]):
         return describe_plan(self.recipe.name, self.data, self.settings.output_dir)
 
     def train(self) -> None:
-        """Train, from the last checkpoint on where there is one."""
-        modalities = trained_modalities(self.data)
-        self.classifier = train_classifier(self.settings, self.options, self.data, modalities, self.callbacks)
+        """Train, from the last checkpoint on where there is one; what it is compared with trains beside it."""
+        settings, options, data = self.settings, self.options, self.data
+        modalities = trained_modalities(data)
+        self.others = plan_comparison(settings, modalities) if data.tracks["test"] else {}
+        self.apart.start([one for runs in self.others.values() for one in runs], options, data)
+        with self.apart.sharing():
+            self.classifier = train_classifier(settings, options, data, modalities, self.callbacks)
 
     def finish(self, folder: Path) -> None:
         """Record the data, and compare with single modalities and plain systems."""
         settings, data = self.settings, self.data
         if settings.process_index == 0:
             record_data(folder, data, settings.init_from)
+        self.apart.wait(hide_bar=settings.disable_tqdm)
         if data.tracks["test"]:
-            compare_on_test(settings, self.options, data, self.classifier, self.callbacks)
+            compare_on_test(settings, self.options, data, self.classifier, self.others, self.callbacks)
+
+    def run(self) -> Path:
+        """Take all steps; see `Run.run`."""
+        with TrainingApart() as self.apart:
+            return super().run()
 
     @property
     def base_model(self) -> str | None:
@@ -151,27 +164,35 @@ def count_modalities(data: SubgenreData) -> dict[str, int]:
     }
 
 
+def plan_comparison(settings: SubgenreSettings, modalities: tuple[str, ...]) -> dict[str, list[Training]]:
+    """Return what is trained to compare with, by system: further seeds of fusion, and each modality with all seeds."""
+    if not settings.compare:
+        return {}
+    seeds = [settings.seed + number for number in range(settings.seeds)]
+    systems = {FUSION: modalities} | {one: (one,) for one in modalities}
+    resume = "no" if settings.resume == "no" else "auto"  # a path is the main model's
+
+    def plan(name: str, seed: int) -> Training:
+        folder = Path(settings.output_dir) / "compare" / f"{name}-{seed}"
+        return Training(with_changes(settings, seed=seed, output_dir=str(folder), resume=resume), systems[name])
+
+    return {name: [plan(name, seed) for seed in (seeds[1:] if name == FUSION else seeds)] for name in systems}
+
+
 def compare_on_test(
     settings: SubgenreSettings, options: SubgenreOptions, data: SubgenreData, classifier: Classifier,
-    callbacks: Sequence[KeepFolder],
+    others: Mapping[str, Sequence[Training]], callbacks: Sequence[KeepFolder],
 ) -> None:  # fmt: skip
-    """Train the single modalities and further seeds; print and save the table on the test tracks.
+    """Train the single modalities and further seeds, or load them where they are; print and save the table on the test
+    tracks.
 
     All thresholds and weights are tuned on validation tracks.
     """
     folder = Path(settings.output_dir)
     classifiers = {FUSION: [classifier]}
-    if settings.compare:
-        seeds = [settings.seed + number for number in range(settings.seeds)]
-        systems = {FUSION: classifier.modalities} | {one: (one,) for one in classifier.modalities}
-        for name, modalities in systems.items():
-            classifiers.setdefault(name, [])
-            for seed in seeds[len(classifiers[name]) :]:
-                changed = with_changes(
-                    settings, seed=seed, output_dir=str(folder / "compare" / f"{name}-{seed}"),
-                    resume="no" if settings.resume == "no" else "auto",  # a path is the main model's
-                )  # fmt: skip
-                classifiers[name].append(train_classifier(changed, options, data, modalities, callbacks))
+    for name, trainings in others.items():
+        found = [train_classifier(one.settings, options, data, one.modalities, callbacks) for one in trainings]
+        classifiers[name] = [*classifiers.get(name, []), *found]
     if settings.process_index == 0:
         comparison = compare_systems(data, classifiers, "test")
         report = render_comparison(comparison)

@@ -1,0 +1,150 @@
+"""Trains small classifiers in processes of their own beside the main one, so that each core trains one at a time.
+
+One that reads a few sentences takes thousands of short steps, for which more than one thread only costs time.
+"""
+
+import logging
+import multiprocessing
+import signal
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from multiprocessing.connection import wait
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+from typing import Final, Self
+
+import torch
+import transformers
+from tqdm import tqdm
+
+from descant.data.extraction import die_with_parent
+from descant.program import keep_freed_memory
+from descant.subgenre.examples import SubgenreData
+from descant.subgenre.training import FINISHED, SubgenreOptions, SubgenreSettings, train_classifier
+from descant.training.settings import with_changes
+
+log = logging.getLogger(__name__)
+
+# A fork of a process that has run torch may hang; a fork server has not, and is imported once for all processes.
+START_METHOD: Final = "forkserver"
+# Training tracks times epochs, over all classifiers, from which on the seconds of the imports are worth it.
+WORTH_PROCESSES = 40_000
+SECONDS_A_LOOK = 0.5  # until the bar counts again what is finished
+
+
+@dataclass(frozen=True)
+class Training:
+    """A classifier to train: its settings, and what it reads of a track."""
+
+    settings: SubgenreSettings
+    modalities: tuple[str, ...]
+
+    @property
+    def marker(self) -> Path:
+        """The file that says that its folder is finished."""
+        return Path(self.settings.output_dir) / FINISHED
+
+
+class TrainingApart:
+    """Processes that train classifiers, each into its folder; leaving the block ends them.
+
+    What they leave unfinished is for the caller to train: what failed there fails again, and is named.
+    """
+
+    def __init__(self) -> None:
+        self._begun: list[Training] = []
+        self._processes: list[BaseProcess] = []
+        self._starter: threading.Thread | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._starter is not None:
+            self._starter.join()
+        for process in self._processes:
+            process.terminate()
+            process.join()
+
+    def start(self, trainings: Sequence[Training], options: SubgenreOptions, data: SubgenreData) -> None:
+        """Start on what is unfinished, where processes are worth it (see `count_processes`)."""
+        begun = [one for one in trainings if one.settings.resume == "no" or not one.marker.is_file()]
+        count = count_processes(begun, options, len(data.examples["train"]))
+        if count < 2:
+            return
+        for one in begun:
+            one.marker.unlink(missing_ok=True)
+        self._begun = begun
+        # A process takes its data only when it has imported what it needs, which shall keep nobody waiting.
+        self._starter = threading.Thread(target=self._start, args=(count, options, data))
+        self._starter.start()
+
+    def _start(self, count: int, options: SubgenreOptions, data: SubgenreData) -> None:
+        context = multiprocessing.get_context(START_METHOD)
+        context.set_forkserver_preload([__name__])
+        try:
+            for number in range(count):
+                share = self._begun[number::count]
+                process = context.Process(target=train_share, args=(share, options, data), daemon=True)
+                process.start()
+                self._processes.append(process)
+        except OSError as error:
+            log.warning("classifiers to compare with are trained one by one: no process can be started (%s)", error)
+
+    @contextmanager
+    def sharing(self) -> Iterator[None]:
+        """Use one thread in the block where processes are at work on the other cores."""
+        before = torch.get_num_threads()
+        torch.set_num_threads(1 if self._begun else before)
+        try:
+            yield
+        finally:
+            torch.set_num_threads(before)
+
+    def wait(self, hide_bar: bool | None = False) -> None:
+        """Wait until all processes have ended; what they finished is from then on only to be loaded."""
+        if self._starter is None:
+            return
+        self._starter.join()
+        with tqdm(total=len(self._begun), desc="comparing", unit="classifier", disable=hide_bar) as bar:
+            while alive := [process.sentinel for process in self._processes if process.is_alive()]:
+                wait(alive, SECONDS_A_LOOK)
+                if finished := sum(one.marker.is_file() for one in self._begun) - bar.n:
+                    bar.update(finished)
+        for one in self._begun:
+            if one.marker.is_file():
+                one.settings.resume = "auto"
+            else:
+                log.warning("%s was not finished by its process, and is trained here", one.settings.output_dir)
+
+
+def count_processes(trainings: Sequence[Training], options: SubgenreOptions, tracks: int) -> int:
+    """Return in how many processes to train: 1 where they are no gain, or would multiply the memory of large models.
+
+    tracks: how many are trained on.
+    """
+    if not trainings:
+        return 1
+    settings = trainings[0].settings
+    alone = settings.device.type == "cpu" and settings.world_size == 1
+    small = options.text_encoder is None and settings.init_from is None
+    worth_it = len(trainings) * settings.num_train_epochs * tracks >= WORTH_PROCESSES
+    return min(torch.get_num_threads(), len(trainings)) if alone and small and worth_it else 1
+
+
+def train_share(trainings: Sequence[Training], options: SubgenreOptions, data: SubgenreData) -> None:
+    """Train some classifiers one after the other, quietly, in a process of their own."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the main process ends this one
+    threading.Thread(target=die_with_parent, daemon=True).start()
+    torch.set_num_threads(1)
+    keep_freed_memory()
+    transformers.logging.set_verbosity_error()
+    transformers.logging.disable_progress_bar()
+    for one in trainings:
+        with suppress(Exception):  # the main process meets it again, and names it
+            train_classifier(with_changes(one.settings, disable_tqdm=True), options, data, one.modalities)
+
+
+__all__ = ["Training", "TrainingApart", "count_processes", "train_share"]

@@ -34,7 +34,6 @@ SIGNALS = {signal.SIGINT: "interrupted", signal.SIGTERM: "terminated"}
 GRACE_S = 10.0
 AGAIN_S = 0.001  # until a signal is sent again whose exception was lost
 GOES_ON = "the same command goes on from here"
-M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # of glibc's malloc.h
 ENOUGH_MEMORY = 5e9  # bytes of address space for torch, of which the libraries of CUDA take most
 # How torch, whose RuntimeErrors have no class of their own on a CPU, says that memory is short.
 SHORT_OF_MEMORY = ("can't allocate memory", "not enough memory", "out of memory")
@@ -205,8 +204,7 @@ def _code_above(frame: FrameType | None) -> Iterator[CodeType]:
 
 
 def describe_os_error(error: OSError) -> str:
-    """Return what the system says of a file, in one sentence that names it, such as "out/x: no space left on device".
-    """
+    """Return what the system says of a file in one sentence, which names it: "out/x: no space left on device"."""
     named = [os.fsdecode(name) for name in (error.filename, error.filename2) if isinstance(name, str | bytes)]
     if error.strerror is None:
         return one_line(error)
@@ -489,20 +487,14 @@ def use_all_cores() -> None:
     # The launcher writes OMP_NUM_THREADS=1 where nobody has set it; a user's own 1 cannot be told from that.
     launched = "ACCELERATE_MIXED_PRECISION" in os.environ
     if os.environ.get("OMP_NUM_THREADS", "") in (["", "1"] if launched else [""]):
-        processes = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
-        torch.set_num_threads(max(1, len(os.sched_getaffinity(0)) // processes))
+        torch.set_num_threads(max(1, len(os.sched_getaffinity(0)) // int(os.environ.get("LOCAL_WORLD_SIZE", "1"))))
 
 
 def keep_freed_memory() -> None:
-    """Let the C library keep up to 128 MiB of what is freed, unless the user set it; nothing but where it is glibc.
-
-    By default it gives back what a step has freed and takes it anew for the next one, page by page: of the seconds of
-    training a small model, every fifth.
-    """
+    """Let glibc keep 128 MiB of freed memory, unless the user set it: taking it anew was a fifth of small training."""
     import ctypes
 
-    if any(name in os.environ for name in ("MALLOC_TRIM_THRESHOLD_", "MALLOC_MMAP_THRESHOLD_", "GLIBC_TUNABLES")):
-        return
-    if set_option := getattr(ctypes.CDLL(None), "mallopt", None):
-        set_option(M_TRIM_THRESHOLD, 2**27)
-        set_option(M_MMAP_THRESHOLD, 2**25)  # the highest that it takes: a larger block goes back whole
+    own = os.environ.keys() & {"MALLOC_TRIM_THRESHOLD_", "MALLOC_MMAP_THRESHOLD_", "GLIBC_TUNABLES"}
+    if not own and (set_option := getattr(ctypes.CDLL(None), "mallopt", None)):
+        set_option(-1, 2**27)  # M_TRIM_THRESHOLD
+        set_option(-3, 2**25)  # M_MMAP_THRESHOLD, the highest that it takes: a larger block goes back whole

@@ -16,11 +16,10 @@ from pathlib import Path
 from typing import Final, Self
 
 import torch
-import transformers
 from tqdm import tqdm
 
 from descant.data.extraction import die_with_parent
-from descant.program import keep_freed_memory
+from descant.program import keep_freed_memory, silence_transformers
 from descant.subgenre.examples import SubgenreData
 from descant.subgenre.training import FINISHED, SubgenreOptions, SubgenreSettings, train_classifier
 from descant.training.settings import with_changes
@@ -140,8 +139,7 @@ def train_share(trainings: Sequence[Training], options: SubgenreOptions, data: S
     threading.Thread(target=die_with_parent, daemon=True).start()
     torch.set_num_threads(1)
     keep_freed_memory()
-    transformers.logging.set_verbosity_error()
-    transformers.logging.disable_progress_bar()
+    silence_transformers()
     for one in trainings:
         with suppress(Exception):  # the main process meets it again, and names it
             train_classifier(with_changes(one.settings, disable_tqdm=True), options, data, one.modalities)

@@ -5,8 +5,9 @@
 FOLDER holds sound files, or the reference's .npy waveforms. Every answer is in captions.jsonl, with its window in
 seconds; captions.csv joins those of a recording. A file that cannot be read, a silent window and a question that fails
 are named and skipped (exit status 1); a path that a spreadsheet would take for a formula begins with `./` there.
-After a kill, the same command answers only what is missing. Several processes share the files and write the same
-answers (in fp32; with sampling, other draws): accelerate launch --config_file accelerate_configs/ddp.yaml …
+After a kill, the same command answers only what is missing. Answers are known by the paths in FOLDER: other recordings
+need another --output. Several processes share the files and write the same answers (in fp32; with sampling, other
+draws): accelerate launch --config_file accelerate_configs/ddp.yaml …
 """
 
 import sys

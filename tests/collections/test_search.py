@@ -235,6 +235,7 @@ def test_the_commands_index_and_find(
     assert cli.main(["search", "--where", "genre = 'polka'"]) == 0 and "no song fits" in capsys.readouterr().out
     assert cli.main(["search", "calm piano", "--limit", "1"]) == 0 and "piano 90 %" in capsys.readouterr().out
     assert cli.main(["search"]) == 2 and cli.main(["search", "--where", "1;"]) == 2
+    assert cli.main(["search", "piano", "--model", "box"]) == 2 and "without --like" in capsys.readouterr().err
 
 
 def test_a_song_outside_the_index_is_heard_by_the_model_that_made_it(

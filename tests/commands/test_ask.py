@@ -129,10 +129,11 @@ def test_a_model_that_is_none_is_refused_before_anything_is_heard(
     assert shown.out == "" and said in shown.err
 
 
-@pytest.mark.parametrize("extra", [["-q", " "], ["--num_beams", "0"], ["--batch_size", "x"], ["--nonsense"]])
+@pytest.mark.parametrize("extra", [["-q", " "], ["--num_beams", "0"], ["--batch_size", "x"], ["--nonsense"],
+                                   ["--windows", "--hear", "2"]])  # fmt: skip
 def test_wrong_options_are_usage_errors(folder: str, song: str, extra: list[str]) -> None:
     with pytest.raises(SystemExit) as ended:
-        cli.main(["ask", folder, song, *extra])
+        raise SystemExit(cli.main(["ask", folder, song, *extra]))
     assert ended.value.code == 2
 
 

@@ -21,6 +21,8 @@ from descant.program import (
 if TYPE_CHECKING:
     from descant.answering.answers import Answer
 
+HEARD = 12  # windows of a track, at most
+
 EXAMPLES = """\
 examples:
   descant ask song.mp3 -q "Which instruments play?" -q "Who sings?"
@@ -59,7 +61,7 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
         "--windows", action="store_true", help="answer about each window of the whole file, not about the track"
     )
     parser.add_argument(
-        "--hear", metavar="N", type=hear, default=12,
+        "--hear", metavar="N", type=hear, default=HEARD,
         help="windows of a track that are heard at most, or all (default: %(default)s)",
     )  # fmt: skip
     parser.add_argument("--everything", action="store_true", help="in long answers, say what is not sure as well")
@@ -81,6 +83,8 @@ def run(args: argparse.Namespace) -> int:
     """Answer, and return the exit status."""
     from descant.answering.model_folder import find_model, split_model
 
+    if args.windows and args.hear != HEARD:
+        raise ValueError("--hear does nothing beside --windows, which hears the whole file: leave one of them out")
     name, sounds = split_model(args.audio)
     find_model(name)  # before the seconds that importing torch takes
     with loading_to_stay():

@@ -53,6 +53,8 @@ def run(args: argparse.Namespace) -> int:
 
     if not args.query.strip() and args.where is None and args.like is None:
         raise ValueError("give words, --where or --like")
+    if args.model and args.like is None:
+        raise ValueError("--model does nothing without --like, whose song it hears: leave it out")
     searcher = Searcher(args.database)
     is_outside = args.like is not None and not searcher.holds(args.like)
     like = describe_outside(searcher, args.like, args.model) if is_outside else args.like

@@ -15,7 +15,7 @@ from transformers import PreTrainedModel, ProcessorMixin
 
 import descant.models
 from descant.answering.model_folder import load_model
-from descant.models.lp_music_caps.answer_tree import build_tree, pool_states
+from descant.models.lp_music_caps.answer_tree import HiddenUnits, build_tree, load_units, pool_states, read_hidden
 from descant.models.lp_music_caps.decision_music import (
     MusicDecisionConfig,
     QuestionType,
@@ -204,6 +204,30 @@ def test_probes_add_what_the_audio_states_say_of_an_option(built):
     other = [[[0.0, 1.0, 2.0]] * len(option) for option in texts]
     with pytest.raises(ValueError, match=rf"3 numbers for {states.shape[1]} audio states"):
         model.score_options(features, prompts, [build_tree(tokens, None, other)])
+
+
+def test_probes_read_hidden_units_in_place_of_the_encoders_states(built, tmp_path):
+    model, processor = built
+    rate = processor.feature_extractor.sampling_rate
+    wave = 0.1 * np.random.default_rng(0).normal(size=rate // 2).astype(np.float32)
+    features = processor(audio=[wave], sampling_rate=rate, return_tensors="pt")["input_features"]
+    states = model.read_probed(features)
+    numbers = torch.randn(3, 6, generator=torch.Generator().manual_seed(0)).half().float()
+    MusicDecisionConfig(hidden=HiddenUnits(numbers).to_text()).save_pretrained(tmp_path)
+    hidden = load_units(MusicDecisionConfig.from_pretrained(tmp_path).hidden)
+    assert torch.equal(hidden.weights, numbers)
+    units = torch.nn.functional.gelu(states[:, -5:].clamp(-5, 5) @ numbers[:, :-1].T + numbers[:, -1])
+    expected = torch.cat([states[:, :-5], units], dim=1)
+    tokens, prompts = [processor.answer_ids([text]) for text in ("jazz", "rock")], [[processor.prompt_ids("Genre?")]]
+    probe = np.random.default_rng(0).normal(size=(2, expected.shape[1] + 1))
+    tree = build_tree(tokens, None, [[row.tolist()] for row in probe], hidden)
+    torch.testing.assert_close(read_hidden(states, [tree]), expected)
+    (probed,) = model.score_options(features, prompts, [tree])
+    (plain,) = model.score_options(features, prompts, [build_tree(tokens)])
+    added = expected @ torch.from_numpy(probe[:, :-1]).float().T + torch.from_numpy(probe[:, -1]).float()
+    torch.testing.assert_close(probed, (plain + added).log_softmax(dim=1), atol=1e-4, rtol=1e-4)
+    with pytest.raises(ValueError, match="hidden units above 9999 audio states"):
+        HiddenUnits(torch.zeros(1, 10_000)).read(states)
 
 
 def test_probes_say_nothing_where_an_option_is_not_of_the_type(config):

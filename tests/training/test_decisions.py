@@ -15,19 +15,24 @@ from descant.models.lp_music_caps.decision_music import QuestionType
 from descant.models.lp_music_caps.sure_claims import SureClaims
 from descant.models.lp_music_caps.track_music import MusicReference, describe_sound, measure_bands
 from descant.training.decisions import (
-    add_probes,
-    add_scores,
     collect_types,
     find_safe_threshold,
     find_threshold,
     fit_claims,
     fit_decisions,
-    fit_probe,
-    fit_probes,
     fit_shifts,
-    fit_temperature,
 )
 from descant.training.music_reference import fit_reference, make_sounds
+from descant.training.probes import (
+    add_probes,
+    add_scores,
+    fit_probe,
+    fit_probes,
+    fit_temperature,
+    fit_units,
+    read_units,
+    widen_probes,
+)
 
 
 def test_closed_types_of_one_term_are_collected_with_all_their_sentences():
@@ -88,6 +93,33 @@ def test_a_probe_separates_what_its_states_separate_and_counts_on_nothing_else()
     frequencies = np.bincount(right) / 600
     logits = nothing.sum(axis=1)
     np.testing.assert_allclose(np.exp(logits) / np.exp(logits).sum(), frequencies, atol=0.01)
+
+
+def test_hidden_units_tell_what_no_weighted_sum_of_the_states_tells():
+    generator = np.random.default_rng(0)
+    rows, answers = load_demo()["train"], ("No, there are no drums.", "Yes, there are drums.")
+    example = next(row for row in rows if row.question_type == "drums")
+    signs = generator.choice([-1.0, 1.0], size=(640, 2))
+    there = (signs.prod(axis=1) > 0).astype(int)  # whether the two states agree, which no sum of them says
+    states = np.column_stack([1.2 * signs, generator.normal(size=640)]).astype(np.float32)
+    of_clips = {str(number): one for number, one in enumerate(states)}
+    asked = [replace(example, clip_id=clip, answer=answers[one]) for clip, one in zip(of_clips, there, strict=True)]
+    types = {kind: one for kind, one in collect_types(rows).items() if kind in ("drums", "metre")}
+    hidden, probes = fit_units(types, asked[:512], of_clips)
+    assert set(probes) == {"drums"}  # nothing is known of the metre
+    heard = np.stack([read_units(np.append(np.float32([7.0]), one), hidden) for one in states[512:]])
+    assert (heard[:, 0] == 7.0).all()  # embeddings stay, before the units
+    scores = heard[:, 1:] @ probes["drums"][:, :-1].T + probes["drums"][:, -1]
+    yes = list(types["drums"].answers).index("drums")
+    assert ((scores.argmax(axis=1) == yes) == there[512:]).mean() > 0.95
+
+    plain = fit_probes(types, asked[:512], {clip: one[:1] for clip, one in of_clips.items()})
+    narrow, wide = widen_probes(plain, probes)
+    assert narrow["drums"].shape == wide["drums"].shape == (2, 1 + heard.shape[1])
+    np.testing.assert_allclose(heard @ wide["drums"][:, :-1].T + wide["drums"][:, -1], scores, rtol=1e-4, atol=1e-5)
+    assert widen_probes(plain, {}) == [plain]
+    assert fit_units(types, asked, {}) == ("", {})
+    np.testing.assert_array_equal(read_units(states[0], ""), states[0])
 
 
 @pytest.mark.parametrize(("telling", "counts"), [(True, True), (False, False)])

@@ -13,7 +13,7 @@ from torch.nn.functional import conv1d, pad
 from transformers import PreTrainedModel
 
 from descant.models.lp_music_caps import LPMusicCapsFeatureExtractor, LPMusicCapsForConditionalGeneration
-from descant.models.lp_music_caps.answer_tree import AnswerTree, pool_states
+from descant.models.lp_music_caps.answer_tree import AnswerTree, pool_states, read_hidden
 from descant.models.lp_music_caps.feature_extraction_lp_music_caps import mel_filters as htk_filters
 from descant.models.lp_music_caps.generation_lp_music_caps import stack_trees
 from descant.models.mert_lm import MertLMFeatureExtractor, MertLMForConditionalGeneration
@@ -130,7 +130,9 @@ class Decisions(nn.Module):
         read = kind(model, asked, each)
         self.read, self.vocabulary = read, model.get_output_embeddings().out_features
         self.reads_states = isinstance(model, MertLMForConditionalGeneration)
-        self._hold_paths(each, states=2 * read.width + (len(model.projector.mean) if self.reads_states else 0))
+        states = 2 * read.width + (len(model.projector.mean) if self.reads_states else 0)
+        self.hidden = next((tree.hidden for tree in trees if tree.hidden is not None), None)
+        self._hold_paths(each, read_hidden(torch.zeros(1, states), trees).shape[1])
 
     def _hold_paths(self, trees: list[AnswerTree], states: int) -> None:
         """Join the paths of all trees: the entries of the log-probabilities to add, what is added, whose they are."""
@@ -174,6 +176,8 @@ class Decisions(nn.Module):
         probed = pool_states(audio_embeds)
         if audio_states is not None:
             probed = torch.cat([probed, audio_states], dim=1)
+        if self.hidden is not None:
+            probed = self.hidden.read(probed)
         paths = taken.sum(dim=2) + probed @ self.weights + self.constants
         paths = pad(paths, (0, 1), value=NEVER)
         options = paths.index_select(1, self.groups.flatten()).unflatten(1, self.groups.shape).logsumexp(dim=2)

@@ -19,7 +19,7 @@ from descant.data.annotations import Row
 from descant.data.collator import FeatureReader
 from descant.data.terms import find_terms
 from descant.evaluation.measures import Interval, draws, percentiles
-from descant.models.lp_music_caps.answer_tree import AnswerTree, build_tree
+from descant.models.lp_music_caps.answer_tree import AnswerTree, build_tree, load_units
 from descant.models.lp_music_caps.decision_music import MusicDecisionConfig, QuestionType
 from descant.program import one_line
 
@@ -61,14 +61,15 @@ def decide_rows(
     wordings: int,
     rows: Sequence[Row],
     features: FeatureReader,
+    hidden: str = "",
 ) -> dict[str, ScoredType]:
     """Score every option of the rows' question types, with their shifts and probes, without temperatures.
 
-    Gives one decision a clip and type.
+    hidden: what the probes read, as a decision configuration has it. Gives one decision a clip and type.
     """
     right = find_right(types, rows)
     prompts = [[processor.prompt_ids(text) for text in one.questions[:wordings]] for one in types.values()]
-    trees = [build_type_tree(one, processor) for one in types.values()]
+    trees = [build_type_tree(one, processor, hidden=hidden) for one in types.values()]
     scores: defaultdict[str, list[np.ndarray]] = defaultdict(list)
     clips: defaultdict[str, list[str]] = defaultdict(list)
     for part, batch in read_batches(features, sorted(right)):
@@ -96,13 +97,16 @@ def find_right(types: Mapping[str, QuestionType], rows: Sequence[Row]) -> dict[s
     return right
 
 
-def build_type_tree(kind: QuestionType, processor: ProcessorMixin, options: int | None = None) -> AnswerTree:
-    """Build the tree of the first `options` options of a type; of all without a number."""
+def build_type_tree(
+    kind: QuestionType, processor: ProcessorMixin, options: int | None = None, hidden: str = ""
+) -> AnswerTree:
+    """Build the tree of the first `options` options of a type; of all without a number. hidden: see `decide_rows`."""
     asked = list(kind.answers.items())[:options]
     return build_tree(
         [processor.answer_ids(texts) for _, texts in asked],
         [[kind.shift(option)] * len(texts) for option, texts in asked],
         [[kind.weights(option)] * len(texts) for option, texts in asked],
+        load_units(hidden),
     )
 
 
@@ -232,7 +236,7 @@ def measure_decisions(
 ) -> dict[str, Any]:
     """Score typed answers to the rows' closed questions: over all types, and for each; empty where there are none."""
     types = config.types()
-    scored = decide_rows(model, processor, types, config.wordings, rows, features)
+    scored = decide_rows(model, processor, types, config.wordings, rows, features, config.hidden)
     if not scored:
         return {}
     found = {

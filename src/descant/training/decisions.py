@@ -3,7 +3,7 @@
 import logging
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -22,7 +22,6 @@ from descant.evaluation.calibration import (
     find_right,
     join,
     log_probabilities,
-    read_batches,
     read_confidences,
 )
 from descant.evaluation.exact import is_closed
@@ -30,6 +29,18 @@ from descant.models.lp_music_caps.decision_music import PLACE, MusicDecisionConf
 from descant.models.lp_music_caps.sure_claims import SureClaims, pick_sentences
 from descant.models.lp_music_caps.track_music import ABOUT_MUSIC
 from descant.training.music_reference import fit_reference
+from descant.training.probes import (
+    add_probes,
+    add_scores,
+    fit_probe,
+    fit_probes,
+    fit_temperature,
+    fit_units,
+    name_weights,
+    read_states,
+    read_units,
+    widen_probes,
+)
 from descant.training.training_data import spread_evenly
 
 log = logging.getLogger(__name__)
@@ -40,15 +51,10 @@ FITTED_CLIPS = 500  # of the validation rows, and of those whose sound says what
 OWN_THRESHOLD = 100  # decisions of a type from which on it gets a threshold of its own
 LEAST_LIKELY = 1e-3  # that an option's mean probability counts for
 PROBED_CLIPS = 6000  # of the training rows, whose audio states the probes are fitted on
-PRIOR = 0.03  # variance of a probe's weights, of states with a variance of 1, where `PRIOR_CLIPS` or fewer are known
-PRIOR_CLIPS = 450  # more tell smaller differences apart: the variance grows with the root of their number
-PRIOR_FEATURES = 256  # of more, each counts for less
-PROBE_SHARES = (0.5, 1.0, 2.0, 4.0, 8.0)  # how much a probe may count beside the words
 CLAIM_PRECISION = 0.9  # of what long answers claim
 ERRORS = 1.64  # standard errors below the measured share that it may be
 COUNTED_ANSWERS = 1000  # long answers of the training rows, for how often they claim what
 LEAST_NAMED = 10  # training clips that have an instrument, and that have it not, for a probe of it
-TEMPERATURES = np.exp(np.linspace(np.log(0.3), np.log(8.0), 100))
 
 
 def save_decisions(
@@ -137,7 +143,10 @@ def fit_decisions(
     probes = fit_probes(types, probed, of_embeds[0])
     claims = fit_claims(types, probes, parts, of_embeds)
     config.claims = None if claims is None else asdict(claims)
-    decisions = add_probes(types, decisions, widen_probes(types, probes, probed, states[0]), states[1])
+    of_encoder = {clip: one[width:] for clip, one in states[0].items() if len(one) > width}
+    config.hidden, of_units = fit_units(types, probed, of_encoder)
+    heard = {clip: read_units(one, config.hidden) for clip, one in states[1].items()}
+    decisions = add_probes(types, decisions, widen_probes(probes, of_units), heard)
     for name, scored in decisions.items():
         types[name].temperature = fit_temperature(scored.scores, scored.right)
         types[name].decisions = len(scored.right)
@@ -206,123 +215,7 @@ def fit_shifts(scored: ScoredType, options: Sequence[str]) -> dict[str, float]:
     return {option: round(float(shift), 4) for option, shift in zip(options, shifts, strict=True)}
 
 
-def add_scores(scored: ScoredType, more: np.ndarray) -> ScoredType:
-    """Add shifts (options,) or what probes give (decisions, options) to log-probabilities."""
-    return replace(scored, scores=log_probabilities(scored.scores + more, 1.0))
-
-
-# Probes
-
-
-def fit_probes(
-    types: Mapping[str, QuestionType], rows: Sequence[Row], states: Mapping[str, np.ndarray]
-) -> dict[str, np.ndarray]:
-    """Fit a probe (options, features + 1) for each type on the audio states of training clips."""
-    right = find_right(types, rows)
-    probes = {}
-    for name, kind in types.items():
-        clips = [clip for clip in states if name in right.get(clip, ())]
-        if clips:
-            known = np.array([right[clip][name] for clip in clips])
-            probes[name] = fit_probe(np.stack([states[clip] for clip in clips]), known, len(kind.answers))
-    return probes
-
-
-@torch.no_grad()
-def read_states(model: PreTrainedModel, clips: Sequence[str], features: FeatureReader) -> dict[str, np.ndarray]:
-    """Return the audio states (features,) that probes read of clips, without those whose features cannot be read."""
-    states: dict[str, np.ndarray] = {}
-    for part, batch in read_batches(features, clips):
-        states.update(zip(part, model.read_probed(batch.to(model.device)).cpu().numpy(), strict=True))
-    return states
-
-
-def fit_probe(states: np.ndarray, right: np.ndarray, options: int) -> np.ndarray:
-    """Fit a multinomial logistic regression on states (clips, features), its weights shrunk towards 0.
-
-    Returns (options, features + 1), the constants last.
-    """
-    mean, spread = states.mean(axis=0), states.std(axis=0) + 1e-4
-    inputs, targets = torch.from_numpy((states - mean) / spread), torch.from_numpy(right)
-    weights = torch.zeros(options, states.shape[1], requires_grad=True)
-    constants = torch.zeros(options, requires_grad=True)
-    prior = PRIOR * max(1.0, len(states) / PRIOR_CLIPS) ** 0.5 * min(1.0, PRIOR_FEATURES / states.shape[1])
-    optimizer = torch.optim.LBFGS([weights, constants], max_iter=200, line_search_fn="strong_wolfe")
-
-    def lose() -> torch.Tensor:
-        optimizer.zero_grad()
-        misses = torch.nn.functional.cross_entropy(inputs @ weights.T + constants, targets, reduction="sum")
-        loss = misses + weights.square().sum() / (2 * prior)
-        loss.backward()
-        return loss
-
-    optimizer.step(lose)
-    slopes = weights.detach().numpy() / spread
-    return np.column_stack([slopes, constants.detach().numpy() - slopes @ mean])
-
-
-def widen_probes(
-    types: Mapping[str, QuestionType],
-    probes: Mapping[str, np.ndarray],
-    rows: Sequence[Row],
-    states: dict[str, np.ndarray],
-) -> list[dict[str, np.ndarray]]:
-    """Give probes of the first states weights of 0 for the others, and fit such of all states, to choose from."""
-    width = max(map(len, states.values()), default=0) + 1
-    filled = {name: np.insert(one, [-1] * (width - one.shape[1]), 0.0, axis=1) for name, one in probes.items()}
-    return [filled, fit_probes(types, rows, states)] if any(len(p[0]) < width for p in probes.values()) else [filled]
-
-
-def add_probes(
-    types: Mapping[str, QuestionType],
-    decisions: Mapping[str, ScoredType],
-    probes: Sequence[Mapping[str, np.ndarray]],
-    states: Mapping[str, np.ndarray],
-) -> dict[str, ScoredType]:
-    """Give each type that of several probes, times the share of all types, with which its decisions are likeliest.
-
-    states: of the clips that are decided about. Each probe and share is judged with the temperatures that suit it.
-    There are no probes where they give less than the words alone. Returns the scores with them.
-    """
-    chosen, heard = {}, {}
-    for name, one in decisions.items():
-        known = np.stack([states[clip] for clip in one.clips])
-        said = [(fit[name], known @ fit[name][:, :-1].T + fit[name][:, -1]) for fit in probes if name in fit]
-        if said:
-            chosen[name], heard[name] = max(said, key=lambda two: measure_likelihood([add_scores(one, two[1])]))
-    shared = {0.0: dict(decisions)}
-    for share in PROBE_SHARES:
-        added = {name: add_scores(decisions[name], share * more) for name, more in heard.items()}
-        shared[share] = {**decisions, **added}
-    best = max(shared, key=lambda share: measure_likelihood(shared[share].values()))
-    log.info("decision.json: probes on the audio states count %g times", best)
-    for name in heard if best else ():
-        types[name].probe = name_weights(list(types[name].answers), best * chosen[name])
-    return shared[best]
-
-
-def name_weights(options: Sequence[str], weights: np.ndarray) -> dict[str, list[float]]:
-    """Return weights (options, numbers) by option, to four digits."""
-    rows = zip(options, weights, strict=True)
-    return {option: [float(f"{number:.4g}") for number in row] for option, row in rows}
-
-
-def measure_likelihood(scored: Iterable[ScoredType]) -> float:
-    """Return the sum of the right options' log-probabilities, each type at its best temperature."""
-    return sum(-np.min(losses_by_temperature(one.scores, one.right)) * len(one.right) for one in scored)
-
-
-# Temperatures and thresholds
-
-
-def fit_temperature(scores: np.ndarray, right: np.ndarray) -> float:
-    """Return the temperature at which the right options are likeliest."""
-    return float(TEMPERATURES[int(np.argmin(losses_by_temperature(scores, right)))])
-
-
-def losses_by_temperature(scores: np.ndarray, right: np.ndarray) -> list[float]:
-    """Return the mean loss of the right options, in nats, at each of the temperatures."""
-    return [-log_probabilities(scores, value)[np.arange(len(right)), right].mean() for value in TEMPERATURES]
+# Thresholds
 
 
 def set_thresholds(types: Mapping[str, QuestionType], decisions: Mapping[str, ScoredType], precision: float) -> None:

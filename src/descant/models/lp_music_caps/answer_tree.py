@@ -1,15 +1,21 @@
 """The sentences of a typed question's options as one tree of tokens, and how they are scored.
 
 An option's score is a product of two experts: the language model, which gives the probability of the sentences that
-state it, and a linear probe on the audio embeddings. This file lies in the folder of every question-answering model,
-byte for byte the same.
+state it, and a probe on the audio embeddings, or on hidden units above the encoder's states. This file lies in the
+folder of every question-answering model, byte for byte the same.
 """
 
+import base64
+import io
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
+import numpy as np
 import torch
+
+FARTHEST = 5.0  # standard deviations from the mean that a state counts for: what is unlike all training is no proof
 
 
 def pool_states(audio_embeds: torch.Tensor) -> torch.Tensor:
@@ -21,6 +27,52 @@ def pool_states(audio_embeds: torch.Tensor) -> torch.Tensor:
     return torch.cat([states.mean(dim=1), states.std(dim=1, correction=0)], dim=1)
 
 
+@dataclass(frozen=True)
+class HiddenUnits:
+    """One layer of units with GELU above an audio encoder's standardised states, which the probes of all types share.
+
+    weights: (units, states + 1), the constants last.
+    """
+
+    weights: torch.Tensor
+
+    def to_text(self) -> str:
+        """Return the weights as base64 of a .npy file in float16: as digits they would be four times as long."""
+        file = io.BytesIO()
+        np.save(file, self.weights.numpy().astype(np.float16))
+        return base64.b64encode(file.getvalue()).decode("ascii")
+
+    def read(self, states: torch.Tensor) -> torch.Tensor:
+        """Put the units in the place of the encoder's states, which are the last of `read_probed` (rows, features).
+
+        Raises ValueError where there are fewer.
+        """
+        weights, inputs = self.weights.to(states), self.weights.shape[1] - 1
+        if inputs > states.shape[1]:
+            raise ValueError(
+                f"decision.json has hidden units above {inputs} audio states, and there are {states.shape[1]}: it was "
+                "fitted for another model, fit it again"
+            )
+        kept, read = states[:, :-inputs], states[:, -inputs:].clamp(-FARTHEST, FARTHEST)
+        units = torch.nn.functional.gelu(read @ weights[:, :-1].T + weights[:, -1])
+        return torch.cat([kept, units], dim=1)
+
+
+@lru_cache(maxsize=2)
+def load_units(text: str) -> HiddenUnits | None:
+    """Read what `to_text` gives, None of an empty text; raises ValueError for any other."""
+    if not text:
+        return None
+    numbers = np.load(io.BytesIO(base64.b64decode(text, validate=True)), allow_pickle=False)
+    return HiddenUnits(torch.from_numpy(numbers.astype(np.float32)))
+
+
+def read_hidden(states: torch.Tensor, trees: Sequence["AnswerTree"]) -> torch.Tensor:
+    """Return what the probes of trees read, of what the model's `read_probed` gives: their hidden units, if any."""
+    hidden = next((tree.hidden for tree in trees if tree.hidden is not None), None)
+    return states if hidden is None else hidden.read(states)
+
+
 @dataclass
 class AnswerTree:
     """Sentences of all options as one tree of tokens, each as long as it takes to tell which option it states.
@@ -30,7 +82,7 @@ class AnswerTree:
     nodes, nexts: (paths, longest), the node and the token behind it of each step; −1 behind a path's end.
     options, shifts: (paths,), the option that each path decides for, and what is added to its log-probability.
     weights: (paths, features), what each pooled audio state is multiplied by to be added as well; without features
-        where there is no probe.
+        where there is no probe. hidden: the units that stand for the encoder's states among them, if any.
     """
 
     tokens: torch.Tensor
@@ -41,11 +93,12 @@ class AnswerTree:
     options: torch.Tensor
     shifts: torch.Tensor
     weights: torch.Tensor
+    hidden: HiddenUnits | None = None
 
     def gather(self, log_probs: torch.Tensor, states: torch.Tensor) -> torch.Tensor:
         """Add up log-probabilities of tokens (rows, nodes, vocabulary) to those of options (rows, options).
 
-        states: (rows, features), from the model's `read_probed`. Raises ValueError where the probe is of other states.
+        states: (rows, features), from `read_hidden`. Raises ValueError where the probe is of other states.
         """
         steps = log_probs[:, self.nodes.clamp(min=0), self.nexts.clamp(min=0)]  # (rows, paths, longest)
         paths = (steps * (self.nodes >= 0)).sum(dim=2) + self.shifts.to(steps)
@@ -65,11 +118,12 @@ def build_tree(
     sentences: Sequence[Sequence[Sequence[int]]],
     shifts: Sequence[Sequence[float]] | None = None,
     weights: Sequence[Sequence[Sequence[float]]] | None = None,
+    hidden: HiddenUnits | None = None,
 ) -> AnswerTree:
     """Build the tree of the sentences (option → sentences → tokens); raises ValueError where two options share one.
 
     shifts: what is added to the log-probability of each sentence (option → sentences). weights: those of the pooled
-        audio states and a constant (option → sentences → numbers), which are added as well.
+        audio states and a constant (option → sentences → numbers), which are added as well. hidden: see `AnswerTree`.
     """
     owners: defaultdict[tuple[int, ...], set[int]] = defaultdict(set)
     for option, texts in enumerate(sentences):
@@ -96,6 +150,7 @@ def build_tree(
         options=torch.tensor(list(paths.values())),
         shifts=torch.tensor([added[path][0] for path in paths]),
         weights=torch.tensor([list(added[path][1]) for path in paths]),
+        hidden=hidden,
     )
 
 
@@ -129,4 +184,4 @@ def pad(numbers: list[int], length: int) -> list[int]:
     return numbers + [-1] * (length - len(numbers))
 
 
-__all__ = ["AnswerTree", "build_tree", "pool_states"]
+__all__ = ["AnswerTree", "HiddenUnits", "build_tree", "load_units", "pool_states", "read_hidden"]

@@ -2,8 +2,8 @@
 
 A question is one of System One's (`transformers.decision`): `choice`, `score` or `noul`. It is scored through the
 sentences that the model was trained to write: the probability of an option is that of all sentences that state it,
-each read up to the token that decides for the option, times what a linear probe on the audio embeddings gives it. This
-file lies in the folder of every question-answering model, byte for byte the same.
+each read up to the token that decides for it, times what a probe gives it. This file lies in the folder of every
+question-answering model, byte for byte the same.
 """
 
 import json
@@ -19,7 +19,7 @@ from torch import nn
 from transformers import ProcessorMixin
 from transformers.utils import cached_file, logging
 
-from .answer_tree import AnswerTree, build_tree
+from .answer_tree import AnswerTree, build_tree, load_units
 
 try:
     from transformers.decision import DecisionConfig, Question, parse_questions
@@ -105,7 +105,7 @@ class QuestionType:
     carriers: sentences with `{option}` in the place of an option, for options that have no sentences of their own.
     shifts: canonical option → what is added to its log-probability: the logarithm of its share of the validation rows
         less that of its mean probability there, since models prefer the sentences that they write most easily.
-    probe: canonical option → a weight of each audio state (`read_probed`), then a constant: what they add up to
+    probe: canonical option → a weight of each audio state (`read_hidden`), then a constant: what they add up to
         is added to its log-probability, where all options of a question are of this type.
     temperature: what log-probabilities are divided by. threshold: the least probability of an answer that is sure.
     decisions: how many validation decisions both were fitted on.
@@ -183,6 +183,7 @@ class MusicDecisionConfig(DecisionConfig):
     reference: what tells music from other sounds, fields of a `MusicReference`; without it all sound is music.
     claims: what long answers may claim, fields of `SureClaims`; without it they claim everything.
     fitted_for: the `fingerprint` of the weights that all this was fitted for; without it, it is used with any.
+    hidden: the `HiddenUnits` above the encoder's states that the probes read, as text; without them they read states.
     """
 
     question_types: dict[str, dict] = field(default_factory=dict)
@@ -191,6 +192,7 @@ class MusicDecisionConfig(DecisionConfig):
     reference: dict | None = None
     claims: dict | None = None
     fitted_for: dict[str, list[float]] = field(default_factory=dict)
+    hidden: str = ""
 
     def __post_init__(self) -> None:
         for kind in ("choice", "score"):  # options are sentences here, not single tokens: there is no limit of 26
@@ -219,13 +221,12 @@ class MusicDecisionConfig(DecisionConfig):
 
     def prepare_questions(self, planned: "Sequence[PlannedQuestion]", processor: ProcessorMixin) -> dict[str, list]:
         """Return the token ids of the wordings in which each question is asked, and the tree of its answers."""
-        return {
-            "prompts": [[processor.prompt_ids(text) for text in self.asked(one)] for one in planned],
-            "trees": [
-                build_tree([processor.answer_ids(texts) for texts in one.sentences], one.shifts, one.weights)
-                for one in planned
-            ],
-        }
+        prompts = [[processor.prompt_ids(text) for text in self.asked(one)] for one in planned]
+        hidden, trees = load_units(self.hidden), []
+        for one in planned:
+            answers = [processor.answer_ids(texts) for texts in one.sentences]
+            trees.append(build_tree(answers, one.shifts, one.weights, hidden))
+        return {"prompts": prompts, "trees": trees}
 
     def asked(self, planned: "PlannedQuestion") -> list[str]:
         """Return the wordings in which a question is asked: those with which its type was fitted."""
@@ -494,7 +495,5 @@ class MusicDecisionMixin:
                 kept.save_pretrained(save_directory)
 
 
-__all__ = [
-    "MusicDecisionConfig", "MusicDecisionMixin", "PlannedQuestion", "QuestionType", "answer_question",
-    "decide_options", "pool_windows",
-]  # fmt: skip
+__all__ = ["MusicDecisionConfig", "MusicDecisionMixin", "PlannedQuestion", "QuestionType", "answer_question",
+           "decide_options", "pool_windows"]  # fmt: skip

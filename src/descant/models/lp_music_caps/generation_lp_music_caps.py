@@ -15,7 +15,7 @@ from transformers.generation import BaseStreamer
 from transformers.modeling_outputs import BaseModelOutput
 from transformers.utils import logging
 
-from .answer_tree import AnswerTree, pool_states
+from .answer_tree import AnswerTree, pool_states, read_hidden
 from .decision_music import MusicDecisionMixin
 from .engine_lp_music_caps import Answer, PackedModel, forget_packed, packed_model
 from .packed_bart_lp_music_caps import TIERS, FastEncoder, check_tier, lower_precision
@@ -367,7 +367,7 @@ class LPMusicCapsDecisionMixin(MusicDecisionMixin, Base):
         prompts: question → wordings → token ids. trees: the sentences that state each question's options.
         """
         audio = self.get_audio_features(input_features.to(self.device))
-        states = pool_states(audio)
+        states = read_hidden(pool_states(audio), trees)
         pairs = [(number, prompt) for number, wordings in enumerate(prompts) for prompt in wordings]
         scores: list[list[torch.Tensor]] = [[] for _ in trees]
         at_once = max(1, TREES_AT_ONCE // len(audio))

@@ -17,7 +17,7 @@ from torch.nn.utils.rnn import pad_sequence
 from transformers import DynamicCache, GenerationConfig, PreTrainedModel
 from transformers.generation import BaseStreamer, LogitsProcessorList, RepetitionPenaltyLogitsProcessor
 
-from .answer_tree import AnswerTree, pool_states
+from .answer_tree import AnswerTree, pool_states, read_hidden
 from .decision_music import MusicDecisionMixin
 
 if TYPE_CHECKING:  # the class that the methods are mixed into
@@ -364,7 +364,7 @@ class MertLMDecisionMixin(MusicDecisionMixin, Base):
         prompts: question → wordings → token ids. trees: the sentences that state each question's options.
         """
         heard = self._states_of(input_features)
-        audio, states = self.get_audio_features(heard), self.read_probed(heard)
+        audio, states = self.get_audio_features(heard), read_hidden(self.read_probed(heard), trees)
         prefixes, begun, scores = PrefixCache(self), {}, []
         for wordings, tree in zip(prompts, trees, strict=True):
             tails: defaultdict[tuple[int, ...], list[list[int]]] = defaultdict(list)
@@ -379,7 +379,8 @@ class MertLMDecisionMixin(MusicDecisionMixin, Base):
 
     @torch.no_grad()
     def read_probed(self, input_features: torch.Tensor) -> torch.Tensor:
-        """Return what probes read of each window: pooled audio embeddings, then the encoder's own pooled states.
+        """Return what probes read of each window: pooled audio embeddings, then the encoder's own pooled states, to
+        which hidden units may be put.
 
         The language model is told less than the encoder hears.
         """

@@ -144,3 +144,11 @@ def test_of_silence_nothing_is_measured_but_its_share(tmp_path: Path) -> None:
     measured = measure(tmp_path / "silent.wav")
     assert measured.pop("silence_share")["value"] == 1.0 and measured.pop("measured_s") == 2.0
     assert [one["value"] for one in measured.values()] == [None, None, None]
+
+
+def test_of_sound_without_pitches_nothing_is_said_on_stderr(tmp_path: Path, recwarn: pytest.WarningsRecorder) -> None:
+    pytest.importorskip("librosa")
+    pytest.importorskip("pyloudnorm")
+    soundfile.write(tmp_path / "offset.wav", np.full(32_000, 0.5), 16_000)
+    measured = measure(tmp_path / "offset.wav")
+    assert measured["bpm"]["value"] is None and not recwarn.list

@@ -41,6 +41,9 @@ def test_only_what_is_sure_is_a_fact() -> None:
     doubtful["decisions"]["mood"]["reason"] = "unlike training"
     facts = sure_facts(doubtful)
     assert (facts.genres, facts.mood, facts.bpm, facts.key) == ((), None, None, None)
+    noise = describe("noise.wav", caption=None)
+    noise["decisions"]["genre"] |= {"heard": [], "reason": "no music"}
+    assert (sure_facts(noise).bpm, sure_facts(noise).key) == (None, None)
 
 
 def test_a_least_probability_replaces_the_thresholds_and_lets_several_genres_in() -> None:

@@ -135,6 +135,11 @@ def test_meaning_is_searched_where_sentences_were_indexed(tmp_path: Path) -> Non
     assert names(Searcher(tmp_path / "m.db", Meaning), "hurricane")[0] == "fast rock.mp3"
 
 
+def test_an_index_without_any_caption_is_searched_by_what_there_is(tmp_path: Path) -> None:
+    write_index(tmp_path / "m.db", [describe("noise.wav", caption=None)], Meaning())
+    assert names(Searcher(tmp_path / "m.db", Meaning), "calm piano") == ["noise.wav"]
+
+
 def test_likeness_goes_by_audio_states_or_else_by_what_was_decided(searcher: Searcher, tmp_path: Path) -> None:
     assert names(searcher, like="calm piano.mp3") == ["calm drums.mp3", "sad flute.mp3", "fast rock.mp3"]
     write_index(tmp_path / "m.db", [*SONGS[:3], {k: v for k, v in SONGS[3].items() if k != "states"}], None)

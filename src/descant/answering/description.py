@@ -4,6 +4,7 @@ Signal processing knows tempo, key, loudness and silence better than a language 
 """
 
 import json
+import warnings
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -315,6 +316,7 @@ def measure_piece(waveform: np.ndarray) -> Piece:
     import librosa
     import pyloudnorm
 
+    warnings.filterwarnings("ignore", "Trying to estimate tuning from empty frequency set", UserWarning)
     size = round(FRAME_S * RATE)
     frames = waveform[: max(1, len(waveform) // size) * size].reshape(-1, min(size, len(waveform)))
     levels = np.sqrt(np.mean(np.square(frames, dtype=np.float64), axis=1))

@@ -151,7 +151,9 @@ def _singing(vocals: str | None, voice: str | None) -> str | None:
 
 
 def sure_measures(description: Description) -> tuple[float | None, str | None]:
-    """Return BPM and key where they were measured and are sure, else None."""
+    """Return BPM and key where music is heard and they were measured and are sure, else None."""
+    if description["decisions"]["genre"].get("heard") == []:
+        return None, None  # hum and clicks have something like them too
     measured = description["measured"] or {}
     bpm, key = (measured.get(name) or {} for name in ("bpm", "key"))
     sure_bpm = bpm.get("value") is not None and (bpm["confidence"] or 0) >= SURE_BPM

@@ -77,8 +77,9 @@ class Searcher:
         self.database = database
         self.made: dict[str, Any] | None = about.get("made")  # by which model, see `find_maker`
         self.options: list[str] = about["options"]
-        self.has_sentences: bool = about["sentences"]
         self.size: int = self.connection.execute("SELECT count(*) FROM tracks").fetchone()[0]
+        embedded = self.connection.execute("SELECT EXISTS (SELECT 1 FROM songs WHERE sentence IS NOT NULL)").fetchone()
+        self.has_sentences = bool(embedded[0])
 
     def search(
         self, text: str = "", where: str | None = None, like: str | Record | None = None, limit: int = 10
@@ -210,8 +211,7 @@ class Searcher:
     @cached_property
     def sentences(self) -> np.ndarray:
         """Embeddings (songs, width) of captions; zeros where there is none."""
-        found = self._read_vectors("sentence")
-        return np.zeros((self.size, 1), np.float32) if found is None else found
+        return self._read_vectors("sentence")
 
     @cached_property
     def states(self) -> np.ndarray | None:
@@ -219,15 +219,14 @@ class Searcher:
         has = self.connection.execute("SELECT count(states) FROM songs").fetchone()[0]
         return self._read_vectors("states") if has == self.size else None
 
-    def _read_vectors(self, column: str) -> np.ndarray | None:
+    def _read_vectors(self, column: str) -> np.ndarray:
+        """Read vectors (songs, width), zeros where a song has none; raises ValueError where their widths differ."""
         rows = [row[0] for row in self.connection.execute(f"SELECT {column} FROM songs ORDER BY id")]
         width = max((len(row) for row in rows if row is not None), default=0)
-        if not width:
-            return None
         if any(row is not None and len(row) != width for row in rows):
             raise ValueError(f"the {column} of songs are of different models: describe all with one")
         packed = b"".join(bytes(width) if row is None else row for row in rows)
-        return np.frombuffer(packed, np.float16).reshape(self.size, -1).astype(np.float32)
+        return np.frombuffer(packed, np.float16).reshape(self.size, width // 2).astype(np.float32)
 
     def _hit(self, number: int, score: float, query: Query) -> Hit:
         rows = self.connection.execute("SELECT * FROM tracks WHERE id = ?", (number + 1,))

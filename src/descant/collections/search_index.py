@@ -145,8 +145,7 @@ def write_index(
     with replace_whole(database) as partial, closing(sqlite3.connect(partial)) as connection:
         connection.execute("PRAGMA journal_mode = OFF")
         _create(connection, [column_of(name) for name in instruments])
-        about = {"version": VERSION, "options": vocabulary, "sentences": encoder is not None}
-        about |= {"made": find_maker(songs)}
+        about = {"version": VERSION, "options": vocabulary, "made": find_maker(songs)}
         connection.executemany("INSERT INTO about VALUES (?, ?)", ((k, json.dumps(v)) for k, v in about.items()))
         _fill(connection, songs, options, vocabulary, instruments, encoder, folders)
         write_words(connection, map(index_text, songs))

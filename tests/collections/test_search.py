@@ -17,9 +17,10 @@ from descant import cli
 from descant.answering import description
 from descant.collections import search_index
 from descant.collections.query import parse_query, select_ids
-from descant.collections.search import Searcher, write_playlist
+from descant.collections.search import Hit, Searcher, write_playlist
 from descant.collections.search_index import write_index
 from descant.collections.word_index import WordIndex, write_words
+from descant.commands.search import format_hit
 
 SONGS = [
     describe("calm piano.mp3", states=[1.0, 0.0, 0.2]),
@@ -200,6 +201,10 @@ def test_a_song_counts_once_and_odd_names_are_kept(tmp_path: Path) -> None:
     hits = searcher.search(where="1")
     assert searcher.find("caf\udce9.mp3") == 0 and not searcher.holds("no\udce9.mp3")
     assert [(hit.audio, hit.columns["genre"]) for hit in hits] == [("caf\\udce9.mp3", "rock"), ('"; DROP.mp3', "jazz")]
+
+
+def test_a_hit_is_shown_on_a_line_whatever_its_file_is_called() -> None:
+    assert format_hit(Hit("a", "/a\nb.mp3", 0.5, None, {}, {})) == "0.500  /a\\nb.mp3"
 
 
 def test_a_playlist_holds_the_paths(searcher: Searcher, tmp_path: Path) -> None:

@@ -13,6 +13,8 @@ from hub import LocalHub
 from tiny import save_tiny_model, write_song
 
 from descant import cli
+from descant.answering.answers import Answer
+from descant.commands import ask
 from descant.models.lp_music_caps import LPMusicCapsForConditionalGeneration
 
 QUESTIONS = ["-q", "What is the genre?", "-q", "Which instruments play?"]
@@ -67,6 +69,12 @@ def test_a_track_has_one_answer_a_question_with_what_it_rests_on(
     assert cli.main(["ask", folder, song, "--json", "--hear", "2", *QUESTIONS]) == 0
     record = json.loads(capsys.readouterr().out.splitlines()[0])
     assert record["of"] == 2 and record["heard"][0][0] in (0.0, 10.0) and 0 < record["confidence"] <= 1
+
+
+def test_a_decided_answer_is_one_line_whatever_the_file_is_called(capsys: pytest.CaptureFixture[str]) -> None:
+    answer = Answer("1", "a", "a\nb.wav", 0.0, 10.0, "Which\ngenre?", "box", {}, prediction="Rock.")
+    ask._show(answer, {"text": "Jazz.", "probability": 0.8}, as_json=False)
+    assert capsys.readouterr().out == "a b.wav  Which genre?  Jazz.  (80 %)\n"
 
 
 def test_bad_files_are_named_and_the_others_answered(

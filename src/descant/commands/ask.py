@@ -115,13 +115,15 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _show(answer: "Answer", decided: "dict[str, Any] | None", as_json: bool) -> None:
+    from descant.answering.answers import join_parts
+
     if answer.error is not None:
         say(f"descant ask: {answer.describe_error()}")
     if as_json:
         extra = {"decided": decided} if decided else {}
         show_json(json.dumps(answer.to_record() | extra, ensure_ascii=False))
     elif decided:
-        share = "" if decided["probability"] is None else f"  ({100 * decided['probability']:.0f} %)"
-        show("  ".join([answer.audio, " ".join(str(answer.question).split()), decided["text"] + share]))
+        share = None if decided["probability"] is None else f"({100 * decided['probability']:.0f} %)"
+        show(join_parts(answer.audio, answer.question, decided["text"], share))
     elif answer.error is None:
         show(answer.to_text())

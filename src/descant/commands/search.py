@@ -5,7 +5,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from descant.program import count, say, show, show_json
+from descant.program import count, escape, say, show, show_json
 
 if TYPE_CHECKING:
     from descant.collections.search import Hit
@@ -76,5 +76,5 @@ def format_hit(hit: "Hit") -> str:
     """Return a hit on two lines: score and path, then caption and facts."""
     facts = ", ".join(f"{name.partition(':')[2]} {100 * value:.0f} %" for name, value in hit.facts.items())
     caption = " ".join((hit.caption or "").split())
-    return "\n".join([f"{hit.score:.3f}  {hit.path}", *([f"       {caption}"] if caption else []),
+    return "\n".join([f"{hit.score:.3f}  {escape(hit.path)}", *([f"       {caption}"] if caption else []),
                       *([f"       {facts}"] if facts else [])])  # fmt: skip

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from descant.commands.evaluate import require_unset
-from descant.program import say, share, show, show_json
+from descant.program import escape, say, share, show, show_json
 
 if TYPE_CHECKING:
     from descant.collections.tagging import Change
@@ -120,4 +120,4 @@ def _show(change: "Change", as_json: bool) -> None:
         record = {"audio": change.audio, "before": change.before, "after": change.after}
         show_json(json.dumps(record, ensure_ascii=False))
     else:
-        show("\n".join(change.to_lines()))
+        show("\n".join(map(escape, change.to_lines())))

@@ -7,7 +7,7 @@ import pytest
 
 from descant.data.annotations import Row
 from descant.data.demo import facts, load_demo
-from descant.data.terms import COMMON, find_claims, find_terms, normalise, surface_forms
+from descant.data.terms import COMMON, find_claims, find_terms, normalise, read_claims, surface_forms
 from descant.evaluation import exact_answer, majority_answers
 from descant.evaluation.claims import (
     claim_measures,
@@ -117,6 +117,15 @@ def test_plurals_name_the_same_term() -> None:
 def test_denied_terms_are_not_named() -> None:
     assert find_terms("There are no drums or percussion, only a piano.", "instruments") == {"piano"}
     assert find_terms("A guitar without any vocals", "instruments") == {"guitar"}
+
+
+@pytest.mark.parametrize(
+    "text", ["No drums or vocals.", "No vocals or drums.", "There is neither a drum kit nor singing.",
+             "Without any drums; no drum kit or electric bass or voice."]
+)  # fmt: skip
+def test_a_denial_reaches_over_or_to_terms_of_other_types(text: str) -> None:
+    claims = read_claims(text)
+    assert claims["drums"] <= {"no drums"} and claims["voices"] == {"no vocals"}
 
 
 def test_metres_are_read_as_fractions_or_words() -> None:

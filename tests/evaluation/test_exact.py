@@ -5,9 +5,10 @@ from types import SimpleNamespace
 
 import pytest
 
+from descant.data import terms
 from descant.data.annotations import Row
 from descant.data.demo import facts, load_demo
-from descant.data.terms import COMMON, find_claims, find_terms, normalise, read_claims, surface_forms
+from descant.data.terms import COMMON, find_claims, find_terms, normalise, surface_forms
 from descant.evaluation import exact_answer, majority_answers
 from descant.evaluation.claims import (
     claim_measures,
@@ -124,7 +125,7 @@ def test_denied_terms_are_not_named() -> None:
              "Without any drums; no drum kit or electric bass or voice."]
 )  # fmt: skip
 def test_a_denial_reaches_over_or_to_terms_of_other_types(text: str) -> None:
-    claims = read_claims(text)
+    claims = terms.read_claims(text)
     assert claims["drums"] <= {"no drums"} and claims["voices"] == {"no vocals"}
 
 

@@ -33,6 +33,12 @@ def test_a_clip_is_normalised_before_it_is_padded(waveforms: list[np.ndarray]) -
 def test_bad_audio_is_refused_with_the_reason(audio: np.ndarray, rate: int, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         EXTRACTOR([audio], sampling_rate=rate)
+    with pytest.raises(ValueError, match=message):
+        EXTRACTOR(audio, sampling_rate=rate)
+
+
+def test_of_no_audio_there_are_no_features() -> None:
+    assert EXTRACTOR([], sampling_rate=24_000)["input_features"].shape == (0, *EXTRACTOR.feature_shape)
 
 
 def test_a_prompt_is_the_chat_with_the_audio_before_the_question(joined) -> None:

@@ -9,11 +9,8 @@ import torch
 from torchaudio.functional import melscale_fbanks
 from transformers import BatchFeature
 from transformers.feature_extraction_utils import FeatureExtractionMixin
-from transformers.utils import logging
 
-from .sound_input import fetch_audio
-
-logger = logging.get_logger(__name__)
+from .sound_input import fetch_audio, list_waveforms
 
 Waveform = np.ndarray | torch.Tensor | Sequence[float]
 
@@ -78,14 +75,11 @@ class LPMusicCapsFeatureExtractor(FeatureExtractionMixin):
         Raises ValueError for another sampling rate, for audio that is not a finite mono float waveform, and where
         another length than one window is asked for.
         """
-        self._check_sampling_rate(sampling_rate)
         if padding in (False, "do_not_pad") or max_length not in (None, self.num_samples):
             raise ValueError(f"a clip always fills {self.num_samples} samples: leave padding and max_length out")
-        waveforms = audio if isinstance(audio, list | tuple) and not is_number(audio[:1]) else [audio]
-        if isinstance(audio, np.ndarray | torch.Tensor) and audio.ndim == 2:
-            waveforms = list(audio)
-        checked = [self._checked(waveform, i).to(device or "cpu") for i, waveform in enumerate(waveforms)]
-        mels = [self._log_mel(waveform[: self.num_samples] if truncation else waveform) for waveform in checked]
+        checked = list_waveforms(audio, sampling_rate, self.sampling_rate)
+        waveforms = [torch.from_numpy(waveform).to(device or "cpu") for waveform in checked]
+        mels = [self._log_mel(waveform[: self.num_samples] if truncation else waveform) for waveform in waveforms]
         features = torch.stack(mels).cpu().numpy() if mels else np.zeros((0, *self.feature_shape), np.float32)
         return BatchFeature({"input_features": features}, tensor_type=return_tensors)
 
@@ -126,31 +120,6 @@ class LPMusicCapsFeatureExtractor(FeatureExtractionMixin):
                 f"({self.window_s:g} s at {self.sampling_rate} Hz): cut it with descant.data.audio.windows"
             )
         return torch.nn.functional.pad(waveform, (0, missing))
-
-    def _check_sampling_rate(self, sampling_rate: int | None) -> None:
-        if sampling_rate is None:
-            logger.warning_once(f"no sampling_rate was given: the audio is taken to be at {self.sampling_rate} Hz")
-        elif sampling_rate != self.sampling_rate:
-            raise ValueError(
-                f"the audio has a sampling rate of {sampling_rate} Hz, the model needs {self.sampling_rate} Hz: "
-                f"resample it with descant.data.audio.resample(waveform, {sampling_rate}, {self.sampling_rate}) "
-                "or torchaudio.functional.resample"
-            )
-
-    def _checked(self, waveform: Waveform, position: int) -> torch.Tensor:
-        samples = torch.as_tensor(np.asarray(waveform))
-        if samples.ndim != 1 or samples.numel() == 0:
-            raise ValueError(f"audio {position} has shape {tuple(samples.shape)}: give one mono waveform, (samples,)")
-        if not samples.is_floating_point():
-            raise ValueError(f"audio {position} holds {samples.dtype}: give floats in [-1, 1]")
-        if not torch.isfinite(samples).all():
-            raise ValueError(f"audio {position} holds NaN or infinite samples: decode it again or leave it out")
-        return samples
-
-
-def is_number(items: Sequence) -> bool:
-    """Return whether the first item of a list is a number, so that the list is one waveform."""
-    return len(items) == 1 and np.ndim(items[0]) == 0
 
 
 LPMusicCapsFeatureExtractor.register_for_auto_class()

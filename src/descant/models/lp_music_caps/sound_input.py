@@ -415,7 +415,31 @@ def read_sound(part: Mapping[str, Any]) -> Audio:
     return sound if rate is None else add_rate(sound, rate, rate)
 
 
-# Calls of processors -------------------------------------------------------------------------------------------------
+# Calls of feature extractors and processors --------------------------------------------------------------------------
+def list_waveforms(audio: Any, sampling_rate: int | None, rate: int) -> list[np.ndarray]:
+    """Return the mono waveforms (samples,) of a call: of one, of a list of them, or of (waveforms, samples).
+
+    Raises ValueError for another sampling rate than `rate`, and for what is no finite mono float waveform.
+    """
+    if sampling_rate is None:
+        warn_once(f"no sampling_rate was given: the audio is taken to be at {rate} Hz")
+    elif sampling_rate != rate:
+        raise ValueError(
+            f"the audio has a sampling rate of {sampling_rate} Hz, the model needs {rate} Hz: resample it with "
+            f"descant.data.audio.resample(waveform, {sampling_rate}, {rate}) or torchaudio.functional.resample"
+        )
+    several = np.ndim(audio) == 2 if hasattr(audio, "ndim") else not audio or np.ndim(audio[0]) > 0
+    waveforms = [np.asarray(one) for one in (audio if several else [audio])]
+    for number, waveform in enumerate(waveforms):
+        if waveform.ndim != 1 or waveform.size == 0:
+            raise ValueError(f"audio {number} has shape {waveform.shape}: give one mono waveform, (samples,)")
+        if not np.issubdtype(waveform.dtype, np.floating):
+            raise ValueError(f"audio {number} holds {waveform.dtype}: give floats in [-1, 1]")
+        if not np.isfinite(waveform).all():
+            raise ValueError(f"audio {number} holds NaN or infinite samples: decode it again or leave it out")
+    return waveforms
+
+
 # Arguments that say how questions are tokenized, and how waveforms are read; `return_tensors` is for all.
 OF_TEXT = ("padding", "truncation", "max_length", "pad_to_multiple_of")
 OF_AUDIO = ("sampling_rate", "device")

@@ -20,7 +20,7 @@ from transformers import (
 )
 
 from .configuration_mert_lm import MertLMConfig
-from .sound_input import fetch_audio
+from .sound_input import fetch_audio, list_waveforms
 
 Waveform = np.ndarray | torch.Tensor | Sequence[float]
 
@@ -65,17 +65,10 @@ class MertLMFeatureExtractor(Wav2Vec2FeatureExtractor):
         """
         if padding in (False, "do_not_pad") or max_length not in (None, self.num_samples):
             raise ValueError(f"a clip always fills {self.num_samples} samples: leave padding and max_length out")
-        is_one = isinstance(audio, np.ndarray | torch.Tensor) or (len(audio) > 0 and np.ndim(audio[0]) == 0)
-        waveforms: list[Any] = list(audio) if np.ndim(audio[0]) > 0 or not is_one else [audio]
-        if sampling_rate not in (None, self.sampling_rate):
-            raise ValueError(
-                f"the audio has a sampling rate of {sampling_rate} Hz, the model needs {self.sampling_rate} Hz: "
-                f"resample it with descant.data.audio.resample(waveform, {sampling_rate}, {self.sampling_rate}) "
-                "or torchaudio.functional.resample"
-            )
-        checked = [self._checked(waveform, number) for number, waveform in enumerate(waveforms)]
-        values = [self.extract(waveform[: self.num_samples] if truncation else waveform) for waveform in checked]
-        return BatchFeature({"input_features": np.stack(values)}, tensor_type=return_tensors)
+        waveforms = list_waveforms(audio, sampling_rate, self.sampling_rate)
+        values = [self.extract(waveform[: self.num_samples] if truncation else waveform) for waveform in waveforms]
+        features = np.stack(values) if values else np.zeros((0, self.num_samples), np.float32)
+        return BatchFeature({"input_features": features}, tensor_type=return_tensors)
 
     def fetch_audio(self, audio_url_or_urls: Any, sampling_rate: int | None = None) -> Any:
         """Read a path, URL, bytes or waveform, or each of a list, as one window at the model's rate; ValueError.
@@ -95,17 +88,6 @@ class MertLMFeatureExtractor(Wav2Vec2FeatureExtractor):
         if self.do_normalize:
             (waveform,) = self.zero_mean_unit_var_norm([waveform], None)
         return np.pad(waveform, (0, self.num_samples - len(waveform)))
-
-    @staticmethod
-    def _checked(waveform: Waveform, position: int) -> np.ndarray:
-        waveform = np.asarray(waveform)
-        if waveform.ndim != 1 or waveform.size == 0:
-            raise ValueError(f"audio {position} has shape {waveform.shape}: give one mono waveform, (samples,)")
-        if not np.issubdtype(waveform.dtype, np.floating):
-            raise ValueError(f"audio {position} holds {waveform.dtype}: give floats in [-1, 1]")
-        if not np.isfinite(waveform).all():
-            raise ValueError(f"audio {position} holds NaN or infinite samples: decode it again or leave it out")
-        return waveform
 
 
 MertLMFeatureExtractor.register_for_auto_class()

@@ -9,11 +9,8 @@ import numpy as np
 import torch
 from transformers import BatchFeature
 from transformers.feature_extraction_utils import FeatureExtractionMixin
-from transformers.utils import logging
 
-from .sound_input import fetch_audio
-
-logger = logging.get_logger(__name__)
+from .sound_input import fetch_audio, list_waveforms
 
 Waveform = np.ndarray | torch.Tensor | Sequence[float]
 
@@ -89,11 +86,8 @@ class MusicnnFeatureExtractor(FeatureExtractionMixin):
             padded with silence at the end. A longer window, of a whole song too, is another `window_s`.
         Raises ValueError for another sampling rate, and for audio that is not a finite mono float waveform.
         """
-        self._check_sampling_rate(sampling_rate)
-        waveforms = audio if isinstance(audio, list | tuple) and not is_number(audio[:1]) else [audio]
-        if isinstance(audio, np.ndarray | torch.Tensor) and audio.ndim == 2:
-            waveforms = list(audio)
-        mels = [self._log_mel(self._checked(waveform, i)) for i, waveform in enumerate(waveforms)]
+        waveforms = list_waveforms(audio, sampling_rate, self.sampling_rate)
+        mels = [self._log_mel(torch.from_numpy(waveform)) for waveform in waveforms]
         features = torch.stack(mels).numpy() if mels else np.zeros((0, *self.feature_shape), np.float32)
         return BatchFeature({"input_features": features}, tensor_type=return_tensors)
 
@@ -132,31 +126,6 @@ class MusicnnFeatureExtractor(FeatureExtractionMixin):
                 f"({self.window_s:g} s at {self.sampling_rate} Hz): cut it with descant.data.audio.windows"
             )
         return torch.nn.functional.pad(waveform, (0, missing))
-
-    def _check_sampling_rate(self, sampling_rate: int | None) -> None:
-        if sampling_rate is None:
-            logger.warning_once(f"no sampling_rate was given: the audio is taken to be at {self.sampling_rate} Hz")
-        elif sampling_rate != self.sampling_rate:
-            raise ValueError(
-                f"the audio has a sampling rate of {sampling_rate} Hz, the model needs {self.sampling_rate} Hz: "
-                f"resample it with descant.data.audio.resample(waveform, {sampling_rate}, {self.sampling_rate}) "
-                "or torchaudio.functional.resample"
-            )
-
-    def _checked(self, waveform: Waveform, position: int) -> torch.Tensor:
-        waveform = torch.as_tensor(np.asarray(waveform))
-        if waveform.ndim != 1 or waveform.numel() == 0:
-            raise ValueError(f"audio {position} has shape {tuple(waveform.shape)}: give one mono waveform, (samples,)")
-        if not waveform.is_floating_point():
-            raise ValueError(f"audio {position} holds {waveform.dtype}: give floats in [-1, 1]")
-        if not torch.isfinite(waveform).all():
-            raise ValueError(f"audio {position} holds NaN or infinite samples: decode it again or leave it out")
-        return waveform
-
-
-def is_number(items: Sequence) -> bool:
-    """Tell a waveform given as a list of numbers from a list of waveforms by its first item."""
-    return len(items) == 1 and np.ndim(items[0]) == 0
 
 
 MusicnnFeatureExtractor.register_for_auto_class()

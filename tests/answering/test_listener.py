@@ -421,8 +421,9 @@ def test_sound_from_python_may_be_bytes_a_waveform_or_a_url(listener: Listener, 
     song = write_song(tmp_path / "a.wav", 12.0, 16_000)
     samples, rate = soundfile.read(song, dtype="float32")
     expected = [one.prediction for one in listener.ask(song, QUESTIONS)]
+    stereo = samples[:, None].repeat(2, axis=1)
     with serve(tmp_path) as address:
-        others = (song.read_bytes(), samples, samples[:, None].repeat(2, axis=1), f"{address}/a.wav")
+        others = (song.read_bytes(), samples, stereo, stereo.T, f"{address}/a.wav")
         for audio in others:
             sampling_rate = rate if isinstance(audio, np.ndarray) else None
             answers = listener.ask(audio, QUESTIONS, sampling_rate=sampling_rate)
@@ -466,7 +467,9 @@ def serve(folder: Path, handler: type[SimpleHTTPRequestHandler] = SimpleHTTPRequ
         (np.full(160_000, np.nan, np.float32), 16_000, "NaN"),
         (np.ones(160_000, np.int16), 16_000, "is int16"),
         (np.ones((2, 2, 2), np.float32), 16_000, "shape"),
+        (np.ones((0, 2), np.float32), 16_000, "shape"),
         (np.ones(160_000, np.float32), None, "sampling_rate="),
+        (np.ones(160_000, np.float32), 0, "sampling_rate="),
         (b"", None, "is empty"),
         (b"no music", None, "is not sound"),
         ("absent.wav", None, "does not exist"),

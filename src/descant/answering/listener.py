@@ -43,7 +43,7 @@ class Listener(AnswerStream):
 
         Args:
             audio: a sound file's path, address (https://, hf://datasets/, s3://, gs://, `shard.tar::song.mp3`) or
-                bytes, or a waveform (samples,) or (samples, channels).
+                bytes, or a waveform (samples,), (samples, channels) or (channels, samples).
             question: a question, or a list of them; None asks for a caption.
             windows: return what is answered about each window of 10 s, in their order, in place of one answer about
                 the whole: what its windows say most often, weighed by confidence.

@@ -65,13 +65,13 @@ def as_recording(audio: Audio, sampling_rate: int | None, extractor: Any) -> tup
     """Return sound, as it was handed over, as a recording, with what reads its windows.
 
     Args:
-        audio: a path, an address such as https://…, a file's bytes, or a waveform (samples,) or (samples, channels).
+        audio: a path, an address such as https://…, a file's bytes, or a waveform, as `Listener.ask` takes it.
         sampling_rate: of a waveform, in Hz.
         extractor: the model's feature extractor.
     """
     if not isinstance(audio, np.ndarray):
         return Recording.of(audio), stream_windows
-    if sampling_rate is None:
+    if sampling_rate is None or sampling_rate < 1:
         raise ValueError("a waveform needs sampling_rate=, in Hz")
     rate = extractor.sampling_rate
     cut = windows(_to_mono(audio, sampling_rate, rate), rate, extractor.window_s)
@@ -86,10 +86,11 @@ def as_track(read: ReadWindows, count: int | None) -> ReadWindows:
 
 
 def _to_mono(waveform: np.ndarray, rate: int, target_rate: int) -> np.ndarray:
-    """Return a float waveform (samples,) or (samples, channels) as mono samples at another rate."""
-    if waveform.ndim not in (1, 2) or not np.issubdtype(waveform.dtype, np.floating):
+    """Return a float waveform, with or without channels, as mono samples at another rate."""
+    if waveform.ndim not in (1, 2) or not waveform.size or not np.issubdtype(waveform.dtype, np.floating):
         raise AudioError("array", f"is {waveform.dtype} of shape {waveform.shape}; give floats (samples,) in [-1, 1]")
     samples = waveform[:, None] if waveform.ndim == 1 else waveform
+    samples = samples.T if samples.shape[0] < samples.shape[1] else samples  # (channels, samples), as torchaudio reads
     require_finite("array", np.ascontiguousarray(samples.T, np.float32), rate)
     mono = mix_down("array", np.ascontiguousarray(samples.T, np.float32))
     require_sound("array", mono, rate)

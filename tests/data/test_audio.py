@@ -23,6 +23,7 @@ from descant.data.audio import (
     format_stamp,
     hear_windows,
     load_audio,
+    pick_windows,
     stream_windows,
     windows,
 )
@@ -402,6 +403,10 @@ def test_windows_that_are_heard_of_a_track_are_those_of_the_whole(tmp_path: Path
 def test_windows_are_spread_evenly(tmp_path: Path) -> None:
     track = hear_windows(write_track(tmp_path / "a.wav", "WAV"), 4)
     assert [window.start_s for window in track.windows] == [0, 20, 40, 60]
+    with pytest.raises(ValueError, match="hear is 0: give how many"):
+        hear_windows(tmp_path / "a.wav", 0)
+    with pytest.raises(ValueError, match="hear is 0: give how many"):
+        pick_windows(list(track.windows), 0, 16_000, 10.0)
 
 
 @pytest.mark.parametrize("count", [None, 12])

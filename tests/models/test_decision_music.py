@@ -328,6 +328,8 @@ def test_a_track_is_cut_into_windows_spread_evenly(seconds, count, spans):
     windows = cut_track(np.arange(seconds * 100, dtype=np.float32), 100, 10.0, count)
     assert [window[:2] for window in windows] == spans
     assert all(window[2][0] == round(window[0] * 100) for window in windows)
+    with pytest.raises(ValueError, match="hear is 0: give how many"):
+        cut_track(np.ones(1000, np.float32), 100, 10.0, 0)
 
 
 def test_answers_that_cannot_both_be_true_are_named_and_the_less_likely_one_is_not_sure(config):

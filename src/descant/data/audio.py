@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from itertools import chain, groupby, islice
 from operator import itemgetter
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import soxr
@@ -31,6 +31,8 @@ from descant.data.sources import open_sound, suffix_of
 from descant.data.storage import OpenFile, Source, State, name_source
 
 log = logging.getLogger(__name__)
+
+Item = TypeVar("Item")
 
 SAMPLING_RATE = 16_000  # Hz, what the published checkpoints were trained on
 WINDOW_S = 10.0
@@ -290,8 +292,7 @@ def read_some_windows(
 def pick_windows(windows: Sequence[Window], count: int | None, sampling_rate: int, window_s: float) -> list[Window]:
     """Return at most `count` of all windows of a track (None: all), as `hear_windows` does."""
     longer = list(_lengthen_last(iter(windows), sampling_rate, window_s))
-    chosen = longer if count is None else [longer[(2 * i + 1) * len(longer) // (2 * count)] for i in range(count)]
-    return longer if count is None or len(longer) <= count else chosen
+    return longer if count is None else _spread(longer, count)
 
 
 def _lengthen_last(windows: Iterable[Window], sampling_rate: int, window_s: float) -> Iterator[Window]:
@@ -310,7 +311,15 @@ def _choose_starts(duration_s: float, count: int, window_s: float) -> list[float
     starts = [number * window_s for number in range(total)]
     if total > 1 and duration_s - starts[-1] < LEAST_OF_TRACK_S:
         starts[-1] = duration_s - window_s
-    return starts if total <= count else [starts[(2 * i + 1) * total // (2 * count)] for i in range(count)]
+    return _spread(starts, count)
+
+
+def _spread(items: list[Item], count: int) -> list[Item]:
+    """Return at most `count` of a track's windows, spread evenly; raises ValueError for fewer than one."""
+    if count < 1:
+        raise ValueError(f"hear is {count}: give how many windows of a track are heard at most, 1 or more, or None")
+    total = len(items)
+    return items if total <= count else [items[(2 * i + 1) * total // (2 * count)] for i in range(count)]
 
 
 def _announce(path: Source) -> tuple[float, bool, State]:

@@ -126,9 +126,9 @@ def decode_data_url(url: str) -> bytes:
 
 def spread_evenly(total: int, count: int | None) -> list[int]:
     """Return the numbers of at most `count` windows of `total`, spread evenly; all for None."""
-    if count is None or total <= count:
-        return list(range(total))
-    return [(2 * number + 1) * total // (2 * count) for number in range(count)]
+    if (chosen := total if count is None else min(total, count)) < 1:
+        raise ValueError(f"hear is {count}: give how many windows of a track are heard at most, 1 or more, or None")
+    return [(2 * number + 1) * total // (2 * chosen) for number in range(chosen)]
 
 
 def cut_track(waveform: np.ndarray, sampling_rate: int, window_s: float, count: int | None = 12) -> list[Span]:
@@ -210,7 +210,7 @@ def _read(audio: Audio, name: str, sampling_rate: int) -> tuple[np.ndarray, int]
 def _read_mapping(audio: Mapping[str, Any], name: str, sampling_rate: int) -> tuple[np.ndarray, int]:
     array = audio.get("array") if audio.get("array") is not None else audio.get("raw")
     if array is not None:
-        if audio.get("sampling_rate") is None:
+        if not audio.get("sampling_rate"):
             raise ValueError(f"{name}: the array comes without its sampling_rate")
         return _read(np.asarray(array), name, sampling_rate)[0], int(audio["sampling_rate"])
     source = audio.get("bytes") or audio.get("path")

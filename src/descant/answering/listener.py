@@ -58,6 +58,8 @@ class Listener(AnswerStream):
             ValueError: a question that the model cannot be asked.
         """
         questions = [question] if question is None or isinstance(question, str) else list(question)
+        if not questions:
+            return []
         recording, read = as_recording(audio, sampling_rate, self.processor.feature_extractor)
         read = read if windows else as_track(read, hear)
         asked = list(in_order(Asking(self, [recording], questions, read_windows=read)))
@@ -115,6 +117,7 @@ def load(
 
 
 # Questions about recordings
+
 
 class Asking:
     """Questions on their way through the model; iterating gives (number in the order of asking, answer) when done."""

@@ -129,6 +129,10 @@ def test_a_denial_reaches_over_or_to_terms_of_other_types(text: str) -> None:
     assert claims["drums"] <= {"no drums"} and claims["voices"] == {"no vocals"}
 
 
+def test_a_denial_of_many_is_read_in_one_pass() -> None:
+    assert terms.mark_pauses("no horn" + " or horn" * 20_000).count("or no horn") == 20_000  # else in minutes
+
+
 def test_metres_are_read_as_fractions_or_words() -> None:
     assert find_terms("It is in 3/4, a waltz.", "metre") == find_terms("Waltz time", "metre") == {"3/4"}
     assert find_terms("13/4", "metre") == frozenset()

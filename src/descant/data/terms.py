@@ -13,8 +13,10 @@ from functools import cache, lru_cache
 PAUSE = re.compile(r"[,;:!?()\n]|\.(?!\d)|(?<!\d)/|/(?!\d)|\s[-–—]\s")
 DROPPED = {"a", "an", "the", "any"}
 NEGATIONS = {"no", "without", "not", "isnt", "neither", "nor", "never", "lacks", "lacking"}
-# "No vocals or drums" denies both, of whatever types they are; further words may qualify the first.
-DENIED_TOGETHER = re.compile(rf"\b((?:{'|'.join(sorted(NEGATIONS))})(?: [\w/&#.-]+){{1,2}}) n?or(?! no\b)")
+# "No vocals or drums" denies both, of whatever types they are; further words may qualify them.
+DENIED_TOGETHER = re.compile(
+    rf"\b(?:{'|'.join(sorted(NEGATIONS))})(?:(?: (?!n?or\b)[\w/&#.-]+){{1,2}} n?or(?= )(?! no\b))+"
+)
 # "Yes" and "no" answer only where they open the answer alone: "drums with no fills" are drums.
 BARE_ANSWERS = {word: rf"\A{word}(?= \||\Z)" for word in ("yes", "no")}
 
@@ -84,10 +86,8 @@ def read_wordings(
 @lru_cache(maxsize=1024)  # a text is read for the terms of one type after another
 def mark_pauses(text: str) -> str:
     """Normalise a text, a bar in the place of each pause; "no vocals or drums" becomes "no vocals or no drums"."""
-    marked, before = " | ".join(map(normalise, PAUSE.split(text))), ""
-    while marked != before:
-        marked, before = DENIED_TOGETHER.sub(r"\1 or no", marked), marked
-    return marked
+    marked = " | ".join(map(normalise, PAUSE.split(text)))
+    return DENIED_TOGETHER.sub(lambda found: re.sub(r" n?or\b", " or no", found[0]), marked)
 
 
 def find_terms(text: str, question_type: str) -> frozenset[str]:

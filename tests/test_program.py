@@ -20,6 +20,7 @@ from descant.program import (
     BrokeOff,
     Ending,
     count,
+    count_cores,
     describe_os_error,
     escape,
     escape_json,
@@ -382,6 +383,14 @@ def test_the_launchers_one_thread_is_not_the_users(
         monkeypatch.setenv(name, value)
     use_all_cores()
     assert asked == ([] if threads is None else [threads])
+
+
+def test_cores_are_counted_where_the_system_does_not_say_which_may_be_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "platform", "darwin")
+    monkeypatch.delattr(os, "sched_getaffinity")
+    monkeypatch.setattr(os, "cpu_count", lambda: 6)
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "2")
+    assert count_cores() == 3
 
 
 FREES = """

@@ -209,14 +209,10 @@ def describe_os_error(error: OSError) -> str:
     if error.strerror is None:
         return one_line(error)
     reason = error.strerror[:1].lower() + error.strerror[1:]
-    way_out = ": free some space and run the same command again" if is_full(error) else ""
+    is_full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+    way_out = ": free some space and run the same command again" if is_full else ""
     way_out = ": close other programs, or let this one have more memory" if error.errno == errno.ENOMEM else way_out
     return f"{' → '.join(named) or 'a file'}: {reason}{way_out}"
-
-
-def is_full(error: OSError) -> bool:
-    """Return whether there was no space, or no quota, left to write into."""
-    return error.errno in (errno.ENOSPC, errno.EDQUOT)
 
 
 def one_line(error: BaseException) -> str:
@@ -447,9 +443,8 @@ def question(text: str) -> str:
 def loading_to_stay() -> Iterator[None]:
     """Load modules and models in the block that are used until the process ends: no garbage is looked for in them.
 
-    Python would search all of them again and again while they come, and twice at its end: of the seconds of importing
-    torch and transformers' models, every fourth. After the first such block of a process, they are left out of every
-    search; what becomes garbage later, is found as ever.
+    Python would search all of them again and again while they come: of the seconds of importing torch and
+    transformers' models, every fifth. After the first such block of a process they are left out of every search.
     """
     searching = gc.isenabled()
     gc.disable()
@@ -465,8 +460,7 @@ def loading_to_stay() -> Iterator[None]:
 def wait_asleep() -> None:
     """Let threads of torch sleep while they wait for each other, before it is imported; OMP_WAIT_POLICY comes first.
 
-    By default they spin, and where other processes need the cores, they spin while the one that they wait for is not
-    running: two threads then took more than 20 times the CPU seconds of one.
+    By default they spin: beside busy processes two threads then took more than 20 times the CPU seconds of one.
     """
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
@@ -487,7 +481,13 @@ def use_all_cores() -> None:
     # The launcher writes OMP_NUM_THREADS=1 where nobody has set it; a user's own 1 cannot be told from that.
     launched = "ACCELERATE_MIXED_PRECISION" in os.environ
     if os.environ.get("OMP_NUM_THREADS", "") in (["", "1"] if launched else [""]):
-        torch.set_num_threads(max(1, len(os.sched_getaffinity(0)) // int(os.environ.get("LOCAL_WORLD_SIZE", "1"))))
+        torch.set_num_threads(count_cores())
+
+
+def count_cores() -> int:
+    """Return this process's share of the machine's cores: of those that it may use, where the system tells."""
+    cores = len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
+    return max(1, cores // int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
 
 
 def keep_freed_memory() -> None:

@@ -22,7 +22,7 @@ from descant.data.corpus import Corpus, SplitRows
 from descant.data.features import FeatureStore, import_features
 from descant.data.tables import reason_of
 from descant.files import JsonLines
-from descant.program import BrokeOff, keep_freed_memory
+from descant.program import BrokeOff, count_cores, keep_freed_memory
 
 log = logging.getLogger(__name__)
 CHUNK_CLIPS = 16
@@ -127,7 +127,7 @@ def _hidden(progress: bool | None) -> bool | None:
 def _find_stale(sounds: Mapping[str, ClipAudio], store: FeatureStore, progress: bool | None) -> set[str]:
     """Return the clips whose stored feature is that of another sound than the one at hand."""
     stored = [clip_id for clip_id in sounds if clip_id in store]
-    with ThreadPoolExecutor(_cores()) as pool:
+    with ThreadPoolExecutor(count_cores()) as pool:
         compared = pool.map(lambda clip_id: _is_stale(sounds[clip_id], store.sha256(clip_id)), stored)
         stale = tqdm(
             compared, total=len(stored), unit="clip", desc="comparing sound", delay=2, disable=_hidden(progress)
@@ -142,12 +142,8 @@ def _is_stale(sound: ClipAudio, stored_sha256: str) -> bool:
         return False
 
 
-def _cores() -> int:
-    return max(1, len(os.sched_getaffinity(0)) // int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
-
-
 def _default_processes(clips: int) -> int:
-    return max(1, min(_cores(), clips // CLIPS_WORTH_A_PROCESS))
+    return max(1, min(count_cores(), clips // CLIPS_WORTH_A_PROCESS))
 
 
 def _run(work: Work, extractor: Extractor, store: FeatureStore, processes: int) -> Iterator[Done]:

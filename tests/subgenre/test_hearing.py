@@ -67,6 +67,15 @@ def test_another_file_or_another_question_is_heard_anew(workplace, tmp_path):
     assert heard == ["a", "b", "a", "a", "b"]
 
 
+def test_another_file_of_the_same_name_and_size_is_heard_anew(workplace):
+    songs, captioner, cache, heard = workplace
+    hear_tracks(songs, captioner, QUESTIONS, cache)
+    content = songs["a"].read_bytes()
+    songs["a"].write_bytes(content[:-2] + bytes(255 - one for one in content[-2:]))
+    hear_tracks(songs, captioner, QUESTIONS, cache)
+    assert heard == ["a", "b", "a"]
+
+
 def test_a_captioner_that_answers_otherwise_is_heard_anew(workplace):
     songs, captioner, cache, heard = workplace
     hear_tracks(songs, captioner, QUESTIONS, cache)

@@ -19,7 +19,7 @@ from descant.answering.model_folder import find_model, fingerprint_model
 from descant.answering.stream import AnswerStream, Request
 from descant.data.audio import AudioError, Window, format_stamp, stream_windows
 from descant.data.storage import Source, name_source
-from descant.files import JsonLines
+from descant.files import JsonLines, sha256_of
 from descant.program import name_error
 
 log = logging.getLogger(__name__)
@@ -268,7 +268,7 @@ def pool_windows(embeds: np.ndarray, spans: Sequence[tuple[float, float]]) -> np
 class HearingCache:
     """Hearings under `<root>/<captioner's fingerprint>/hearings.jsonl`; appended to, so that a kill loses none.
 
-    A cached hearing is reused only while the sound file's size, the questions, the settings of generation and
+    A cached hearing is reused only while the sound file's content, the questions, the settings of generation and
     HEARING_VERSION are unchanged.
     """
 
@@ -279,11 +279,16 @@ class HearingCache:
 
     def read(self, tracks: Mapping[str, Path]) -> dict[str, TrackHearing]:
         """Return the cached hearings of some of the tracks (id → sound file)."""
-        found = {}
+        found: dict[str, TrackHearing] = {}
+        digests: dict[str, str | None] = {}
         for record in JsonLines(self.path).read():  # of a torn line, the track is heard again
-            path = tracks.get(record["track_id"])
-            if path is not None and record["asked"] == self.asked and record["audio_bytes"] == _size(path):
-                found[record["track_id"]] = _from_record(record)
+            track_id = str(record.get("track_id"))
+            if track_id not in tracks or record.get("asked") != self.asked:
+                continue
+            if track_id not in digests:
+                digests[track_id] = _sha256(tracks[track_id])
+            if digests[track_id] is not None and record.get("audio_sha256") == digests[track_id]:
+                found[track_id] = _from_record(record)
         return found
 
     def add(self, hearings: Iterable[TrackHearing], tracks: Mapping[str, Path]) -> Iterator[TrackHearing]:
@@ -291,7 +296,7 @@ class HearingCache:
         self.path.parent.mkdir(parents=True, exist_ok=True)
         for hearing in hearings:
             if hearing.audio_embeds is not None:
-                key = {"audio_bytes": _size(tracks[hearing.track_id]), "asked": self.asked}
+                key = {"audio_sha256": _sha256(tracks[hearing.track_id]), "asked": self.asked}
                 JsonLines(self.path).append(_to_record(hearing, hearing.audio_embeds) | key)
             yield hearing
 
@@ -321,8 +326,11 @@ def hear_tracks(
     return {track_id: found[track_id] for track_id in tracks}
 
 
-def _size(path: Path) -> int:
-    return path.stat().st_size if path.is_file() else -1
+def _sha256(path: Path) -> str | None:
+    try:
+        return sha256_of(path)
+    except OSError:  # not at hand
+        return None
 
 
 def _to_record(hearing: TrackHearing, audio_embeds: np.ndarray) -> dict[str, Any]:

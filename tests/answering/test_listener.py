@@ -3,6 +3,7 @@
 import io
 import json
 import threading
+import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -30,7 +31,7 @@ from descant.answering.listener import (
     show_progress,
 )
 from descant.answering.model_folder import ModelFolderError
-from descant.answering.stream import AnswerStream, Outcome, Recording, Request, in_order
+from descant.answering.stream import AnswerStream, Outcome, Recording, Request, in_order, map_ahead
 from descant.data.audio import AudioError, Window, load_audio, windows
 from descant.models.lp_music_caps.decision_music import MusicDecisionConfig
 
@@ -51,6 +52,41 @@ def test_the_id_changes_with_each_part_of_its_key() -> None:
 def test_the_id_does_not_depend_on_the_order_of_the_settings() -> None:
     turned = dict(reversed(GENERATION.items()))
     assert answer_id("a.wav", 0.0, None, GENERATION) == answer_id("a.wav", 0.0, None, turned)
+
+
+def test_what_is_made_of_items_comes_in_their_order_from_threads_of_one_core_that_are_little_ahead() -> None:
+    taken, threads = [], torch.get_num_threads()
+
+    def numbers() -> Iterator[int]:
+        for number in range(6):
+            taken.append(number)
+            yield number
+
+    def make(number: int) -> tuple[int, int, threading.Thread]:
+        time.sleep(0.02 if number % 2 else 0)
+        return 10 * number, torch.get_num_threads(), threading.current_thread()
+
+    made = map_ahead(make, numbers(), 2)
+    assert next(made)[0] == 0 and taken == [0, 1, 2]
+    rest = list(made)
+    assert [(item, ten) for item, (ten, _, _) in rest] == [(number, 10 * number) for number in range(1, 6)]
+    assert {one for _, (_, one, _) in rest} == {1} and torch.get_num_threads() == threads
+    assert threading.current_thread() not in {thread for _, (_, _, thread) in rest}
+
+
+def test_windows_are_encoded_in_threads_as_they_are_one_by_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    listener = Listener(*build_tiny_model(), "tiny")
+    waves = 0.1 * np.random.default_rng(0).normal(size=(5, 160_000)).astype(np.float32)
+    some = [Window(10.0 * number, 10.0 * number + 10, wave) for number, wave in enumerate(waves)]
+    some.insert(2, Window(90.0, 100.0, np.zeros(160_000, np.float32)))  # silent: not encoded
+    encoded = []
+    for threads in (1, 3):
+        monkeypatch.setattr(AnswerStream, "encoding_threads", threads)
+        encoded.append(list(listener.encode(some)))
+        assert [one.start_s for one in encoded[-1]] == [one.start_s for one in some]
+    for one, other in zip(*encoded, strict=True):
+        assert type(one) is type(other) and (one.silence or torch.equal(one.features, other.features))
+    assert listener.encode([]) == []
 
 
 def test_a_file_name_that_is_not_text_has_an_id() -> None:

@@ -1,8 +1,6 @@
 """Hearings on disk: known ones are not heard again, torn and stale ones are."""
 
 import json
-import threading
-import time
 from pathlib import Path
 
 import numpy as np
@@ -13,9 +11,10 @@ from tiny import build_tiny_model, save_tiny_model, write_song
 
 from descant.answering.listener import Listener
 from descant.answering.model_folder import ModelFolderError, fingerprint_model
+from descant.answering.stream import AnswerStream
 from descant.data.audio import AudioError, load_audio, windows
 from descant.subgenre import hearing
-from descant.subgenre.hearing import TrackListener, hear_tracks, map_ahead, one_ahead
+from descant.subgenre.hearing import TrackListener, hear_tracks, one_ahead
 
 QUESTIONS = ["What is the genre?"]
 
@@ -176,26 +175,6 @@ def test_what_fails_while_an_item_is_made_ahead_is_raised():
         next(items)
 
 
-def test_what_is_made_of_items_comes_in_their_order_from_threads_of_one_core_that_are_little_ahead():
-    taken, threads = [], torch.get_num_threads()
-
-    def numbers():
-        for number in range(6):
-            taken.append(number)
-            yield number
-
-    def make(number):
-        time.sleep(0.02 if number % 2 else 0)
-        return 10 * number, torch.get_num_threads(), threading.current_thread()
-
-    made = map_ahead(make, numbers(), 2)
-    assert next(made)[0] == 0 and taken == [0, 1, 2]
-    rest = list(made)
-    assert [(item, ten) for item, (ten, _, _) in rest] == [(number, 10 * number) for number in range(1, 6)]
-    assert {one for _, (_, one, _) in rest} == {1} and torch.get_num_threads() == threads
-    assert threading.current_thread() not in {thread for _, (_, _, thread) in rest}
-
-
 def test_several_threads_hear_what_one_hears_and_name_the_window_that_fails(listener, tmp_path, monkeypatch):
     songs = [(name, write_song(tmp_path / f"{name}.wav", 24, start_hertz=hertz)) for name, hertz in
              (("a", 110), ("b", 220), ("c", 440))]  # fmt: skip
@@ -209,7 +188,7 @@ def test_several_threads_hear_what_one_hears_and_name_the_window_that_fails(list
     monkeypatch.setattr(TrackListener, "_extract", fail_once)
     heard = []
     for threads in (1, 2):
-        monkeypatch.setattr(TrackListener, "_threads", lambda _, threads=threads: threads)
+        monkeypatch.setattr(AnswerStream, "encoding_threads", threads)
         found = {one.track_id: one for one in TrackListener(listener, TRACK_QUESTIONS, batch_size=2).hear(songs)}
         assert found["b"].error == f"{songs[1][1]}: 0:10–0:20: a fault of this window" and not found["b"].answers
         heard.append({name: (found[name].answers, found[name].audio_embeds.tolist()) for name in ("a", "c")})

@@ -5,7 +5,9 @@ that fails, in whatever way, becomes that one's named problem, and the others go
 """
 
 import math
+from collections import deque
 from collections.abc import Callable, Collection, Hashable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import lru_cache, partial
 from pathlib import Path
@@ -35,6 +37,7 @@ if TYPE_CHECKING:
 
 Label = TypeVar("Label")
 Item = TypeVar("Item")
+Made = TypeVar("Made")
 
 Audio = Source | np.ndarray
 ReadWindows = Callable[[Source, int, float], Collection[Window]]
@@ -262,8 +265,17 @@ class AnswerStream:
         Left as they are, too: silent ones, which nothing is asked about, and one that fails, as it does again where
         the failure is named.
         """
-        front_end = self.features
-        return [_encode(window, front_end) for window in windows] if isinstance(windows, list) else windows
+        if not isinstance(windows, list):
+            return windows
+        encode = partial(_encode, front_end=self.features)
+        return [encoded for _, encoded in map_ahead(encode, windows, min(self.encoding_threads, len(windows)))]
+
+    @property
+    def encoding_threads(self) -> int:
+        """In how many threads windows are encoded: on a CPU as many as torch has, since each uses one core."""
+        model = self.model
+        # Weights of another precision than an encoder's own are exchanged in it while it runs.
+        return torch.get_num_threads() if model.device.type == "cpu" and model.dtype == torch.float32 else 1
 
     def extract_features(self, window: Window) -> torch.Tensor:
         """Return the features of a window's samples, as the model takes them."""
@@ -353,3 +365,25 @@ def in_order(numbered: Iterable[tuple[int, Item]]) -> Iterator[Item]:
             following += 1
     if early:
         raise RuntimeError(f"item {following} never came, and {len(early)} wait for it")
+
+
+def map_ahead(function: Callable[[Item], Made], items: Iterable[Item], threads: int) -> Iterator[tuple[Item, Made]]:
+    """Yield each item with what `function` makes of it, in their order, made in threads while earlier ones are in use.
+
+    Each thread has one of torch; with one in all, nothing is made ahead.
+    """
+    if threads <= 1:
+        yield from ((item, function(item)) for item in items)
+        return
+    coming: deque[tuple[Item, Future[Made]]] = deque()
+    before = torch.get_num_threads()
+    with ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,)) as pool:
+        try:
+            for item in items:
+                coming.append((item, pool.submit(function, item)))
+                if len(coming) > threads:
+                    earliest, made = coming.popleft()
+                    yield earliest, made.result()
+            yield from ((item, made.result()) for item, made in coming)
+        finally:
+            torch.set_num_threads(before)  # in threads to come: theirs would be the last number that any was given

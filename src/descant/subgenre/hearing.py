@@ -3,9 +3,8 @@
 import base64
 import json
 import logging
-from collections import deque
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field, replace
 from itertools import islice
 from pathlib import Path
@@ -16,7 +15,7 @@ import torch
 from tqdm import tqdm
 
 from descant.answering.model_folder import find_model, fingerprint_model
-from descant.answering.stream import AnswerStream, Request
+from descant.answering.stream import AnswerStream, Request, map_ahead
 from descant.data.audio import AudioError, Window, format_stamp, stream_windows
 from descant.data.storage import Source, name_source
 from descant.files import JsonLines, sha256_of
@@ -25,7 +24,6 @@ from descant.program import name_error
 log = logging.getLogger(__name__)
 
 Item = TypeVar("Item")
-Made = TypeVar("Made")
 
 # Counted up when hearings are made in another way: 2 is the mean of windows by their length, 3 leaves silent windows
 # out, and last ones under 0.5 s, 4 takes a frozen encoder's states for the embedding.
@@ -120,7 +118,7 @@ class TrackListener:
 
     def _requests(self, tracks: Iterable[tuple[str, Source]]) -> Iterator[Request[Asked]]:
         """Read the tracks as the model asks for more; what fails of a track ends it."""
-        for piece, features in map_ahead(self._extract_piece, self._cut(tracks), self._threads()):
+        for piece, features in map_ahead(self._extract_piece, self._cut(tracks), self.listener.encoding_threads):
             track = piece.track
             if track.broken:
                 continue
@@ -148,12 +146,6 @@ class TrackListener:
                     raise AudioError(name_source(path), "is silent in all its windows")
             except AudioError as error:
                 yield _Piece(track, error)
-
-    def _threads(self) -> int:
-        """Return in how many threads windows are encoded: on a CPU as many as torch has, since each uses one core."""
-        model = self.listener.model
-        # Weights of another precision than an encoder's own are exchanged in it while it runs.
-        return torch.get_num_threads() if model.device.type == "cpu" and model.dtype == torch.float32 else 1
 
     def _extract_piece(self, piece: _Piece) -> torch.Tensor | Exception:
         if isinstance(piece.window, AudioError):
@@ -219,28 +211,6 @@ def one_ahead(items: Iterable[Item]) -> Iterator[Item]:
         while taken := coming.result():
             coming = thread.submit(take)
             yield taken[0]
-
-
-def map_ahead(function: Callable[[Item], Made], items: Iterable[Item], threads: int) -> Iterator[tuple[Item, Made]]:
-    """Yield each item with what `function` makes of it, in their order, made in threads while earlier ones are in use.
-
-    Each thread has one of torch; with one in all, nothing is made ahead.
-    """
-    if threads == 1:
-        yield from ((item, function(item)) for item in items)
-        return
-    coming: deque[tuple[Item, Future[Made]]] = deque()
-    before = torch.get_num_threads()
-    with ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,)) as pool:
-        try:
-            for item in items:
-                coming.append((item, pool.submit(function, item)))
-                if len(coming) > threads:
-                    earliest, made = coming.popleft()
-                    yield earliest, made.result()
-            yield from ((item, made.result()) for item, made in coming)
-        finally:
-            torch.set_num_threads(before)  # in threads to come: theirs would be the last number that any was given
 
 
 def mark_last(items: Iterable[Item]) -> Iterator[tuple[Item, bool]]:

@@ -165,7 +165,7 @@ def test_the_encoder_that_comes_with_descant_loads_as_transformers_loads_it(dtyp
                for name, value in as_expected.items())  # fmt: skip
 
 
-def test_the_encoder_that_comes_with_descant_is_refused_where_it_lacks_a_weight(tmp_path, monkeypatch) -> None:
+def test_the_shipped_encoder_is_refused_where_weights_are_missing_or_misshapen(tmp_path, monkeypatch) -> None:
     MusicnnModel(MusicnnConfig(networks=("mtt",))).save_pretrained(tmp_path)
     weights = load_file(tmp_path / "model.safetensors")
     lost = sorted(weights)[0]
@@ -173,6 +173,8 @@ def test_the_encoder_that_comes_with_descant_is_refused_where_it_lacks_a_weight(
     monkeypatch.setattr(musicnn, "PRETRAINED", tmp_path)
     with pytest.raises(ValueError, match=f"no encoder of its configuration: {re.escape(lost)} is missing"):
         load_audio_encoder("musicnn")
+    with pytest.raises(ValueError, match="no encoder of its configuration: weights are of another shape"):
+        load_audio_encoder("musicnn", config=MusicnnConfig(networks=("mtt",), timbral_filters=3))
 
 
 def test_an_adapter_folder_loads_onto_the_parts_by_itself(parts, tmp_path, waveforms) -> None:

@@ -85,7 +85,10 @@ def load_shipped(
     second of every start.
     """
     encoder = AutoModel.from_config(config, dtype=dtype, attn_implementation=attn_implementation)
-    missing = encoder.load_state_dict(load_file(Path(folder) / SAFE_WEIGHTS_NAME), strict=False).missing_keys
+    try:
+        missing = encoder.load_state_dict(load_file(Path(folder) / SAFE_WEIGHTS_NAME), strict=False).missing_keys
+    except RuntimeError as error:
+        raise ValueError(f"{folder}: is no encoder of its configuration: weights are of another shape") from error
     if missing:
         raise ValueError(f"{folder}: is no encoder of its configuration: {missing[0]} is missing")
     return encoder.eval()

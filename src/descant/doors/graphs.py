@@ -13,7 +13,7 @@ from torch.nn.functional import conv1d, pad
 from transformers import PreTrainedModel
 
 from descant.models.lp_music_caps import LPMusicCapsFeatureExtractor, LPMusicCapsForConditionalGeneration
-from descant.models.lp_music_caps.answer_tree import AnswerTree, pool_states, read_hidden
+from descant.models.lp_music_caps.answer_tree import AnswerTree, find_hidden, pool_states, read_hidden
 from descant.models.lp_music_caps.feature_extraction_lp_music_caps import mel_filters as htk_filters
 from descant.models.lp_music_caps.generation_lp_music_caps import stack_trees
 from descant.models.mert_lm import MertLMFeatureExtractor, MertLMForConditionalGeneration
@@ -131,7 +131,7 @@ class Decisions(nn.Module):
         self.read, self.vocabulary = read, model.get_output_embeddings().out_features
         self.reads_states = isinstance(model, MertLMForConditionalGeneration)
         states = 2 * read.width + (len(model.projector.mean) if self.reads_states else 0)
-        self.hidden = next((tree.hidden for tree in trees if tree.hidden is not None), None)
+        self.hidden = find_hidden(trees)
         self._hold_paths(each, read_hidden(torch.zeros(1, states), trees).shape[1])
 
     def _hold_paths(self, trees: list[AnswerTree], states: int) -> None:

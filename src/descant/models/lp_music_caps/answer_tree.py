@@ -67,9 +67,14 @@ def load_units(text: str) -> HiddenUnits | None:
     return HiddenUnits(torch.from_numpy(numbers.astype(np.float32)))
 
 
-def read_hidden(states: torch.Tensor, trees: Sequence["AnswerTree"]) -> torch.Tensor:
+def find_hidden(trees: Iterable["AnswerTree"]) -> HiddenUnits | None:
+    """Return the hidden units that the probes of trees read, which are the same for all; None where there are none."""
+    return next((tree.hidden for tree in trees if tree.hidden is not None), None)
+
+
+def read_hidden(states: torch.Tensor, trees: Iterable["AnswerTree"]) -> torch.Tensor:
     """Return what the probes of trees read, of what the model's `read_probed` gives: their hidden units, if any."""
-    hidden = next((tree.hidden for tree in trees if tree.hidden is not None), None)
+    hidden = find_hidden(trees)
     return states if hidden is None else hidden.read(states)
 
 
@@ -184,4 +189,4 @@ def pad(numbers: list[int], length: int) -> list[int]:
     return numbers + [-1] * (length - len(numbers))
 
 
-__all__ = ["AnswerTree", "HiddenUnits", "build_tree", "load_units", "pool_states", "read_hidden"]
+__all__ = ["AnswerTree", "HiddenUnits", "build_tree", "find_hidden", "load_units", "pool_states", "read_hidden"]

@@ -214,10 +214,11 @@ def test_a_reader_uploads_asks_and_asks_again(app: App) -> None:
 
 
 def hear_a_window(page: Page) -> None:
-    """Click the second window, which plays from there."""
-    page.wait_for("document.querySelector('#dc-sound audio').readyState > 0")
-    page.click(".dc-window:nth-of-type(2)")
+    """Click the second window, which plays from there: slowly, so that it still plays when it is looked at."""
     audio = "document.querySelector('#dc-sound audio')"
+    page.wait_for(f"{audio}?.readyState > 0")
+    page.run(f"{audio}.playbackRate = 0.1")
+    page.click(".dc-window:nth-of-type(2)")
     page.wait_for(f"!{audio}.paused && {audio}.currentTime >= 10 && {audio}.currentTime < 20")
-    page.wait_for("document.querySelector('.dc-window.dc-playing').dataset.start === '10.000'")
+    page.wait_for("document.querySelector('.dc-window.dc-playing')?.dataset.start === '10.000'")
     page.run(f"{audio}.pause()")

@@ -249,6 +249,13 @@ def test_a_short_window_is_repeated_and_not_filled_with_silence(built):
     torch.testing.assert_close(prepare_windows([wave], processor), prepare_windows([long], processor))
 
 
+def test_a_tree_adds_up_what_a_model_on_another_device_gives():
+    tree = build_tree([[[5, 6]], [[5, 7], [8, 9]]], weights=[[[0.1, 0.2, 0.3]], [[0.1, 0.2, 0.3]] * 2])
+    log_probs, states = torch.empty(4, 2, 20, device="meta"), torch.empty(4, 2, device="meta")
+    scores = tree.gather(log_probs, states)
+    assert scores.shape == (4, 2) and scores.device.type == "meta"
+
+
 def test_two_options_of_one_sentence_are_refused():
     with pytest.raises(ValueError, match="two options are stated by the same sentence"):
         build_tree([[[1, 2]], [[1, 2]]])

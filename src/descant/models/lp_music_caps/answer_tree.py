@@ -106,7 +106,7 @@ class AnswerTree:
         states: (rows, features), from `read_hidden`. Raises ValueError where the probe is of other states.
         """
         steps = log_probs[:, self.nodes.clamp(min=0), self.nexts.clamp(min=0)]  # (rows, paths, longest)
-        paths = (steps * (self.nodes >= 0)).sum(dim=2) + self.shifts.to(steps)
+        paths = (steps * (self.nodes >= 0).to(steps.device)).sum(dim=2) + self.shifts.to(steps)
         if self.weights.shape[1]:
             if self.weights.shape[1] != states.shape[1] + 1:
                 raise ValueError(

@@ -17,12 +17,12 @@ import numpy as np
 import pytest
 import soundfile
 import torch
-from tiny import build_tiny_model, save_tiny_model, write_song
+from tiny import build_tiny_model, save_tiny_decider, save_tiny_model, write_song
 from tiny_mert_lm import save_tiny_mert_lm
 from transformers import GenerationConfig
 
 import descant
-from descant.answering.answers import pool_track
+from descant.answering.answers import TypedQuestions, pool_track
 from descant.answering.listener import (
     Answer,
     Asking,
@@ -440,6 +440,42 @@ def test_one_question_from_python_gives_one_answer(listener: Listener, tmp_path:
     assert [one.question for one in many] == ["What is the genre?", None] and many[0] == answer
     assert listener.ask(song).question is None and listener.ask(song, []) == []
     assert len(listener.ask(song, ["What is the genre?", None], windows=True)) == 6
+
+
+def test_a_question_of_a_trained_type_is_decided_about_the_whole_and_the_others_are_written(tmp_path: Path) -> None:
+    listener = Listener.load(save_tiny_decider(tmp_path / "tiny"), num_beams=1)
+    song, silent = write_song(tmp_path / "a.wav", 25.0), tmp_path / "silent.wav"
+    questions = ["Which instruments play?", "Are there drums?", None, "what is the genre"]
+    free, drums, caption, genre = listener.ask(song, questions)
+    assert [free, drums, caption, genre] == [listener.ask(song, question) for question in questions]
+    assert [one.sure for one in (free, drums, caption, genre)] == [None, True, None, True]
+    criteria = dict.fromkeys(["jazz", "rock", "piano"])
+    typed = {"genre": {"type": "choice", "instructions": "What is the genre?", "criteria": criteria}}
+    shares = listener.decide(song, typed)["genre"]["probabilities"]
+    assert genre.probability == pytest.approx(max(shares.values()), abs=1e-4) and free.probability is None
+    assert (genre.windows, genre.of, genre.heard, genre.score) == (3, 3, [[0.0, 25.0]], None)
+    (first, *_) = listener.ask(song, questions[1], windows=True)
+    assert type(first) is Answer and first.prediction  # as the model words it
+    soundfile.write(silent, np.zeros(80_000), 8_000)
+    with pytest.raises(AudioError, match="silent"):
+        listener.ask(silent, questions[1])
+    noise = np.random.default_rng(1).normal(size=160_000) / 9
+    nothing = listener.ask(noise, questions[1], sampling_rate=16_000)
+    assert nothing.prediction.startswith("No music heard") and not nothing.sure and nothing.heard == []
+
+
+def test_what_cannot_be_decided_is_named_and_the_other_questions_are_answered(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    listener = Listener.load(save_tiny_decider(tmp_path / "tiny"), num_beams=1)
+    song = write_song(tmp_path / "a.wav", 12.0)
+    monkeypatch.setattr(type(listener.model), "score_options", lambda *_, **__: {}["lost"])
+    questions = ["What is the genre?", "Which instruments play?"]
+    asking = Asking(listener, [record(song)], questions, typed=TypedQuestions(listener, questions))
+    genre, *free = in_order(asking)
+    assert genre.error and "lost" in genre.error and len(free) == 2 and all(one.prediction for one in free)
+    with pytest.raises(ValueError, match="lost"):
+        listener.ask(song, questions)
 
 
 def test_the_answer_about_the_whole_is_that_of_most_windows() -> None:

@@ -50,8 +50,7 @@ def ask_cold(model: str | None, songs: list[Path]) -> dict[tuple[str, str | None
         printed = subprocess.run([*command, "--json"], capture_output=True, check=True, text=True).stdout
         for line in printed.splitlines():
             answer = json.loads(line)
-            text = answer["decided"]["text"] if answer.get("decided") else answer["prediction"]
-            expected[answer["audio"], answer["question"]] = text
+            expected[answer["audio"], answer["question"]] = answer["prediction"]
     return expected
 
 

@@ -13,7 +13,7 @@ from hub import LocalHub
 from tiny import save_tiny_model, write_song
 
 from descant import cli
-from descant.answering.answers import Answer
+from descant.answering.answers import TrackAnswer
 from descant.commands import ask
 from descant.models.lp_music_caps import LPMusicCapsForConditionalGeneration
 
@@ -72,8 +72,9 @@ def test_a_track_has_one_answer_a_question_with_what_it_rests_on(
 
 
 def test_a_decided_answer_is_one_line_whatever_the_file_is_called(capsys: pytest.CaptureFixture[str]) -> None:
-    answer = Answer("1", "a", "a\nb.wav", 0.0, 10.0, "Which\ngenre?", "box", {}, prediction="Rock.")
-    ask._show(answer, {"text": "Jazz.", "probability": 0.8}, as_json=False)
+    decided = {"text": "Jazz.", "probability": 0.8, "sure": True}
+    answer = TrackAnswer("1", "a", "a\nb.wav", 0.0, 10.0, "Which\ngenre?", "box", {}, None, "Jazz.", decided=decided)
+    ask._show(answer, as_json=False)
     assert capsys.readouterr().out == "a b.wav  Which genre?  Jazz.  (80 %)\n"
 
 

@@ -21,7 +21,6 @@ from hub import LocalHub
 from tiny import climb, save_tiny_decider, write_song
 
 from descant import cli
-from descant.answering.answers import TypedQuestions
 from descant.answering.evidence import Evidence, Span
 from descant.answering.listener import Listener
 from descant.data.audio import AudioError
@@ -66,10 +65,9 @@ def test_answers_are_those_of_ask_decide_and_describe(studio: Studio, song: str)
     assert (free.question, free.answer, free.heard) == (FREE, said.prediction, said.heard)
     assert (free.windows, free.of, free.sure, free.probabilities) == (said.windows, said.of, None, {})
     assert studio.ask(song, "").answer == listener.ask(song).prediction
-    typed, worded = studio.ask(song, TYPED), TypedQuestions(listener, [TYPED], 12)
-    worded.read_windows(song, listener.processor.feature_extractor.sampling_rate, 10.0)
-    decided = worded.find(song, TYPED)
-    assert decided == {"text": typed.answer, "probability": typed.probability, "sure": typed.sure}
+    typed, decided = studio.ask(song, TYPED), listener.ask(song, TYPED)
+    assert decided.decided == {"text": typed.answer, "probability": typed.probability, "sure": typed.sure}
+    assert (decided.prediction, decided.heard, decided.of) == (typed.answer, typed.heard, 3)
     assert max(typed.probabilities.values()) == pytest.approx(typed.probability, abs=1e-4)
     mood = {"mood": {"type": "choice", "instructions": "mood", "criteria": {"happy": None, "sad": None}}}
     chosen, expected = studio.decide(song, "mood", [" happy", "sad", "sad", ""]), listener.decide(song, mood)["mood"]

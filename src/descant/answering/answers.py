@@ -6,14 +6,14 @@ probability, or left open.
 
 import hashlib
 import json
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
 from transformers import PreTrainedModel, ProcessorMixin
 
 from descant.answering.stream import AnswerStream, EncodedWindow, ReadWindows
-from descant.data.audio import AudioError, TrackWindows, Window, format_stamp, hear_windows, read_some_windows
+from descant.data.audio import AudioError, TrackWindows, Window, format_stamp, hear_windows
 from descant.data.storage import Source, name_source
 from descant.models.lp_music_caps.decision_music import QuestionType, plain_words
 from descant.models.lp_music_caps.sound_input import Span
@@ -87,7 +87,9 @@ class TrackAnswer(Answer):
     """The answer to one question (None: a caption) about a track, from its first window to its last.
 
     windows, of, heard, confidence, others: what it rests on, see `PooledAnswer`. score: of the surest window that
-    says so, None for what no window says by itself.
+    says so, None for what no window says by itself. Where the question is of a trained type, `decided` holds the
+    sentence that is the prediction, its probability (None where no music is heard) and whether it is sure; it rests on
+    all windows with music in them.
     """
 
     windows: int = 1
@@ -95,9 +97,23 @@ class TrackAnswer(Answer):
     heard: list[list[float]] = field(default_factory=list)
     confidence: float = 1.0
     others: dict[str, int] = field(default_factory=dict)
+    decided: dict[str, Any] | None = None
+
+    @property
+    def probability(self) -> float | None:
+        """Return that of a decided answer; None for one in free words, and where no music is heard."""
+        return self.decided["probability"] if self.decided else None
+
+    @property
+    def sure(self) -> bool | None:
+        """Return whether a decided answer reaches its fitted threshold; None for one in free words."""
+        return self.decided["sure"] if self.decided else None
 
     def to_text(self) -> str:
-        """Return the answer, the seconds that it rests on and the share of the windows: one line."""
+        """Return the answer with its probability, or the seconds and the share of windows that say so: one line."""
+        if self.decided:
+            share = None if self.probability is None else f"({100 * self.probability:.0f} %)"
+            return join_parts(self.audio, self.question, self.prediction, share)
         spans = ", ".join(format_stamp(*span) for span in self.heard)
         share = f", {self.windows} of {self.of} windows" if self.of > 1 else ""
         return join_parts(self.audio, self.question, self.prediction, f"({spans}{share})")
@@ -118,14 +134,17 @@ def answer_id(audio: str, start_s: float | None, question: str | None, generatio
     return hashlib.sha1(data).hexdigest()
 
 
-def pool_answers(answers: Iterable[Answer]) -> Iterator[Answer]:
-    """Pool answers about windows, each recording's together, to one a question and track.
+def pool_answers(answers: Iterable[Answer], questions: Sequence[str | None] = ()) -> Iterator[Answer]:
+    """Pool answers about windows, each recording's together, to one a question and track, in the order of `questions`.
 
-    What could not be answered is passed on as it is.
+    What could not be answered, or is decided about the track, is passed on as it is.
     """
+    order = {question: number for number, question in enumerate(questions)}
     for asked in split_recordings(answers):
-        for same in asked.values():
-            yield same[0] if same[0].error is not None else pool_track(same)
+        for question in sorted(asked, key=lambda one: order.get(one, 0)):
+            first = asked[question][0]
+            whole = first.error is not None or isinstance(first, TrackAnswer)
+            yield first if whole else pool_track(asked[question])
 
 
 def pool_track(answers: Sequence[Answer]) -> TrackAnswer:
@@ -278,13 +297,9 @@ def name_contradictions(answer: Decision) -> str:
 
 
 class TypedQuestions:
-    """Those of some questions whose wording is one of a type's, for a model with `decision.json`.
+    """Those of some questions whose wording is one of a type's, for a model with `decision.json`."""
 
-    A track is read and encoded once, by `read_windows`, for them and for the questions in free words.
-    """
-
-    def __init__(self, listener: AnswerStream, questions: Sequence[str | None], hear: int | None) -> None:
-        self.listener, self.hear = listener, hear
+    def __init__(self, listener: AnswerStream, questions: Sequence[str | None]) -> None:
         config = listener.model.decision_config
         types = {} if config is None else config.types()
         found = {text: find_worded(text, types) for text in questions if text is not None}
@@ -294,25 +309,20 @@ class TypedQuestions:
             for text, kind in self.kinds.items()
         }
         self.decider = TrackDecider(listener.model, listener.processor, asked) if asked else None
-        self.decided: dict[str, dict[str, dict[str, Any]]] = {}  # by the name of each track that was read
 
-    def decide(self, windows: Collection[Window]) -> dict[str, dict[str, Any]]:
-        """Return what is decided about a track, `text`, `probability`, `sure`, by the questions that are of a type."""
+    def decide(self, windows: Sequence[Window]) -> dict[str, dict[str, Any]]:
+        """Return the fields of a `TrackAnswer` by question, as they are decided about the windows of a track."""
         answers = self.decider.decide(map(as_span, windows)) if self.decider else {}
-        return {question: state_in_words(answer, self.kinds[question]) for question, answer in answers.items()}
+        return {question: self._state(question, answer, windows) for question, answer in answers.items()}
 
-    def read_windows(self, path: Source, sampling_rate: int, window_s: float) -> Collection[Window]:
-        """Return the windows of a track that are heard, after deciding about it; raises AudioError."""
-        windows = read_some_windows(path, sampling_rate, window_s, count=self.hear)
-        if self.decider or self.listener.sure:
-            windows = self.listener.encode(windows)
-        if self.decider:
-            self.decided[name_source(path)] = self.decide(windows)
-        return windows
-
-    def find(self, audio: str, question: str | None) -> dict[str, Any] | None:
-        """Return what was decided about a track that was read, by its name; None for a question of no type."""
-        return self.decided.get(audio, {}).get(question or "")
+    def _state(self, question: str, answer: dict[str, Any], windows: Sequence[Window]) -> dict[str, Any]:
+        decided = state_in_words(answer, self.kinds[question])
+        heard = 0 if self.decider is None else len(self.decider.heard)
+        return {
+            "prediction": decided["text"], "decided": decided, "heard": answer["heard"],
+            "confidence": decided["probability"] or 0.0, "windows": heard, "of": len(windows),
+            "start_s": windows[0].start_s, "end_s": windows[-1].end_s,
+        }  # fmt: skip
 
 
 def state_in_words(answer: dict[str, Any], kind: QuestionType) -> dict[str, Any]:

@@ -13,10 +13,11 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from descant.answering.answers import Answer, answer_id, decide_file, pool_answers
+from descant.answering.answers import Answer, TrackAnswer, TypedQuestions, answer_id, decide_file, pool_answers
 from descant.answering.stream import (
     AnswerStream,
     Audio,
+    Outcome,
     ReadWindows,
     Recording,
     Request,
@@ -45,8 +46,8 @@ class Listener(AnswerStream):
             audio: a sound file's path, address (https://, hf://datasets/, s3://, gs://, `shard.tar::song.mp3`) or
                 bytes, or a waveform (samples,), (samples, channels) or (channels, samples).
             question: a question, or a list of them; None asks for a caption.
-            windows: return what is answered about each window of 10 s, in their order, in place of one answer about
-                the whole: what its windows say most often, weighed by confidence.
+            windows: return what the model writes about each window of 10 s, in place of one answer about the whole:
+                decided where the question is of a trained type, else what most windows say, weighed by confidence.
             hear: without `windows`, how many of a file's windows are heard at most, spread evenly; None: all.
             sampling_rate: of a waveform, in Hz.
 
@@ -61,8 +62,8 @@ class Listener(AnswerStream):
         if not questions:
             return []
         recording, read = as_recording(audio, sampling_rate, self.processor.feature_extractor)
-        read = read if windows else as_track(read, hear)
-        asked = list(in_order(Asking(self, [recording], questions, read_windows=read)))
+        read, typed = (read, None) if windows else (as_track(read, hear), TypedQuestions(self, questions))
+        asked = list(in_order(Asking(self, [recording], questions, read_windows=read, typed=typed)))
         good = [answer for answer in asked if answer.error is None]
         if not good:
             raise AudioError(recording.audio, asked[0].error or "")
@@ -131,18 +132,22 @@ class Asking:
         batch_size: int = 32,
         known: frozenset[str] = frozenset(),
         read_windows: ReadWindows = stream_windows,
+        typed: TypedQuestions | None = None,
     ) -> None:
         """Prepare to ask.
 
         Args:
             listener: what answers.
             recordings: opened one after the other, as the model takes their windows.
-            questions: asked of every window; None asks for a caption.
+            questions: asked of every window, but for the typed ones; None asks for a caption.
             batch_size: questions at a time.
             known: ids of answers that are not asked for again.
             read_windows: (sound, sampling rate, window in seconds) → windows, raising AudioError.
+            typed: those of the questions that are decided about a recording's windows together, as a TrackAnswer.
         """
-        self.listener, self.recordings, self.questions = listener, recordings, questions
+        self.listener, self.recordings, self.typed = listener, recordings, typed
+        self.decided = [one for one in questions if typed and one in typed.kinds]
+        self.questions = [one for one in questions if one not in self.decided]
         self.batch_size, self.known, self.read_windows = batch_size, known, read_windows
         self.expected = 0  # answers and failures, of the recordings that have been opened so far
         self.asked = 0
@@ -150,19 +155,17 @@ class Asking:
 
     def __iter__(self) -> Iterator[tuple[int, Answer]]:
         """Give every answer that is not known, and every failure, once; raise ValueError for what cannot be asked."""
-        for (number, answer), outcome in self.listener.answer(self._requests(), self.batch_size, refuses=True):
-            if outcome.error is None:
-                yield number, replace(answer, prediction=outcome.text, score=outcome.score)
-            else:
-                yield number, replace(answer, error=outcome.error)
+        for (number, draft), outcome in self.listener.answer(self._requests(), self.batch_size, refuses=True):
+            yield number, complete(draft, outcome)
 
     def _requests(self) -> Iterator[Request[tuple[int, Answer]]]:
         """Read the recordings; what cannot be heard becomes a request with the reason."""
         for recording in self.recordings:
             try:
                 found = self._windows(recording)
-                self.expected = self.asked + len(found) * len(self.questions)
-                for window in found:
+                self.expected = self.asked + len(self.decided) + len(found) * len(self.questions)
+                yield from self._decide(recording, found)
+                for window in found if self.questions else ():
                     yield from self._questions_about(recording, window)
             except AudioError as error:
                 yield self._number(self._draft(recording, None, None), None, error.reason)
@@ -172,7 +175,21 @@ class Asking:
 
     def _windows(self, recording: Recording) -> Collection[Window]:
         extractor = self.listener.processor.feature_extractor
-        return self.read_windows(recording.path, extractor.sampling_rate, extractor.window_s)
+        found = self.read_windows(recording.path, extractor.sampling_rate, extractor.window_s)
+        return self.listener.encode(found) if self.decided or self.listener.sure else found
+
+    def _decide(self, recording: Recording, windows: Collection[Window]) -> Iterator[Request[tuple[int, Answer]]]:
+        """Decide about a recording, before its windows are asked about; what fails is each question's reason."""
+        if self.typed is None or not self.decided:
+            return
+        drafts, found, reason = [self._draft(recording, None, one) for one in self.decided], {}, ""
+        try:
+            found = self.typed.decide(list(windows))
+        except Exception as error:
+            reason = name_error(error)
+        for draft in drafts:
+            fields = vars(draft) | found.get(str(draft.question), {})
+            yield self._number(draft if reason else TrackAnswer(**fields), None, reason)
 
     def _questions_about(self, recording: Recording, window: Window) -> Iterator[Request[tuple[int, Answer]]]:
         drafts = [self._draft(recording, window, question) for question in self.questions]
@@ -215,6 +232,15 @@ class Asking:
         )
 
 
+def complete(draft: Answer, outcome: Outcome) -> Answer:
+    """Return an answer with what came of it; one that was decided before is whole."""
+    if draft.prediction is not None:
+        return draft
+    if outcome.error is not None:
+        return replace(draft, error=outcome.error)
+    return replace(draft, prediction=outcome.text, score=outcome.score)
+
+
 def ask_together(askings: Sequence[Asking], batch_size: int = 32) -> list[list[Answer]]:
     """Answer several askings of one listener in shared batches, each in the order of its windows and questions.
 
@@ -227,8 +253,7 @@ def ask_together(askings: Sequence[Asking], batch_size: int = 32) -> list[list[A
     )
     answers: list[dict[int, Answer]] = [{} for _ in askings]
     for (number, (position, draft)), outcome in askings[0].listener.answer(requests, batch_size):
-        said = {"error": outcome.error} if outcome.error else {"prediction": outcome.text, "score": outcome.score}
-        answers[number][position] = replace(draft, **said)
+        answers[number][position] = complete(draft, outcome)
     return [[found[position] for position in sorted(found)] for found in answers]
 
 

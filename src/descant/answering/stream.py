@@ -194,7 +194,7 @@ class _Flight(Generic[Label]):
 
 
 def _encode(window: Window, front_end: "FrontEnd") -> Window:
-    if window.silence is not None:
+    if isinstance(window, EncodedWindow) or window.silence is not None:
         return window
     try:
         features = torch.as_tensor(front_end.extract(window.samples))

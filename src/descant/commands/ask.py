@@ -1,8 +1,7 @@
 """`descant ask`: questions about sound files, answered for the track or window by window."""
 
 import argparse
-import json
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from descant.answering.model_folder import PRECISIONS
 from descant.program import (
@@ -90,7 +89,7 @@ def run(args: argparse.Namespace) -> int:
     with loading_to_stay():
         from descant.answering.answers import TypedQuestions, pool_answers
         from descant.answering.listener import Asking, Listener, show_progress
-        from descant.answering.stream import Recording, in_order
+        from descant.answering.stream import Recording, as_track, in_order
         from descant.data.audio import stream_windows
         from descant.data.sources import list_sounds
 
@@ -100,30 +99,21 @@ def run(args: argparse.Namespace) -> int:
         listener = Listener.load(name, args.precision, everything=args.everything, **settings)
     recordings = list(map(Recording.of, list_sounds(sounds)))
     questions = args.questions or [None]
-    typed = TypedQuestions(listener, [] if args.windows else questions, args.hear)
-    asking = Asking(
-        listener, recordings, questions, batch_size=args.batch_size,
-        read_windows=stream_windows if args.windows else typed.read_windows,
-    )  # fmt: skip
+    typed = None if args.windows else TypedQuestions(listener, questions)
+    read = stream_windows if args.windows else as_track(stream_windows, args.hear)
+    asking = Asking(listener, recordings, questions, batch_size=args.batch_size, read_windows=read, typed=typed)
     answers = in_order(show_progress(asking))
     skipped = 0
-    for answer in answers if args.windows else pool_answers(answers):
-        decided = None if args.windows or answer.error else typed.find(answer.audio, answer.question)
-        _show(answer, decided, args.json)
+    for answer in answers if args.windows else pool_answers(answers, questions):
+        _show(answer, args.json)
         skipped += answer.error is not None
     return 1 if skipped else 0
 
 
-def _show(answer: "Answer", decided: "dict[str, Any] | None", as_json: bool) -> None:
-    from descant.answering.answers import join_parts
-
+def _show(answer: "Answer", as_json: bool) -> None:
     if answer.error is not None:
         say(f"descant ask: {answer.describe_error()}")
     if as_json:
-        extra = {"decided": decided} if decided else {}
-        show_json(json.dumps(answer.to_record() | extra, ensure_ascii=False))
-    elif decided:
-        share = None if decided["probability"] is None else f"({100 * decided['probability']:.0f} %)"
-        show(join_parts(answer.audio, answer.question, decided["text"], share))
+        show_json(answer.to_json())
     elif answer.error is None:
         show(answer.to_text())

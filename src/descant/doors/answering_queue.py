@@ -25,7 +25,7 @@ AT_ONCE = 16  # requests in a batch
 class Said:
     """An answer as `descant ask` gives it, and what it rests on.
 
-    details: `decided`, or `windows`, `of`, `heard`, `confidence`, `score` and `others` of the answer for the track.
+    details: `decided`, `windows`, `of`, `heard`, `confidence`, `score` and `others` of the answer for the track.
     """
 
     text: str
@@ -54,7 +54,7 @@ class AnsweringQueue:
         """Start the thread. hear: how many windows of a recording are heard at most; None: all."""
         self.listener, self.hear = listener, hear
         self.jobs: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
-        self.typed = lru_cache(maxsize=256)(lambda question: TypedQuestions(listener, [question], hear))
+        self.typed = lru_cache(maxsize=256)(lambda question: TypedQuestions(listener, [question]))
         self.thread = threading.Thread(target=self._run, name="answering", daemon=True)
         self.thread.start()
 
@@ -114,9 +114,12 @@ class AnsweringQueue:
         if not free:
             return
         askings = [
-            Asking(self.listener, [Recording(Path("audio"), f"audio {number}")], [job.question], read_windows=job.read)
+            Asking(
+                self.listener, [Recording(Path("audio"), f"audio {number}")], [job.question], read_windows=job.read,
+                typed=self.typed(job.question),
+            )
             for number, job in enumerate(free)
-        ]
+        ]  # fmt: skip
         for job, answers in zip(free, ask_together(askings), strict=True):
             pooled = list(pool_answers(answers))
             good = next((one for one in pooled if isinstance(one, TrackAnswer)), None)
@@ -135,13 +138,10 @@ class AnsweringQueue:
                 decider = Decider(self.listener.model, self.listener.processor, job.typed, self.hear)
                 job.future.set_result(decider.decide("audio", job.read).answers)
                 return True
-            decided = self.typed(job.question).decide(job.windows).get(job.question or "")
         except Exception as error:  # no fault of those that wait with it
             job.future.set_exception(as_answer(error))
             return True
-        if decided is not None:
-            job.future.set_result(Said(decided["text"], {"decided": decided}))
-        return decided is not None
+        return False
 
 
 def as_answer(error: Exception) -> Exception:
@@ -154,5 +154,5 @@ def as_answer(error: Exception) -> Exception:
 
 def keep_details(answer: TrackAnswer) -> dict[str, Any]:
     """Return what an answer rests on."""
-    kept = ("windows", "of", "heard", "confidence", "score", "others")
+    kept = ("decided", "windows", "of", "heard", "confidence", "score", "others")
     return {name: value for name, value in asdict(answer).items() if name in kept}

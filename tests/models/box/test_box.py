@@ -57,6 +57,7 @@ def test_its_card_and_notice_name_both_licences():
 def test_it_answers_in_words_and_with_probabilities(listener, song):
     answer = listener.ask(song, "Are there drums?")
     assert answer.model == "box" and answer.prediction.startswith(("Yes", "No", "I hear no"))
+    assert answer.probability > 0.5 and answer.to_text().endswith(f"({100 * answer.probability:.0f} %)")
     criteria = dict.fromkeys(("slow", "medium", "fast"))
     kind = {"type": "choice", "instructions": "What is the tempo?", "criteria": criteria}
     unknown = {"type": "choice", "instructions": "Which year is it from?", "criteria": {"1990": None, "2010": None}}
@@ -107,7 +108,7 @@ def test_a_track_is_read_and_encoded_once_for_all_that_is_asked(song, seconds, t
     typed, free = "What is the tempo?", "What could this music be used for in a film?"
     assert cli.main(["ask", song, "-q", typed, "-q", free, "--json"]) == 0
     answers = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
-    assert ["decided" in answer for answer in answers] == [True, False] and all(one["prediction"] for one in answers)
+    assert [bool(one["decided"]) for one in answers] == [True, False] and all(one["prediction"] for one in answers)
     assert (sum(encoded), len(read)) == (times, 1)
     command = ["describe", song, "--output", str(tmp_path / "out.jsonl"), "--states"]
     assert cli.main(command) == 0

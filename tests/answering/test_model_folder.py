@@ -17,7 +17,7 @@ from transformers import AutoModelForMultimodalLM, AutoProcessor, BartConfig
 from descant.answering.listener import Listener
 from descant.answering.model_folder import ModelFolderError, find_model, fingerprint_model, load_model
 from descant.data.splits import ClipHashes
-from descant.models import box
+from descant.models import box, musicnn
 from descant.publish.facts import write_records
 
 
@@ -146,6 +146,21 @@ def test_a_fingerprint_follows_the_folders_that_a_model_is_loaded_onto(
     assert fingerprint_model(folder) == before
     save_tiny_model(base, 1)
     assert fingerprint_model(folder) != before
+
+
+def test_a_folder_here_is_not_taken_for_the_encoder_of_its_name(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = json.loads((folder / "config.json").read_text())
+    plain = fingerprint_model(folder)
+    (folder / "config.json").write_text(json.dumps(config | {"audio_model_id": "musicnn"}))
+    monkeypatch.chdir(tmp_path)
+    before = fingerprint_model(folder)
+    (tmp_path / "musicnn").mkdir()
+    (tmp_path / "musicnn" / "config.json").write_text("{}")
+    assert fingerprint_model(folder) == before != plain
+    monkeypatch.setattr(musicnn, "PRETRAINED", tmp_path / "musicnn")
+    assert fingerprint_model(folder) != before, "the package's encoder decides answers"
 
 
 def test_a_model_that_names_itself_or_the_hub_has_a_fingerprint(folder: Path) -> None:

@@ -11,6 +11,7 @@ from tiny_subgenre import AUDIO_DIM, build_tiny_subgenre, save_tiny_subgenre
 
 from descant.answering.model_folder import ModelFolderError, fingerprint_model
 from descant.answering.stream import Recording, in_order
+from descant.models import box
 from descant.subgenre.classify import (
     MAX_PASSAGES,
     Classification,
@@ -149,6 +150,19 @@ def test_the_models_own_captioner_asks_its_questions_in_its_way(
 def test_without_questions_the_captioner_gives_captions(captioner: str, tmp_path: Path) -> None:
     listener, _ = load_captioner(load(tmp_path, captioner=captioner), None)
     assert listener.questions == (None,)
+
+
+def test_a_folder_here_is_not_taken_for_the_captioner_in_the_box(
+    captioner: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    save_tiny_model(tmp_path / "box", 1)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(box, "FOLDER", Path(captioner))
+    own = {"captioner": "box", "captioner_hash": fingerprint_model(Path(captioner))}
+    listener, _ = load_captioner(load(tmp_path / "model", **own), None)
+    assert listener.listener.name == "box" and not caplog.records
+    load_captioner(load(tmp_path / "model", **own), "box")
+    assert "box is not the captioner that" in caplog.text, "the folder is one that may be asked for"
 
 
 def test_a_captioner_that_is_gone_is_noted_and_one_that_is_asked_for_must_be_there(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from descant.files import sha256_of
-from descant.models import box
+from descant.models import box, musicnn
 from descant.models.registration import MODELS
 from descant.program import name_error, say, shorten
 
@@ -283,8 +283,13 @@ def _named_bases(folder: Path) -> list[str]:
 
 
 def _local_bases(folder: Path) -> list[Path]:
-    """Return those of a model's bases that are folders here, the model itself left out."""
-    named = map(Path, _named_bases(folder))
+    """Return those of a model's bases that are folders here, the model itself left out.
+
+    The encoder that comes with descant is the one in the package, also where a folder here has its name.
+    """
+    from descant.hub_client import SHIPPED
+
+    named = [musicnn.PRETRAINED if name in SHIPPED else Path(name) for name in _named_bases(folder)]
     return [path for path in named if path.is_dir() and path.resolve() != folder.resolve()]
 
 

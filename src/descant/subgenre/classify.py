@@ -14,6 +14,7 @@ from descant.answering.model_folder import CLASSIFYING, ModelFolderError, find_m
 from descant.answering.stream import AnswerStream, Recording
 from descant.data.audio import format_stamp
 from descant.data.storage import is_local, name_source
+from descant.models import box
 from descant.models.subgenre.modeling_subgenre import name_labels
 from descant.program import escape, name_error
 from descant.subgenre.hearing import CaptionerAnswer, TrackHearing, TrackListener, find_spans, pool_windows
@@ -309,9 +310,12 @@ def load_captioner(
     wanted = source or config.find_captioner()
     if wanted is None:
         return None, "the model names no captioner: only lyrics were read"
+    # The name is that of the model in the box on every machine, also where a folder here has it.
+    folder = str(box.FOLDER) if wanted == box.NAME and not source else wanted
     try:
-        fingerprint = fingerprint_model(find_model(wanted))
-        captioner = AnswerStream.load(wanted, everything=True, **config.captioner_generation)
+        fingerprint = fingerprint_model(find_model(folder))
+        captioner = AnswerStream.load(folder, everything=True, **config.captioner_generation)
+        captioner.name = wanted
         hears = TrackListener(captioner, config.questions or [None], batch_size)
         width = hears.measure_width()
         if width != config.audio_dim:

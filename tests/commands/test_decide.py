@@ -55,7 +55,7 @@ def test_questions_are_read_from_a_file(
 ) -> None:
     texts = {
         "yaml": "genre: {type: choice, instructions: 'What is the genre?', criteria: {jazz: null, rock: null}}",
-        "json": '{"genre": {"type": "choice", "instructions": "What is the genre?", "criteria": {"jazz": null}}}',
+        "json": '{"genre": {"type": "choice", "instructions": "Genre?", "criteria": {"rock": null, "pop": ""}}}',
     }
     path = tmp_path / f"questions.{form}"
     path.write_text(texts[form])

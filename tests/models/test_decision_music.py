@@ -1,6 +1,7 @@
 """Typed questions: which type they are, the sentences that state an option, and scores equal to those of `forward`."""
 
 import json
+import re
 import shutil
 from dataclasses import asdict
 from pathlib import Path
@@ -16,12 +17,11 @@ from transformers import PreTrainedModel, ProcessorMixin
 import descant.models
 from descant.answering.model_folder import load_model
 from descant.models.lp_music_caps.answer_tree import HiddenUnits, build_tree, load_units, pool_states, read_hidden
+from descant.models.lp_music_caps.decision_file import are_close, compute_outputs, write_settings
 from descant.models.lp_music_caps.decision_music import (
     MusicDecisionConfig,
     QuestionType,
     answer_question,
-    are_close,
-    compute_outputs,
     pool_windows,
     prepare_windows,
 )
@@ -314,7 +314,7 @@ def test_what_lies_near_the_centres_of_music_is_music():
 
 
 @pytest.mark.parametrize(
-    "name", ["answer_tree.py", "decision_music.py", "track_music.py", "pipeline_music.py"]
+    "name", ["answer_tree.py", "decision_file.py", "decision_music.py", "track_music.py", "pipeline_music.py"]
 )
 def test_all_model_folders_hold_the_same_file(name):
     copies = sorted(Path(descant.models.__path__[0]).glob(f"*/{name}"))
@@ -398,6 +398,62 @@ def test_settings_that_were_fitted_for_other_weights_are_left_out(built, config,
     del older["fitted_for"]
     (folders[2] / "decision.json").write_text(json.dumps(older))
     assert load(folders[2]).decision_config.question_types == config.question_types
+
+
+def test_settings_that_were_fitted_for_another_encoder_of_the_same_width_are_left_out(config, tmp_path, caplog):
+    model, _ = join_tiny(save_parts(tmp_path / "parts"))
+    config.fitted_for = model.fingerprint()
+    model.decision_config = config
+    encoders = [{name: weight.clone() for name, weight in model.audio_encoder.state_dict().items()}]
+    encoders.append({name: weight.bfloat16().float() for name, weight in encoders[0].items()})
+    other = torch.Generator().manual_seed(5)
+    encoders.append({
+        name: weight[torch.randperm(len(weight), generator=other)] if weight.ndim > 1 else weight
+        for name, weight in encoders[0].items()
+    })  # fmt: skip
+    for name, weights in zip(("same", "rounded", "other"), encoders, strict=True):
+        model.audio_encoder.load_state_dict(weights)
+        model.save_pretrained(tmp_path / name)
+        assert (tmp_path / name / "decision.json").exists() == (name != "other"), name
+    assert "decision.json was fitted for other weights" in caplog.text
+
+
+def test_a_file_of_settings_is_the_old_one_until_the_new_one_is_whole(tmp_path, monkeypatch):
+    path = tmp_path / "folder" / "decision.json"
+    write_settings(path, {"precision": 0.8, "numbers": [1.5, 2.0]})
+    before = path.read_text()
+    assert before == '{\n  "precision": 0.8,\n  "numbers": [ 1.5, 2.0 ]\n}\n'
+
+    def fail(descriptor: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("os.fsync", fail)
+    with pytest.raises(OSError, match="No space left"):
+        write_settings(path, {"precision": 0.9})
+    assert path.read_text() == before and list(path.parent.iterdir()) == [path]
+
+
+@pytest.mark.parametrize(
+    ("question", "reason"),
+    [
+        (choice("Which genre is this?", "jazz"), "one option is no choice: give two or more"),
+        (choice("Which year is it from?", "1990"), "one option is no choice: give two or more"),
+        ({"type": "score", "instructions": "How fast?", "criteria": ["slow"]}, "one option is no choice"),
+        (choice("Which genre is this?", "polka", "Polka", "jazz"), "'polka' and 'Polka' are the same option"),
+        (choice("Which genre is this?", "neo-soul", "neo soul ", "jazz"), "'neo-soul' and 'neo soul ' are the same"),
+        (choice("Which genre is this?", "rap", "hip-hop", "jazz"), "'rap' and 'hip-hop' are the same"),
+        ({"type": "score", "instructions": "Fast?", "criteria": ["slow", "fast", "Slow"]}, "'slow' and 'Slow' are"),
+        (choice("Which genre is this?", " ", "jazz"), "an option is empty: give each a name"),
+    ],
+)  # fmt: skip
+def test_options_among_which_there_is_nothing_to_choose_are_refused_by_name(config, question, reason):
+    with pytest.raises(ValueError, match=re.escape(f"Question 'mine': {reason}")) as refused:
+        config.plan({"mine": question})
+    assert "\n" not in str(refused.value)
+
+
+def test_options_that_only_look_alike_are_asked(config):
+    config.plan({"key": choice("Which key?", "C", "C#", "c minor"), "change": choice("Change?", "-1", "1", "+1")})
 
 
 def test_an_adapter_counts_as_weights_whether_it_is_merged_or_not(tmp_path):

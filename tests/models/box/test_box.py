@@ -68,7 +68,7 @@ def test_it_answers_in_words_and_with_probabilities(listener, song):
 
 def test_its_typed_answers_were_fitted_for_its_weights(listener):
     fitted = listener.model.decision_config.fitted_for
-    assert len(fitted) == 4 and fitted.keys() == listener.model.fingerprint().keys()
+    assert len(fitted) == 5 and fitted.keys() == listener.model.fingerprint().keys()
 
 
 def test_it_says_that_it_is_not_sure_of_what_sound_does_not_tell(listener, song):

@@ -15,11 +15,11 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
 from transformers import ProcessorMixin
 from transformers.utils import cached_file, logging
 
 from .answer_tree import AnswerTree, build_tree, load_units
+from .decision_file import are_close, know_weights, write_settings
 
 try:
     from transformers.decision import DecisionConfig, Question, parse_questions
@@ -86,11 +86,9 @@ DECISION_FILE = "decision.json"
 OF_REPOSITORY = ("cache_dir", "local_files_only", "revision", "subfolder", "token")  # arguments of from_pretrained
 UNTRAINED = "unlike training"  # why a question is not answered
 MAX_OPTIONS = 1000
-OUTPUTS_KEPT = 8  # of a layer, by which weights are known
-SAME_OUTPUTS = 0.02  # how far they may lie apart, of their length: bfloat16 moves them by up to 0.004
 PLACE = "{option}"
-NUMBERS = re.compile(r"\[\s+-?\d[^\[\]\"]*\]")  # a list of numbers in JSON, of which each would have a line
 WORD = re.compile(r"[^\W_]+(?:/\d+)?")
+BETWEEN_WORDS = re.compile(r"(?<=\w)[\s_-]+(?=\w)")  # "neo-soul" is "neo soul", and "-1" is not "1"
 DENIAL = re.compile(r"\b(?:no|not|without|never|none|neither)\b|\w+less\b", re.IGNORECASE)
 EXISTENCE = re.compile(r"\s*(?:is|are) there\b|.*\b(?:audible|present|heard)\b", re.IGNORECASE)
 GENERIC = {"class", "instrument", "type"}  # words of a type's name that do not tell it from others
@@ -203,9 +201,15 @@ class MusicDecisionConfig(DecisionConfig):
         return {name: QuestionType(**values) for name, values in self.question_types.items()}
 
     def plan(self, questions: Mapping[str, Any]) -> "list[PlannedQuestion]":
-        """Read System One questions and say how each is scored; raises ValueError for what is no such question."""
+        """Read System One questions and say how each is scored.
+
+        Raises ValueError for what is no such question, and for options among which there is nothing to choose.
+        """
         types = self.types()
-        return [plan_question(question, types) for question in parse_questions(dict(questions), self)]
+        planned = [plan_question(question, types) for question in parse_questions(dict(questions), self)]
+        for one in planned:
+            require_choice(one)
+        return planned
 
     def prepare_inputs(self, request: Mapping[str, Any], processor: ProcessorMixin) -> list[tuple[dict, list]]:
         """Prepare `model.decide`'s arguments for a request: `{"state": windows, "questions": {name: question}}`.
@@ -233,11 +237,9 @@ class MusicDecisionConfig(DecisionConfig):
         return planned.type.questions[: self.wordings] if planned.type is not None else []
 
     def save_pretrained(self, save_directory: str | Path) -> None:
-        """Write `decision.json`, without the labels, which are the same for every model."""
+        """Write `decision.json` in one step, without the labels, which are the same for every model."""
         values = {name: value for name, value in asdict(self).items() if name not in ("chat_template", "labels")}
-        text = NUMBERS.sub(lambda found: re.sub(r"\s+", " ", found[0]), json.dumps(values, indent=2))
-        Path(save_directory).mkdir(parents=True, exist_ok=True)
-        (Path(save_directory) / DECISION_FILE).write_text(text + "\n", encoding="utf-8")
+        write_settings(Path(save_directory) / DECISION_FILE, values)
 
     @classmethod
     def from_pretrained(
@@ -308,6 +310,26 @@ def plan_question(question: Question, types: Mapping[str, QuestionType]) -> Plan
     probed = all(kind.weights(option) for group in options for option in group)
     weights = [[kind.weights(option) if probed else [] for option in one.values()] for one in stated]
     return PlannedQuestion(question, name, kind, sentences, shifts, weights, known)
+
+
+def require_choice(planned: PlannedQuestion) -> None:
+    """Raise ValueError for an empty option, two that mean the same, or one alone.
+
+    One alone would always be sure, and two of one meaning would share what is probable between them.
+    """
+    if planned.question.type == "noul":
+        return
+    kind, given = planned.type, dict[str, str]()
+    for text in option_texts(planned.question):
+        meaning = (kind.find_option(text) if kind else None) or BETWEEN_WORDS.sub(" ", text.casefold()).strip()
+        if not meaning:
+            raise ValueError(f"Question {planned.name!r}: an option is empty: give each a name")
+        if meaning in given:
+            same = f"{given[meaning]!r} and {text!r}"
+            raise ValueError(f"Question {planned.name!r}: {same} are the same option: give one of them")
+        given[meaning] = text
+    if len(given) < 2:
+        raise ValueError(f"Question {planned.name!r}: one option is no choice: give two or more")
 
 
 def option_texts(question: Question) -> list[str]:
@@ -411,30 +433,12 @@ def answer_question(planned: PlannedQuestion, scores: torch.Tensor | None) -> di
     return answer | {"sure": planned.known and max(probabilities) >= planned.type.threshold}
 
 
-def compute_outputs(layer: nn.Module) -> list[float]:
-    """Return eight outputs of a linear or convolutional layer, its adapter included, for a fixed input.
-
-    None where its weight is not at hand as it is: quantised, divided among devices, or not loaded.
-    """
-    weight: Any = layer.weight
-    if type(weight) is not nn.Parameter or not weight.is_floating_point() or weight.is_meta or weight.ndim < 2:
-        return []
-    inputs = torch.arange(1.0, 1 + weight[0].numel()).sin().view(1, *weight.shape[1:])
-    outputs = layer(inputs.to(weight)).flatten().float()
-    return [float(f"{number:.4g}") for number in outputs[:: -(-len(outputs) // OUTPUTS_KEPT)].tolist()]
-
-
-def are_close(outputs: Sequence[float], others: Sequence[float]) -> bool:
-    """Return whether outputs of a layer are those of the same weights, in whatever precision."""
-    alike = len(outputs) == len(others)
-    return alike and bool(np.linalg.norm(np.subtract(outputs, others)) <= SAME_OUTPUTS * np.linalg.norm(others))
-
-
 class MusicDecisionMixin:
     """`decide`, and the `decision_config` that is loaded and saved with a model, as of transformers' `DecisionMixin`.
 
     The model class adds `score_options(input_features, prompts, trees)`: log-probabilities (windows, options) of each
-    question, averaged over its wordings; and `audio_layers`: layers that train whole, by name.
+    question, averaged over its wordings; `audio_layers`: layers that train whole, by name; and `frozen_audio`: parts
+    that never do.
     """
 
     decision_config: MusicDecisionConfig | None = None  # None: typed questions have not been fitted
@@ -459,15 +463,12 @@ class MusicDecisionMixin:
 
     @torch.no_grad()
     def fingerprint(self) -> dict[str, list[float]]:
-        """Return what some layers make of a fixed input, by name: the same for the same weights alone.
+        """Return numbers that the weights alone give, by the names of layers and parts.
 
-        They are those of the audio side, and the first, the middle and the last that LoRA adapts.
+        They are those of the audio side, and of the first, the middle and the last layer that LoRA adapts.
         """
         model: Any = self  # a PreTrainedModel
-        names = [name for name, _ in model.named_modules() if re.fullmatch(model.lora_target_modules, name)]
-        picked = {*names[:1], *names[len(names) // 2 :][:1], *names[-1:]}
-        layers = model.audio_layers() | {name: model.get_submodule(name) for name in sorted(picked)}
-        return {name: outputs for name, layer in layers.items() if (outputs := compute_outputs(layer))}
+        return know_weights(model, model.lora_target_modules, model.audio_layers(), model.frozen_audio())
 
     def load_decisions(self, source: str | Path, arguments: Mapping[str, Any]) -> None:
         """Read the `decision.json` of the folder or Hub id that a model, or its adapter, was loaded from.

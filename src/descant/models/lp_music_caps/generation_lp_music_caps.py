@@ -358,6 +358,10 @@ class LPMusicCapsDecisionMixin(MusicDecisionMixin, Base):
         """Return the first and the last convolution over the log-mel, by which the model's weights are known."""
         return {"audio_encoder": self.audio_encoder.conv1, "audio_encoder.last": self.audio_encoder.conv_stack[-1]}
 
+    def frozen_audio(self) -> dict[str, nn.Module]:
+        """Return no part: all of the audio side may train."""
+        return {}
+
     @torch.no_grad()
     def score_options(
         self, input_features: torch.Tensor, prompts: list[list[list[int]]], trees: list[AnswerTree]

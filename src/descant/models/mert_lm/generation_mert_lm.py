@@ -355,6 +355,10 @@ class MertLMDecisionMixin(MusicDecisionMixin, Base):
         last = projection[-1] if isinstance(projection, nn.Sequential) else projection
         return {"projector": last} | ({} if branch is None else {"projector.branch": branch.output})
 
+    def frozen_audio(self) -> dict[str, nn.Module]:
+        """Return the encoder, for which another one of the same width might stand in."""
+        return {"audio_encoder": self.audio_encoder}
+
     @torch.no_grad()
     def score_options(
         self, input_features: torch.Tensor, prompts: list[list[list[int]]], trees: list[AnswerTree]

@@ -1,0 +1,1 @@
+../lp_music_caps/decision_file.py

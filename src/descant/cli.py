@@ -12,7 +12,10 @@ from descant.program import ArgumentParser, Ending, run_program
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return its exit status; a wrong command line ends the program with 2."""
     with Ending("descant", goes_on="", level=logging.WARNING):
-        args = build_parser().parse_args(argv)
+        parser = build_parser()
+        args = parser.parse_args(argv)
+        if args.command is None:
+            parser.error("give a command: descant --help lists them")
     return run_program(f"descant {args.command}", lambda: args.func(args), args.goes_on, logging.WARNING)
 
 
@@ -45,7 +48,7 @@ def build_parser() -> ArgumentParser:
     parser = ArgumentParser(prog="descant", description=(descant.__doc__ or "").split("\n")[0])
     parser.add_argument("--version", action="version", version=f"descant {descant.__version__}")
     parser.set_defaults(goes_on="")
-    subparsers = parser.add_subparsers(title="commands", metavar="COMMAND", dest="command", required=True)
+    subparsers = parser.add_subparsers(title="commands", metavar="COMMAND", dest="command")
     asking = (ask, decide, describe, serve, app, tag, index, search, report, classify)
     for command in (download, features, *asking, convert, export, evaluate, score, compare, push, space, skill):
         command.add_parser(subparsers)

@@ -48,6 +48,7 @@ def test_a_caption_states_what_recurs_the_commonest_first() -> None:
     assert write_caption(captions) == (
         "It is jazz music. Piano and drums are heard. The mood is peaceful. The tempo is slow."
     )
+    assert write_caption(["A bass plays.", "A bass and a hum."]) == "Bass is heard."
 
 
 def test_claims_that_exclude_each_other_are_named_not_averaged() -> None:

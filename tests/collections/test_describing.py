@@ -185,8 +185,8 @@ def test_a_model_that_listens_is_named_too() -> None:
         one["decisions"]["tempo_class"] = choice(split(("slow", "medium", "fast"), tempo, 0.9))
         one["decisions"] |= dict.fromkeys(("energy", "metre", "voice", "electronic"), one["decisions"]["genre"])
     said = judge_dependence(heard)
-    assert said.startswith("The answers depend on the audio of this folder: the genre of a song has 90 % with its own")
-    assert "22 % with another song's" in said
+    assert said.startswith("The answers depend on the audio of this folder: the genre named for a song has")
+    assert "90 % by its own sound, 22 % by another song's" in said
     assert judge_dependence(heard[:4]) is None
 
 

@@ -141,6 +141,15 @@ def test_an_index_without_any_caption_is_searched_by_what_there_is(tmp_path: Pat
     assert names(Searcher(tmp_path / "m.db", Meaning), "calm piano") == ["noise.wav"]
 
 
+def test_a_song_of_which_nothing_is_known_comes_last(tmp_path: Path) -> None:
+    noise = describe("noise.wav", caption=None)
+    for answer in (*noise["decisions"].pop("instruments").values(), *noise["decisions"].values()):
+        answer["reason"] = "noise"
+    noise["decisions"]["instruments"] = {}
+    write_index(tmp_path / "m.db", [noise, *SONGS], None)
+    assert names(Searcher(tmp_path / "m.db"), "furious piano without drums")[-1] == "noise.wav"
+
+
 def test_likeness_goes_by_audio_states_or_else_by_what_was_decided(searcher: Searcher, tmp_path: Path) -> None:
     assert names(searcher, like="calm piano.mp3") == ["calm drums.mp3", "sad flute.mp3", "fast rock.mp3"]
     write_index(tmp_path / "m.db", [*SONGS[:3], {k: v for k, v in SONGS[3].items() if k != "states"}], None)

@@ -90,6 +90,16 @@ def test_sounds_are_those_of_folders_files_lists_and_patterns(tmp_path: Path) ->
     for name in ("empty", "missing.txt", "no*.mp3", "{0..9999999}.mp3"):
         with pytest.raises(ValueError, match="holds no sound files|cannot be read as a list|more than 1,000,000"):
             list_sounds([str(tmp_path / name)])
+    with pytest.raises(ValueError, match="a path is empty"):
+        list_sounds([music[0], ""])  # not this folder
+
+
+def test_a_folder_without_sound_fails_alone_among_others(tmp_path: Path) -> None:
+    (tmp_path / "covers").mkdir()
+    folder, song = str(tmp_path / "covers"), str(tmp_path / "a.wav")
+    assert list_sounds([folder, song]) == [folder, song]
+    with pytest.raises(AudioError, match="is a folder, and no sound file"):
+        sources.open_sound(folder)
 
 
 def test_what_can_only_be_sound_is_no_model() -> None:

@@ -196,5 +196,5 @@ def test_a_local_file_is_no_pipe_or_folder(tmp_path: Path) -> None:
     soundfile.write(tmp_path / "a.wav", music(1, 16_000), 16_000)
     with open_source(tmp_path / "a.wav") as opened:
         assert opened.read_state() == opened.read_state()
-    with pytest.raises(AudioError, match="is a directory"):
+    with pytest.raises(AudioError, match="is a folder"):
         open_source(tmp_path)

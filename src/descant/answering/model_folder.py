@@ -73,7 +73,7 @@ def _holds_model(folder: Path) -> bool:
 def choose_model(name: str | None) -> str:
     """Return the name of a model, that of the one in the box for None, which is said on stderr."""
     if name is None:
-        say("descant: the model in the box answers; name another one to ask that")
+        say("descant: no model is named, so the model in the box answers")
     return name or box.NAME
 
 
@@ -157,7 +157,8 @@ def _download(source: str) -> Path:
     except MissingError as error:
         raise ModelFolderError(f"{source}: no such folder here; {error}") from error
     except NetworkError as error:
-        raise ModelFolderError(str(error)) from error
+        reason = str(error).removeprefix(f"{source}: ")
+        raise ModelFolderError(f"{source}: no such folder here; on the Hub: {reason}") from error
 
 
 def _require_model(folder: Path, auto: str) -> None:

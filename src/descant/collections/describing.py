@@ -266,8 +266,8 @@ def judge_dependence(descriptions: Sequence[Record]) -> str | None:
         return None
     first = measured[0]
     called = f"{first.same} of {first.songs} songs are called {first.commonest}"
-    fall = f"the {first.name.replace('_class', '')} of a song has {100 * first.own:.0f} % with its own sound and "
-    fall += f"{100 * first.other:.0f} % with another song's"
+    fall = f"the {first.name.replace('_class', '')} named for a song has a probability of {100 * first.own:.0f} % "
+    fall += f"by its own sound, {100 * first.other:.0f} % by another song's"
     deaf = [one for one in measured if one.own - one.other < HARDLY]
     if first in deaf or 2 * len(deaf) > len(measured):
         return f"The answers hardly depend on the audio of this folder: {called}; {fall}."

@@ -140,7 +140,7 @@ class Searcher:
             for group in groups:
                 total += logs[self.present[[self.options.index(option) for option in group]].max(axis=0)]
         named = len(query.wanted) + len(query.unwanted)
-        return np.exp(total / named) if named else total
+        return np.where(self.is_open, 0, np.exp(total / named)) if named else total
 
     def score_words(self, words: Sequence[str]) -> np.ndarray:
         """Return BM25 (songs,) of words, as shares of the best song's."""
@@ -188,6 +188,11 @@ class Searcher:
     def present(self) -> np.ndarray:
         """Probabilities (options, songs) in steps, a half where one is not known; uint8."""
         return np.ascontiguousarray(np.where(self.likely == UNKNOWN, STEPS // 2, self.likely).astype(np.uint8).T)
+
+    @cached_property
+    def is_open(self) -> np.ndarray:
+        """Whether nothing is known of each song (songs,), as where no music is heard: it has and lacks nothing."""
+        return (self.likely == UNKNOWN).all(axis=1)
 
     @cached_property
     def words(self) -> WordIndex:

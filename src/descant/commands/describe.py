@@ -52,7 +52,7 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("audio", metavar="AUDIO", nargs="*", help="sound files or folders; with --output also lists")
+    parser.add_argument("audio", metavar="AUDIO", nargs="*", help="sound files, folders, lists …")
     parser.add_argument(
         "--model", metavar="MODEL", help="a model folder, or a model's id on the Hub (default: the model in the box)"
     )

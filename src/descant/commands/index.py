@@ -4,7 +4,7 @@ import argparse
 import json
 from pathlib import Path
 
-from descant.program import say, show, show_json
+from descant.program import say, show, show_json, silence_transformers
 
 EXAMPLES = """\
 examples:
@@ -44,7 +44,10 @@ def run(args: argparse.Namespace) -> int:
         problems += bad
     for problem in problems:
         say(f"descant index: {problem}")
-    encoder = load_encoder() if has_encoder() and not args.plain else None
+    encoder = None
+    if has_encoder() and not args.plain:
+        silence_transformers()
+        encoder = load_encoder()
     write_index(args.database, descriptions, encoder, [path.parent for path in args.descriptions])
     songs = len({one["audio"] for one in descriptions})
     if args.json:

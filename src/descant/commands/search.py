@@ -5,7 +5,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from descant.program import count, escape, say, show, show_json
+from descant.program import count, escape, say, show, show_json, silence_transformers
 
 if TYPE_CHECKING:
     from descant.collections.search import Hit
@@ -56,6 +56,8 @@ def run(args: argparse.Namespace) -> int:
     if args.model and args.like is None:
         raise ValueError("--model does nothing without --like, whose song it hears: leave it out")
     searcher = Searcher(args.database)
+    if args.like is not None or searcher.has_sentences:
+        silence_transformers()
     is_outside = args.like is not None and not searcher.holds(args.like)
     like = describe_outside(searcher, args.like, args.model) if is_outside else args.like
     hits = searcher.search(args.query, args.where, like, args.limit)

@@ -62,16 +62,13 @@ def list_sounds(names: Iterable[str]) -> list[str]:
     `s3://`, `gs://`), of which all but https:// may be folders and patterns, a shard (`shard-{000..010}.tar`,
     .parquet), or a data set: its name on the Hub. What is not there becomes an error when it is opened.
 
-    Raises ValueError for a name that stands for no sound, and where a driver is missing.
+    So does a folder or pattern without sound files among others that have some. Raises ValueError where no name stands
+    for a sound, for an empty one, for a list that cannot be read, and where a driver is missing.
     """
-    return [sound for name in names for sound in _list_or_refuse(name)]
-
-
-def _list_or_refuse(name: str) -> list[str]:
-    found = list(_list_source(name))
-    if not found:
-        raise ValueError(f"{name_source(name)}: holds no sound files")
-    return found
+    listed = [(name, list(_list_source(name))) for name in names]
+    if listed and not any(found for _, found in listed):
+        raise ValueError(f"{', '.join(name_source(name) for name, _ in listed)}: holds no sound files")
+    return [sound for name, found in listed for sound in found or [name]]
 
 
 def names_sound(name: str) -> bool:
@@ -81,6 +78,8 @@ def names_sound(name: str) -> bool:
 
 
 def _list_source(name: str) -> Iterator[str]:
+    if not name:
+        raise ValueError('a path is empty; this folder is "."')
     path, suffix = Path(name), suffix_of(name)
     if _NUMBERED.search(name) and not path.exists():
         for each in number_names(name):
@@ -196,7 +195,7 @@ def read_list(path: Path) -> Iterator[str]:
     try:
         lines = re.split(r"[\r\n]+", read_regular(path).decode("utf-8-sig", "surrogateescape"))
     except OSError as error:
-        raise ValueError(f"{path}: cannot be read as a list of songs: {one_line(error)}") from error
+        raise ValueError(f"{path}: cannot be read as a list of songs ({error.strerror or one_line(error)})") from error
     for line in map(str.strip, lines):
         if line and not line.startswith("#"):
             yield line if is_remote(line) else str(path.parent / line)

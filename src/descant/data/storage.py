@@ -33,6 +33,7 @@ Result = TypeVar("Result")
 
 DRIVERS = {"http": "aiohttp", "https": "aiohttp", "hf": "huggingface_hub", "s3": "s3fs", "gs": "gcsfs"}
 EXTRAS = {"s3": "s3", "gs": "gs"}  # scheme → extra of descant that installs its driver
+NO_FILE = "is a folder, and no sound file: name the sound files in it"
 STALL_S = 30.0  # without a byte, after which a connection counts as dropped
 BLOCK_BYTES = 2**18  # least that is fetched; what is read in one piece is fetched in ever larger ones
 MOST_BLOCKS = 16  # in one request
@@ -140,7 +141,7 @@ def _open_path(path: str | Path) -> BinaryIO:
             is_folder = stat.S_ISDIR(status.st_mode)
             if is_folder:
                 os.scandir(path).close()  # or why it cannot be read
-            raise AudioError(path, "is a directory: give the files in it" if is_folder else "is not a regular file")
+            raise AudioError(path, NO_FILE if is_folder else "is not a regular file")
         if status.st_size == 0:
             raise AudioError(path, "is empty (0 bytes)")
         return open(path, "rb")
@@ -260,7 +261,7 @@ def connect(address: str) -> Blocks:
     """
     info = ask_storage(partial(_read_info, address), address)
     if info.get("type") == "directory":
-        raise AudioError(name_source(address), "is a directory: give the files in it")
+        raise AudioError(name_source(address), NO_FILE)
     told = repr([(name, str(info[name])) for name in VALIDATORS if info.get(name)])
     size = info.get("size")
     if size is None:  # it comes without its length

@@ -432,7 +432,8 @@ def state_list(terms: Sequence[str], one: str = "", many: str = "", prefix: str 
         yield f"{prefix}{join_words(listed)}."
     elif listed:
         words = join_words(listed)
-        yield f"{words[:1].upper()}{words[1:]} {one if len(listed) == 1 and not words.endswith('s') else many}."
+        is_plural = len(listed) > 1 or (words.endswith("s") and not words.endswith("ss"))  # vocals, but no bass
+        yield f"{words[:1].upper()}{words[1:]} {many if is_plural else one}."
 
 
 def join_words(words: Sequence[str]) -> str:

@@ -128,6 +128,16 @@ def test_max_length_counts_the_answer_alone(joined, waveforms) -> None:
     inputs = processor(audio=waveforms[:1], text=["Fast?"], sampling_rate=24_000, return_tensors="pt")
     assert model.generate(**inputs, max_length=3).shape[1] == 3
     assert model.generate(**inputs, generation_config=GenerationConfig(max_new_tokens=2)).shape[1] == 2
+    assert model.generate(**inputs, generation_config=GenerationConfig(max_length=3)).shape[1] == 3
+
+
+def test_settings_that_leave_length_and_end_open_take_those_of_the_model(joined, waveforms) -> None:
+    model, processor = joined
+    inputs = processor(audio=waveforms[:1], text=["Fast?"], sampling_rate=24_000, return_tensors="pt")
+    pair = 0, inputs["input_features"][0], inputs["prompt_input_ids"][0].tolist()
+    for open_settings, longest in ((GenerationConfig(), 8), (GenerationConfig(max_length=3), 3)):
+        (answer,) = model.answer_many([pair], generation_config=open_settings)
+        assert answer[1] == model.generate(**inputs)[0, :longest].tolist()
 
 
 def test_unknown_settings_and_missing_prompts_are_refused(joined, waveforms) -> None:

@@ -178,6 +178,7 @@ class MertLMGenerationMixin(Base):
     ) -> tuple[GenerationConfig, dict[str, Any]]:
         """Return the settings of one call, over those of the model, and the objects that are passed on beside them.
 
+        given: in place of the model's; its length and end, where it leaves them open, are the model's.
         Raises ValueError for an argument that is neither, or that cannot be followed.
         """
         objects = {name: arguments[name] for name in PASSED_ON if arguments.get(name)}
@@ -191,7 +192,11 @@ class MertLMGenerationMixin(Base):
             raise ValueError(f"generate knows no {', '.join(sorted(unknown))}")
         if "max_length" in settings and "max_new_tokens" not in settings:
             config.max_new_tokens = settings["max_length"]
+        own = self.generation_config
+        config.max_new_tokens = config.max_new_tokens or config.max_length or own.max_new_tokens or own.max_length
         config.max_length = None
+        config.eos_token_id = own.eos_token_id if config.eos_token_id is None else config.eos_token_id
+        config.pad_token_id = own.pad_token_id if config.pad_token_id is None else config.pad_token_id
         return config, objects
 
     @torch.no_grad()

@@ -234,6 +234,13 @@ def test_weights_that_are_not_finite_are_never_saved(tmp_path):
     assert message.startswith("the weights are not finite at step 6 on the batch of clip-")
 
 
+def test_weights_that_are_not_finite_end_a_run_without_checkpoints_too(tmp_path):
+    trainer = tiny_run.build_trainer(tmp_path, save_strategy="no", eval_strategy="no", max_steps=2)
+    trainer.add_callback(Spoil(2, float("nan")))
+    with pytest.raises(NonFiniteLossError, match="the weights are not finite at step 2 on the batch of clip-"):
+        trainer.train()
+
+
 def test_losses_read_together_name_the_first_bad_batch(tmp_path, monkeypatch):
     trainer = tiny_run.build_trainer(tmp_path)
     losses, rows = [1.0, float("nan"), float("nan")], [[1], [2], [3]]

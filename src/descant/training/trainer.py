@@ -54,10 +54,17 @@ class FiniteLoss(Base):
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
         self._unread: list[tuple[int, torch.Tensor, torch.Tensor | None]] = []  # step, loss, rows
+        self._last_rows: torch.Tensor | None = None
 
     def describe_rows(self, rows: list[int]) -> str:
         """Return what the error says of a batch's rows; a trainer that knows the clips names those."""
         return f"rows {', '.join(map(str, rows))}"
+
+    def train(self, *args: Any, **options: Any) -> Any:
+        """Train as the other bases do; a run without checkpoints is looked at when it ends."""
+        output = super().train(*args, **options)
+        self._require_finite()
+        return output
 
     def training_step(
         self, model: torch.nn.Module, inputs: dict[str, Any], *args: Any, **options: Any
@@ -82,10 +89,13 @@ class FiniteLoss(Base):
         self._last_rows = unread[-1][2]
 
     def _save_checkpoint(self, model: torch.nn.Module, trial: Any) -> None:
+        self._require_finite()
+        super()._save_checkpoint(model, trial)
+
+    def _require_finite(self) -> None:
         self.require_finite_losses()
         if not _has_finite_weights(self.model):
             raise self._error("the weights are not finite", self.state.global_step, self._last_rows)
-        super()._save_checkpoint(model, trial)
 
     def _error(self, what: str, step: int, rows: torch.Tensor | None) -> NonFiniteLossError:
         batch = f" on the batch of {self.describe_rows(rows.tolist())}" if rows is not None else ""

@@ -204,6 +204,13 @@ def test_words_that_were_cut_get_a_token_each_and_others_stay_as_they_were(tmp_p
     torch.testing.assert_close(weight, model.get_input_embeddings().weight)
 
 
+def test_new_words_that_would_take_the_numbers_of_special_tokens_are_refused():
+    model, processor = new_tiny(["a slow song", "hello there"])
+    model.resize_token_embeddings(len(processor.tokenizer))  # as where special tokens lie behind all words
+    with pytest.raises(ValueError, match="--new_words: the tokenizer has .* words and the model embeddings of"):
+        add_words(model, processor, ["bebop"] * 9, most=4)
+
+
 def test_a_branch_changes_nothing_until_it_has_learnt_and_then_tells_the_answers(tmp_path):
     rows = [
         Row(f"c{n:02}", "What?", answers[n], kind, "own", 0, 10)

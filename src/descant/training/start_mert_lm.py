@@ -334,19 +334,23 @@ def add_words(model: PreTrainedModel, processor: ProcessorMixin, texts: Iterable
     embedding is the mean of those of the word's pieces. Other texts are cut as before.
 
     Raises:
-        ValueError: the tokenizer is no byte-level BPE.
+        ValueError: the tokenizer is no byte-level BPE, or its own words are not all that the model has embeddings of.
     """
     tokenizer, backend = processor.tokenizer, processor.tokenizer.backend_tokenizer
     if not isinstance(backend.model, BPE):
         raise ValueError(f"--new_words: needs a byte-level BPE tokenizer, not {type(backend.model).__name__}")
-    cut = json.loads(backend.to_str())["model"]
+    cut, known = json.loads(backend.to_str())["model"], model.get_input_embeddings().weight.clone()
+    if len(cut["vocab"]) != len(known):  # tokens behind them would be numbered anew, and lose their embeddings
+        raise ValueError(
+            f"--new_words: the tokenizer has {len(cut['vocab'])} words and the model embeddings of {len(known)}, as "
+            "where special tokens are no words: leave --new_words out"
+        )
     counts = Counter(word for text in texts for word, _ in backend.pre_tokenizer.pre_tokenize_str(text))
     common = [word for word, count in counts.most_common() if count >= LEAST_OCCURRENCES and word not in cut["vocab"]]
     words = common[:most]
     pieces = [[token.id for token in backend.model.tokenize(word)] for word in words]
     processor.tokenizer = with_words(tokenizer, words)
     model.config.audio_token_id = processor.tokenizer.convert_tokens_to_ids(AUDIO_TOKEN)
-    known = model.get_input_embeddings().weight.clone()
     embeddings = model.resize_token_embeddings(len(known) + len(words), mean_resizing=False)
     for index, parts in enumerate(pieces, start=len(known)):
         embeddings.weight[index] = known[parts].mean(dim=0)

@@ -279,7 +279,7 @@ def configs(*clips: str) -> dict:
 def test_rows_without_features_are_left_out_and_counted(caplog):
     kept = keep_heard(configs("a", "b", "c"), Store({"a", "c"}))
     assert [row.clip_id for row in kept["short"]["train"]] == ["a", "c"]
-    assert "1 clips have no features and are left out, b first" in caplog.text
+    assert "left out, without features: 1 of the clips, b first" in caplog.text
 
 
 def test_no_training_row_left_is_refused_with_the_way_out():

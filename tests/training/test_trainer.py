@@ -12,7 +12,8 @@ from accelerate import Accelerator
 from tiny import build_tiny_model
 from tiny_mert_lm import join_tiny, save_parts
 from torch.nn import functional
-from transformers import PreTrainedModel, TrainerCallback
+from torch.nn.modules.module import _IncompatibleKeys
+from transformers import PreTrainedModel, Trainer, TrainerCallback
 
 from descant.data.annotations import Row
 from descant.data.collator import AudioTextCollator
@@ -48,6 +49,16 @@ def test_a_projector_learns_at_its_share_of_the_rate_beside_adapters(tmp_path):
 def test_a_share_for_a_part_that_the_model_lacks_is_refused(tmp_path):
     with pytest.raises(ValueError, match="this model has no projector: leave its learning rate's scale at 1"):
         build_trainer(tmp_path, part_scales={"projector": 0.1}).create_optimizer()
+
+
+def test_only_what_trains_is_missed_in_a_checkpoint(tmp_path, monkeypatch):
+    missed = []
+    monkeypatch.setattr(Trainer, "_issue_warnings_after_load", lambda self, result: missed.extend(result.missing_keys))
+    tiny = build_trainer(tmp_path)
+    names = [name for name, _ in tiny.model.named_parameters() if "layer_norm" in name][:2]
+    tiny.model.get_parameter(names[0]).requires_grad_(False)  # checkpoints have none that are frozen
+    tiny._issue_warnings_after_load(_IncompatibleKeys([*names, *tiny.model.all_tied_weights_keys], []))
+    assert missed == [names[1]]
 
 
 class Recorder(TrainerCallback):

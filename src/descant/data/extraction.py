@@ -274,7 +274,7 @@ def keep_heard(configs: dict[str, SplitRows], store: FeatureStore) -> dict[str, 
     }
     missing = _clips(configs) - _clips(usable)
     if missing:
-        log.warning("%d clips have no features and are left out, %s first", len(missing), min(missing))
+        log.warning("left out, without features: %d of the clips, %s first", len(missing), min(missing))
     if not any(splits.get("train") for splits in usable.values()):
         raise ValueError(
             f"no clip of the training split has features in {store.root}: pass --audio_dir with the clips' audio, or "

@@ -80,7 +80,7 @@ def derangement(clip_ids: Iterable[str], seed: int) -> dict[str, str]:
     """
     clips = sorted(set(clip_ids))
     if len(clips) < 2:
-        raise ValueError(f"a derangement needs two clips or more, got {clips}: shuffle a larger split")
+        raise ValueError(f"the control with another clip's audio needs two clips or more: there is {len(clips)}")
     rng, others = np.random.default_rng(seed), clips.copy()
     for last in range(len(clips) - 1, 0, -1):
         other = rng.integers(last)

@@ -229,6 +229,8 @@ class QuestionRun(Run[TrainingSettings, Corpus]):
             from descant.training.demo_report import report_demo
 
             report_demo(self.model, self.processor, data.features, folder, data.configs)
+        else:
+            log.info("Model saved to %s. Ask it: descant ask %s SONG.mp3", folder, folder)
 
     @property
     def base_model(self) -> str | None:
@@ -353,7 +355,7 @@ def describe_plan(
     splits = {split: _clips(corpus, split) for split in corpus.splits()}
     return [
         f"{name}: {describe_model(model)}, from {name_start(settings.init_from)}",
-        f"  data       {corpus.id} ({corpus.licence}): "
+        f"  data       {corpus.id} ({'licence unknown' if corpus.licence == 'unknown' else corpus.licence}): "
         + ", ".join(f"{n:,} {split} clips" for split, n in splits.items()),
         f"  curriculum {stages}",
         f"  steps      {settings.max_steps:,} of {rows_per_step(settings):,} rows "

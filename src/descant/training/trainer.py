@@ -223,9 +223,10 @@ class CurriculumTrainer(FiniteLoss, AtomicSaving, FullySharded, Trainer):
         return self.curriculum.stage_at(self.state.global_step * rows_per_step(self.args))
 
     def _issue_warnings_after_load(self, load_result: Any) -> None:
-        # A tied weight is saved under one of its names; transformers calls the others missing.
-        tied = self.model.all_tied_weights_keys
-        missing = [name for name in load_result.missing_keys if name not in tied]
+        # A tied weight is saved under one of its names, and frozen parts not at all; transformers calls them missing.
+        trained = {name for name, weight in self.model.named_parameters() if weight.requires_grad}
+        expected = trained - set(self.model.all_tied_weights_keys)
+        missing = [name for name in load_result.missing_keys if name in expected]
         super()._issue_warnings_after_load(type(load_result)(missing, load_result.unexpected_keys))
 
 

@@ -214,6 +214,13 @@ def test_the_temperature_makes_probabilities_as_large_as_the_share_that_is_right
     assert fit_temperature(3 * scores, right) == pytest.approx(3.0, rel=0.1)
 
 
+@pytest.mark.parametrize(("decisions", "least", "most"), [(20, 0.94, 0.96), (200, 0.992, 0.997)])
+def test_few_decisions_that_are_all_right_do_not_make_it_certain(decisions, least, most):
+    scores, right = np.tile([0.0, -3.0], (decisions, 1)), np.zeros(decisions, int)
+    odds = 3.0 / fit_temperature(scores, right)
+    assert least < 1 / (1 + np.exp(-odds)) < most  # (n + 1) / (n + 2)
+
+
 def test_the_threshold_is_the_least_probability_of_the_wanted_precision():
     probabilities = np.array([0.9, 0.8, 0.7, 0.6, 0.5])
     assert find_threshold(probabilities, np.array([1, 1, 0, 1, 0], bool), 0.75) == 0.6

@@ -219,10 +219,22 @@ def add_scores(scored: ScoredType, more: np.ndarray) -> ScoredType:
 
 
 def fit_temperature(scores: np.ndarray, right: np.ndarray) -> float:
-    """Return the temperature at which the right options are likeliest."""
-    return float(TEMPERATURES[int(np.argmin(losses_by_temperature(scores, right)))])
+    """Return the temperature at which the right options are likeliest.
+
+    Where the lowest one is best, hardly a decision was wrong, which does not show that none ever will be: then of n
+    decisions (n + 1) / (n + 2) count as right (the rule of succession, as Platt 1999 smooths his targets).
+    """
+    losses = losses_by_temperature(scores, right)
+    if int(np.argmin(losses)) == 0:
+        losses = losses_by_temperature(scores, right, 1 / (len(right) + 2))
+    return float(TEMPERATURES[int(np.argmin(losses))])
 
 
-def losses_by_temperature(scores: np.ndarray, right: np.ndarray) -> list[float]:
-    """Return the mean loss of the right options, in nats, at each of the temperatures."""
-    return [-log_probabilities(scores, value)[np.arange(len(right)), right].mean() for value in TEMPERATURES]
+def losses_by_temperature(scores: np.ndarray, right: np.ndarray, wrong: float = 0.0) -> list[float]:
+    """Return the mean loss of the right options, in nats, at each of the temperatures.
+
+    wrong: what share of each decision counts for the other options, all alike.
+    """
+    targets = np.full(scores.shape, wrong / max(scores.shape[1] - 1, 1))
+    targets[np.arange(len(right)), right] = 1 - wrong
+    return [-(targets * log_probabilities(scores, value)).sum(axis=1).mean() for value in TEMPERATURES]

@@ -22,7 +22,7 @@ from tiny_mert_lm import save_tiny_mert_lm
 from transformers import GenerationConfig
 
 import descant
-from descant.answering.answers import TypedQuestions, pool_track
+from descant.answering.answers import pool_track
 from descant.answering.listener import (
     Answer,
     Asking,
@@ -31,6 +31,7 @@ from descant.answering.listener import (
     show_progress,
 )
 from descant.answering.model_folder import ModelFolderError
+from descant.answering.questions import TypedQuestions
 from descant.answering.stream import AnswerStream, Outcome, Recording, Request, in_order, map_ahead
 from descant.data.audio import AudioError, Window, load_audio, windows
 from descant.models.lp_music_caps.decision_music import MusicDecisionConfig

@@ -66,7 +66,8 @@ def test_answers_are_those_of_ask_decide_and_describe(studio: Studio, song: str)
     assert (free.windows, free.of, free.sure, free.probabilities) == (said.windows, said.of, None, {})
     assert studio.ask(song, "").answer == listener.ask(song).prediction
     typed, decided = studio.ask(song, TYPED), listener.ask(song, TYPED)
-    assert decided.decided == {"text": typed.answer, "probability": typed.probability, "sure": typed.sure}
+    shown = {"text": typed.answer, "probability": typed.probability, "sure": typed.sure}
+    assert decided.decided == shown | {"probabilities": typed.probabilities}
     assert (decided.prediction, decided.heard, decided.of) == (typed.answer, typed.heard, 3)
     assert max(typed.probabilities.values()) == pytest.approx(typed.probability, abs=1e-4)
     mood = {"mood": {"type": "choice", "instructions": "mood", "criteria": {"happy": None, "sad": None}}}

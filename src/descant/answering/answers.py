@@ -1,7 +1,6 @@
 """The answers about recordings: in free words about windows, pooled to one about a track, and typed ones about tracks.
 
-An answer in words is a line of answers.jsonl. A question in words that is of a trained type is decided with a
-probability, or left open.
+An answer in words is a line of answers.jsonl.
 """
 
 import hashlib
@@ -12,10 +11,9 @@ from typing import Any
 
 from transformers import PreTrainedModel, ProcessorMixin
 
-from descant.answering.stream import AnswerStream, EncodedWindow, ReadWindows
+from descant.answering.stream import EncodedWindow, ReadWindows
 from descant.data.audio import AudioError, TrackWindows, Window, format_stamp, hear_windows
 from descant.data.storage import Source, name_source
-from descant.models.lp_music_caps.decision_music import QuestionType, plain_words
 from descant.models.lp_music_caps.sound_input import Span
 from descant.models.lp_music_caps.track_music import (
     NO_MUSIC,
@@ -291,51 +289,3 @@ def describe_answer(answer: Decision, always: bool = False) -> str:
 def name_contradictions(answer: Decision) -> str:
     """Return `contradicts drums, caption` for an answer or a caption, "" where it contradicts nothing."""
     return f"contradicts {', '.join(answer['contradicts'])}" if answer.get("contradicts") else ""
-
-
-# Questions in words
-
-
-class TypedQuestions:
-    """Those of some questions whose wording is one of a type's, for a model with `decision.json`."""
-
-    def __init__(self, listener: AnswerStream, questions: Sequence[str | None]) -> None:
-        config = listener.model.decision_config
-        types = {} if config is None else config.types()
-        found = {text: find_worded(text, types) for text in questions if text is not None}
-        self.kinds = {text: kind for text, kind in found.items() if kind is not None}
-        asked = {
-            text: {"type": "choice", "instructions": text, "criteria": dict.fromkeys(kind.answers)}
-            for text, kind in self.kinds.items()
-        }
-        self.decider = TrackDecider(listener.model, listener.processor, asked) if asked else None
-
-    def decide(self, windows: Sequence[Window]) -> dict[str, dict[str, Any]]:
-        """Return the fields of a `TrackAnswer` by question, as they are decided about the windows of a track."""
-        answers = self.decider.decide(map(as_span, windows)) if self.decider else {}
-        return {question: self._state(question, answer, windows) for question, answer in answers.items()}
-
-    def _state(self, question: str, answer: dict[str, Any], windows: Sequence[Window]) -> dict[str, Any]:
-        decided = state_in_words(answer, self.kinds[question])
-        heard = 0 if self.decider is None else len(self.decider.heard)
-        return {
-            "prediction": decided["text"], "decided": decided, "heard": answer["heard"],
-            "confidence": decided["probability"] or 0.0, "windows": heard, "of": len(windows),
-            "start_s": windows[0].start_s, "end_s": windows[-1].end_s,
-        }  # fmt: skip
-
-
-def state_in_words(answer: dict[str, Any], kind: QuestionType) -> dict[str, Any]:
-    """Return the sentence of a decided question, whether it is sure, and its probability where music is heard."""
-    if answer.get("reason"):
-        return {"text": REASONS[answer["reason"]].capitalize(), "probability": None, "sure": False}
-    option, probability = state(answer)
-    sentence = kind.answers[option][0]
-    text = sentence if answer["sure"] else f"Not sure: {sentence[:-1]}?"
-    return {"text": text, "probability": round(probability, 4), "sure": bool(answer["sure"])}
-
-
-def find_worded(question: str, types: dict[str, QuestionType]) -> QuestionType | None:
-    """Return the type that has a question of these words."""
-    words = plain_words(question)
-    return next((kind for kind in types.values() if words in map(plain_words, kind.questions)), None)

@@ -12,8 +12,9 @@ from typing import Any
 import numpy as np
 import torch
 
-from descant.answering.answers import REASONS, Decider, TrackDecisions, find_worded
+from descant.answering.answers import REASONS, Decider, TrackDecisions
 from descant.answering.listener import Listener
+from descant.answering.questions import as_choice, read_question
 from descant.answering.stream import Audio, as_recording, as_track
 from descant.data.audio import AudioError, Window, format_stamp
 from descant.data.storage import Source
@@ -141,12 +142,13 @@ def explain(
 
 def as_typed(question: str, options: Sequence[str] | None, config: MusicDecisionConfig | None) -> dict[str, Any]:
     """Return a question in free words as System One's."""
-    kind = None if options is not None or config is None else find_worded(question, config.types())
-    if options is None and kind is not None:
-        options = list(kind.answers)
-    if options is None:
+    if options is not None:
+        return {"type": "choice", "instructions": question, "criteria": dict.fromkeys(options)}
+    types = {} if config is None else config.types()
+    reading = read_question(question, types)
+    if reading is None or len(reading.names) > 1:
         return {"type": "noul", "instructions": question}
-    return {"type": "choice", "instructions": question, "criteria": dict.fromkeys(options)}
+    return as_choice(types[reading.names[0]])
 
 
 def explain_track(

@@ -13,7 +13,8 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from descant.answering.answers import Answer, TrackAnswer, TypedQuestions, answer_id, decide_file, pool_answers
+from descant.answering.answers import Answer, TrackAnswer, answer_id, decide_file, pool_answers
+from descant.answering.questions import TypedQuestions
 from descant.answering.stream import (
     AnswerStream,
     Audio,
@@ -146,7 +147,7 @@ class Asking:
             typed: those of the questions that are decided about a recording's windows together, as a TrackAnswer.
         """
         self.listener, self.recordings, self.typed = listener, recordings, typed
-        self.decided = [one for one in questions if typed and one in typed.kinds]
+        self.decided = [one for one in questions if typed and one in typed.readings]
         self.questions = [one for one in questions if one not in self.decided]
         self.batch_size, self.known, self.read_windows = batch_size, known, read_windows
         self.expected = 0  # answers and failures, of the recordings that have been opened so far

@@ -28,9 +28,10 @@ examples:
   descant ask outputs/mi_short_long *.wav -q "What is the mood?" -q "How fast is it?" --json > answers.jsonl
 
 MODEL, a folder or an id on the Hub, is the model in the box where it is left out: a sound file is no model.
-A question in words that the model's training has is decided, with a probability; an answer under the fitted threshold
-is "not sure". Others are answered in free words; captions and long answers leave out what the model is not sure of,
-where that was fitted (--everything keeps it). A file is heard in windows of 10 seconds, of a long one in 12 spread
+A question about what the model was trained to decide (genre, mood, tempo, who sings, which instruments play) is
+decided, in whatever words it is asked, with a probability; an answer under the fitted threshold is "not sure". Others
+are answered in free words; captions and long answers leave out what the model is not sure of, where that was fitted
+(--everything keeps it). A file is heard in windows of 10 seconds, of a long one in 12 spread
 evenly, and the answer is the one that most windows give; --windows gives one for each window of the whole file. A file
 that cannot be read is named on stderr, the others are answered.
 Exit status: 0 all answered, 1 some files skipped, 2 usage, 130 interrupted.
@@ -87,8 +88,9 @@ def run(args: argparse.Namespace) -> int:
     name, sounds = split_model(args.audio)
     find_model(name)  # before the seconds that importing torch takes
     with loading_to_stay():
-        from descant.answering.answers import TypedQuestions, pool_answers
+        from descant.answering.answers import pool_answers
         from descant.answering.listener import Asking, Listener, show_progress
+        from descant.answering.questions import TypedQuestions
         from descant.answering.stream import Recording, as_track, in_order
         from descant.data.audio import stream_windows
         from descant.data.sources import list_sounds

@@ -10,8 +10,9 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from descant.answering.answers import Decider, TrackAnswer, TypedQuestions, pool_answers
+from descant.answering.answers import Decider, TrackAnswer, pool_answers
 from descant.answering.listener import Asking, Listener, ask_together
+from descant.answering.questions import TypedQuestions
 from descant.answering.stream import Recording
 from descant.data.audio import Window
 from descant.program import name_error

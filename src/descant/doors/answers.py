@@ -18,8 +18,8 @@ class Shown:
 class Answered(Shown):
     """The answer to a question, as `descant ask` gives it, and what it rests on.
 
-    sure, probability, probabilities: of a question of a trained type, for each option. confidence, windows, of: of any
-    other, how many windows say so. heard: seconds.
+    sure, probability, probabilities: of a question of a trained type, for each option. confidence: of any other, the
+    share of the windows' weights. windows, of, heard: how many windows say so of how many, and their seconds.
     """
 
     question: str

@@ -12,7 +12,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from descant.answering.answers import state_in_words
 from descant.answering.evidence import Evidence, explain
 from descant.answering.listener import Listener
 from descant.data.audio import AudioError, Window, load_audio
@@ -25,6 +24,7 @@ from descant.program import name_error
 
 log = logging.getLogger(__name__)
 
+RESTS_ON = ("windows", "of", "heard")
 KEPT = 8  # tracks whose windows are kept, so that a second question need not read them again
 READERS = threading.Semaphore(2)  # recordings that are decoded at a time
 
@@ -61,18 +61,11 @@ class Studio:
         require_short(asked)
         with self._place():
             windows = self._read(path)
-            kind = self.queue.typed(asked).kinds.get(asked) if asked else None
-            if kind is None:
-                said = self._wait(self.queue.ask(windows, asked or None))
-                found = {key: said.details[key] for key in ("confidence", "windows", "of", "heard")}
-                return Answered(asked, said.text, **found)
-            options = {"type": "choice", "instructions": asked, "criteria": dict.fromkeys(kind.answers)}
-            answer = self._wait(self.queue.decide(windows, {asked: options}))[asked]
-        said = state_in_words(answer, kind)
-        return Answered(
-            asked, said["text"], said["sure"], said["probability"],
-            probabilities={} if answer.get("reason") else dict(answer["probabilities"]), heard=answer["heard"],
-        )  # fmt: skip
+            said = self._wait(self.queue.ask(windows, asked or None))
+        if (decided := said.details["decided"]) is None:
+            return Answered(asked, said.text, **{name: said.details[name] for name in ("confidence", *RESTS_ON)})
+        known = {name: decided[name] for name in ("sure", "probability", "probabilities")}
+        return Answered(asked, said.text, **known, **{name: said.details[name] for name in RESTS_ON})
 
     def decide(self, path: str, question: str, options: Sequence[str] | None = None) -> Decided:
         """Decide between options, without them between yes and no, about a sound file; raises Refusal."""

@@ -34,6 +34,8 @@ import soxr
 from music_corpus.clip import UNKNOWN, encode
 from music_corpus.effects import RATE
 
+from descant.files import write_whole
+
 WINDOW_S, WINDOWS = 10, 6
 SHORTEST_S = 20  # what is shorter is a jingle or a loop
 SILENCE = 1e-3  # root mean square below which a window is left out
@@ -72,7 +74,10 @@ def main() -> int:
     skipped = 0
     for package in sorted(args.packages.iterdir()):
         if package.is_dir() or package.suffix == ".deb":
-            clips, problems = take_package(package, args.output)
+            try:
+                clips, problems = take_package(package, args.output)
+            except (OSError, ValueError, tarfile.TarError, zipfile.BadZipFile) as error:
+                clips, problems = 0, [f"is left out: {error}"]
             skipped += len(problems)
             print(f"{package.name}: {clips} clips", *problems, sep="\n  ", flush=True)
     return 1 if skipped else 0
@@ -97,8 +102,9 @@ def take_package(package: Path, output: Path) -> tuple[int, list[str]]:
                 lines += list(_cut(track, name, terms, output))
             except (OSError, ValueError, RuntimeError) as error:
                 problems.append(f"{track.name}: {error}")
-    with facts_file.open("a", encoding="utf-8") as file:
-        file.writelines(json.dumps(line, ensure_ascii=False) + "\n" for line in lines)
+    # In one step: a package of which some lines stand there would not be taken again.
+    before = facts_file.read_text(encoding="utf-8") if facts_file.exists() else ""
+    write_whole(facts_file, before + "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines))
     return len(lines), problems
 
 

@@ -9,7 +9,6 @@ espeak-ng sings and speaks.
 """
 
 import argparse
-import json
 import sys
 from collections import Counter
 from pathlib import Path
@@ -24,6 +23,7 @@ from box_corpus.singers import sing_over
 from box_corpus.taught import INSTRUMENTS, fit_thresholds, teach, teach_rendering
 
 from descant.data.demo import demo_dir
+from descant.files import JsonLines
 
 
 def main() -> None:
@@ -45,22 +45,20 @@ def main() -> None:
     clips += make_silent(args.output, args.no_music)
     teach_by_ear(clips, args.features)
     rows = [row for known in clips for row in make_rows(known)]
-    with (args.output / "rows.jsonl").open("w", encoding="utf-8") as file:
-        file.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+    JsonLines(args.output / "rows.jsonl").write(rows)
     counts = dict(Counter(row["question_type"] for row in rows))
     print(len(clips), "clips,", len(rows), "rows:", counts, file=sys.stderr)
 
 
 def make_singers(renderings: list[Known], folder: Path, share: float) -> list[Known]:
     """Return the clips in which a singer is heard over a rendering: those that are there, and what the share lacks."""
-    ledger = folder / "sung.jsonl"
-    done = {record["clip_id"]: record for record in read_ledger(ledger)}
+    ledger = JsonLines(folder / "sung.jsonl")
+    done = {record["clip_id"]: record for record in ledger.read()}
     chosen = renderings[:: max(1, round(1 / share))] if share else []
     missing = [one for one in chosen if f"sung-{one.clip_id}" not in done]
-    with ledger.open("a", encoding="utf-8") as file:
-        for record in sing_over([as_record(one) for one in missing], folder):
-            file.write(json.dumps(record) + "\n")
-            done[record["clip_id"]] = record
+    for record in sing_over([as_record(one) for one in missing], folder):
+        ledger.append(record)
+        done[record["clip_id"]] = record
     there = {one.clip_id for one in renderings}
     return [read_record(record, (folder / record["file"]).resolve()) for name, record in done.items()
             if name.removeprefix("sung-") in there]  # fmt: skip
@@ -104,11 +102,6 @@ def make_silent(folder: Path, count: int) -> list[Known]:
     """Return clips of speech, noise and animals, made where they are missing."""
     records = make_no_music(folder, count)
     return [read_record(record, (folder / record["file"]).resolve()) for record in records]
-
-
-def read_ledger(path: Path) -> list[dict[str, Any]]:
-    """Return the records of a file, none where it is not there."""
-    return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
 
 
 def as_record(known: Known) -> dict[str, Any]:

@@ -11,6 +11,8 @@ seeds.
 
 import argparse
 import json
+import os
+import subprocess
 import sys
 from collections.abc import Iterator
 from multiprocessing import get_context
@@ -50,7 +52,7 @@ def clips_done(facts: Path) -> set[str]:
     text = facts.read_bytes()
     whole = text[: text.rfind(b"\n") + 1]
     if whole != text:
-        facts.write_bytes(whole)
+        os.truncate(facts, len(whole))
     return {json.loads(line)["clip_id"] for line in whole.splitlines()}
 
 
@@ -64,7 +66,7 @@ def _make_and_write(job: tuple[ClipPlan, Path]) -> tuple[str, dict[str, object],
     plan, output = job
     try:
         audio, facts = make_clip(plan)
-    except (OSError, ValueError, IndexError, ZeroDivisionError) as error:
+    except (OSError, ValueError, IndexError, ZeroDivisionError, subprocess.SubprocessError) as error:
         return plan.clip_id, {}, f"{type(error).__name__}: {error}"
     path = output / str(facts["file"])
     temporary = path.with_suffix(".part")

@@ -90,7 +90,7 @@ def read_facts(path: Path) -> Iterator[Known]:
             record = json.loads(line)
         except ValueError:
             continue
-        audio = path.parent / record["file"]
+        audio = (path.parent / record["file"]).resolve()  # rows.jsonl lies in another folder
         if audio.exists():
             yield read_record(record, audio)
 

@@ -9,6 +9,7 @@ import numpy as np
 import soundfile
 
 from box_corpus.singers import LANGUAGES, RATE, SECONDS, VOICES, WORDS, reverberate, speak
+from descant.files import replace_whole
 
 SIZE = round(RATE * SECONDS)
 
@@ -21,7 +22,8 @@ def make_no_music(folder: Path, count: int, seed: int = 0) -> Iterator[dict[str,
         path = folder / f"other-{kind}-{number}.flac"
         if not path.exists():
             samples = make(rng, np.random.default_rng(rng.getrandbits(32)))[:SIZE]
-            soundfile.write(path, rng.uniform(0.05, 0.8) * samples / (np.abs(samples).max() + 1e-9), RATE)
+            with replace_whole(path) as partial:
+                soundfile.write(partial, rng.uniform(0.05, 0.8) * samples / (np.abs(samples).max() + 1e-9), RATE)
         split = "validation" if number // len(KINDS) % 10 == 9 else "train"
         yield {"clip_id": path.stem, "file": path.name, "split": split, "kind": kind}
 

@@ -1,6 +1,7 @@
 """Free music: which licence allows which split, and windows cut from a package's tracks."""
 
 import json
+import sys
 
 import numpy as np
 import pytest
@@ -106,3 +107,14 @@ def test_of_one_author_all_tracks_are_in_one_split(script):
 def test_a_package_without_a_copyright_file_gives_nothing(script, package, tmp_path):
     (package / "usr/share/doc/made-up-data/copyright").unlink()
     assert script.take_package(package, tmp_path / "out")[0] == 0
+
+
+def test_a_package_that_cannot_be_read_is_named_and_the_others_are_taken(
+    script, package, tmp_path, monkeypatch, capsys
+):
+    (package.parent / "broken.deb").write_bytes(b"no package")
+    folders = ["--packages", str(package.parent), "--output", str(tmp_path / "out")]
+    monkeypatch.setattr(sys, "argv", ["free_music.py", *folders])
+    assert script.main() == 1
+    said = capsys.readouterr().out
+    assert "broken.deb: 0 clips\n  is left out: " in said and "made-up-data: 4 clips" in said

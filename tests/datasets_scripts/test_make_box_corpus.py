@@ -200,3 +200,42 @@ def test_whether_music_is_classical_is_read_off_the_answers(script):
 
     for key, option in (("classical yes", "classical"), ("classical no", "not classical")):
         assert {find_terms(answer, "classical") for answer in ANSWERS[key]} == {frozenset({option})}
+
+
+def test_clips_of_a_table_elsewhere_are_found_from_the_rows_too(script, tmp_path, monkeypatch):
+    (tmp_path / "corpus").mkdir()
+    (tmp_path / "corpus/a.ogg").write_bytes(b"sound")
+    line = '{"clip_id": "a", "file": "a.ogg", "split": "train", "kind": "speech"}'
+    (tmp_path / "corpus/facts.jsonl").write_text(f"{line}\n")
+    monkeypatch.chdir(tmp_path)
+    (known,) = script.read_facts(Path("corpus/facts.jsonl"))
+    assert known.audio == tmp_path / "corpus/a.ogg"
+
+
+def test_singers_go_on_behind_a_line_that_a_kill_tore(script, tmp_path, monkeypatch):
+    def sing(records, folder):
+        yield from (one | {"clip_id": f"sung-{one['clip_id']}", "file": "x.flac"} for one in records)
+
+    monkeypatch.setattr(script, "sing_over", sing)
+    line = {"clip_id": "a", "file": "a.ogg", "split": "train", "kind": "rendered"}
+    clips = [script.read_record(line | {"clip_id": name}, tmp_path / f"{name}.ogg") for name in ("a", "b")]
+    ledger = tmp_path / "sung.jsonl"
+    script.make_singers(clips, tmp_path, 1.0)
+    whole = ledger.read_text()
+    ledger.write_text(whole[:-9])
+    assert [one.clip_id for one in script.make_singers(clips, tmp_path, 1.0)] == ["sung-a", "sung-b"]
+    assert ledger.read_text().endswith(whole.splitlines()[1] + "\n")
+
+
+def test_half_a_clip_is_never_left_as_one_that_is_there(script, tmp_path, monkeypatch):
+    import box_corpus.no_music as no_music
+
+    def break_off(path, *_):
+        Path(path).write_bytes(b"half")
+        raise OSError("no space left on device")
+
+    monkeypatch.setattr(no_music, "KINDS", no_music.KINDS[1:2])  # a noise, without espeak-ng
+    monkeypatch.setattr(no_music.soundfile, "write", break_off)
+    with pytest.raises(OSError, match="no space left"):
+        script.make_silent(tmp_path, 1)
+    assert not list(tmp_path.iterdir())

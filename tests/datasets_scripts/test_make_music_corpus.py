@@ -4,6 +4,7 @@ import ctypes.util
 import io
 import json
 import shutil
+import subprocess
 from collections import Counter
 
 import numpy as np
@@ -130,6 +131,12 @@ def test_a_run_goes_on_where_it_was_killed(script, tmp_path):
     lines.write_text('{"clip_id": "m000000"}\n{"clip_id": "m0000')
     assert script.clips_done(lines) == {"m000000"}
     assert lines.read_text() == '{"clip_id": "m000000"}\n'
+
+
+def test_a_clip_whose_program_fails_is_named_and_costs_no_other(script, plans, tmp_path, monkeypatch):
+    monkeypatch.setattr(script, "make_clip", lambda plan: subprocess.run(["false"], check=True))
+    clip_id, _, error = script._make_and_write((plans[0], tmp_path))
+    assert clip_id == plans[0].clip_id and error.startswith("CalledProcessError: ")
 
 
 def test_a_clip_has_the_sound_that_its_facts_state(script, plans):

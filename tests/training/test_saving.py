@@ -170,6 +170,13 @@ def test_checkpoint_of_another_model_size_is_refused_in_one_sentence(run):
     assert "\n" not in str(said.value)
 
 
+def test_a_checkpoint_of_the_model_alone_is_not_gone_on_from(tmp_path):
+    train(tmp_path, save_only_model=True, max_steps=3)
+    assert train(tmp_path, save_only_model=True, max_steps=3).state.global_step == 3  # nothing is left to train
+    with pytest.raises(CheckpointError, match=r"checkpoint-3 holds the model alone \(--save_only_model\)"):
+        train(tmp_path)
+
+
 def test_new_start_beside_old_checkpoints_is_refused_unless_they_may_go(run):
     with pytest.raises(CheckpointError, match="already holds checkpoint-9 of another run"):
         train(run, resume=None)

@@ -295,6 +295,8 @@ class AtomicSaving(Base):
         require_agreement(point, output_dir)
         if point is not None:
             require_same_shapes(point, self.model)
+            if _step(point) < self.args.max_steps:
+                require_optimizer(point)
             log.info("resuming from %s", point)
         output = super().train(resume_from_checkpoint=str(point) if point else None, **options)
         if self.args.should_save:
@@ -374,6 +376,15 @@ def checkpoint_bytes(model: torch.nn.Module, only_model: bool = False) -> int:
     weights = sum(p.numel() * p.element_size() for p in model.parameters())
     moments = 0 if only_model else sum(2 * p.numel() * p.element_size() for p in model.parameters() if p.requires_grad)
     return weights + moments + SMALL_FILES_BYTES
+
+
+def require_optimizer(checkpoint: Path) -> None:
+    """Raise `CheckpointError` where the optimizer's state is missing: training would go on with a new warm-up."""
+    if not any(any(checkpoint.glob(pattern)) for pattern in ("optimizer*", "pytorch_optimizer*", "global_step*")):
+        raise CheckpointError(
+            f"{checkpoint} holds the model alone (--save_only_model), from which no run goes on: start a new one from "
+            "it in another output folder by --init_from, or start over with --resume no"
+        )
 
 
 def require_same_shapes(checkpoint: Path, model: torch.nn.Module) -> None:

@@ -43,8 +43,8 @@ class RunSettings(TrainingArguments):
     identity: ClassVar[tuple[str, ...]] = (
         "dataset", "init_from", "num_train_epochs", "max_steps", "per_device_train_batch_size",
         "gradient_accumulation_steps", "learning_rate", "lr_scheduler_type", "lr_scheduler_kwargs", "warmup_steps",
-        "weight_decay", "adam_beta2", "max_grad_norm", "seed", "lora", "lora_rank", "bf16", "fp16", "mixed_precision",
-        "world_size",
+        "optim", "optim_args", "weight_decay", "adam_beta1", "adam_beta2", "adam_epsilon", "max_grad_norm",
+        "neftune_noise_alpha", "seed", "lora", "lora_rank", "bf16", "fp16", "mixed_precision", "world_size",
     )  # fmt: skip
 
     if TYPE_CHECKING:
@@ -85,6 +85,9 @@ class RunSettings(TrainingArguments):
         """Yield the given options that would do nothing beside the others, with the reason."""
         if not self.lora:
             yield from ((name, "does nothing without --lora") for name in ("lora_rank", "lora_targets"))
+        ordering = ("data_seed", "train_sampling_strategy")
+        yield from ((name, "does nothing, since --seed alone decides the order of rows") for name in ordering)
+        yield "auto_find_batch_size", "would end a run early, since its steps are planned for one batch size"
 
 
 @dataclass
@@ -234,6 +237,13 @@ def _check(parser: _Parser, job: Job[Any, RunSettings, ModelOptions]) -> None:
                     count(part.counts[one.name])(str(value))
                 except argparse.ArgumentTypeError as error:
                     parser.error(f"argument --{one.name}: {error}")
+    for name in ("save_epochs", "eval_epochs"):
+        if getattr(settings, name) <= 0:
+            strategy = name.replace("epochs", "strategy")
+            parser.error(f"argument --{name}: {getattr(settings, name):g} is not above 0; for none, --{strategy} no")
+    for name in ("save_steps", "eval_steps"):
+        if getattr(settings, name) < 0:
+            parser.error(f"argument --{name}: {getattr(settings, name):g} is less than 0")
     for name, reason in [*settings.find_idle(job.given), *options.find_idle(job.given, settings.init_from)]:
         if name in job.given and (getattr(options, name, None) or getattr(settings, name, None)):
             parser.error(f"--{name}: {reason}; leave it out")

@@ -1,10 +1,13 @@
 """The arguments that the dataset scripts share, and what the published card gives away of them."""
 
+import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
+from descant.building import clip_rows
 from descant.building.clip_rows import Build, ClipRowsBuilder, _describe, _find_missing, build_parser
 from descant.data.annotations import Annotations, Problem, Row, make_clip_id
 from descant.data.features import FeatureStore
@@ -110,6 +113,17 @@ def test_seed_store_and_content_each_name_another_cache(songs, tmp_path):
     hashes = {songs().hash, songs(seed=1).hash, songs(feature_store=store_of(tmp_path, [1])).hash}
     (tmp_path / "songs.txt").write_text("91")
     assert len(hashes | {songs().hash}) == 4
+
+
+def test_code_that_reads_rows_otherwise_names_another_cache(songs, tmp_path, monkeypatch):
+    code = tmp_path / "reader.py"
+    monkeypatch.setitem(sys.modules, "reader", SimpleNamespace(__file__=str(code)))
+    monkeypatch.setattr(clip_rows, "READERS", ("reader",))
+    hashes = set()
+    for text in ("", "a = 1", "a = 2"):
+        code.write_text(text)
+        hashes.add(songs().hash)
+    assert len(hashes) == 3
 
 
 def test_bad_records_are_logged(songs, caplog):

@@ -7,6 +7,7 @@ annotations, computes features where there is sound, and writes the dataset's fo
 import argparse
 import hashlib
 import logging
+import sys
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -29,9 +30,11 @@ from descant.data.extraction import extract_features, read_skipped
 from descant.data.features import FeatureStore
 from descant.data.splits import check_leaks, cut_validation
 from descant.data.tables import hash_source
+from descant.files import sha256_of
 from descant.program import ArgumentParser, count, require_writable, run_program, show
 
 PARTS = 16  # what several processes share out among themselves
+READERS = ("descant.data.annotations", "descant.data.splits", "descant.data.tables")  # modules that make the rows
 COLUMNS = {
     "clip_id": datasets.Value("string"),
     "question": datasets.Value("string"),
@@ -52,7 +55,8 @@ class ClipRowsBuilder(datasets.GeneratorBasedBuilder):
             also compares sounds.
         seed: of the choice of validation clips.
 
-    Sources are no config arguments: the cache folder is named by their content, not by where they lie.
+    Sources are no config arguments: the cache folder is named by their content, not by where they lie, and by the
+    code that reads them.
     """
 
     VERSION = datasets.Version("1.0.0")
@@ -110,6 +114,9 @@ class ClipRowsBuilder(datasets.GeneratorBasedBuilder):
         digest = hashlib.sha256(f"{given}:{self.seed}".encode())
         for source in self.sources():
             digest.update(hash_source(source).encode())
+        code = (vars(sys.modules[name]).get("__file__") for name in (*READERS, type(self).__module__))
+        for file in filter(None, code):  # a notebook is no file
+            digest.update(sha256_of(file).encode())
         if self.store is not None:
             digest.update(repr(self.store.manifest()).encode())
         return digest.hexdigest()[:32]

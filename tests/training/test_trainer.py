@@ -61,6 +61,13 @@ def test_only_what_trains_is_missed_in_a_checkpoint(tmp_path, monkeypatch):
     assert missed == [names[1]]
 
 
+def test_a_best_model_by_what_is_not_measured_is_refused_in_one_sentence(tmp_path, monkeypatch):
+    trainer = build_trainer(tmp_path, "--metric_for_best_model", "accuracy")
+    monkeypatch.setattr(trainer, "measure", lambda: {"loss": 1.0, "exact": 50.0})
+    with pytest.raises(ValueError, match="--metric_for_best_model accuracy: a validation gives loss, exact"):
+        trainer.evaluate()
+
+
 class Recorder(TrainerCallback):
     """Stands in for a tracker's callback."""
 

@@ -204,10 +204,13 @@ class CurriculumTrainer(FiniteLoss, AtomicSaving, FullySharded, Trainer):
         raise NotImplementedError
 
     def evaluate(self, *_: Any, metric_key_prefix: str = "eval", **__: Any) -> dict[str, float]:
-        """Return `measure`'s results, logged under the prefix."""
+        """Return `measure`'s results, logged under the prefix; raise ValueError where the best is told by another."""
         metrics = self.measure()
         if metrics is None:
             return {}
+        best = self.args.metric_for_best_model
+        if best is not None and best.removeprefix("eval_") not in metrics:
+            raise ValueError(f"--metric_for_best_model {best}: a validation gives {', '.join(metrics)}; choose one")
         metrics = {f"{metric_key_prefix}_{name}": value for name, value in metrics.items()}
         self.log(metrics)
         self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)

@@ -145,6 +145,9 @@ def test_second_push_takes_away_what_is_no_longer_built(music_instruct, tmp_path
     run(music_instruct, tmp_path, sources, *options, "--output", tmp_path / "two")
     files = local_hub.files("tester/mi", "dataset")
     assert "short/test-00000-of-00001.parquet" in files and not any(name.startswith("features/") for name in files)
+    silent = ["--features", tmp_path / "no_features", "--output", tmp_path / "three"]
+    run(music_instruct, tmp_path, sources, "--push_to_hub", "tester/mi", *silent)
+    assert "missing_clips.jsonl" in files and "missing_clips.jsonl" not in local_hub.files("tester/mi", "dataset")
 
 
 def test_features_of_a_local_folder_are_imported_and_go_on_after_a_stop(music_instruct, tmp_path, sources):

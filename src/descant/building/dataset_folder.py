@@ -125,7 +125,7 @@ def push_dataset(
             repo_type="dataset",
             folder_path=folder,
             allow_patterns=patterns,
-            delete_patterns=["*/*.parquet", SETTINGS_FILE],
+            delete_patterns=["*/*.parquet", SETTINGS_FILE, MISSING_FILE],
             commit_message="Publish the dataset",
         )
         return ask(upload).commit_url

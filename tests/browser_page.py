@@ -1,7 +1,6 @@
 """A headless Chromium, driven over a pipe, and one page in it: click, type, upload, look."""
 
 import base64
-import contextlib
 import json
 import os
 import subprocess
@@ -10,6 +9,20 @@ from pathlib import Path
 from typing import Any
 
 SIZES = {"wide": (1280, 900), "narrow": (390, 844)}
+FRAME = "new Promise((drawn) => requestAnimationFrame(drawn))"
+# The middle of an element that has not moved for two frames and is the one that is hit there; else null.
+REST = """(async () => {
+  const one = document.querySelector(SELECTOR);
+  one.scrollIntoView({block: "center", behavior: "instant"});
+  const measure = () => {
+    const box = one.getBoundingClientRect();
+    return [box.x + box.width / 2, box.y + box.height / 2];
+  };
+  const before = measure();
+  for (const _ of [1, 2]) await new Promise((drawn) => requestAnimationFrame(drawn));
+  const after = measure(), hit = document.elementFromPoint(...after);
+  return before.join() === after.join() && one.contains(hit) ? after : null;
+})()"""
 
 
 class Browser:
@@ -54,7 +67,7 @@ class Browser:
         """End the browser, and return the processor seconds of all its processes."""
         before = sum(os.times()[2:4])
         self.call("Browser.close")
-        self.process.wait(timeout=30)
+        self.process.wait(timeout=120)
         return sum(os.times()[2:4]) - before
 
 
@@ -120,35 +133,42 @@ class Page(Browser):
             raise AssertionError(f"{script}: {found['exceptionDetails']}")
         return found["result"].get("value")
 
-    def wait_for(self, script: str, seconds: float = 60) -> Any:
-        """Return the value of an expression once it is true; raises AssertionError where it never is."""
-        deadline = time.monotonic() + seconds
+    def wait_for(self, script: str, seconds: float = 180) -> Any:
+        """Return the value of an expression once it is true; raises AssertionError where it never is.
+
+        Until then it may also fail: what it looks at may be still to come, or the page before it has just gone.
+        """
+        deadline, failed = time.monotonic() + seconds, ""
         while time.monotonic() < deadline:
-            with contextlib.suppress(RuntimeError):  # the page before it has just gone
+            try:
                 if found := self.run(script):
                     return found
+            except (AssertionError, RuntimeError) as error:
+                failed = str(error)
             time.sleep(0.1)
-        raise AssertionError(f"never true: {script}\n{self.run('document.body.innerText')}\n{self.errors}")
+        raise AssertionError(f"never true: {script}\n{failed}\n{self.run('document.body.innerText')}\n{self.errors}")
+
+    def settle(self) -> None:
+        """Wait until the page has drawn itself again, twice: what it does in one frame may ask for another."""
+        self.run(f"{FRAME}.then(() => {FRAME})")
 
     def upload(self, selector: str, path: Path) -> None:
-        """Give a file to an input for files."""
+        """Give a file to an input for files, once it is there."""
+        self.wait_for(f"document.querySelector({json.dumps(selector)}) !== null")
         root = self.send("DOM.getDocument")["root"]["nodeId"]
         node = self.send("DOM.querySelector", nodeId=root, selector=selector)["nodeId"]
         self.send("DOM.setFileInputFiles", nodeId=node, files=[str(path)])
 
     def click(self, selector: str) -> None:
-        """Click the middle of an element, as a reader does."""
-        where = self.run(
-            f"(() => {{ const one = document.querySelector({json.dumps(selector)}); one.scrollIntoView({{block: "
-            "'center'}); const box = one.getBoundingClientRect(); return [box.x + box.width / 2, box.y + box.height "
-            "/ 2]; })()"
-        )
+        """Click the middle of an element, as a reader does: once it rests there, and nothing lies over it."""
+        where = self.wait_for(REST.replace("SELECTOR", json.dumps(selector)))
         for kind in ("mousePressed", "mouseReleased"):
             self.send("Input.dispatchMouseEvent", type=kind, x=where[0], y=where[1], button="left", clickCount=1)
 
     def fill(self, selector: str, text: str) -> None:
         """Write into a field, and press Enter."""
-        self.run(f"document.querySelector({json.dumps(selector)}).focus()")
+        element = f"document.querySelector({json.dumps(selector)})"
+        self.wait_for(f"{element}.focus() || (document.activeElement === {element} && !{element}.disabled)")
         self.send("Input.insertText", text=text)
         for kind in ("keyDown", "keyUp"):
             self.send("Input.dispatchKeyEvent", type=kind, key="Enter", code="Enter", windowsVirtualKeyCode=13,

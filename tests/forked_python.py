@@ -8,6 +8,7 @@ seconds of imports each are saved. What is forked has streams, an environment an
 import atexit
 import json
 import os
+import random
 import runpy
 import select
 import shutil
@@ -18,6 +19,7 @@ import sys
 import tempfile
 import threading
 import types
+from contextlib import suppress
 from functools import cache
 from importlib import import_module
 from pathlib import Path
@@ -52,7 +54,7 @@ class ForkedPython:
         self.pid = int(self._told.readline())
         self.returncode: int | None = None
 
-    def wait(self, timeout: float = 120) -> int:
+    def wait(self, timeout: float = 600) -> int:
         """Return the exit status, that of a signal as a negative number."""
         if self.returncode is None:
             if not select.select([self._told], [], [], timeout)[0]:
@@ -73,7 +75,7 @@ class ForkedPython:
         if self.poll() is None:
             os.kill(self.pid, number)
 
-    def communicate(self, timeout: float = 120) -> tuple[str, str]:
+    def communicate(self, timeout: float = 600) -> tuple[str, str]:
         """Wait for its end; return what it wrote to stdout and stderr."""
         self.wait(timeout)
         return self.said()
@@ -93,14 +95,21 @@ def run_forked(*arguments: object, cwd: Path | None = None, **environment: str) 
 
 def start_ranks(count: int, *arguments: object, cwd: Path | None = None) -> list[ForkedPython]:
     """Start as many processes of one group over gloo, as `torchrun` and `accelerate launch` do."""
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
     shared = {
-        "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "WORLD_SIZE": str(count), "LOCAL_WORLD_SIZE": str(count),
-        "GLOO_SOCKET_IFNAME": "lo", "ACCELERATE_USE_CPU": "true", "CUDA_VISIBLE_DEVICES": "",
+        "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(find_port()), "WORLD_SIZE": str(count),
+        "LOCAL_WORLD_SIZE": str(count), "GLOO_SOCKET_IFNAME": "lo", "ACCELERATE_USE_CPU": "true",
+        "CUDA_VISIBLE_DEVICES": "",
     }  # fmt: skip
     ranks = [{"RANK": str(rank), "LOCAL_RANK": str(rank)} for rank in range(count)]
     return [ForkedPython(*arguments, cwd=cwd, **shared, **rank) for rank in ranks]
+
+
+def find_port() -> int:
+    """Return a port to listen at that is free, and none of those that the system gives to connections meanwhile."""
+    while True:
+        port = random.SystemRandom().randrange(10_000, 32_768)
+        with suppress(OSError), socket.create_server(("127.0.0.1", port)):
+            return port
 
 
 def run_ranks(count: int, *arguments: object, cwd: Path | None = None) -> tuple[str, str]:

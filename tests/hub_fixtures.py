@@ -37,11 +37,16 @@ def take_for_the_hub(url: str, monkeypatch: pytest.MonkeyPatch, cache: Path) -> 
 
 @pytest.fixture
 def waits(monkeypatch: pytest.MonkeyPatch) -> list[float]:
-    """Collect the pauses between attempts instead of making them, and let a silent server wait 0.3 s alone."""
+    """Collect the pauses between attempts instead of making them."""
     seconds: list[float] = []
     monkeypatch.delenv(hub_client.WAIT_VARIABLE, raising=False)
     monkeypatch.setattr(hub_client, "sleep", seconds.append)
     monkeypatch.setattr("huggingface_hub.utils._http.time.sleep", lambda _: None)  # the client's own patience
-    for name in ("HF_HUB_DOWNLOAD_TIMEOUT", "HF_HUB_ETAG_TIMEOUT"):
-        monkeypatch.setattr(constants, name, 0.3)
     return seconds
+
+
+def expect_silence(monkeypatch: pytest.MonkeyPatch, kind: str = "silent", seconds: float = 0.3) -> None:
+    """Let this process wait for an answer so long alone, where a fault is silence: a busy machine answers late."""
+    if kind in ("silent", "stalled"):
+        for name in ("HF_HUB_DOWNLOAD_TIMEOUT", "HF_HUB_ETAG_TIMEOUT"):
+            monkeypatch.setattr(constants, name, seconds)

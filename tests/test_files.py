@@ -22,7 +22,7 @@ from pathlib import Path
 from descant.files import hold_lock
 with hold_lock(Path(sys.argv[1])):
     print("held", flush=True)
-    time.sleep(60)
+    time.sleep(600)
 """
 
 FORK = """
@@ -33,7 +33,7 @@ with hold_lock(Path(sys.argv[1]), inherited=sys.argv[2] == "True"):
     child = os.fork()
     if not child:
         os.close(1), os.close(2)
-        time.sleep(60)
+        time.sleep(600)
     print(child, flush=True)
     os._exit(0)
 """

@@ -113,6 +113,6 @@ Dataset.from_dict({"n": [1, 2, 3]}).push_to_hub("tester/numbers")
 print(load_dataset("tester/numbers", split="train")["n"][:])
 print([row["n"] for row in load_dataset("tester/numbers", split="train", streaming=True)])
 """
-    done = local_hub.run(tmp_path / "home", "-c", code, timeout=120)
+    done = local_hub.run(tmp_path / "home", "-c", code, timeout=300)
     assert done.returncode == 0, done.stderr
     assert done.stdout.split("\n")[:2] == ["[1, 2, 3]", "[1, 2, 3]"]

@@ -57,13 +57,6 @@ def write_page(output: Path, count: int) -> Path:
     return output / "report.html"
 
 
-def dump_page(page: Path, chromium: str, settle_ms: int = 0) -> str:
-    """Return the document as it stands after its scripts have run, and after so much of the browser's virtual time."""
-    browser = [chromium, "--headless", "--no-sandbox", "--disable-gpu", "--dump-dom"]
-    browser += [f"--virtual-time-budget={settle_ms}"] if settle_ms else []
-    return subprocess.run([*browser, page.resolve().as_uri()], capture_output=True, text=True, check=True).stdout
-
-
 # Runs in the page: waits for the load event and for a frame after it.
 TIMES = """new Promise((resolve) => {
   const answer = () => requestAnimationFrame(() => setTimeout(() => {

@@ -20,6 +20,7 @@ import numpy as np
 import pytest
 import scale_datasets
 from bench_decisions import area_under_roc, make_sounds, measure_time, paired_interval
+from browser_page import Page
 from plain_musicnn import small_model
 from tiny import save_tiny_decider, save_tiny_model
 
@@ -202,11 +203,18 @@ EVIL = f"</script><script>{HACK}</script><img src=x onerror='{HACK}'>"
 def test_a_browser_shows_what_users_gave_and_runs_none_of_it(tmp_path: Path) -> None:
     tracks = [show_answers(EVIL, [{"question": EVIL, "prediction": EVIL, "references": [EVIL]}])]
     (tmp_path / "report.html").write_text(render_page(EVIL, tracks), encoding="utf-8")
-    shown = bench_report.dump_page(tmp_path / "report.html", "chromium", settle_ms=5_000)  # cards are filled in sight
+    page = Page()
+    try:
+        page.open_address((tmp_path / "report.html").as_uri())
+        page.wait_for("document.querySelector('article table td') !== null")  # cards are filled in sight
+        page.settle()
+        shown = page.run("document.documentElement.outerHTML")
+    finally:
+        page.close()
     assert "data-hacked" not in shown and "<img" not in shown.partition("<main")[2].partition("</main>")[0]
     assert shown.count("&lt;/script&gt;&lt;script&gt;") >= 4  # title, heading, name, and the answer with its reference
-    page = bench_report.write_page(tmp_path / "many", 12)
-    found = bench_report.measure_page(page, "chromium", turns=1)
+    many = bench_report.write_page(tmp_path / "many", 12)
+    found = bench_report.measure_page(many, "chromium", turns=1)
     assert found["page"][0]["articles"] == 12 and found["page"][0]["script_ms"] > 0 and found["empty"][0]["usable_ms"]
     assert (tmp_path / "many" / "pictures").is_dir()
 

@@ -166,8 +166,19 @@ def test_two_processes_give_exactly_the_files_of_one(evaluated: Path, place: Pat
     assert shown.count("# ") == 1
 
 
+# The command, which waits after its first answers: what is to be killed cannot have ended before.
+STOPPING = """
+import sys, time
+from descant import cli
+from descant.answering.answer_log import AnswerLog
+append = AnswerLog.append
+AnswerLog.append = lambda *given: append(*given) or time.sleep(600)
+sys.exit(cli.main(sys.argv[1:]))
+"""
+
+
 def test_a_killed_run_goes_on_to_the_same_answers(evaluated: Path, place: Path, tmp_path) -> None:
-    run = ForkedPython("-m", "descant.cli", *arguments(place, tmp_path))
+    run = ForkedPython("-c", STOPPING, *arguments(place, tmp_path))
     while not list(tmp_path.glob(".answers-own-*/part-0.jsonl")):
         assert run.poll() is None, run.said()
         time.sleep(0.02)

@@ -7,9 +7,16 @@ import time
 from pathlib import Path
 
 import numpy as np
+import psutil
 import pytest
 import soundfile
-from plain_extractor import SETTINGS, DeadlyExtractor, PlainExtractor, extract_slowly_over_two_processes
+from plain_extractor import (
+    SETTINGS,
+    DeadlyExtractor,
+    PlainExtractor,
+    StoppingExtractor,
+    extract_slowly_over_two_processes,
+)
 from tiny import write_song
 
 from descant.data.annotations import Row
@@ -142,7 +149,7 @@ def test_run_after_kills_ends_with_the_same_features(tmp_path, plain_store):
     extract_features(clips, PlainExtractor(), whole)
     context = multiprocessing.get_context("fork")
     for features in (3, 7, 12):
-        run = context.Process(target=extract_features, args=(clips, PlainExtractor(pause_s=0.004), plain_store, 1))
+        run = context.Process(target=extract_features, args=(clips, StoppingExtractor(pause_s=0.004), plain_store, 1))
         run.start()
         while run.is_alive() and len(plain_store) < features:
             time.sleep(0.002)
@@ -163,13 +170,27 @@ def test_workers_die_with_a_run_that_is_killed(tmp_path, plain_store):
     run = context.Process(target=extract_slowly_over_two_processes, args=(clips, plain_store))
     run.start()
     wait_until(lambda: len(list(plain_store.folder.glob("shard-*.bin"))) == 2)
+    started = psutil.Process(run.pid).children(recursive=True)
+    workers = [one for one in started if writes_below(one, plain_store.folder)]
+    assert len(workers) == 2
     os.kill(run.pid, signal.SIGKILL)
     run.join(300)
-    time.sleep(0.3)
-    index = plain_store.folder / "index.jsonl"
-    size = index.stat().st_size
-    time.sleep(0.3)
-    assert index.stat().st_size == size
+    wait_until(lambda: not any(is_at_work(one) for one in workers), seconds=120)
+    plain_store.refresh()
+    assert 0 < len(plain_store) < len(clips)
+
+
+def writes_below(process: psutil.Process, folder: Path) -> bool:
+    """Whether a process has a shard of a folder open."""
+    return any(Path(file.path).match(f"{folder.name}/shard-*.bin") for file in process.open_files())
+
+
+def is_at_work(process: psutil.Process) -> bool:
+    """Whether a process has not ended; who it was a child of may not have asked for its status."""
+    try:
+        return process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
 
 
 def wait_until(condition, seconds: float = 600) -> None:

@@ -142,8 +142,7 @@ def write_parquet(path: Path | io.BytesIO, contents: list[bytes | None], row_gro
 
 
 @pytest.fixture
-def server(folder: Path, monkeypatch: pytest.MonkeyPatch, waits: list[float]) -> Iterator[AudioServer]:
-    monkeypatch.setattr(storage, "STALL_S", 0.3)
+def server(folder: Path, waits: list[float]) -> Iterator[AudioServer]:
     with AudioServer() as running:
         running.files |= {path.name: path.read_bytes() for path in folder.iterdir()}
         yield running

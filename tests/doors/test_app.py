@@ -41,7 +41,7 @@ def studio(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Studio]:
     studio = Studio(Listener.load(save_tiny_decider(tmp_path_factory.mktemp("models") / "tiny")), "tiny", LIMITS)
     yield studio
     studio.close()
-    studio.queue.thread.join(10)
+    studio.queue.thread.join(120)
     assert not studio.queue.is_alive()
 
 

@@ -101,7 +101,7 @@ def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
     client = Client(save_tiny_decider(tmp_path_factory.mktemp("models") / "tiny"))
     yield client
     client.service.shutdown()
-    client.service.queue.thread.join(10)
+    client.service.queue.thread.join(120)
     assert not client.service.is_cb_alive()
     client.runner.close()
 

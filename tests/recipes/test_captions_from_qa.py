@@ -245,7 +245,7 @@ def test_two_processes_write_the_answers_of_one(folder: Path, collection: Path, 
     command = [*LAUNCH, *recipe(folder, collection, tmp_path / "two.csv")]
     two = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     assert run_whole(folder, collection, tmp_path / "one.csv") == 1
-    _, two_error = two.communicate(timeout=120)
+    _, two_error = two.communicate(timeout=600)
     assert two.returncode == 1, two_error
     assert keys(read(tmp_path / "two.jsonl")) == keys(read(tmp_path / "one.jsonl"))
     assert (tmp_path / "two.csv").read_bytes() == (tmp_path / "one.csv").read_bytes()
@@ -262,6 +262,20 @@ def long_songs(tmp_path: Path) -> Path:
     return songs
 
 
+# The recipe, of which each process writes forty answers and then waits: what is to be killed cannot have ended before.
+STOPPING = """
+import runpy, sys, time
+from descant.answering.answers import Answer
+written, to_record = [], Answer.to_record
+def write(answer):
+    written.append(answer)
+    return to_record(answer) if len(written) <= 40 else time.sleep(600)
+Answer.to_record = write
+sys.argv.pop(0)
+runpy.run_path(sys.argv[0], run_name="__main__")
+"""
+
+
 def wait_for_answers(processes: list[ForkedPython], count: int, *parts: Path) -> None:
     while not all(part.exists() and part.read_bytes().count(b"\n") >= count for part in parts):
         assert all(process.poll() is None for process in processes), [process.said() for process in processes]
@@ -270,7 +284,7 @@ def wait_for_answers(processes: list[ForkedPython], count: int, *parts: Path) ->
 
 def test_two_killed_processes_are_gone_on_from_by_one(folder: Path, long_songs: Path, tmp_path: Path) -> None:
     parts = [tmp_path / f"captions.jsonl.part-{process}" for process in range(2)]
-    two = start_ranks(2, *recipe(folder, long_songs, tmp_path / "captions.csv"))
+    two = start_ranks(2, "-c", STOPPING, *recipe(folder, long_songs, tmp_path / "captions.csv"))
     wait_for_answers(two, 5, *parts)
     for process in two:
         process.send_signal(signal.SIGKILL)
@@ -288,7 +302,7 @@ def test_a_run_keeps_others_out_and_after_a_kill_asks_nothing_twice(
 ) -> None:  # fmt: skip
     caplog.set_level("INFO")
     part = tmp_path / "captions.jsonl.part-0"
-    process = ForkedPython(*recipe(folder, long_songs, tmp_path / "captions.csv"))
+    process = ForkedPython("-c", STOPPING, *recipe(folder, long_songs, tmp_path / "captions.csv"))
     wait_for_answers([process], 1, part)
     process.send_signal(signal.SIGSTOP)  # or it might be over before the second begins
     before = part.read_bytes().count(b"\n")

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 from hub import LocalHub
-from hub_fixtures import take_for_the_hub
+from hub_fixtures import expect_silence, take_for_the_hub
 from tiny import build_tiny_model, save_tiny_model, write_song
 
 from descant import cli
@@ -196,8 +196,10 @@ SILENT = pytest.param("silent", marks=pytest.mark.reliability)
 @pytest.mark.parametrize("kind", ["503", "reset", SILENT, "short", "loop", "html", "401"])
 @pytest.mark.parametrize("caller", CALLERS)
 def test_faults_that_stay_are_one_sentence(
-    hub: LocalHub, caller: Callable, kind: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+    hub: LocalHub, caller: Callable, kind: str, tmp_path: Path, capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    expect_silence(monkeypatch, kind)
     hub.fail(kind, times=999)
     with pytest.raises(ValueError) as raised:
         caller(tmp_path)
@@ -216,13 +218,17 @@ def fetch_address(hub: LocalHub) -> str:
 
 
 @pytest.mark.parametrize("kind", ["503", "429", "reset", "short", "silent", "stalled"])
-def test_an_address_is_fetched_patiently(hub: LocalHub, kind: str) -> None:
+def test_an_address_is_fetched_patiently(hub: LocalHub, kind: str, monkeypatch) -> None:
+    expect_silence(monkeypatch, kind)
     hub.fail(kind, times=2)
     assert fetch_address(hub) == "a,b\n"
 
 
 @pytest.mark.parametrize("kind", ["503", "reset", "short", "silent", "loop", "404", "401"])
-def test_an_address_out_of_reach_is_one_sentence_or_the_copy_of_an_earlier_day(hub: LocalHub, kind: str) -> None:
+def test_an_address_out_of_reach_is_one_sentence_or_the_copy_of_an_earlier_day(
+    hub: LocalHub, kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    expect_silence(monkeypatch, kind)
     hub.fail(kind, times=99)
     with pytest.raises(ValueError, match="clips.csv.* cannot be fetched: ") as raised:
         fetch_address(hub)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from hub import LocalHub
-from hub_fixtures import take_for_the_hub
+from hub_fixtures import expect_silence, take_for_the_hub
 from huggingface_hub import constants
 
 from descant import hub_client
@@ -62,18 +62,23 @@ def test_errors_that_pass_three_times_are_waited_out(hub: LocalHub, kind: str, w
 
 @pytest.mark.parametrize("where", STEPS[1:])
 @pytest.mark.parametrize("kind", ["short", "stalled", "corrupt"])
-def test_bodies_that_do_not_arrive_whole_are_fetched_again(hub: LocalHub, kind: str, where: str) -> None:  # W6–W9
+def test_bodies_that_do_not_arrive_whole_are_fetched_again(  # W6–W9
+    hub: LocalHub, kind: str, where: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    expect_silence(monkeypatch, kind)
     hub.fail(kind, where, times=1)
     fetch()
 
 
-def test_a_server_that_says_nothing_once_is_asked_again(hub: LocalHub, waits: list[float]) -> None:  # W9
+def test_a_server_that_says_nothing_once_is_asked_again(hub: LocalHub, waits: list[float], monkeypatch) -> None:  # W9
+    expect_silence(monkeypatch, seconds=1.0)
     hub.fail("silent", "GET /api/models", times=1)
     fetch()
     assert len(waits) == 1
 
 
 def test_a_server_that_says_nothing_is_given_up(waits, monkeypatch, tmp_path: Path) -> None:  # W9
+    expect_silence(monkeypatch)
     with socket.create_server(("127.0.0.1", 0)) as silent:
         take_for_the_hub(f"http://127.0.0.1:{silent.getsockname()[1]}", monkeypatch, tmp_path / "cache")
         said = sentence()
@@ -81,6 +86,7 @@ def test_a_server_that_says_nothing_is_given_up(waits, monkeypatch, tmp_path: Pa
 
 
 def test_an_attempt_that_lasted_a_minute_in_silence_is_the_last(hub: LocalHub, waits, monkeypatch) -> None:
+    expect_silence(monkeypatch)
     clock = iter(range(0, 10_000, 61))
     monkeypatch.setattr(hub_client, "monotonic", lambda: next(clock))
     hub.fail("silent", "GET /api/models", times=99)
@@ -188,8 +194,9 @@ def test_whole_files_are_read_once(hub: LocalHub, monkeypatch) -> None:
 
 
 @pytest.mark.parametrize("kind", ["503", "reset", "silent", "html", "loop"])
-def test_the_copy_of_an_earlier_day_serves_where_the_hub_does_not(hub: LocalHub, kind: str) -> None:
+def test_the_copy_of_an_earlier_day_serves_where_the_hub_does_not(hub: LocalHub, kind: str, monkeypatch) -> None:
     fetch()
+    expect_silence(monkeypatch, kind)
     hub.fail(kind, times=99)
     fetch()
     assert fetch_file(REPO, "config.json").read_bytes() == FILES["config.json"]

@@ -108,7 +108,18 @@ def test_after_a_kill_a_run_ends_with_the_same_weights(tmp_path):
 
 @pytest.fixture
 def two_processes(monkeypatch):
-    """Train what is compared with in two forks of this process: a fork server would import all anew."""
+    """Train what is compared with in two forks of this process: a fork server would import all anew.
+
+    They begin before this process goes on: a lock that its main thread held while another one forks would never be
+    free in the fork.
+    """
+    start = apart.TrainingApart.start
+
+    def start_and_wait(self, *given):
+        start(self, *given)
+        self._starter.join()
+
+    monkeypatch.setattr(apart.TrainingApart, "start", start_and_wait)
     monkeypatch.setattr(apart, "START_METHOD", "fork")
     monkeypatch.setattr(apart, "count_processes", lambda *_: 2)
 

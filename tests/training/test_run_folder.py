@@ -117,7 +117,7 @@ try:
 except ValueError as error:
     print(error)
 """
-    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60).stdout.strip()
+    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=300).stdout.strip()
 
 
 def test_a_folder_that_another_run_took_meanwhile_is_left_to_it(tmp_path):
@@ -176,7 +176,7 @@ def test_a_killed_run_leaves_no_obstacle_even_where_its_data_workers_live_on(tmp
             worker = os.fork() or os.getpid()
             if worker != os.getpid():
                 os.write(tell, str(worker).encode())
-            time.sleep(60)
+            time.sleep(600)
         os._exit(0)
     worker = int(os.read(told, 20))
     try:

@@ -177,7 +177,7 @@ def test_tokens_stream_as_they_are_chosen(
     streams = []
     for fast in (True, False):
         torch.manual_seed(0)
-        streamer = TextIteratorStreamer(processor.tokenizer, skip_prompt=True, timeout=60)
+        streamer = TextIteratorStreamer(processor.tokenizer, skip_prompt=True, timeout=300)
         arguments = dict(one, num_beams=1, max_length=20, streamer=streamer, fast=fast, **settings)
         thread = Thread(target=model.generate, kwargs=arguments)
         thread.start()

@@ -160,23 +160,25 @@ def run(redirections: str, *line: object, **more: str) -> subprocess.CompletedPr
     return subprocess.run(command, capture_output=True, text=True, stdin=subprocess.DEVNULL, timeout=300, **more)
 
 
-SCORE = ("score", "--protocol", "musilingo")
+SCORE = ("score", "--protocol", "musilingo", "{place}/answers.jsonl")
+ABSENT = ("score", "--protocol", "musilingo", "absent.jsonl")
+SHOWN = ("skill",)  # at once, whereas scores take the libraries of models
 
 
 @pytest.mark.parametrize(
-    ("redirections", "name", "status", "shown", "said"),
+    ("redirections", "line", "status", "shown", "said"),
     [
-        (">&-", "answers.jsonl", 0, False, "stdout is closed: no results are shown\n"),
-        ("2>&-", "answers.jsonl", 0, True, ""),
-        ("<&- >&- 2>&-", "answers.jsonl", 0, False, ""),
-        ("2>&-", "absent.jsonl", 2, False, ""),  # never among the results
-        (">&- 2>&-", "absent.jsonl", 2, False, ""),
+        (">&-", SHOWN, 0, False, "stdout is closed: no results are shown\n"),
+        ("2>&-", SHOWN, 0, True, ""),
+        ("<&- >&- 2>&-", SCORE, 0, False, ""),
+        ("2>&-", ABSENT, 2, False, ""),  # never among the results
+        (">&- 2>&-", ABSENT, 2, False, ""),
     ],
 )
 def test_closed_streams_change_nothing_else(
-    redirections: str, name: str, status: int, shown: bool, said: str, place: Path
+    redirections: str, line: tuple[str, ...], status: int, shown: bool, said: str, place: Path
 ) -> None:
-    done = run(redirections, *SCORE, place / name)
+    done = run(redirections, *(part.format(place=place) for part in line))
     assert (done.returncode, bool(done.stdout), done.stderr) == (status, shown, said)
 
 

@@ -117,7 +117,8 @@ def two_processes(monkeypatch):
 
     def start_and_wait(self, *given):
         start(self, *given)
-        self._starter.join()
+        if self._starter is not None:
+            self._starter.join()
 
     monkeypatch.setattr(apart.TrainingApart, "start", start_and_wait)
     monkeypatch.setattr(apart, "START_METHOD", "fork")

@@ -78,7 +78,7 @@ def save_decisions(
     )
     config = fit_decisions(model.to(device), processor, train, limit_rows(validation, FITTED_CLIPS), features)
     if config is None:
-        log.info("no decision.json: the training rows ask no closed questions")
+        log.info("no decision.json: no question type of the training rows has answers in words that descant knows")
         return None
     if ABOUT_MUSIC in config.question_types:  # the model hears by itself what is none
         config.save_pretrained(folder)
@@ -122,7 +122,7 @@ def fit_decisions(
     *,
     precision: float = 0.8,
 ) -> MusicDecisionConfig | None:
-    """Fit the settings of typed answers; None where the training rows hold no closed questions.
+    """Fit the settings of typed answers; None where the training rows hold no types that `collect_types` collects.
 
     precision: the share of sure answers that shall be right; thresholds are the least probabilities that reach it on
         the validation rows, of each question type where it has 100 decisions there, of all together otherwise.

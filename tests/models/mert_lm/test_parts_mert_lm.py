@@ -11,14 +11,22 @@ import torch
 from peft import LoraConfig, get_peft_model
 from safetensors.torch import load_file, save_file
 from tiny_mert_lm import WINDOW_S, join_tiny
-from transformers import AutoConfig, AutoModelForMultimodalLM, AutoProcessor, HubertConfig, HubertModel, LlamaConfig
+from transformers import (
+    ASTFeatureExtractor,
+    AutoConfig,
+    AutoModelForMultimodalLM,
+    AutoProcessor,
+    HubertConfig,
+    HubertModel,
+    LlamaConfig,
+)
 
 from descant.cli import main
 from descant.models import musicnn
 from descant.models.lp_music_caps import LPMusicCapsAudioModel
 from descant.models.mert_lm import MertLMConfig, join_parts
 from descant.models.mert_lm.loading_mert_lm import load_audio_encoder
-from descant.models.mert_lm.parts_mert_lm import ConversionError, convert_checkpoint
+from descant.models.mert_lm.parts_mert_lm import ConversionError, convert_checkpoint, load_feature_extractor
 from descant.models.musicnn import PRETRAINED, MusicnnConfig, MusicnnModel
 
 
@@ -129,6 +137,12 @@ def make_older(folder: Path) -> None:
     for name in ("mean", "spread", "projection.weight"):
         weights[f"projector.{name}"] = weights[f"projector.{name}"][..., :800].contiguous()
     save_file(weights, folder / "model.safetensors", {"format": "pt"})
+
+
+def test_an_encoder_whose_front_end_has_no_windows_is_refused(tmp_path) -> None:
+    ASTFeatureExtractor().save_pretrained(tmp_path)
+    with pytest.raises(ValueError, match="ASTFeatureExtractor hears no windows: give MERT"):
+        load_feature_extractor(str(tmp_path), WINDOW_S)
 
 
 def test_the_encoder_that_comes_with_descant_is_named_by_a_word(parts, tmp_path, monkeypatch) -> None:

@@ -36,7 +36,8 @@ def join_parts(
     """Build a model, with a fresh projector, and its processor from two parts by Hub id or folder.
 
     audio_encoder: MERT, or anything of HuBERT's layout; any other encoder that AutoModel loads and that gives
-        `last_hidden_state` for what its feature extractor gives; or "musicnn", which comes with descant.
+        `last_hidden_state` for what its feature extractor, one of waveforms or of windows as descant's, gives; or
+        "musicnn", which comes with descant.
     text_model: a causal language model with a chat template.
     window_s: seconds heard at a time. settings: fields of MertLMConfig, such as layer_mix and pooling.
     Raises ValueError for a part that is of another kind or lacks weights.
@@ -62,10 +63,15 @@ def join_parts(
 
 
 def load_feature_extractor(source: str, window_s: float) -> FeatureExtractionMixin:
-    """Load the encoder's own front end; one of waveforms gets a window."""
+    """Load the encoder's own front end; one of waveforms gets a window. Raises ValueError for others without one."""
     extractor = AutoFeatureExtractor.from_pretrained(find_encoder(source))
     if isinstance(extractor, Wav2Vec2FeatureExtractor):
         return MertLMFeatureExtractor(extractor.sampling_rate, window_s, extractor.do_normalize)
+    try:
+        int(extractor.num_samples)
+    except AttributeError as error:
+        kind = type(extractor).__name__
+        raise ValueError(f"{source}: {kind} hears no windows: give MERT, a HuBERT, LP-MusicCaps or musicnn") from error
     return extractor
 
 

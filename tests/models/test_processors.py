@@ -10,16 +10,20 @@ from tiny_mert_lm import join_tiny, save_parts
 from tiny_subgenre import build_tiny_subgenre, tracks
 from transformers.processing_utils import ProcessorMixin
 
-from descant.models.mert_lm import processing_mert_lm
+from descant.models.mert_lm import MertLMProcessor, processing_mert_lm
+from descant.models.musicnn import MusicnnFeatureExtractor
 
 QUESTIONS = ["Fast?", "Which instruments play a slow piano and jazz in this song?"]
 
 
-@pytest.fixture(scope="module", params=["lp_music_caps", "mert_lm"])
+@pytest.fixture(scope="module", params=["lp_music_caps", "mert_lm", "musicnn"])
 def processor(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> ProcessorMixin:
     if request.param == "lp_music_caps":
         return build_tiny_model()[1]
-    return join_tiny(save_parts(tmp_path_factory.mktemp("parts")))[1]
+    joined = join_tiny(save_parts(tmp_path_factory.mktemp("parts")))[1]
+    if request.param == "mert_lm":
+        return joined
+    return MertLMProcessor(MusicnnFeatureExtractor(window_s=1.0), joined.tokenizer, joined.audio_positions)
 
 
 def call(processor: ProcessorMixin, seconds: float = 0.8, **arguments: Any) -> dict[str, torch.Tensor]:

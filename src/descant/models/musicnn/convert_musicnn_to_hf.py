@@ -299,8 +299,8 @@ def save(model: MusicnnModel, output: Path, with_code: bool) -> None:
         folder = Path(name)
         model.save_pretrained(folder)
         MusicnnFeatureExtractor().save_pretrained(folder)
-        (folder / "README.md").write_text(CARD)
-        (folder / "LICENSE").write_text(LICENCE)
+        (folder / "README.md").write_text(CARD, encoding="utf-8")
+        (folder / "LICENSE").write_text(LICENCE, encoding="utf-8")
         if not with_code:
             drop_code(folder)
         for file in folder.iterdir():

@@ -79,16 +79,29 @@ class MusicnnFeatureExtractor(FeatureExtractionMixin):
         audio: Waveform | Sequence[Waveform],
         sampling_rate: int | None = None,
         return_tensors: str | None = None,
+        *,
+        padding: bool | str = True,
+        truncation: bool = False,
+        max_length: int | None = None,
+        device: torch.device | str | None = None,
     ) -> BatchFeature:
         """Compute one log-mel a waveform.
 
         audio: one mono waveform in [-1, 1], or a list of them, each at most one window long; shorter ones are
             padded with silence at the end. A longer window, of a whole song too, is another `window_s`.
-        Raises ValueError for another sampling rate, and for audio that is not a finite mono float waveform.
+        padding, max_length: as other extractors have them; every clip fills one window, so only that can be asked for.
+        truncation: cut longer waveforms at one window.
+        device: where to compute.
+
+        Raises ValueError for another sampling rate, for audio that is not a finite mono float waveform, and where
+        another length than one window is asked for.
         """
-        waveforms = list_waveforms(audio, sampling_rate, self.sampling_rate)
-        mels = [self._log_mel(torch.from_numpy(waveform)) for waveform in waveforms]
-        features = torch.stack(mels).numpy() if mels else np.zeros((0, *self.feature_shape), np.float32)
+        if padding in (False, "do_not_pad") or max_length not in (None, self.num_samples):
+            raise ValueError(f"a clip always fills {self.num_samples} samples: leave padding and max_length out")
+        checked = list_waveforms(audio, sampling_rate, self.sampling_rate)
+        waveforms = [torch.from_numpy(waveform).to(device or "cpu") for waveform in checked]
+        mels = [self._log_mel(waveform[: self.num_samples] if truncation else waveform) for waveform in waveforms]
+        features = torch.stack(mels).cpu().numpy() if mels else np.zeros((0, *self.feature_shape), np.float32)
         return BatchFeature({"input_features": features}, tensor_type=return_tensors)
 
     def fetch_audio(self, audio_url_or_urls: Any, sampling_rate: int | None = None) -> Any:

@@ -17,9 +17,17 @@ from forked_python import run_forked
 from transformers import TrainerControl, TrainerState
 
 from descant.program import BrokeOff
+from descant.training import run_folder
 from descant.training.recipe import Recipe, Stage
 from descant.training.run import QuestionRun, read_job
-from descant.training.run_folder import ProgressBar, RunFolder, RunLog, draw_curve, hold_run_folder
+from descant.training.run_folder import (
+    ProgressBar,
+    RunFolder,
+    RunLog,
+    TrainingTime,
+    draw_curve,
+    hold_run_folder,
+)
 
 RECIPE = Recipe("some_recipe", (Stage("short", 100),))
 
@@ -211,6 +219,30 @@ def arguments(**changes) -> SimpleNamespace:
         "disable_tqdm": False, "per_device_train_batch_size": 8, "world_size": 1, "gradient_accumulation_steps": 1,
     }  # fmt: skip
     return SimpleNamespace(**{**values, **changes})
+
+
+def test_the_hours_of_a_run_are_those_of_all_its_starts_as_far_as_they_led_to_its_checkpoint(tmp_path, monkeypatch):
+    now = [100.0]
+    monkeypatch.setattr(run_folder.time, "monotonic", lambda: now[0])
+
+    def start(step: int) -> TrainingTime:
+        clock = TrainingTime(tmp_path)
+        clock.on_train_begin(arguments(), TrainerState(global_step=step), TrainerControl())
+        return clock
+
+    def save(clock: TrainingTime, step: int, after_s: float) -> None:
+        now[0] += after_s
+        clock.on_save(arguments(), TrainerState(global_step=step), TrainerControl())
+
+    first = start(0)
+    save(first, 4, 50.0)
+    now[0] += 1000.0  # a kill loses what comes after
+    second = start(4)
+    save(second, 8, 25.0)
+    assert [start(step).before for step in (0, 4, 8)] == [0.0, 50.0, 75.0]
+    for text in ("[1]", '{"half', '{"8": "x"}'):
+        (tmp_path / ".training_time.json").write_text(text)
+        assert start(8).before == 0.0
 
 
 def test_the_bar_shows_stage_epoch_losses_and_learning_rate(capsys):

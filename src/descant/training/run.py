@@ -25,7 +25,7 @@ from descant.publish.licence import choose_licence, describe_part
 from descant.training import start as lp_music_caps_start
 from descant.training.decisions import save_decisions
 from descant.training.recipe import ModelOptions, ModelStart, Recipe, Stage
-from descant.training.run_folder import KeepFolder, RunFolder, hold_run_folder, identify_run
+from descant.training.run_folder import KeepFolder, RunFolder, TrainingTime, hold_run_folder, identify_run
 from descant.training.saving import whole_model
 from descant.training.settings import Job, RunSettings, SettingsT, TrainingSettings, options_for, parse_job
 from descant.training.start import (
@@ -92,6 +92,11 @@ class Run(ABC, Generic[SettingsT, CorpusT]):
     def train(self) -> None:
         """Train, from the last checkpoint on where there is one."""
 
+    def earlier_hours(self) -> float:
+        """Return the hours of training before this start of the run that its model rests on, as far as they are known.
+        """
+        return 0.0
+
     @abstractmethod
     def finish(self, folder: Path) -> None:
         """Save the model with its records, and report on it."""
@@ -124,7 +129,7 @@ class Run(ABC, Generic[SettingsT, CorpusT]):
             folder.claim(now)
             started = time.monotonic()
             self.train()
-            hours = (time.monotonic() - started) / 3600
+            hours = self.earlier_hours() + (time.monotonic() - started) / 3600
             self.finish(folder.path)
             folder.keep()
             if settings.process_index == 0:
@@ -139,6 +144,7 @@ class QuestionRun(Run[TrainingSettings, Corpus]):
     processor: ProcessorMixin
     data: TrainingData
     trainer: DescantTrainer
+    time: TrainingTime
 
     def __init__(self, job: RecipeJob) -> None:
         super().__init__(job)
@@ -198,6 +204,8 @@ class QuestionRun(Run[TrainingSettings, Corpus]):
         self.model = self._with_adapters(self.model)
         self.trainer = build_trainer(self.model, self.processor, self.data, settings, self.options)
         self.trainer.add_callback(KeepFolder(folder))
+        self.time = TrainingTime(folder.path)
+        self.trainer.add_callback(self.time)
         planned = self.trainer.args
         return describe_plan(self.recipe.name, planned, self.data.corpus, self.data.curriculum, self.model)
 
@@ -214,6 +222,10 @@ class QuestionRun(Run[TrainingSettings, Corpus]):
     def train(self) -> None:
         """Train, from the last checkpoint on where there is one."""
         self.trainer.train(resume_from_checkpoint=self.settings.resume)
+
+    def earlier_hours(self) -> float:
+        """Return the hours of training that led to the checkpoint that was resumed from."""
+        return self.time.before / 3600
 
     def finish(self, folder: Path) -> None:
         """Save the model with its records; on the demo, report its answers."""

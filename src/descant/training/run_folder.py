@@ -28,6 +28,7 @@ log = logging.getLogger(__name__)
 LOCK_FILE = ".lock"
 LOG_FILE = "training_log.jsonl"
 CURVE_FILE = "loss.png"
+TIME_FILE = ".training_time.json"
 LEFTOVER = re.compile(r"\.[0-9a-f]{32}\.(partial|old)\..+")
 
 
@@ -184,6 +185,37 @@ class KeepFolder(TrainerCallback):
     def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
         """Keep the folder; see `RunFolder.keep`."""
         self.folder.keep()
+
+
+class TrainingTime(TrainerCallback):
+    """Counts the seconds of training that led to each checkpoint, over all the times that a run was started.
+
+    They lie beside the checkpoints: those of a run that was killed stay equal to those of one that never was.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.path = folder / TIME_FILE
+        self.before = 0.0  # seconds that led to the checkpoint that was resumed from
+        self.started = time.monotonic()
+
+    def on_train_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
+        """Begin to count at the step that is resumed from."""
+        self.started, self.before = time.monotonic(), self._read().get(str(state.global_step), 0.0)
+
+    def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
+        """Write down what led to this step."""
+        if state.is_world_process_zero:
+            earlier = {step: seconds for step, seconds in self._read().items() if int(step) < state.global_step}
+            now = self.before + time.monotonic() - self.started
+            write_whole(self.path, json.dumps(earlier | {str(state.global_step): round(now, 3)}) + "\n")
+
+    def _read(self) -> dict[str, float]:
+        try:
+            seconds = read_json(self.path)
+            check(seconds, dict[str, float], self.path)
+        except (OSError, ValueError):  # missing or damaged, which is no reason to stop
+            return {}
+        return {step: value for step, value in seconds.items() if step.isdecimal()}
 
 
 def show_run(trainer: Trainer, progress: Callable[[], tuple[str, float]], loss_name: str) -> None:

@@ -27,7 +27,7 @@ def test_made_up_descriptions_keep_the_published_schema() -> None:
 
 def test_electronic_music_is_called_so_once() -> None:
     facts = Facts(genres=("electronic",), tempo="slow", sound="electronic")
-    assert write_sentence(facts) == "Slow electronic." and list_tags(facts) == ["electronic", "slow"]
+    assert write_sentence(facts) == "Slow electronic music." and list_tags(facts) == ["electronic", "slow"]
     assert write_sentence(Facts(genres=("jazz",), sound="electronic")) == "Electronic jazz."
 
 

@@ -15,6 +15,8 @@ CHOSEN = ("genre", "mood", "energy", "tempo_class", "metre", "voice", "electroni
 # What is measured is sure from these confidences on: how even the beats are, how far a key is ahead of the next.
 SURE_BPM, SURE_KEY = 0.8, 0.05
 YES, NO = "yes", "no"
+# Genres that no sentence can end with: "Slow electronic music.", but "Slow jazz."
+NO_NOUNS = {"ambient", "christmas", "classical", "country", "electronic", "latin", "new age", "world"}
 
 Description = Mapping[str, Any]
 
@@ -204,7 +206,8 @@ def write_sentence(facts: Facts) -> str:
     rest += [f"{facts.bpm:.0f} BPM" if facts.bpm else None, facts.key]
     if not (described or facts.genres or played or any(rest)):
         return ""
-    head = " ".join(filter(None, [*described, join_words(facts.genres) or "music", played]))
+    noun = "music" if not facts.genres or facts.genres[-1] in NO_NOUNS else ""
+    head = " ".join(filter(None, [*described, join_words(facts.genres), noun, played]))
     text = ", ".join(filter(None, [head, *rest]))
     return f"{text[:1].upper()}{text[1:]}."
 

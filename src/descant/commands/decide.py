@@ -114,7 +114,12 @@ def read_questions(path: Path) -> dict[str, Any]:
 
     try:
         questions = yaml.safe_load(read_regular(path).decode("utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError, RecursionError, ValueError) as error:
+    except yaml.MarkedYAMLError as error:
+        line = error.problem_mark.line + 1 if error.problem_mark else 1
+        raise ValueError(f"{path}: cannot be read as YAML or JSON: line {line}: {error.problem}") from error
+    except OSError as error:
+        raise ValueError(f"{path}: cannot be read: {error.strerror or error}") from error
+    except (yaml.YAMLError, RecursionError, ValueError) as error:
         raise ValueError(f"{path}: cannot be read as YAML or JSON: {str(error).splitlines()[0]}") from error
     if not isinstance(questions, dict) or not all(isinstance(name, str) for name in questions):
         raise ValueError(f"{path}: is no mapping of names to questions")

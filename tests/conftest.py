@@ -4,6 +4,7 @@ import gc
 import logging
 import os
 import signal
+from collections import Counter
 from collections.abc import Generator, Iterator
 from pathlib import Path
 
@@ -17,6 +18,27 @@ os.environ.setdefault("DESCANT_HUB_WAIT_S", "0.01")
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 pytest_plugins = ["hub_fixtures"]
+
+
+# Files of few tests that take seconds each: begun with, or one worker ends with them while the other has nothing left.
+FIRST = (
+    "commands/test_evaluate_command.py", "commands/test_serve.py", "datasets_scripts/test_make_demo_corpus.py",
+    "doors/test_export.py", "evaluation/test_spaces.py", "models/lp_music_caps/test_pipeline_music.py",
+    "models/lp_music_caps/test_remote_code.py", "models/mert_lm/test_remote_code_mert_lm.py", "models/test_loading.py",
+    "publish/test_fresh_process.py", "recipes/test_captions_from_qa.py", "recipes/test_recipes.py",
+    "subgenre/test_subgenre_run.py", "test_docs.py", "test_static.py", "training/test_adapters.py",
+    "training/test_fsdp.py", "training/test_saving.py", "training/test_training_run.py",
+    "training/test_two_processes.py",
+)  # fmt: skip
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Give xdist's workers the slow files first, then the others by the number of their tests, as it does itself."""
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        here = Path(__file__).parent
+        files = {item.path: item.path.relative_to(here).as_posix() for item in items}
+        counts = Counter(item.path for item in items)
+        items.sort(key=lambda item: (files[item.path] not in FIRST, -counts[item.path], files[item.path]))
 
 
 def pytest_collection_finish() -> None:

@@ -112,6 +112,8 @@ def test_ray_that_is_missing_and_addresses_of_its_client_are_refused(
 
 # On a cluster of two nodes
 
+PATIENCE_S = 600  # with a cluster on a busy machine
+NODE = {"num_cpus": 1, "object_store_memory": 80 * 2**20, "wait": False}  # for longer than Ray itself waits
 
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[Any]:
@@ -123,15 +125,15 @@ def cluster() -> Iterator[Any]:
 
     cloudpickle.register_pickle_by_value(__import__(__name__))
     cloudpickle.register_pickle_by_value(__import__("made_up"))
-    size = {"num_cpus": 1, "object_store_memory": 80 * 2**20}
-    started = Cluster(initialize_head=True, head_node_args={**size, "include_dashboard": False})
+    started = Cluster(initialize_head=True, head_node_args={**NODE, "include_dashboard": False})
+    started.wait_for_nodes(PATIENCE_S)
     yield started
     started.shutdown()
 
 
 def kill_when_stuck(cluster: Any, node: Any, model: Model, part: Path) -> None:
     """Kill a node once its worker is in the middle of a block, and other blocks are done."""
-    end = time.monotonic() + 100
+    end = time.monotonic() + PATIENCE_S
     while time.monotonic() < end:
         if model.stuck.exists() and part.exists() and part.read_bytes().count(b"\n") >= 2 * engines.SONGS_A_BLOCK:
             break
@@ -143,7 +145,8 @@ def kill_when_stuck(cluster: Any, node: Any, model: Model, part: Path) -> None:
 def test_a_node_that_is_killed_loses_nothing_and_nothing_comes_twice(
     tmp_path: Path, cluster: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
-    node = cluster.add_node(num_cpus=1, object_store_memory=80 * 2**20)
+    node = cluster.add_node(**NODE)
+    cluster.wait_for_nodes(PATIENCE_S)
     songs = [f"s{number:03d}.wav" for number in range(60)]
     songs[5], songs[40], songs[41] = BAD, FATAL, os.fsdecode(b"caf\xe9.wav")
     model, job = Model(tmp_path), Job(tmp_path / "d.parquet", SETTINGS)

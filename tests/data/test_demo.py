@@ -38,6 +38,11 @@ def table():
     return facts()
 
 
+def test_the_rows_are_the_callers_own(splits):
+    load_demo()["train"].clear()
+    assert load_demo() == splits and splits["train"]
+
+
 def test_every_file_matches_the_manifest():
     assert verify_manifest() == []
 

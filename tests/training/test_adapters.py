@@ -48,6 +48,13 @@ def firsts(workplace) -> dict[str, Path]:
     }  # fmt: skip
 
 
+@pytest.fixture
+def _quickly(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Leave out of later runs what the first ones, and the runs of recipes, do beside training."""
+    monkeypatch.setattr("descant.training.run.save_decisions", lambda *_, **__: None)
+    monkeypatch.setattr("descant.training.run_folder.draw_curve", lambda _, path, __: path.write_bytes(b"drawn"))
+
+
 def read_adapter(folder: Path) -> dict[str, torch.Tensor]:
     assert not list(folder.glob("model*.safetensors"))
     return load_file(folder / "adapter_model.safetensors")
@@ -57,6 +64,7 @@ def same(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> bool:
     return one.keys() == other.keys() and all(torch.equal(weight, other[name]) for name, weight in one.items())
 
 
+@pytest.mark.usefixtures("_quickly")
 def test_a_seed_decides_the_adapter_whatever_was_drawn_before(workplace, firsts, tmp_path):
     argv = ("--init_from", str(workplace / "base"), *LORA)
     first = read_adapter(firsts["lp_music_caps"])
@@ -65,6 +73,7 @@ def test_a_seed_decides_the_adapter_whatever_was_drawn_before(workplace, firsts,
     assert not same(first, read_adapter(train(workplace, tmp_path / "third", *argv, "--seed", "7")))
 
 
+@pytest.mark.usefixtures("_quickly")
 @pytest.mark.parametrize("again", [("--lora",), ()], ids=["with --lora", "without"])
 @pytest.mark.parametrize("kind", ["lp_music_caps", "mert_lm"])
 def test_the_adapter_of_an_earlier_run_trains_on(workplace, firsts, tmp_path, capsys, kind, again):
@@ -101,6 +110,7 @@ def test_an_adapter_of_a_new_model_is_merged_for_nobody_has_that_model(workplace
     assert not found["missing_keys"] and not found["unexpected_keys"]
 
 
+@pytest.mark.usefixtures("_quickly")
 def test_an_adapter_of_joined_parts_is_loaded_onto_them_and_trains_on(workplace, tmp_path):
     parts = save_parts(tmp_path / "parts")
     joined = ("--audio_encoder", parts[0], "--text_model", parts[1], "--pooling", "mean", *LORA)
@@ -112,6 +122,7 @@ def test_an_adapter_of_joined_parts_is_loaded_onto_them_and_trains_on(workplace,
         torch.testing.assert_close(kept[name], weight, atol=1e-9, rtol=1e-6, msg=name)
 
 
+@pytest.mark.usefixtures("_quickly")
 def test_an_adapter_of_a_whole_mert_lm_is_loaded_onto_its_folder(workplace, tmp_path):
     base = train(workplace, tmp_path / "base", recipe=MERT_LM)  # of tiny random parts, saved whole
     argv = ("--init_from", str(base), *LORA)

@@ -5,6 +5,7 @@ import hashlib
 import json
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 
 from descant.data.annotations import Annotations, Row, clip_windows, read_music_instruct, read_musiccaps
@@ -86,11 +87,17 @@ def load_demo() -> dict[str, list[Row]]:
     Raises:
         ValueError: a record of the corpus does not read, which an intact installation rules out.
     """
+    return {split: list(rows) for split, rows in _read_rows(DATA_DIR).items()}
+
+
+@cache
+def _read_rows(folder: Path) -> dict[str, list[Row]]:
+    """Return what `load_demo` does, read once in a process."""
     split_of = {row["clip_id"]: row["split"] for row in facts()}
-    captions = _read(read_musiccaps, "demo_musiccaps.csv")
+    captions = _read(read_musiccaps, folder / "demo_musiccaps.csv")
     windows = clip_windows(captions)
-    short = _read(lambda path: read_music_instruct(path, windows), "demo_qa_short.json")
-    long = _read(lambda path: read_music_instruct(path, windows), "demo_qa_long.json")
+    short = _read(lambda path: read_music_instruct(path, windows), folder / "demo_qa_short.json")
+    long = _read(lambda path: read_music_instruct(path, windows), folder / "demo_qa_long.json")
     splits: dict[str, list[Row]] = {split: [] for split in SPLITS}
     for row in [*captions, *short, *long]:
         split = split_of[row.clip_id]
@@ -98,8 +105,8 @@ def load_demo() -> dict[str, list[Row]]:
     return splits
 
 
-def _read(reader: Callable[[Path], Annotations], name: str) -> list[Row]:
-    found = reader(DATA_DIR / name)
+def _read(reader: Callable[[Path], Annotations], path: Path) -> list[Row]:
+    found = reader(path)
     if found.problems:
         raise ValueError(f"the demo corpus is damaged, reinstall descant: {found.problems[0]}")
     return found.rows

@@ -8,6 +8,7 @@ from safetensors.torch import load_file, save_file
 from tiny import build_tiny_model, save_tiny_model
 from transformers import BartConfig, BartForConditionalGeneration
 
+from descant.data.annotations import Row
 from descant.training.recipe import LPMusicCapsOptions
 from descant.training.start import (
     add_lora,
@@ -18,10 +19,12 @@ from descant.training.start import (
     is_adapter,
     load_start,
     load_text_side,
+    require_room,
     standardise_convolutions,
     start_model,
     train_tokenizer,
 )
+from descant.training.training_data import TokenizedRows
 
 SIZES = ("d_model", "encoder_layers", "decoder_layers", "encoder_attention_heads", "decoder_attention_heads",
          "encoder_ffn_dim", "decoder_ffn_dim", "max_position_embeddings", "vocab_size")  # fmt: skip
@@ -124,3 +127,19 @@ def test_what_a_command_asks_of_an_adapter_must_be_what_it_has():
         go_on_with_lora(model, "x", 4, None)
     with pytest.raises(ValueError, match="--lora_targets q_proj: the adapter of --init_from x has"):
         go_on_with_lora(model, "x", None, "q_proj")
+
+
+@pytest.mark.parametrize(
+    ("question", "answer", "message"),
+    [
+        ("What? " * 300, "Jazz.", "b: its question takes .* tokens, and the model has room for .*: shorten it"),
+        ("What?", "Jazz. " * 300, r"b: its answer takes .* tokens, .* \(or lower --max_answer_tokens\)"),
+    ],
+)
+def test_a_row_that_the_model_has_no_room_for_is_named_before_training(question, answer, message):
+    model, processor = build_tiny_model()
+    texts = (("a", "What?", "Jazz."), ("b", question, answer))
+    rows = [Row(clip, asked, said, None, "own", 0.0, 10.0) for clip, asked, said in texts]
+    require_room(model, TokenizedRows(rows[:1], processor, 1000))
+    with pytest.raises(ValueError, match=message):
+        require_room(model, TokenizedRows(rows, processor, 1000))

@@ -44,7 +44,7 @@ from descant.models.lp_music_caps.modeling_lp_music_caps import LPMusicCapsAudio
 from descant.training.recipe import LPMusicCapsOptions, ModelStart
 from descant.training.saving import list_checkpoints
 from descant.training.settings import TrainingSettings
-from descant.training.training_data import TrainingData, some_features
+from descant.training.training_data import TokenizedRows, TrainingData, some_features
 
 log = logging.getLogger(__name__)
 
@@ -269,7 +269,14 @@ def prepare(
     model: PreTrainedModel, processor: ProcessorMixin, data: TrainingData, settings: TrainingSettings,
     options: LPMusicCapsOptions,
 ) -> None:  # fmt: skip
-    """Give a new small model's audio encoder a start; a run that goes on from a checkpoint has had it."""
+    """Give a new small model's audio encoder a start; a run that goes on from a checkpoint has had it.
+
+    Raises ValueError, which names the clip, for a question or answer that the model has no room for.
+    """
+    if model.config.model_type == OPTIONS.kind:
+        validation = [row for splits in data.configs.values() for row in splits.get("validation", [])]
+        require_room(model, data.rows)
+        require_room(model, TokenizedRows(validation, processor, settings.max_answer_tokens))
     goes_on = settings.resume != "no" and list_checkpoints(settings.output_dir)
     if settings.init_from or options.model_size != "small" or goes_on:
         return
@@ -279,6 +286,21 @@ def prepare(
             model, data.rows.rows, data.features, epochs=options.audio_warm_up_epochs,
             learning_rate=settings.learning_rate, first_conv_lr_scale=options.first_conv_lr_scale, seed=settings.seed,
         )  # fmt: skip
+
+
+def require_room(model: Model, rows: TokenizedRows) -> None:
+    """Raise ValueError for the first row whose question or answer has more tokens than the model has positions."""
+    positions = model.config.max_position_embeddings
+    left = positions - model.config.audio_positions
+    for row, labels in zip(rows.rows, rows.labels, strict=True):
+        prompt = rows.prompts[row.question]
+        for what, size, room in (("question", 0 if prompt is None else len(prompt), left),
+                                 ("answer", len(labels), positions)):  # fmt: skip
+            if size > room:
+                raise ValueError(
+                    f"{row.clip_id}: its {what} takes {size} tokens, and the model has room for {room}: shorten it, "
+                    f"or leave the row out{' (or lower --max_answer_tokens)' if what == 'answer' else ''}"
+                )
 
 
 def augment_mel(mel: np.ndarray, random: np.random.Generator) -> np.ndarray:

@@ -43,6 +43,9 @@ def test_records_come_in_the_order_of_recordings_windows_and_questions(seed: int
 def test_answers_stand_under_the_stamp_of_their_window() -> None:
     expected = '[0:00–0:10] Jazz. A "calm", late mood. [0:10–0:20] Rock. [1:40–1:50] Folk.'
     assert join_answers(IN_ORDER[:4]) == expected
+    unsure = [record("b.wav", start, "Which style?", "I am not sure: nothing tells.") for start in (0.0, 20.0)]
+    assert join_answers([*IN_ORDER[:2], unsure[0], IN_ORDER[2], unsure[1], IN_ORDER[3]]) == expected
+    assert join_answers(unsure) == "I am not sure."
 
 
 def test_the_csv_has_a_row_for_each_recording_that_was_heard() -> None:

@@ -42,6 +42,7 @@ from descant.program import (
 
 log = logging.getLogger(__name__)
 
+UNSURE = ("I am not sure", "I cannot say")  # as the model in the box begins such answers
 LONGEST_WAIT = timedelta(days=30)  # for the other processes, whose recordings may be longer
 
 
@@ -58,11 +59,15 @@ def order_records(records: Iterable[Record], audio: Sequence[str], questions: Se
 
 
 def join_answers(records: Iterable[Record]) -> str:
-    """Return `[0:00–0:10] answer answer [0:10–0:20] …` of one recording's records, which are in order."""
+    """Return `[0:00–0:10] answer answer [0:10–0:20] …` of one recording's records, which are in order.
+
+    What says no more than that the model is not sure is left out where others say something.
+    """
     parts = []
     for (start_s, end_s), window in groupby(records, key=itemgetter("start_s", "end_s")):
-        parts += [f"[{format_stamp(start_s, end_s)}]", *(record["prediction"] for record in window)]
-    return " ".join(" ".join(parts).split())
+        said = [text for text in map(itemgetter("prediction"), window) if not text.startswith(UNSURE)]
+        parts += [f"[{format_stamp(start_s, end_s)}]", *said] if said else []
+    return " ".join(" ".join(parts).split()) or f"{UNSURE[0]}."
 
 
 def format_captions(records: Iterable[Record]) -> str:

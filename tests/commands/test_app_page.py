@@ -199,6 +199,7 @@ def test_a_reader_uploads_asks_and_asks_again(app: App) -> None:
                 page.show_as(size, scheme)
                 page.settle()
                 page.wait_for("document.documentElement.scrollWidth <= innerWidth")
+        assert page.run(ANSWERS) == 2  # they stay
         page.click("#dc-sound button[aria-label=Clear]")
         page.upload("#dc-sound input[type=file]", app.folder / "junk.mp3")
         refusal = page.wait_for("(document.querySelector('.dc-refusal') || {}).textContent")
@@ -206,7 +207,8 @@ def test_a_reader_uploads_asks_and_asks_again(app: App) -> None:
         assert page.run("!document.documentElement.dataset.hacked && document.querySelector('img[src=x]') === null")
         outside = [one for one in page.requests if not one.startswith((app.address, "data:", "blob:"))]
         assert outside == []
-        assert page.errors == []
+        # Of an upload that ended before gradio's page asked how far it is, gradio knows nothing any more.
+        assert [one for one in page.errors if "/gradio_api/upload_progress?" not in one] == []
     finally:
         page.close()
 

@@ -194,7 +194,7 @@ def state_reading(
     reading: Reading, answers: Mapping[str, dict[str, Any]], types: Mapping[str, QuestionType]
 ) -> dict[str, Any]:
     """Return a decided answer: its text, probability (None where no music is heard), whether it is sure, and
-    `probabilities`: of each option, of yes and no, or of each instrument that it is heard.
+    `probabilities`: of each option, or of each instrument that it is heard.
     """
     first = reading.names[0]
     if reason := answers[first].get("reason"):
@@ -216,14 +216,13 @@ def state_verdict(answer: Mapping[str, Any], kind: QuestionType, wanted: str) ->
     shares = dict(answer["probabilities"])
     best = max(shares, key=shares.__getitem__)
     yes, contradicted = shares[wanted], bool(answer.get("contradicts")) and not answer["sure"]
-    asked = {"yes": yes, "no": 1 - yes}
     if yes < 0.5 and not (best != wanted and answer["sure"]):
-        return as_decided("No.", 1 - yes, 1 - yes >= kind.threshold and not contradicted, asked)
+        return as_decided("No.", 1 - yes, 1 - yes >= kind.threshold and not contradicted, shares)
     stated, verdict = (wanted, "Yes") if yes >= 0.5 else (best, "No")
     sentence = re.sub(r"^(?:yes|no), ", "", kind.answers[stated][0], flags=re.IGNORECASE)
     sentence = sentence if sentence.startswith("I ") else sentence[:1].lower() + sentence[1:]
     sure = shares[stated] >= kind.threshold and not contradicted
-    return as_decided(f"{verdict}, {sentence}", shares[stated], sure, asked)
+    return as_decided(f"{verdict}, {sentence}", shares[stated], sure, shares)
 
 
 def state_instruments(

@@ -325,7 +325,7 @@ def answer(studio: Studio, path: str, question: str, options: list[str]) -> tupl
 
 
 def explain_turns(studio: Studio, visit: Visit) -> Iterator[str]:
-    """Yield the conversation with the seconds that typed answers rest on."""
+    """Yield the conversation with the seconds that typed answers rest on; at least as it is, or gradio empties it."""
     path, parts = visit.path, []
     for turn in [one for one in visit.turns if one.unexplained is not None]:
         options, turn.unexplained = turn.unexplained, None
@@ -335,7 +335,7 @@ def explain_turns(studio: Studio, visit: Visit) -> Iterator[str]:
             turn.parts = [*parts, drawing.show_evidence(studio.explain(str(path), turn.question, options))]
         except Refusal:  # the answer stands without
             turn.parts = parts
-        yield visit.show()
+    yield visit.show()
 
 
 def mount(page: Any, studio: Studio) -> Any:

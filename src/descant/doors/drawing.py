@@ -144,11 +144,11 @@ def list_options(answer: Mapping[str, Any]) -> dict[str, float]:
 
 
 def bars(shares: Mapping[str, float]) -> str:
-    """Return a bar for each of the likeliest options, and how much is left for the others."""
+    """Return a bar for each of the likeliest options, and how much is left for the others, if one of all is meant."""
     ranked = sorted(shares.items(), key=lambda pair: -pair[1])
     rows = [bar(name, share, place == 0) for place, (name, share) in enumerate(ranked[:OPTIONS_SHOWN])]
     others = ranked[OPTIONS_SHOWN:]
-    if others:
+    if others and sum(shares.values()) < 1.01:  # instruments are heard beside each other
         name = f"{len(others)} others" if len(others) > 1 else others[0][0]
         rows.append(bar(name, max(0.0, sum(share for _, share in others)), False))
     return "".join(rows)

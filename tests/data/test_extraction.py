@@ -306,3 +306,10 @@ def test_rows_without_features_are_left_out_and_counted(caplog):
 def test_no_training_row_left_is_refused_with_the_way_out():
     with pytest.raises(ValueError, match="no clip of the training split has features in features: pass --audio_dir"):
         keep_heard(configs("a"), Store())
+
+
+def test_no_dataset_of_the_hub_is_asked_for_by_the_name_of_a_table(tmp_path, monkeypatch):
+    table = tmp_path / "squad.csv"
+    table.write_text("ytid,start_s,end_s,caption,is_audioset_eval\nabcdefghijk,0,10,A song.,False\n")
+    monkeypatch.setattr("descant.data.extraction.import_features", lambda *_: pytest.fail("features were looked for"))
+    assert len(prepare_features(load_corpus(str(table), ["captions"]), TRAINED_EXTRACTOR, str(tmp_path / "f"))) == 0

@@ -16,7 +16,10 @@ SplitRows = dict[str, list[Row]]
 
 @dataclass(frozen=True)
 class Corpus:
-    """A dataset ready to train on: rows by configuration and split, audio by clip, and where it comes from."""
+    """A dataset ready to train on: rows by configuration and split, audio by clip, and where it comes from.
+
+    published: whether `id` is a Hub id or a folder, where features may lie too; that of a table is only its name.
+    """
 
     id: str
     revision: str
@@ -24,6 +27,7 @@ class Corpus:
     configs: dict[str, SplitRows]
     audio: dict[str, ClipAudio] = field(default_factory=dict)
     problems: list[Problem] = field(default_factory=list)
+    published: bool = False
 
     def rows(self, config: str, split: str) -> list[Row]:
         """Return the rows of a split in a configuration; none where there is no such split."""
@@ -138,7 +142,8 @@ def _load_published(dataset: str, configs: Sequence[str]) -> Corpus:
         for config, splits in loaded.items()
     }
     _require_rows(rows, dataset)
-    return Corpus(dataset, str(card.data.get("revision", "main")), str(card.data.license or "unknown"), rows)
+    revision, licence = str(card.data.get("revision", "main")), str(card.data.license or "unknown")
+    return Corpus(dataset, revision, licence, rows, published=True)
 
 
 def _read_row(dataset: str, record: dict[str, Any]) -> Row:

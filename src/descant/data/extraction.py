@@ -246,7 +246,8 @@ def prepare_features(corpus: Corpus, extractor: SavedExtractor, root: str) -> Fe
     of another sound under the same clip id, are computed. Clips that fail are named in the log.
     """
     store = FeatureStore(root, extractor.to_dict())
-    if any(clip_id not in store and clip_id not in corpus.audio for clip_id in _clips(corpus.configs)):
+    missing = (clip for clip in _clips(corpus.configs) if clip not in store and clip not in corpus.audio)
+    if corpus.published and any(missing):
         fetch_features(corpus, store)
         store.refresh()
     log_problems(extract_features(corpus.audio, extractor, store, recheck=True, progress=True).problems)

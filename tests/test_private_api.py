@@ -71,6 +71,7 @@ NAMES = [
     ("huggingface_hub._CACHED_NO_EXIST", "hub_client.py"),
     ("datasets.info.DatasetInfosDict", "building/dataset_folder.py"),
     ("datasets.DownloadManager", "building/clip_rows.py"),
+    ("multiprocessing.forkserver._forkserver._forkserver_pid", "data/extraction.py"),
 ]  # fmt: skip
 
 # Functions, the arguments that are passed to them, and the file that does so.

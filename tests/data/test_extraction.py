@@ -3,6 +3,8 @@
 import multiprocessing
 import os
 import signal
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -191,6 +193,30 @@ def is_at_work(process: psutil.Process) -> bool:
         return process.status() != psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:
         return False
+
+
+INTERRUPTED = """
+import sys, time
+from descant.data.extraction import start_fork_server
+
+if sys.argv[0] == "-c":  # of the fork server, which imports this as one of its modules
+    print("busy", flush=True)
+    time.sleep(60)
+elif __name__ == "__main__":
+    try:
+        start_fork_server("slow").Process(target=print).start()
+    except (KeyboardInterrupt, EOFError):
+        print("over")
+"""
+
+
+def test_a_fork_server_that_is_interrupted_while_it_imports_ends_silently(tmp_path):
+    (tmp_path / "slow.py").write_text(INTERRUPTED)
+    ready = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True, "start_new_session": True}
+    with subprocess.Popen([sys.executable, "slow.py"], cwd=tmp_path, **ready) as process:
+        assert process.stdout.readline() == "busy\n"
+        os.killpg(process.pid, signal.SIGINT)
+        assert process.communicate(timeout=50)[0] == "over\n", "or it is alive, and keeps the pipe open"
 
 
 def wait_until(condition, seconds: float = 600) -> None:

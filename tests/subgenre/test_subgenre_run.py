@@ -121,7 +121,7 @@ def two_processes(monkeypatch):
             self._starter.join()
 
     monkeypatch.setattr(apart.TrainingApart, "start", start_and_wait)
-    monkeypatch.setattr(apart, "START_METHOD", "fork")
+    monkeypatch.setattr(apart, "start_fork_server", lambda *_: multiprocessing.get_context("fork"))
     monkeypatch.setattr(apart, "count_processes", lambda *_: 2)
 
 
@@ -161,6 +161,20 @@ def test_a_run_that_breaks_off_ends_its_processes(tmp_path, two_processes, monke
     with pytest.raises(BrokeOff, match="no more room"):
         run(make_job(tmp_path, "--dataset", str(write_tracks(tmp_path))))
     assert not multiprocessing.active_children()
+
+
+def test_processes_that_cannot_be_started_are_named_in_the_end(tmp_path, two_processes, monkeypatch, caplog):
+    def fail(*_):
+        raise EOFError("unexpected EOF")
+
+    monkeypatch.setattr(apart, "start_fork_server", fail)
+    training = apart.Training(SimpleNamespace(resume="no", output_dir=str(tmp_path)), ())
+    with apart.TrainingApart() as processes:
+        processes.start([training], SubgenreOptions(), SimpleNamespace(examples={"train": []}))
+        processes._starter.join()
+        assert not caplog.records, "an interrupted run says that it was, and nothing else"
+        processes.wait(hide_bar=True)
+    assert "trained one by one: no process can be started (unexpected EOF)" in caplog.text
 
 
 @pytest.mark.parametrize(

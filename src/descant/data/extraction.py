@@ -3,12 +3,16 @@
 import logging
 import multiprocessing
 import os
+import signal
 import sys
 import threading
 from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import suppress
 from dataclasses import dataclass
+from multiprocessing import forkserver, resource_tracker
+from multiprocessing.context import ForkServerContext
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -153,9 +157,12 @@ def _run(work: Work, extractor: Extractor, store: FeatureStore, processes: int) 
         yield from (_extract_chunk(chunk, extractor, store) for chunk in chunks)
         return
     with pool:
-        futures = [pool.submit(_extract_in_worker, chunk) for chunk in chunks]
         try:
+            futures = [pool.submit(_extract_in_worker, chunk) for chunk in chunks]
             yield from (future.result() for future in as_completed(futures))
+        except KeyboardInterrupt:
+            stop_fork_server()
+            raise
         except BrokenProcessPool as error:
             raise BrokeOff("a process that computes features was killed, as where memory is short; "
                            "run the same command again, with --processes 1") from error  # fmt: skip
@@ -165,14 +172,37 @@ def _run(work: Work, extractor: Extractor, store: FeatureStore, processes: int) 
 
 def _open_pool(processes: int, extractor: Extractor, store: FeatureStore) -> ProcessPoolExecutor | None:
     """Return the worker processes; None, with a log line, where no shared memory is to be had for their queues."""
-    # A fork of a process that has run torch may hang; a fork server has not, and is imported once for all workers.
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload([type(extractor).__module__, __name__])
+    context = start_fork_server(type(extractor).__module__, __name__)
     try:
         return ProcessPoolExecutor(processes, context, _start_worker, (extractor, store))
     except OSError as error:
         log.warning("features are computed in one process (--processes 1): /dev/shm cannot be used (%s)", error)
         return None
+
+
+def start_fork_server(*modules: str) -> ForkServerContext:
+    """Start the fork server, which imports modules for all processes, and return the context that makes these.
+
+    A fork of a process that has run torch may hang; the server has not. An interruption ends it and its processes
+    silently. Without effect on a server that has been started before. Raises OSError where none can be started.
+    """
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["descant.data.silent_end", *modules])
+    resource_tracker.ensure_running()  # it would let interruptions through again
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # which the server has from its first moment on
+    try:
+        forkserver.ensure_running()
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+    return context
+
+
+def stop_fork_server() -> None:
+    """End the fork server at once: an interrupted program would wait for the seconds of its imports."""
+    server: int | None = forkserver._forkserver._forkserver_pid  # type: ignore[attr-defined]  # it is private
+    if server is not None:
+        with suppress(ProcessLookupError):
+            os.kill(server, signal.SIGTERM)
 
 
 _worker: list[tuple[Extractor, FeatureStore]] = []  # of this process, where it is one of a pool

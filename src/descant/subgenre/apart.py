@@ -4,8 +4,6 @@ One that reads a few sentences takes thousands of short steps, for which more th
 """
 
 import logging
-import multiprocessing
-import signal
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -13,12 +11,12 @@ from dataclasses import dataclass
 from multiprocessing.connection import wait
 from multiprocessing.process import BaseProcess
 from pathlib import Path
-from typing import Final, Self
+from typing import Self
 
 import torch
 from tqdm import tqdm
 
-from descant.data.extraction import die_with_parent
+from descant.data.extraction import die_with_parent, start_fork_server, stop_fork_server
 from descant.program import keep_freed_memory, silence_transformers
 from descant.subgenre.examples import SubgenreData
 from descant.subgenre.training import FINISHED, SubgenreOptions, SubgenreSettings, train_classifier
@@ -26,8 +24,6 @@ from descant.training.settings import with_changes
 
 log = logging.getLogger(__name__)
 
-# A fork of a process that has run torch may hang; a fork server has not, and is imported once for all processes.
-START_METHOD: Final = "forkserver"
 # Training tracks times epochs, over all classifiers, from which on the seconds of the imports are worth it.
 WORTH_PROCESSES = 40_000
 SECONDS_A_LOOK = 0.5  # until the bar counts again what is finished
@@ -56,12 +52,17 @@ class TrainingApart:
         self._begun: list[Training] = []
         self._processes: list[BaseProcess] = []
         self._starter: threading.Thread | None = None
+        self._problem: Exception | None = None
+        self._left = False
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self._left = True
         if self._starter is not None:
+            if self._starter.is_alive():
+                stop_fork_server()
             self._starter.join()
         for process in self._processes:
             process.terminate()
@@ -81,16 +82,17 @@ class TrainingApart:
         self._starter.start()
 
     def _start(self, count: int, options: SubgenreOptions, data: SubgenreData) -> None:
-        context = multiprocessing.get_context(START_METHOD)
-        context.set_forkserver_preload([__name__])
         try:
+            context = start_fork_server(__name__)
             for number in range(count):
+                if self._left:
+                    return
                 share = self._begun[number::count]
                 process = context.Process(target=train_share, args=(share, options, data), daemon=True)
                 process.start()
                 self._processes.append(process)
-        except OSError as error:
-            log.warning("classifiers to compare with are trained one by one: no process can be started (%s)", error)
+        except (OSError, EOFError) as error:  # also where the server was ended meanwhile
+            self._problem = error
 
     @contextmanager
     def sharing(self) -> Iterator[None]:
@@ -107,6 +109,9 @@ class TrainingApart:
         if self._starter is None:
             return
         self._starter.join()
+        if self._problem is not None:
+            reason = f"no process can be started ({self._problem})"
+            log.warning("classifiers to compare with are trained one by one: %s", reason)
         with tqdm(total=len(self._begun), desc="comparing", unit="classifier", disable=hide_bar) as bar:
             while alive := [process.sentinel for process in self._processes if process.is_alive()]:
                 wait(alive, SECONDS_A_LOOK)
@@ -135,7 +140,6 @@ def count_processes(trainings: Sequence[Training], options: SubgenreOptions, tra
 
 def train_share(trainings: Sequence[Training], options: SubgenreOptions, data: SubgenreData) -> None:
     """Train some classifiers one after the other, quietly, in a process of their own."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the main process ends this one
     threading.Thread(target=die_with_parent, daemon=True).start()
     torch.set_num_threads(1)
     keep_freed_memory()

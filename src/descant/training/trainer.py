@@ -262,7 +262,8 @@ class Validation:
     @torch.no_grad()
     def loss(self, model: nn.Module, accelerator: Accelerator) -> float:
         """Return the cross entropy over the rows of all processes, in nats a token."""
-        totals = torch.zeros(2, dtype=torch.float64, device=accelerator.device)
+        precise = torch.float32 if accelerator.device.type == "mps" else torch.float64  # which Apple's GPUs lack
+        totals = torch.zeros(2, dtype=precise, device=accelerator.device)
         batches = self._batches(len(self.rows), accelerator.num_processes)
         for mine in batches[accelerator.process_index :: accelerator.num_processes]:
             batch = self.collator([self.rows[row] for row in mine or [0]])
@@ -270,7 +271,7 @@ class Validation:
             labels = batch.pop("labels") if mine else torch.full_like(batch.pop("labels"), IGNORED)
             logits = model(**batch).logits.float()
             loss = functional.cross_entropy(logits.flatten(0, 1), labels.flatten(), reduction="sum")
-            totals += torch.stack([loss.double(), labels.ne(IGNORED).sum().double()])
+            totals += torch.stack([loss.to(precise), labels.ne(IGNORED).sum().to(precise)])
         total, count = accelerator.reduce(totals, "sum").tolist()
         return total / max(count, 1.0)
 

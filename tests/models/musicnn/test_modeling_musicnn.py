@@ -2,6 +2,7 @@
 
 from copy import deepcopy
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -265,3 +266,8 @@ def test_gradients_are_those_of_a_convolution() -> None:
         gradients.append(torch.autograd.grad(loss, inputs))
     for ours, theirs in zip(*gradients, strict=True):
         torch.testing.assert_close(ours, theirs, atol=1e-9, rtol=0)
+
+
+def test_double_precision_is_asked_of_no_device_that_lacks_it() -> None:
+    bins = peak_convolution_musicnn._number_bins(96, SimpleNamespace(device=torch.device("mps")))
+    assert (bins.device.type, bins.dtype, len(bins)) == ("cpu", torch.float64, 49)

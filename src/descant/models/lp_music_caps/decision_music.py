@@ -426,7 +426,7 @@ def answer_question(planned: PlannedQuestion, scores: torch.Tensor | None) -> di
     question: then all options are equally likely, and `reason` says so.
     """
     count = len(planned.question.options)
-    probabilities = [1 / count] * count if scores is None else scores.double().softmax(dim=0).tolist()
+    probabilities = [1 / count] * count if scores is None else scores.cpu().double().softmax(dim=0).tolist()
     answer = planned.question.answer(probabilities)
     if scores is None or planned.type is None:
         return answer | {"sure": False, "reason": UNTRAINED}

@@ -54,11 +54,11 @@ def _transform_filters(weight: torch.Tensor, bands: int) -> tuple[torch.Tensor, 
     to 0, which lies between two where their number is even. Bins but the first and the middle one stand for two.
     """
     _, taps, height = weight.shape
-    bins = torch.arange(bands // 2 + 1, device=weight.device, dtype=torch.float64)
+    bins = _number_bins(bands, weight)
     share = (2.0 - ((bins == 0) | (2 * bins == bands)).double()) / bands
-    shifts = torch.arange(height, device=weight.device) + (bands - height) / 2
+    shifts = torch.arange(height, device=bins.device) + (bands - height) / 2
     angles = 2 * math.pi / bands * bins[:, None] * shifts
-    waves = (share[:, None, None] * torch.stack([angles.cos(), angles.sin()], dim=1)).to(weight.dtype)
+    waves = (share[:, None, None] * torch.stack([angles.cos(), angles.sin()], dim=1)).to(weight)
     real, imaginary = torch.einsum("bph,fth->pbtf", waves, weight)
     first = torch.stack([real, -imaginary], dim=1)  # (bins, 2 parts, taps, filters)
     second = torch.stack([imaginary, real], dim=1)
@@ -67,10 +67,16 @@ def _transform_filters(weight: torch.Tensor, bands: int) -> tuple[torch.Tensor, 
 
 def _positions_above_middle(bands: int, positions: int, like: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """Build the matrices (positions from the middle on, bins) of the inverse transform's cosines and sines."""
-    bins = torch.arange(bands // 2 + 1, device=like.device, dtype=torch.float64)
-    places = torch.arange(positions // 2, positions, device=like.device) - (positions - 1) / 2
+    bins = _number_bins(bands, like)
+    places = torch.arange(positions // 2, positions, device=bins.device) - (positions - 1) / 2
     angles = 2 * math.pi / bands * bins * places[:, None]
-    return angles.cos().to(like.dtype), angles.sin().to(like.dtype)
+    return angles.cos().to(like), angles.sin().to(like)
+
+
+def _number_bins(bands: int, like: torch.Tensor) -> torch.Tensor:
+    """Return the numbers of the frequency bins (bins,) in double precision, which Apple's GPUs do not have."""
+    device = "cpu" if like.device.type == "mps" else like.device
+    return torch.arange(bands // 2 + 1, device=device, dtype=torch.float64)
 
 
 def temporal_peaks(patches: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:

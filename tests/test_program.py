@@ -182,6 +182,25 @@ def test_a_forked_child_ends_as_if_nothing_had_been_set(number: signal.Signals) 
     assert os.waitstatus_to_exitcode(state) == (7 if number == signal.SIGINT else -signal.SIGTERM)
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="needs fork")
+def test_a_signal_at_the_very_beginning_ends_with_a_sentence(capfd: pytest.CaptureFixture[str]) -> None:
+    def set_and_send(number: int, handler: object) -> object:
+        before = set_handler(number, handler)
+        signal.raise_signal(number)
+        return before
+
+    child, set_handler = os.fork(), signal.signal
+    if child == 0:
+        signal.signal = set_and_send  # type: ignore[assignment]
+        try:
+            with Ending("job", ""):
+                pass
+        finally:
+            os._exit(9)
+    _, state = os.waitpid(child, 0)
+    assert os.waitstatus_to_exitcode(state) == 130 and capfd.readouterr().err == "job: interrupted\n"
+
+
 FULL = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "out/loss.png")
 
 

@@ -63,9 +63,8 @@ class Ending:
         """
         self.name, self.goes_on, self.level = name, goes_on, level
         self._owner = os.getpid()
-        self._loading = False
         self._signal: int | None = None
-        self._lost = False  # the exception of that signal
+        self._loading, self._lost = True, False  # until the block begins, which catches a signal's exception
         self._before: dict[int, object] = {}
 
     def __enter__(self) -> "Ending":
@@ -73,10 +72,11 @@ class Ending:
         log_to_stderr(self.level)
         if "stdout" in closed:
             log.warning("stdout is closed: no results are shown")
+        self._report, sys.unraisablehook = sys.unraisablehook, self._send_again
         if threading.current_thread() is threading.main_thread():  # no other thread may
             heeded = [number for number in SIGNALS if signal.getsignal(number) != signal.SIG_IGN]
             self._before = {number: signal.signal(number, self._heed) for number in heeded}
-        self._report, sys.unraisablehook = sys.unraisablehook, self._send_again
+        self._loading = False
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:

@@ -226,3 +226,9 @@ def test_the_command_tags_and_takes_back(music: Path, tmp_path: Path, capsys: py
     assert cli.main(command) == 1 and "d.jsonl:7: broken JSON" in capsys.readouterr().err
     with pytest.raises(SystemExit):
         cli.main([*command, "--fields", "artist"])
+
+
+def test_a_song_in_place_of_its_folder_is_called_a_file(tmp_path: Path) -> None:
+    (tmp_path / "song.mp3").touch()
+    with pytest.raises(ValueError, match="is a file: give the folder of songs"):
+        list(tag_folder(tmp_path / "song.mp3", [describe("song.mp3")], TagSettings()))

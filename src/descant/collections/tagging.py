@@ -234,7 +234,7 @@ def roll_back(current: Tags, records: Sequence[Record]) -> tuple[Tags, set[str]]
 def _ledger(folder: Path, pretend: bool) -> Iterator[JsonLines]:
     """Give the folder's ledger, locked; an empty one is removed again."""
     if not folder.is_dir():
-        raise ValueError(f"{folder}: no such folder")
+        raise ValueError(f"{folder}: {'is a file: give the folder of songs' if folder.exists() else 'no such folder'}")
     ledger = JsonLines(folder / LEDGER)
     if pretend:
         yield ledger

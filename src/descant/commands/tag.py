@@ -87,7 +87,7 @@ def run(args: argparse.Namespace) -> int:
             _show(change, args.json)
     if not args.json:
         done = "would change" if args.pretend else "restored" if args.undo else "tagged"
-        show(f"{args.folder}: {changed} files {done}, {failed} skipped")
+        show(f"{args.folder}: {changed} {'file' if changed == 1 else 'files'} {done}, {failed} skipped")
     return 1 if failed else 0
 
 

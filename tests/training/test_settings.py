@@ -124,6 +124,8 @@ def refusal(capsys, recipe: Recipe, argv: list[str], read=read_job) -> str:
         (["--demo", "--save_epochs", "0"], "--save_epochs: 0 is not above 0; for none, --save_strategy no"),
         (["--demo", "--eval_epochs", "-1"], "--eval_epochs: -1 is not above 0; for none, --eval_strategy no"),
         (["--demo", "--save_steps", "-3"], "argument --save_steps: -3 is less than 0"),
+        (["--demo", "--ignore_data_skip"], "--ignore_data_skip: would train on the first rows again"),
+        (["--demo", "--dataloader_drop_last"], "--dataloader_drop_last: would train on the first rows in place of"),
         (["--demo", "--auto_find_batch_size"], "--auto_find_batch_size: would end a run early"),
         (["--demo", "--data_seed", "5"], "--data_seed: does nothing, since --seed alone decides the order of rows"),
         (["--demo", "--lora_rank", "4"], "--lora_rank: does nothing without --lora; leave it out"),

@@ -87,6 +87,8 @@ class RunSettings(TrainingArguments):
             yield from ((name, "does nothing without --lora") for name in ("lora_rank", "lora_targets"))
         ordering = ("data_seed", "train_sampling_strategy")
         yield from ((name, "does nothing, since --seed alone decides the order of rows") for name in ordering)
+        yield "ignore_data_skip", "would train on the first rows again where a run goes on from a checkpoint"
+        yield "dataloader_drop_last", "would train on the first rows in place of the last ones"
         yield "auto_find_batch_size", "would end a run early, since its steps are planned for one batch size"
 
 

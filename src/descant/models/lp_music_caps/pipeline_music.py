@@ -9,6 +9,7 @@ import logging
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict
+from functools import cached_property
 from types import GeneratorType
 from typing import Any
 
@@ -136,12 +137,17 @@ class MusicQuestionAnsweringPipeline(ChunkPipeline):
         ]
         return {"said": said, "window": model_inputs["window"], "is_last": model_inputs["is_last"]}
 
+    @cached_property
+    def sure(self) -> SureAnswers | None:
+        """What leaves unsure claims out, and knows them of clips that were just asked about; None: not fitted."""
+        return SureAnswers.of(self.model)
+
     def _decode(self, tokens: Any) -> list[str]:
         return [text.strip() for text in self.processor.batch_decode(tokens, skip_special_tokens=True)]
 
     def _revise(self, texts: Sequence[str], inputs: Mapping[str, Any], row: int, everything: bool) -> list[str]:
         """Return the answers to the question of a row without what is not sure."""
-        sure = None if everything else SureAnswers.of(self.model)
+        sure = None if everything else self.sure
         if sure is None:
             return list(texts)
         window = inputs["window"][row] if isinstance(inputs["window"], list) else inputs["window"]

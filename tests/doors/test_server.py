@@ -418,8 +418,11 @@ def test_too_many_and_too_slow_requests_are_refused(client: Client) -> None:
     gate.held = 0
 
 
-def test_an_answer_that_takes_too_long_is_given_up(client: Client, song: Path) -> None:
+def test_an_answer_that_takes_too_long_is_given_up(
+    client: Client, song: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     impatient = Service(client.service.listener, "tiny", Limits(wait_s=0.0))
+    monkeypatch.setattr(impatient.queue, "ask", lambda *_: Future())
     body = {"model": "tiny", "messages": [message(song)]}
     app = Gate(build_app(impatient).app, Limits(), None, None)  # which reads the request in time
     reply = client.post("/v1/chat/completions", body, app=app)

@@ -16,6 +16,7 @@ from transformers import PreTrainedModel, ProcessorMixin
 
 import descant.models
 from descant.answering.model_folder import load_model
+from descant.models.lp_music_caps import answer_tree
 from descant.models.lp_music_caps.answer_tree import HiddenUnits, build_tree, load_units, pool_states, read_hidden
 from descant.models.lp_music_caps.decision_file import are_close, compute_outputs, write_settings
 from descant.models.lp_music_caps.decision_music import (
@@ -71,7 +72,7 @@ def built(request: pytest.FixtureRequest, tmp_path_factory) -> tuple[PreTrainedM
 
 def test_a_tree_gives_options_the_probabilities_that_forward_gives_their_sentences(built):
     model, processor = built
-    texts = [["a slow piano", "a slow loud piano"], ["a slow guitar", "jazz rock", "jazz"], ["drums"]]
+    texts = [["a slow piano", "the loud piano"], ["a slow guitar", "jazz rock", "the loud jazz"], ["drums"]]
     rate = processor.feature_extractor.sampling_rate
     waves = [0.1 * np.random.default_rng(seed).normal(size=rate // 2).astype(np.float32) for seed in range(2)]
     features = processor(audio=waves, text=["What is the genre?"] * 2, sampling_rate=rate, return_tensors="pt")
@@ -88,6 +89,25 @@ def test_a_tree_gives_options_the_probabilities_that_forward_gives_their_sentenc
         expected.append(sums.log_softmax(dim=1))
     torch.testing.assert_close(scores, torch.stack(expected).mean(dim=0), atol=1e-4, rtol=1e-4)
     assert not torch.allclose(scores[0], scores[1], atol=1e-3), "or the test says nothing: both windows sound alike"
+
+
+def test_a_large_tree_is_read_in_parts_and_alike(built, monkeypatch):
+    model, processor = built
+    texts = [["a slow piano", "the loud piano"], ["a slow guitar", "jazz rock", "the loud jazz"], ["drums"]]
+    tokens = [processor.answer_ids(option) for option in texts]
+    shifts = [[0.5, -0.5], [1.0, 0.0, -2.0], [0.25]]
+    trees = [build_tree(tokens, shifts), build_tree(tokens[1:])]
+    prompts = [[processor.prompt_ids(text) for text in asked] for asked in (("Which genre?", "Genre?"), ("So?",))]
+    rate = processor.feature_extractor.sampling_rate
+    waves = [0.1 * np.random.default_rng(seed).normal(size=rate // 2).astype(np.float32) for seed in range(2)]
+    features = prepare_windows(waves, processor)
+    whole = model.score_options(features, prompts, trees)
+    monkeypatch.setattr(answer_tree, "NODES_AT_ONCE", 3)
+    parts = [tree.split() for tree in trees]
+    assert len(parts[0]) > 1 and max(len(part.tokens) for part in parts[0]) < len(trees[0].tokens)
+    assert torch.cat([part.options for part in parts[0]]).tolist() == trees[0].options.tolist()
+    for scores, expected in zip(model.score_options(features, prompts, trees), whole, strict=True):
+        torch.testing.assert_close(scores, expected, atol=1e-5, rtol=1e-5)
 
 
 def deciding_prefixes(tokens: list[list[list[int]]]) -> list[set[tuple[int, ...]]]:
@@ -252,7 +272,7 @@ def test_a_short_window_is_repeated_and_not_filled_with_silence(built):
 def test_a_tree_adds_up_what_a_model_on_another_device_gives():
     tree = build_tree([[[5, 6]], [[5, 7], [8, 9]]], weights=[[[0.1, 0.2, 0.3]], [[0.1, 0.2, 0.3]] * 2])
     log_probs, states = torch.empty(4, 2, 20, device="meta"), torch.empty(4, 2, device="meta")
-    scores = tree.gather(log_probs, states)
+    scores = tree.gather(tree.read_paths(log_probs), states)
     assert scores.shape == (4, 2) and scores.device.type == "meta"
 
 

@@ -15,7 +15,7 @@ from transformers import PreTrainedModel
 from descant.models.lp_music_caps import LPMusicCapsFeatureExtractor, LPMusicCapsForConditionalGeneration
 from descant.models.lp_music_caps.answer_tree import AnswerTree, find_hidden, pool_states, read_hidden
 from descant.models.lp_music_caps.feature_extraction_lp_music_caps import mel_filters as htk_filters
-from descant.models.lp_music_caps.generation_lp_music_caps import stack_trees
+from descant.models.lp_music_caps.generation_lp_music_caps import embed_nodes, stack_trees
 from descant.models.mert_lm import MertLMFeatureExtractor, MertLMForConditionalGeneration
 from descant.models.mert_lm.feature_extraction_mert_lm import pool
 from descant.models.musicnn import MusicnnFeatureExtractor, MusicnnModel
@@ -276,9 +276,8 @@ class ReadLPMusicCaps(nn.Module):
         unheard = each(self.unheard).expand(-1, 1, self.tokens.shape[1], -1)
         encoded = self.model.model.encoder(inputs_embeds=embeds, attention_mask=unheard).last_hidden_state
         states = self.model.model.decoder(
-            input_ids=each(self.answers),
+            inputs_embeds=embed_nodes(self.model.model.decoder, each(self.answers), each(self.depths)),
             attention_mask=each(self.blocked),
-            position_ids=each(self.depths),
             encoder_hidden_states=encoded,
             encoder_attention_mask=each(self.unheard).expand(-1, 1, self.answers.shape[1], -1),
             use_cache=False,

@@ -15,6 +15,7 @@ from functools import lru_cache
 import numpy as np
 import torch
 
+NODES_AT_ONCE = 256  # of a tree; questions like those of training have fewer
 FARTHEST = 5.0  # standard deviations from the mean that a state counts for: what is unlike all training is no proof
 
 
@@ -100,21 +101,53 @@ class AnswerTree:
     weights: torch.Tensor
     hidden: HiddenUnits | None = None
 
-    def gather(self, log_probs: torch.Tensor, states: torch.Tensor) -> torch.Tensor:
-        """Add up log-probabilities of tokens (rows, nodes, vocabulary) to those of options (rows, options).
+    def split(self) -> "list[AnswerTree]":
+        """Divide a large tree into trees of at most 256 nodes, or one path, with its paths in their order.
+
+        Every node is held against every other of its tree, so that parts take less time and memory than the whole.
+        """
+        if len(self.tokens) <= NODES_AT_ONCE:
+            return [self]
+        groups, kept = list[list[int]]([[]]), set[int]()
+        for path, nodes in enumerate(self.nodes.tolist()):
+            own = {node for node in nodes if node >= 0}
+            if groups[-1] and len(kept) + len(own - kept) > NODES_AT_ONCE:
+                groups.append([])
+                kept = set()
+            groups[-1].append(path)
+            kept |= own
+        return [self._take(torch.tensor(group)) for group in groups]
+
+    def _take(self, paths: torch.Tensor) -> "AnswerTree":
+        """Return the tree of some of the paths."""
+        nodes = self.nodes[paths]
+        kept = nodes[nodes >= 0].unique()
+        places = torch.full((len(self.tokens) + 1,), -1)  # the last one for the −1 behind a path's end
+        places[kept] = torch.arange(len(kept))
+        return AnswerTree(
+            self.tokens[kept], self.depths[kept], self.visible[kept][:, kept], places[nodes], self.nexts[paths],
+            self.options[paths], self.shifts[paths], self.weights[paths], self.hidden,
+        )  # fmt: skip
+
+    def read_paths(self, log_probs: torch.Tensor) -> torch.Tensor:
+        """Add up log-probabilities of tokens (rows, nodes, vocabulary) to those of paths (rows, paths)."""
+        steps = log_probs[:, self.nodes.clamp(min=0), self.nexts.clamp(min=0)]  # (rows, paths, longest)
+        return (steps * (self.nodes >= 0).to(steps.device)).sum(dim=2)
+
+    def gather(self, sums: torch.Tensor, states: torch.Tensor) -> torch.Tensor:
+        """Join what `read_paths` gives, of all parts side by side, to log-probabilities of options (rows, options).
 
         states: (rows, features), from `read_hidden`. Raises ValueError where the probe is of other states.
         """
-        steps = log_probs[:, self.nodes.clamp(min=0), self.nexts.clamp(min=0)]  # (rows, paths, longest)
-        paths = (steps * (self.nodes >= 0).to(steps.device)).sum(dim=2) + self.shifts.to(steps)
+        paths = sums + self.shifts.to(sums)
         if self.weights.shape[1]:
             if self.weights.shape[1] != states.shape[1] + 1:
                 raise ValueError(
                     f"decision.json has {self.weights.shape[1]} numbers for {states.shape[1]} audio states and a "
                     "constant: it was fitted for another model, fit it again"
                 )
-            weights = self.weights.to(steps)
-            paths = paths + states.to(steps) @ weights[:, :-1].T + weights[:, -1]
+            weights = self.weights.to(sums)
+            paths = paths + states.to(sums) @ weights[:, :-1].T + weights[:, -1]
         count = int(self.options.max()) + 1
         return torch.stack([paths[:, self.options == option].logsumexp(dim=1) for option in range(count)], dim=1)
 

@@ -372,14 +372,20 @@ class LPMusicCapsDecisionMixin(MusicDecisionMixin, Base):
         """
         audio = self.get_audio_features(input_features.to(self.device))
         states = read_hidden(pool_states(audio), trees)
-        pairs = [(number, prompt) for number, wordings in enumerate(prompts) for prompt in wordings]
-        scores: list[list[torch.Tensor]] = [[] for _ in trees]
+        parts = [tree.split() for tree in trees]
+        asked = [(number, prompt) for number, wordings in enumerate(prompts) for prompt in wordings]
+        read = [(number, prompt, part) for number, prompt in asked for part in parts[number]]
+        sums: list[torch.Tensor] = []
         at_once = max(1, TREES_AT_ONCE // len(audio))
-        for start in range(0, len(pairs), at_once):
-            part = pairs[start : start + at_once]
-            log_probs = self._score_trees(audio, [prompt for _, prompt in part], [trees[number] for number, _ in part])
-            for (number, _), rows in zip(part, log_probs.split(len(audio)), strict=True):
-                scores[number].append(trees[number].gather(rows, states).log_softmax(dim=1))
+        for start in range(0, len(read), at_once):
+            group = read[start : start + at_once]
+            log_probs = self._score_trees(audio, [prompt for _, prompt, _ in group], [part for *_, part in group])
+            rows = log_probs.split(len(audio))
+            sums += [part.read_paths(one) for (*_, part), one in zip(group, rows, strict=True)]
+        scores: list[list[torch.Tensor]] = [[] for _ in trees]
+        for number, _ in asked:
+            own, sums = sums[: len(parts[number])], sums[len(parts[number]) :]
+            scores[number].append(trees[number].gather(torch.cat(own, dim=1), states).log_softmax(dim=1))
         return [torch.stack(wordings).mean(dim=0) for wordings in scores]
 
     @torch.no_grad()
@@ -399,16 +405,25 @@ class LPMusicCapsDecisionMixin(MusicDecisionMixin, Base):
             audio_embeds=audio,
         )
         tokens, depths, visible = stack_trees(trees, self.config.decoder_start_token_id)
+        embeds = embed_nodes(self.model.decoder, tokens.to(audio.device), depths.to(audio.device))
         blocked = torch.zeros(visible.shape).masked_fill(~visible, torch.finfo(torch.float32).min)
         states = self.model.decoder(
-            input_ids=tokens.to(audio.device).repeat_interleave(windows, dim=0),
+            inputs_embeds=embeds.repeat_interleave(windows, dim=0),
             attention_mask=blocked[:, None].to(encoded[0]).repeat_interleave(windows, dim=0),
-            position_ids=depths.to(audio.device).repeat_interleave(windows, dim=0),
             encoder_hidden_states=encoded[0],
             encoder_attention_mask=encoded_mask,
             use_cache=False,
         ).last_hidden_state
         return (self.lm_head(states) + self.final_logits_bias).float().log_softmax(dim=-1)
+
+
+def embed_nodes(decoder: Any, tokens: torch.Tensor, depths: torch.Tensor) -> torch.Tensor:
+    """Embed nodes (rows, nodes) for BART's decoder (rows, nodes, width), each at its depth.
+
+    The decoder takes no positions: it adds those of a row of tokens by itself, which are taken off beforehand here.
+    """
+    positions = decoder.embed_positions.weight[decoder.embed_positions.offset :]
+    return decoder.embed_tokens(tokens) + nn.functional.embedding(depths, positions) - positions[: tokens.shape[1]]
 
 
 def stack_trees(trees: list[AnswerTree], start: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:

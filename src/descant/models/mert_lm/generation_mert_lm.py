@@ -381,8 +381,11 @@ class MertLMDecisionMixin(MusicDecisionMixin, Base):
                 tails[opening].append(tail)
                 if opening not in begun:
                     begun[opening] = prefixes.read_audio(audio, opening)
-            log_probs = torch.cat([self._read_trees(begun[opening], tails[opening], tree) for opening in tails])
-            options = tree.gather(log_probs, states.repeat(len(wordings), 1)).log_softmax(dim=1)
+            sums = torch.cat([
+                torch.cat([part.read_paths(self._read_trees(begun[one], tails[one], part)) for one in tails])
+                for part in tree.split()
+            ], dim=1)  # fmt: skip
+            options = tree.gather(sums, states.repeat(len(wordings), 1)).log_softmax(dim=1)
             scores.append(options.unflatten(0, (len(wordings), len(audio))).mean(dim=0))
         return scores
 

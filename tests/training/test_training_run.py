@@ -193,5 +193,10 @@ def test_checkpoints_that_are_not_by_steps_are_told(strategy, told):
     assert f"outputs/some ({told})" in describe(save_strategy=strategy)
 
 
+def test_a_run_whose_learning_rate_never_leaves_the_warm_up_says_so():
+    assert "warm-up" not in describe("--warmup_steps", "0.2", max_steps=2)
+    assert "all of it is warm-up" in describe("--warmup_steps", "0.2", max_steps=1)
+
+
 def test_a_start_is_named():
     assert "from lab/captioner" in describe("--init_from", "lab/captioner")

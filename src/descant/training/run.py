@@ -372,7 +372,7 @@ def describe_plan(
         f"  curriculum {stages}",
         f"  steps      {settings.max_steps:,} of {rows_per_step(settings):,} rows "
         f"({settings.world_size} processes x {settings.per_device_train_batch_size} "
-        f"x {settings.gradient_accumulation_steps} accumulated)",
+        f"x {settings.gradient_accumulation_steps} accumulated){_warm_up(settings)}",
         f"  precision  {_precision(settings)} on {settings.device.type}, learning rate {settings.learning_rate:g}",
         f"  output     {settings.output_dir} ({_checkpoints(settings)})",
     ]
@@ -387,6 +387,13 @@ def name_start(init_from: str | None) -> str:
 
 def _clips(corpus: Corpus, split: str) -> int:
     return len({row.clip_id for rows in corpus.configs.values() for row in rows.get(split, [])})
+
+
+def _warm_up(settings: TrainingSettings) -> str:
+    """Return a warning where the learning rate never leaves its warm-up, whose first step learns nothing."""
+    if settings.get_warmup_steps(settings.max_steps) < settings.max_steps:
+        return ""
+    return ": all of it is warm-up, which begins with a learning rate of 0; take more epochs or smaller batches"
 
 
 def _checkpoints(settings: TrainingSettings) -> str:

@@ -122,7 +122,7 @@ def test_missing_directory_empty_and_text_are_named(tmp_path: Path) -> None:
     (tmp_path / "text.mp3").write_text("This is not music.\n" * 100)
     (tmp_path / "noise.raw").write_bytes(bytes(range(256)) * 20)
     assert reason(tmp_path / "absent.wav") == "does not exist"
-    assert "directory" in reason(tmp_path)
+    assert "is a folder" in reason(tmp_path)
     assert reason(tmp_path / "empty.wav") == "is empty (0 bytes)"
     assert "not sound" in reason(tmp_path / "text.mp3")
     assert "not sound" in reason(tmp_path / "noise.raw")

@@ -64,7 +64,7 @@ def measure_accuracy(
     Returns the scores, and by clip the share of its questions that typed answers have right more often.
     """
     types = {name: kind for name, kind in config.types().items() if name in TYPES}
-    scored = decide_rows(model, processor, types, config.wordings, rows, store)
+    scored = decide_rows(model, processor, types, config.wordings, rows, store, config.hidden)
     found = {name: read_confidences(one, types[name].temperature, types[name].threshold)
              for name, one in scored.items()}  # fmt: skip
     pooled = join(list(found.values()))
@@ -166,7 +166,7 @@ def measure_time(
     types = [kind for kind in config.types().values() if len(kind.answers) >= 6] or list(config.types().values())
     asked = [types[number % len(types)] for number in range(20)]
     questions = [kind.questions[number % len(kind.questions)] for number, kind in enumerate(asked)]
-    trees = [build_type_tree(kind, processor, options=6) for kind in asked]
+    trees = [build_type_tree(kind, processor, options=6, hidden=config.hidden) for kind in asked]
     prompts = [processor.prompt_ids(question) for question in questions]
     wordings = {1: [[prompt] for prompt in prompts], config.wordings: [
         [processor.prompt_ids(text) for text in kind.questions[: config.wordings]] for kind in asked

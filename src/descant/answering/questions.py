@@ -229,13 +229,13 @@ def state_instruments(
     answers: Mapping[str, Mapping[str, Any]], types: Mapping[str, QuestionType]
 ) -> dict[str, Any]:
     """State which instruments are heard, the likeliest first, with the probability of the least likely."""
-    shares = {}
+    shares: dict[str, float] = {}
+    sure: set[str] = set()
     for name, answer in answers.items():
         option = next(one for one in types[name].answers if one not in types[name].denied())
         shares[option] = answer["probabilities"][option]
+        sure |= {option} if answer["sure"] else set()
     ordered = dict(sorted(shares.items(), key=lambda pair: -pair[1]))
-    options = {name: [*types[name].answers] for name in answers}
-    sure = {option for name, answer in answers.items() if answer["sure"] for option in options[name]}
     heard = [option for option, share in ordered.items() if share >= 0.5 and option in sure]
     named = heard or list(ordered)[:1]
     (text,) = state_list(named, "is heard", "are heard")

@@ -434,16 +434,29 @@ def test_a_fault_of_the_server_shows_nothing_of_it(
     client: Client, song: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     def fail(*_: Any, **__: Any) -> None:
-        raise RuntimeError(f"secret {song}")
+        raise errors[0](f"secret {song}")
 
-    body = {"model": "tiny", "messages": [message(song)]}
-    for name in ("descant.doors.server.read_chat_request", "descant.doors.answering_queue.ask_together"):
+    errors: list[type[Exception]] = [ValueError]
+    chat = {"model": "tiny", "messages": [message(song)]}
+    typed = {"model": "tiny", "messages": [message(song, TYPED)]}
+    question = {"genre": {"type": "choice", "instructions": TYPED, "criteria": {"jazz": None, "rock": None}}}
+    asset = {"type": "audio", "format": "wav", "data_base64": encode(song)}
+    decision = {"model": "tiny", "questions": question, "state": asset}
+    server, model = "the server failed at this request", "the model failed at this request"
+    for name, path, body, sentence in (
+        ("descant.doors.server.read_chat_request", "/v1/chat/completions", chat, server),
+        ("descant.doors.answering_queue.ask_together", "/v1/chat/completions", chat, model),
+        ("descant.models.lp_music_caps.track_music.TrackDecider.decide", "/v1/chat/completions", typed, model),
+        ("descant.models.lp_music_caps.track_music.TrackDecider.decide", "/v1/systemone", decision, model),
+        ("descant.answering.stream.AnswerStream.judge", "/v1/chat/completions", chat, model),
+    ):
         with monkeypatch.context() as patched:
+            caplog.clear()
+            errors[0] = RuntimeError if name.endswith("judge") else ValueError  # which is for what cannot be asked
             patched.setattr(name, fail)
-            reply = client.post("/v1/chat/completions", body)
-        assert reply.status == 500 and reply.sentence == "the server failed at this request"
-    assert "secret" in caplog.text
-    assert client.post("/v1/chat/completions", body).status == 200  # and it goes on
+            reply = client.post(path, body)
+        assert (reply.status, reply.sentence) == (500, sentence) and "secret" in caplog.text, name
+    assert client.post("/v1/chat/completions", chat).status == 200  # and it goes on
 
 
 def test_who_has_gone_away_is_forgotten(client: Client) -> None:

@@ -20,6 +20,8 @@ from descant.program import name_error
 log = logging.getLogger(__name__)
 
 AT_ONCE = 16  # requests in a batch
+TOO_LONG = "shorten the question"  # the way out that models name where a question does not fit
+FAILED = "the model failed at this request"
 
 
 @dataclass(frozen=True)
@@ -90,7 +92,7 @@ class AnsweringQueue:
             try:
                 self._answer(jobs)
             except Exception as error:  # the model's, or memory is short: the next ones may be answered
-                failed = as_answer(error)
+                failed = as_fault(name_error(error))
                 for job in jobs:
                     if not job.future.done():
                         job.future.set_exception(failed)
@@ -125,32 +127,42 @@ class AnsweringQueue:
             pooled = list(pool_answers(answers))
             good = next((one for one in pooled if isinstance(one, TrackAnswer)), None)
             if good is None:
-                job.future.set_exception(ValueError(pooled[0].error or "there is no answer"))
+                job.future.set_exception(self._explain(pooled[0].error or "there is no answer"))
             else:
                 job.future.set_result(Said(good.prediction or "", keep_details(good)))
 
+    @staticmethod
+    def _explain(reason: str) -> Exception:
+        """Return why there is no answer: a ValueError where the question is too long, else the model's fault."""
+        return ValueError(reason) if TOO_LONG in reason else as_fault(reason)
+
     def _decide(self, job: Job) -> bool:
         """Answer what needs no text written; return whether that was so."""
+        if job.work is None and job.typed is None:
+            return False
         try:
             if job.work is not None:
                 job.future.set_result(job.work())
-                return True
-            if job.typed is not None:
-                decider = Decider(self.listener.model, self.listener.processor, job.typed, self.hear)
-                job.future.set_result(decider.decide("audio", job.read).answers)
-                return True
+            else:
+                decider = Decider(self.listener.model, self.listener.processor, job.typed or {}, self.hear)
+                self._set_decisions(job, decider)
         except Exception as error:  # no fault of those that wait with it
-            job.future.set_exception(as_answer(error))
-            return True
-        return False
+            job.future.set_exception(error if isinstance(error, ValueError) else as_fault(name_error(error)))
+        return True
+
+    @staticmethod
+    def _set_decisions(job: Job, decider: Decider) -> None:
+        """Decide questions that have been read: what fails now is the model's fault."""
+        try:
+            job.future.set_result(decider.decide("audio", job.read).answers)
+        except Exception as error:
+            job.future.set_exception(as_fault(name_error(error)))
 
 
-def as_answer(error: Exception) -> Exception:
-    """Return a ValueError, which is written for who asked, as it is; log any other, which is then told in general."""
-    if isinstance(error, ValueError):
-        return error
-    log.error("a request was not answered: %s", name_error(error))
-    return RuntimeError("the model failed")
+def as_fault(reason: str) -> RuntimeError:
+    """Log what the model failed with, which says nothing to who asked, and return what they read in its place."""
+    log.error("a request was not answered: %s", reason)
+    return RuntimeError(FAILED)
 
 
 def keep_details(answer: TrackAnswer) -> dict[str, Any]:

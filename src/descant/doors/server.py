@@ -76,6 +76,8 @@ class Service:
             return await asyncio.wrap_future(future)
         except ValueError as error:
             raise Refusal(400, str(error), field) from error
+        except RuntimeError as error:  # logged where it was raised
+            raise Refusal(500, str(error)) from error
 
     # What transformers' server asks of those that look after its models.
 

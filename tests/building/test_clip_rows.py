@@ -33,10 +33,18 @@ def test_first_configuration_is_the_default_and_several_can_be_built():
 
 def test_card_names_the_command_without_the_folders_of_this_machine():
     args = parse("--annotations", "/home/me/songs.csv", "--audio_dir", "/data/secret/clips")
-    facts = _describe(Build("Songs", "songs.py", Songs, ["tester/songs"]), args, "rev")
+    facts = _describe(Build("Songs", "songs.py", Songs, ["tester/songs"]), args, {}, "rev")
     options = "--dataset_config short --annotations songs.csv --audio_dir clips --seed 0 --output out"
     assert facts.command == f"python datasets_scripts/songs.py {options}"
     assert facts.description == "Songs of all kinds." and facts.licence == "mit"
+
+
+def test_the_command_on_a_card_names_all_that_decides_the_rows():
+    args = parse("--annotations", "tester/songs", "--hub_audio", "tester/sound", "--include_features")
+    own = {"more": "/home/me/more songs", "none": None}
+    facts = _describe(Build("Songs", "songs.py", Songs, []), args, own, "rev")
+    options = "--annotations tester/songs --more 'more songs' --hub_audio tester/sound --seed 0 --output out"
+    assert facts.command.endswith(f" --dataset_config short {options} --include_features")
 
 
 def test_reason_of_a_missing_clip_comes_from_ledger_or_extraction(tmp_path: Path):

@@ -74,6 +74,17 @@ def test_a_style_is_made_of_facts(style: str, text: str) -> None:
     assert write_text(describe("a.mp3", caption=None), style) == ""
 
 
+def test_the_first_sentence_of_a_caption_ends_as_it_was_written() -> None:
+    unsure = describe("a.mp3", bpm=None)
+    instruments = unsure["decisions"].pop("instruments")
+    for answer in (*unsure["decisions"].values(), *instruments.values()):
+        answer["sure"] = False
+    unsure["decisions"]["instruments"] = instruments
+    for caption, first in (("A piano. It is slow.", "A piano."), ("What drums! Loud.", "What drums!"), ("No", "No")):
+        unsure["caption"]["text"] = caption
+        assert write_text(unsure, "short") == first
+
+
 def test_a_caption_that_contradicts_what_is_sure_is_left_out() -> None:
     odd = describe("a.mp3")
     for against, kept in (("energy", True), ("genre", False), ("instruments.piano", False), ("lyrics", True)):
@@ -119,6 +130,10 @@ def test_what_a_stranger_wrote_is_read_or_named_line_by_line(tmp_path: Path) -> 
     good, problems = read_descriptions(tmp_path / "d.jsonl")
     assert good == [whole] and len(problems) == len(records) + 2
     assert str(problems[0]).endswith(":1: is no description: duration_s is '3', not a number")
+
+
+def test_what_can_be_no_path_is_no_sound_and_stops_nothing() -> None:
+    assert find_sound("a" * 300) is None
 
 
 def test_the_sound_is_looked_for_below_the_folders(tmp_path: Path) -> None:

@@ -136,6 +136,12 @@ def test_meaning_is_searched_where_sentences_were_indexed(tmp_path: Path) -> Non
     assert names(Searcher(tmp_path / "m.db", Meaning), "hurricane")[0] == "fast rock.mp3"
 
 
+def test_a_missing_sentence_encoder_is_named_with_what_installs_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(search_index, "has_encoder", lambda: False)
+    with pytest.raises(ImportError, match=r"pip install descant\[search\]"):
+        search_index.load_encoder.__wrapped__()
+
+
 def test_an_index_without_any_caption_is_searched_by_what_there_is(tmp_path: Path) -> None:
     write_index(tmp_path / "m.db", [describe("noise.wav", caption=None)], Meaning())
     assert names(Searcher(tmp_path / "m.db", Meaning), "calm piano") == ["noise.wav"]

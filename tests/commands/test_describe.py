@@ -71,6 +71,7 @@ def test_a_folder_is_described_into_files(folder: str, tmp_path: Path, capsys: p
     [(["--output", "d.txt"], "ends in .jsonl"), (["--sidecars", "midi"], "neither caption nor json"),
      (["--sidecars", "json"], "needs --output"), (["--style", "tags"], "--style needs --output"),
      (["--overwrite"], "--overwrite needs --output"), (["--ray_address", "h:1"], "does nothing without --engine ray"),
+     (["--output", "o.jsonl", "--overwrite"], "--overwrite does nothing without --sidecars"),
      (["--output", "o.jsonl", "--always"], "--output prints no descriptions")],
 )  # fmt: skip
 def test_wrong_options_of_folders_are_refused(

@@ -102,6 +102,7 @@ def test_damage_is_found_and_mended(tmp_path, capsys):
     sound(tmp_path / "songs/b.wav", 550)
     features(tmp_path, str(tmp_path / "songs"))
     assert main(["features", "--verify", "--features", str(tmp_path / "features")]) == 0
+    assert main(["features", "songs/", "--verify"]) == 2
     shard = next((tmp_path / "features").glob("*/shard-*.bin"))
     data = bytearray(shard.read_bytes())
     data[1000] ^= 1

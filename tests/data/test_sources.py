@@ -102,6 +102,14 @@ def test_a_folder_without_sound_fails_alone_among_others(tmp_path: Path) -> None
         sources.open_sound(folder)
 
 
+def test_a_name_that_can_be_no_path_fails_alone_when_it_is_opened(tmp_path: Path) -> None:
+    names = [str(tmp_path / ("a" * 300 + ".mp3")), str(tmp_path / "b.wav")]
+    (tmp_path / "songs.txt").write_text("\n".join(names))
+    assert list_sounds([str(tmp_path / "songs.txt")]) == list_sounds(names) == names
+    with pytest.raises(AudioError, match="cannot be opened"):
+        load_audio(names[0])
+
+
 def test_what_can_only_be_sound_is_no_model() -> None:
     sounds = ("a.mp3", "https://h/a", "x/*.ogg", "s{0..3}.tar", "a.tar::b", "a.parquet::3", "a.m3u")
     assert all(map(names_sound, sounds))

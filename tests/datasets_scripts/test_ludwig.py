@@ -69,6 +69,7 @@ def test_labels_not_in_the_tree_are_named_and_tell_in_the_exit_status(ludwig, ar
     told = capsys.readouterr().err
     assert "skipped labels.json: id4: genre 'electronic' is not in the label tree; left out" in told
     assert "id0: subgenre 'rock---punk' is not in the label tree; the track is kept without it" in told
+    assert "--output out --skip_audio_check --include_lyrics\n" in (tmp_path / "out/README.md").read_text()
     rows = load_tracks(tmp_path / "out").tracks
     assert [track.track_id for track in rows] == ["id0"] and rows[0].lyrics.startswith("hold on")
 

@@ -28,6 +28,7 @@ from descant.doors import drawing
 from descant.doors.answering_queue import Job
 from descant.doors.page_gate import KEPT_S, LEAST_BYTES, POLICY, SAFE_S, PageGate, Uploads, is_let_in
 from descant.doors.requests import Limits, Refusal
+from descant.doors.space import compose_space
 from descant.doors.studio import KEPT, Studio
 
 FREE, TYPED = "Which instruments play?", "What is the genre?"
@@ -332,6 +333,7 @@ def test_what_cannot_be_shown_is_refused_before_work(
 
 
 def test_a_space_holds_three_files_which_show_the_page(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert compose_space("tester/2024", "box")["README.md"].splitlines()[1] == 'title: "2024"'  # no number to YAML
     assert cli.main(["space", "tester/listens", "you/answers", "--output", str(tmp_path / "space")]) == 0
     assert "app.py shows it here" in capsys.readouterr().out
     found = {path.name: path.read_text(encoding="utf-8") for path in (tmp_path / "space").iterdir()}

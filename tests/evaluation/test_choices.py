@@ -248,4 +248,7 @@ def test_the_command_reports_in_json_and_as_a_table(
     assert "--rotations does nothing without multiple-choice questions" in capsys.readouterr().err
     assert main([*arguments, "--parallel", "2"]) == 2
     assert "--parallel does nothing without --endpoint" in capsys.readouterr().err
+    remote = ["evaluate", "--endpoint", "http://127.0.0.1:9/v1", "--model", "m", "--dataset", "demo", "--protocol"]
+    assert main([*remote, "musilingo", "--features", "elsewhere"]) == 2
+    assert "--features does nothing with --endpoint" in capsys.readouterr().err
     assert main(["evaluate", "--dataset", "demo"]) == 2

@@ -14,6 +14,7 @@ import soundfile
 from tiny import climb
 
 from descant.cli import main
+from descant.data.audio import AudioError
 from descant.data.corpus import load_corpus
 from descant.evaluation import caption_sets
 from descant.evaluation import endpoint as room
@@ -155,6 +156,9 @@ def test_sounds_are_sent_as_wav_or_mp3(tmp_path: Path) -> None:
     content, kind = read_upload(str(tmp_path / "s.ogg"))
     assert kind == "wav" and content[:4] == b"RIFF" and abs(len(content) - 32_044) < 2000
     assert read_upload(b"ID3rest") == (b"ID3rest", "mp3") and read_upload(SOUND) == (SOUND, "wav")
+    assert read_upload(b"\xff\xfbrest") == (b"\xff\xfbrest", "mp3")
+    with pytest.raises(AudioError):  # AAC begins alike, and would be sent as what it is not
+        read_upload(b"\xff\xf1rest")
     assert read_wait("3") == 3.0 and read_wait("Wed, 21 Oct 2015 07:28:00 GMT") == 0.0 and read_wait("soon") == 0.0
 
 

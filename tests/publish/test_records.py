@@ -94,7 +94,7 @@ def data(*licences):
 
 
 @pytest.mark.parametrize(
-    "licence", ["cc-by-nc-4.0", "CC BY-NC 4.0", "cc_by_nc_sa_4.0", ["mit", "cc-by-nc-nd-4.0"], "non-commercial"]
+    "licence", ["cc-by-nc-4.0", "CC BY-NC 4.0", "cc_by_nc_4.0", ["mit", "cc-by-nc-nd-4.0"], "non-commercial"]
 )
 def test_any_data_for_non_commercial_use_make_the_model_so(licence):
     assert choose_licence(data("mit", licence)) == "cc-by-nc-4.0"
@@ -122,6 +122,13 @@ def test_a_part_of_unnamed_licence_needs_a_decision():
 
 def test_stricter_non_commercial_licence_may_be_asked_for():
     assert choose_licence(data("cc-by-nc-4.0"), "CC BY-NC-SA 4.0") == "cc-by-nc-sa-4.0"
+
+
+@pytest.mark.parametrize("wanted", ["cc-by-nc-4.0", "cc-by-sa-4.0", "mit"])
+def test_data_that_are_both_ask_for_both(wanted):
+    assert choose_licence(data("mit", "cc_by_nc_sa_4.0", "cc-by-nc-4.0")) == "cc-by-nc-sa-4.0"
+    with pytest.raises(PublishError, match=f"trained on data1, .* share-alike: .* as {wanted}; leave .*-nc-sa-4.0$"):
+        choose_licence(data("mit", "cc-by-nc-sa-4.0"), wanted)
 
 
 def test_free_data_leave_the_choice():

@@ -17,6 +17,7 @@ from descant.subgenre.label_scores import (
     score_intervals,
     score_labels,
 )
+from descant.subgenre.labels import LabelTree
 
 
 def test_bins_hold_each_prediction_once_and_both_ends():
@@ -128,6 +129,15 @@ def test_a_weight_counts_a_track_that_often(name):
     again = LabelPredictions(told.genres[rows], told.subgenres[rows], told.chosen[rows])
     found = SCORES[name](gold, told)(weights[None].astype(float))
     assert found == pytest.approx(SCORES[name](repeated, again)(np.ones((1, len(rows)))))
+
+
+@pytest.mark.parametrize("branches", [{"rock": ("punk",), "jazz": ()}, {"rock": (), "jazz": ()}])
+def test_tracks_without_subgenres_are_scored_by_their_genres(branches):
+    tree = LabelTree(branches)
+    gold = gather_gold([track("a", "rock", ()), track("b", "jazz", ())], tree)
+    scores = score_labels(gold, one_hot_predictions(["rock", "rock"], [(), ()], tree))
+    assert scores["genre_accuracy"] == 0.5 and scores["subset_accuracy"] == 1.0
+    assert scores["subgenre_map"] == scores["hamming_loss"] == 0.0 and np.isfinite([*scores.values()]).all()
 
 
 def test_predictions_for_other_tracks_are_refused():

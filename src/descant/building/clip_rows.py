@@ -7,6 +7,7 @@ annotations, computes features where there is sound, and writes the dataset's fo
 import argparse
 import hashlib
 import logging
+import shlex
 import sys
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
@@ -17,6 +18,7 @@ import datasets
 
 from descant.building.dataset_folder import (
     DatasetFacts,
+    bare_name,
     push_dataset,
     write_config,
     write_dataset_card,
@@ -204,7 +206,7 @@ def _run(build: Build, args: argparse.Namespace, options: dict[str, Any]) -> int
     write_missing(args.output, missing if store is not None else None)
     if args.include_features:
         write_features(args.output, _require_sound(store), clips.keys() - missing.keys())
-    write_dataset_card(args.output, _describe(build, args, revision))
+    write_dataset_card(args.output, _describe(build, args, options, revision))
     _report(readings, clips, store, missing)
     if args.push_to_hub:
         show(push_dataset(args.output, args.push_to_hub, args.private))
@@ -247,14 +249,16 @@ def _require_sound(store: FeatureStore | None) -> FeatureStore:
     return store
 
 
-def _describe(build: Build, args: argparse.Namespace, revision: str) -> DatasetFacts:
-    # Names without their folders: where things lie on this machine is nobody's business.
+def _describe(build: Build, args: argparse.Namespace, options: dict[str, Any], revision: str) -> DatasetFacts:
     command = ["python", f"datasets_scripts/{build.script}", "--dataset_config", *args.dataset_config]
-    command += ["--annotations", Path(args.annotations).name] if args.annotations else []
-    command += [part for folder in args.audio_dir for part in ("--audio_dir", Path(folder).name)]
+    sources = {"annotations": [args.annotations], **{name: [one] for name, one in options.items()}}
+    sources |= {"audio_dir": args.audio_dir, "hub_audio": args.hub_audio}
+    command += [part for name, given in sources.items() for one in given if one
+                for part in (f"--{name}", bare_name(one))]  # fmt: skip
     command += ["--seed", str(args.seed), "--output", args.output.name]
+    command += ["--include_features"] if args.include_features else []
     text = " ".join((build.builder.__doc__ or "").split())
-    return DatasetFacts(build.title, text, build.builder.LICENCE, build.sources, " ".join(command), revision)
+    return DatasetFacts(build.title, text, build.builder.LICENCE, build.sources, shlex.join(command), revision)
 
 
 def _report(

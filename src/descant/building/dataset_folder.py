@@ -1,6 +1,7 @@
 """A dataset as a folder that `load_dataset` reads and the Hub shows: Parquet shards and a card, never sound."""
 
 import json
+import re
 import shutil
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -34,6 +35,13 @@ class DatasetFacts:
     sources: list[str]
     command: str
     revision: str
+
+
+def bare_name(source: str | Path) -> str:
+    """Return a Hub id as it is, of a path or address its last name: a published command names no folders."""
+    text = str(source).partition("?")[0]
+    is_id = re.fullmatch(r"[\w.-]+/[\w.-]+", text) is not None and not Path(text).exists()
+    return text if is_id else Path(text).resolve().name
 
 
 def write_config(folder: Path, config: str, splits: Mapping[str, Dataset]) -> None:

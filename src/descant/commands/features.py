@@ -55,8 +55,10 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
 
 
 def run(args: argparse.Namespace) -> int:
-    """Compute or check features, and return the exit status."""
+    """Compute or check features, and return the exit status; raises ValueError for what cannot be done at all."""
     if args.verify or args.repair:
+        if args.clips:
+            raise ValueError("--verify and --repair look at whole stores: leave CLIPS out")
         return _check(args)
     if not args.clips:
         raise ValueError("name the clips, or give --verify")

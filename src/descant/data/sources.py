@@ -81,21 +81,22 @@ def _list_source(name: str) -> Iterator[str]:
     if not name:
         raise ValueError('a path is empty; this folder is "."')
     path, suffix = Path(name), suffix_of(name)
-    if _NUMBERED.search(name) and not path.exists():
+    exists = os.path.exists(name)  # also of a name that is too long, or in a closed folder: opening it says so
+    if _NUMBERED.search(name) and not exists:
         for each in number_names(name):
             yield from _list_source(each)
     elif is_remote(name):
         yield from _list_address(name, suffix)
-    elif path.is_dir():
+    elif os.path.isdir(name):
         yield from _list_folder(path)
     elif suffix in LISTS:
         for line in read_list(path):
             yield from _list_source(line)
     elif suffix in SHARD_SUFFIXES:
         yield from _list_shard(name)
-    elif glob.has_magic(name) and not path.exists():
+    elif glob.has_magic(name) and not exists:
         yield from _list_named(sorted(glob.iglob(name, recursive=True)))
-    elif _HUB_ID.fullmatch(name) and not names_sound(name) and not path.exists():
+    elif _HUB_ID.fullmatch(name) and not names_sound(name) and not exists:
         yield from _list_dataset(name)
     else:
         yield name

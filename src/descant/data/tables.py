@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from descant.files import read_regular, replace_whole, sha256_of
+from descant.program import shorten
 
 log = logging.getLogger(__name__)
 
@@ -56,7 +57,7 @@ class Problem:
 def name_problem(path: str | Path, row: int | None, name: object, error: Exception) -> Problem:
     """Return what went wrong with a record as its Problem, whatever kind of exception it raised."""
     known = isinstance(name, str | int | float) and not isinstance(name, bool)
-    return Problem(str(path), row, _shorten(str(name), 100) if known else None, reason_of(error))
+    return Problem(str(path), row, shorten(str(name), 100) if known else None, reason_of(error))
 
 
 def reason_of(error: Exception) -> str:
@@ -64,11 +65,7 @@ def reason_of(error: Exception) -> str:
     if isinstance(error, RecursionError):
         return "is nested too deeply"
     text = " ".join(str(error).split())
-    return _shorten(text if isinstance(error, ValueError) else f"{type(error).__name__}: {text}", LONGEST_REASON)
-
-
-def _shorten(text: str, longest: int) -> str:
-    return text if len(text) <= longest else f"{text[:longest]}…"
+    return shorten(text if isinstance(error, ValueError) else f"{type(error).__name__}: {text}", LONGEST_REASON)
 
 
 @dataclass(frozen=True)

@@ -23,7 +23,6 @@ from descant.files import write_whole
 from descant.models.lp_music_caps.decision_music import PlannedQuestion, fill_window
 from descant.models.lp_music_caps.track_music import ABOUT_MUSIC, IS_MUSIC
 
-FORMATS = ("onnx",)
 NEEDED = ("onnx", "onnxscript", "onnxruntime")
 SETTINGS_FILE = "descant.json"  # what a program needs to know beside the graphs
 VERSION = 1  # of that file

@@ -385,7 +385,6 @@ class Gate(Guard):
             if not message.get("more_body"):
                 return bytes(body)
 
-
     async def _refuse_large(self, receive: Receive) -> Refusal:
         """Return the refusal once most of what comes has been dropped: a client that still sends does not read it."""
         left = MOST_DROPPED * self.limits.bytes

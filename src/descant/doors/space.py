@@ -29,7 +29,7 @@ if __name__ == "__main__":
 REQUIREMENTS = "descant[app]\n"
 README = """\
 ---
-title: {title}
+title: "{title}"
 emoji: 🎼
 colorFrom: indigo
 colorTo: yellow

@@ -234,9 +234,14 @@ def read_upload(audio: Source) -> tuple[bytes, str]:
             content = opened.file.read()
     if content[:4] == b"RIFF" and content[8:12] == b"WAVE":
         return content, "wav"
-    if content[:3] == b"ID3" or (content[:1] == b"\xff" and content[1:2] >= b"\xe0"):
+    if content[:3] == b"ID3" or is_mpeg_frame(content[:2]):
         return content, "mp3"
     return to_wav(load_audio(audio, CONTROL_RATE)), "wav"
+
+
+def is_mpeg_frame(start: bytes) -> bool:
+    """Return whether two bytes begin a frame of MPEG audio; AAC's, of the same eleven bits, names no layer."""
+    return len(start) == 2 and start[0] == 0xFF and start[1] & 0xE0 == 0xE0 and start[1] & 0x06 != 0
 
 
 class EndpointChooser:

@@ -238,7 +238,7 @@ LOCK_FILE = ".scores.lock"
 
 
 def update_card(folder: Path, result: dict[str, Any]) -> None:
-    """Put a result in the place of an earlier one on the same data, and writes the card anew.
+    """Put a result in the place of an earlier one on the same data, and write the card anew.
 
     A card that its owner has made their own is left alone, and so are results that no card should state: on training
     clips, on leaked clips, on a part of the split. Raises OSError where the folder is not to be written into, and

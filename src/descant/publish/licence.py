@@ -17,6 +17,7 @@ log = logging.getLogger(__name__)
 
 NON_COMMERCIAL = "cc-by-nc-4.0"
 SHARE_ALIKE = "cc-by-sa-4.0"
+BOTH = "cc-by-nc-sa-4.0"
 PERMISSIVE = "apache-2.0"
 # Licences that leave open under which one what is made from the data is published.
 FREE = re.compile(r"apache-2\.0|mit|isc|zlib|unlicense|bsd.*|cc0.*|cc-by(-\d\.\d)?|pddl|odc-by|cdla-permissive.*")
@@ -43,6 +44,7 @@ def choose_licence(
     sources += [("joined from", part["id"], normalize(part["licence"])) for part in parts]
     chosen = normalize(wanted) if wanted else None
     terms = (
+        (lambda one: is_non_commercial(one) and is_share_alike(one), "for non-commercial use and share-alike", BOTH),
         (is_non_commercial, "for non-commercial use only", NON_COMMERCIAL),
         (is_share_alike, "under share-alike terms", SHARE_ALIKE),
     )
@@ -53,7 +55,7 @@ def choose_licence(
                 f"the model was {', '.join(bound)}, {why}: it cannot be published as {chosen}; leave the licence out "
                 f"to publish it as {default}"
             )
-        if bound and (chosen or default == NON_COMMERCIAL):
+        if bound and (chosen or default != SHARE_ALIKE):
             return chosen or default
     if chosen:
         return chosen

@@ -3,6 +3,7 @@
 import argparse
 import hashlib
 import logging
+import shlex
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -12,7 +13,7 @@ from typing import Any
 import datasets
 from huggingface_hub import DatasetCardData
 
-from descant.building.dataset_folder import push_dataset, write_config
+from descant.building.dataset_folder import bare_name, push_dataset, write_config
 from descant.files import JsonLines, write_whole
 from descant.program import ArgumentParser, require_writable, run_program, say, show
 from descant.subgenre.artist_splits import split_corpus
@@ -179,11 +180,12 @@ def _write_log(path: Path, corpus: TrackCorpus) -> None:
 
 
 def _command(build: TrackBuild, args: argparse.Namespace) -> str:
-    # Names without their folders: paths of this machine are not published.
-    command = ["python", f"datasets_scripts/{build.script}", "--annotations", Path(args.annotations).name]
-    command += ["--label_tree", Path(args.label_tree).name] if args.label_tree else []
+    sources = {name: getattr(args, name) for name in ("annotations", "audio_dir", "label_tree")}
+    command = ["python", f"datasets_scripts/{build.script}"]
+    command += [part for name, one in sources.items() if one for part in (f"--{name}", bare_name(one))]
     command += ["--shares", *map(str, args.shares), "--seed", str(args.seed), "--output", args.output.name]
-    return " ".join(command)
+    command += [f"--{name}" for name in ("skip_audio_check", "include_lyrics") if getattr(args, name)]
+    return shlex.join(command)
 
 
 def _report(corpus: TrackCorpus, output: Path) -> None:

@@ -107,7 +107,7 @@ def hierarchical_f1(gold: GoldLabels, predictions: LabelPredictions) -> Weighted
 
 def hamming_loss(gold: GoldLabels, predictions: LabelPredictions) -> WeightedScore:
     """Score the share of wrong decisions among all subgenres of all tracks; the lower, the better."""
-    return _mean((gold.subgenres != predictions.chosen).mean(axis=1))
+    return _mean((gold.subgenres != predictions.chosen).sum(axis=1) / max(gold.subgenres.shape[1], 1))
 
 
 def subset_accuracy(gold: GoldLabels, predictions: LabelPredictions) -> WeightedScore:
@@ -118,11 +118,11 @@ def subset_accuracy(gold: GoldLabels, predictions: LabelPredictions) -> Weighted
 def subgenre_map(gold: GoldLabels, predictions: LabelPredictions) -> WeightedScore:
     """Score the mean over subgenres of the average precision of tracks in the order of their probability.
 
-    Tracks of one probability come in together, as in scikit-learn's average_precision_score.
+    Tracks of one probability come in together, as in scikit-learn's average_precision_score. 0 where no track has any.
     """
     occurring = np.flatnonzero(gold.subgenres.any(axis=0))
     parts = [_average_precision(gold.subgenres[:, label], predictions.subgenres[:, label]) for label in occurring]
-    return lambda weights: _mean_of_defined(np.stack([part(weights) for part in parts], axis=1))
+    return lambda weights: _mean_of_defined(np.array([part(weights) for part in parts]).reshape(-1, len(weights)).T)
 
 
 SCORES: dict[str, Callable[[GoldLabels, LabelPredictions], WeightedScore]] = {

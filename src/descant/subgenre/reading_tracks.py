@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -92,7 +93,7 @@ def make_tracks(records: Iterable[TrackRecord], tree: LabelTree, source: str) ->
 def _read_record(record: TrackRecord, tree: LabelTree, reading: Reading, where: str) -> None:
     genre = tree.find_genre(record.genre)
     audio = record.audio
-    if audio is not None and not audio.is_file():
+    if audio is not None and not os.path.isfile(audio):
         reading.problems.append(f"{where}: audio {audio.name} is not there; its lyrics alone are used")
         audio = None
     lyrics = _read_lyrics(record, audio, reading, where)

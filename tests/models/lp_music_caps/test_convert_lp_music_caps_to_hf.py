@@ -164,6 +164,8 @@ def test_the_command_says_why_in_one_line_and_exits_with_2(
 ) -> None:
     checkpoint = write_checkpoint(drop("bart.lm_head.weight")(state_dict), tmp_path)
     arguments = ["convert", str(checkpoint), "--bart", str(bart), "--output", str(tmp_path / "converted")]
+    assert main([*arguments, "--pooling", "mean"]) == 2
+    assert "--pooling does nothing without --audio_encoder" in capsys.readouterr().err
     assert main(arguments) == 2
     captured = capsys.readouterr()
     assert captured.out == ""

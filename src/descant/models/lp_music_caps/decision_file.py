@@ -58,7 +58,7 @@ def know_weights(
 def compute_outputs(layer: nn.Module) -> list[float]:
     """Return eight outputs of a linear or convolutional layer, its adapter included, for a fixed input.
 
-    None where its weight is not at hand as it is: quantised, divided among devices, or not loaded.
+    None of them where its weight is not at hand as it is: quantised, divided among devices, or not loaded.
     """
     weight: Any = layer.weight
     if not is_at_hand(weight) or weight.ndim < 2:
@@ -71,7 +71,7 @@ def compute_outputs(layer: nn.Module) -> list[float]:
 def compute_projections(part: nn.Module) -> list[float]:
     """Return one number for each of some matrices of a part, spread over it: its rows times fixed waves, by its norm.
 
-    None where a matrix is not at hand as it is; see `compute_outputs`.
+    None of them where a matrix is not at hand as it is; see `compute_outputs`.
     """
     matrices: list[Any] = [weight for weight in part.parameters() if weight.ndim > 1]
     if not all(map(is_at_hand, matrices)):

@@ -227,6 +227,8 @@ CASES: dict[str, tuple[Callable[[], bytes], float | str]] = {
         lambda: wav_chunks(make(WAV), behind=chunk(b"LIST", bytes(999)) + chunk(b"id3 ", ID3V2)), 1.2),
     "wav: a picture chunk in front": (
         lambda: make(WAV)[:12] + chunk(b"id3 ", picture(70_001)) + make(WAV)[12:], 1.2),
+    "wav: a tag in Latin-1 in front": (
+        lambda: make(WAV)[:12] + chunk(b"LIST", b"INFO" + chunk(b"IART", b"caf\xe9\0")) + make(WAV)[12:], 1.2),
     "wav: a header and a picture": (
         lambda: wav_chunks(sf_samples(MONO[:0], 44_100), behind=chunk(b"id3 ", picture(90_000))), "no samples"),
     "wav: a header alone": (lambda: sf_samples(MONO[:0], 44_100), "no samples"),

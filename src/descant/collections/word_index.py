@@ -70,7 +70,8 @@ class WordIndex:
         found = np.frombuffer(connection.execute("SELECT texts FROM lengths").fetchone()[0], np.uint32)
         lengths = np.zeros(size, np.float32)
         lengths[: len(found)] = found
-        self.penalties = (K1 * (1 - B + B * lengths / max(lengths.sum() / max(size, 1), 1e-12))).astype(np.float32)
+        mean = max(float(lengths.sum()) / max(size, 1), 1e-12)
+        self.penalties = (K1 * (1 - B + B * lengths / mean)).astype(np.float32)
 
     def score(self, words: Sequence[str]) -> np.ndarray:
         """Return BM25 (texts,) of words, float32; a word that is given twice counts twice."""

@@ -22,9 +22,6 @@ try:
     import av
 except ImportError:  # waveforms need no decoder
     av = None  # type: ignore[assignment]
-# Tags may be in any encoding: PyAV before 19 refuses files for it unless it is asked not to; later it never does.
-STRICT_TAGS = av is not None and int(av.__version__.split(".")[0]) < 19
-ANY_TAGS: dict[str, Any] = {"metadata_errors": "replace"} if STRICT_TAGS else {}
 
 log = logging.getLogger(__name__)
 warn_once = lru_cache(maxsize=4_096)(log.warning)  # a file may be read more than once, and has many blocks
@@ -143,7 +140,8 @@ def open_part(file: BinaryIO, part: "Part") -> Any:
         raise ImportError("reading sound files takes two packages: pip install av soxr")
     try:
         options = {"protocol_whitelist": "none", "probesize": "65536"}  # in 5 MB, it looks for DTS in a WAV
-        container = av.open(Spans(file, part.spans), "r", part.kind, options, **ANY_TAGS)
+        any_tags: dict[str, Any] = {"metadata_errors": "replace"} if int(av.__version__.split(".")[0]) < 19 else {}
+        container = av.open(Spans(file, part.spans), "r", part.kind, options, **any_tags)
         codec = container.streams.audio[0].codec_context
         codec.options = {"err_detect": "crccheck+explode"} if codec.name == "flac" else {}
     except (av.FFmpegError, AttributeError, IndexError, MemoryError, ValueError) as error:  # no stream, no codec
@@ -175,9 +173,8 @@ def decode(container: Any) -> Iterator[tuple[np.ndarray, int, float]]:
 
 def _read_samples(frame: Any) -> np.ndarray:
     if frame.sample_rate not in RATES or frame.format.name.startswith("s64"):
-        raise AudioError(
-            "", f"has {frame.sample_rate} samples a second of format {frame.format.name}, which cannot be read"
-        )
+        form = f"{frame.sample_rate} samples a second of format {frame.format.name}"
+        raise AudioError("", f"has {form}, which cannot be read")
     samples = frame.to_ndarray()
     if frame.format.is_packed:
         samples = samples.reshape(-1, frame.layout.nb_channels).T

@@ -37,7 +37,7 @@ def tune_thresholds(probabilities: np.ndarray, gold: GoldLabels) -> dict[str, fl
         return np.concatenate([thresholds[:genres], np.full(len(parents), one)])
 
     thresholds = with_level(_best([_macro_f1(probabilities, gold, with_level(one)) for one in CANDIDATES]))
-    for label in np.flatnonzero(gold.subgenres.sum(axis=0) >= OWN_THRESHOLD_TRACKS):
+    for label in np.flatnonzero(gold.subgenres.sum(axis=0) >= OWN_THRESHOLD_TRACKS).tolist():
         genre = probabilities[:, parents[label]]
         truth, likely = gold.subgenres[:, label], probabilities[:, genres + label] / np.maximum(genre, 1e-30)
         thresholds[genres + label] = _best([_f1(truth, likely >= one) for one in CANDIDATES])

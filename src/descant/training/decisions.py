@@ -372,8 +372,8 @@ def find_safe_threshold(probabilities: np.ndarray, hits: np.ndarray, weights: np
         return 1.0
     order = np.argsort(-probabilities)
     weights = np.ones(len(order)) if weights is None else weights[order] / weights.mean()
-    counts = weights.cumsum() ** 2 / (weights**2).cumsum()  # as many equal ones say as much
-    shares = (weights * hits[order]).cumsum() / weights.cumsum()
+    counts = np.cumsum(weights) ** 2 / np.cumsum(weights**2)  # as many equal ones say as much
+    shares = np.cumsum(weights * hits[order]) / np.cumsum(weights)
     shares = (counts * shares + 1) / (counts + 2)  # by the rule of succession: few decisions prove little
     enough = np.flatnonzero(shares - ERRORS * np.sqrt(shares * (1 - shares) / counts) >= CLAIM_PRECISION)
     return float(probabilities[order][enough[-1]]) if len(enough) else 1.0

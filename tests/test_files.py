@@ -74,6 +74,15 @@ def test_a_file_is_replaced_and_nothing_else_is_left(tmp_path: Path) -> None:
     assert [path.name for path in (tmp_path / "new").iterdir()] == ["a.csv"]
 
 
+@pytest.mark.parametrize("name", ["x" * 251 + ".csv", "🎻" * 62 + ".csv"])
+def test_the_longest_name_is_written_and_a_longer_one_named_once(tmp_path: Path, name: str) -> None:
+    write_whole(tmp_path / name, "whole")
+    assert (tmp_path / name).read_text() == "whole"
+    with pytest.raises(OSError, match="too long") as raised:
+        write_whole(tmp_path / f"{name}.json", "whole")
+    assert "None" not in str(raised.value)
+
+
 def test_names_that_are_not_text_come_out_as_they_were(tmp_path: Path) -> None:
     write_whole(tmp_path / "a.csv", "caf\udce9.wav, é")
     assert (tmp_path / "a.csv").read_bytes() == b"caf\xe9.wav, \xc3\xa9"

@@ -19,6 +19,7 @@ from descant.program import BrokeOff
 log = logging.getLogger(__name__)
 
 Record = dict[str, Any]
+LONGEST_END = 50  # characters of a name in that of its partial file, which may have 255 bytes too
 FORMULAS = ("=", "+", "-", "@", "\t", "\r")  # what a spreadsheet would take for one, at a cell's beginning
 
 
@@ -44,7 +45,7 @@ def replace_whole(path: Path) -> Iterator[Path]:
         raise OSError(errno.EINVAL, "it is no regular file", str(path))
     if not path.name:
         raise OSError(errno.EINVAL, "it names no file", str(path))
-    partial = path.with_name(f".{uuid.uuid4().hex}.partial.{path.name}")
+    partial = path.with_name(f".{uuid.uuid4().hex}.partial.{path.name[-LONGEST_END:]}")
     try:
         with naming(path):
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -61,7 +62,7 @@ def replace_whole(path: Path) -> Iterator[Path]:
 
 def _replace_folder(new: Path, old: Path) -> None:
     """Rename one folder to the name of another, which is put back where that fails."""
-    aside = old.with_name(f".{uuid.uuid4().hex}.old.{old.name}")
+    aside = old.with_name(f".{uuid.uuid4().hex}.old.{old.name[-LONGEST_END:]}")
     old.rename(aside)
     try:
         new.rename(old)
@@ -100,7 +101,9 @@ def naming(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        error.filename, error.filename2 = str(path), None
+        error.filename = str(path)
+        if error.filename2 is not None:
+            del error.filename2  # None would be shown as a second file
         raise
 
 

@@ -13,6 +13,7 @@ from descant.answering.description import (
     description_questions,
     format_description,
     mark_caption,
+    mark_sound,
     measure,
     read_schema,
 )
@@ -74,6 +75,29 @@ def test_a_caption_that_contradicts_decisions_is_named_on_both_sides() -> None:
     assert all(answers[name]["contradicts"] == ["caption"] for name in against)
     assert mark_caption("Hip hop with a kick drum. Fast.", answers) == ["tempo_class"]
     assert mark_caption("A song.", answers) == []
+    assert mark_caption("There is no music to speak of.", answers) == ["genre"]
+    answers["voice"] = {"type": "choice", "probabilities": {"no voice": 0.6, "female": 0.3, "male": 0.1}, "sure": True}
+    answers["vocals"] = {"type": "noul", "noul": 0.9, "sure": True}
+    assert mark_caption("This is a song. The singer is a woman.", answers) == ["voice"]
+    assert mark_caption("This is an instrumental.", answers) == ["vocals"]
+    answers["voice"]["probabilities"] = {"male": 0.8, "female": 0.2}
+    assert mark_caption("A woman sings.", answers) == ["voice"] and mark_caption("A man sings.", answers) == []
+
+
+@pytest.mark.parametrize(("genre", "sound", "unsure"), [
+    ({"electronic": 0.6, "rock": 0.4}, {"acoustic": 0.9, "electronic": 0.1}, "genre"),
+    ({"electronic": 0.9, "rock": 0.1}, {"acoustic": 0.6, "electronic": 0.4}, "electronic"),
+    ({"electronic": 0.6, "rock": 0.4}, {"acoustic": 0.1, "electronic": 0.9}, None),
+    ({"electronic": 0.4, "rock": 0.6}, {"acoustic": 0.9, "electronic": 0.1}, None),
+])  # fmt: skip
+def test_electronic_music_does_not_sound_acoustic(
+    genre: dict[str, float], sound: dict[str, float], unsure: str | None
+) -> None:
+    found = {"genre": genre, "electronic": sound}
+    answers = {name: {"type": "choice", "probabilities": one, "sure": True} for name, one in found.items()}
+    mark_sound(answers)
+    assert [name for name, answer in answers.items() if not answer["sure"]] == ([unsure] if unsure else [])
+    assert {name for name, answer in answers.items() if "contradicts" in answer} == ({*answers} if unsure else set())
 
 
 def test_contradictions_are_shown(describer: Describer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

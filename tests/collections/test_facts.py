@@ -29,6 +29,7 @@ def test_electronic_music_is_called_so_once() -> None:
     facts = Facts(genres=("electronic",), tempo="slow", sound="electronic")
     assert write_sentence(facts) == "Slow electronic music." and list_tags(facts) == ["electronic", "slow"]
     assert write_sentence(Facts(genres=("jazz",), sound="electronic")) == "Electronic jazz."
+    assert write_sentence(Facts(genres=("jazz",), tempo="medium")) == "Medium-tempo jazz."
 
 
 def test_only_what_is_sure_is_a_fact() -> None:
@@ -57,6 +58,9 @@ def test_a_least_probability_replaces_the_thresholds_and_lets_several_genres_in(
 def test_the_voice_is_named_where_somebody_sings() -> None:
     sung = describe("a.mp3", vocals=0.9)
     assert sure_facts(sung).singing == "singing"
+    sung["decisions"]["voice"] = choice({"no voice": 0.6, "female": 0.4})
+    assert sure_facts(sung).singing == "singing"  # and not "no voice voice"
+    sung["decisions"]["voice"] = choice({"female": 0.6, "male": 0.4}, sure=False)
     sung["decisions"]["voice"]["sure"] = True
     assert sure_facts(sung).singing == "female voice"
 

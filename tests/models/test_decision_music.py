@@ -378,6 +378,24 @@ def test_answers_that_cannot_both_be_true_are_named_and_the_less_likely_one_is_n
     assert "contradicts" not in answers["leads"]
 
 
+def test_somebody_and_nobody_do_not_sing_at_once(config):
+    planned = {one.name: one for one in config.plan({"who": choice("Who?", "no voice", "female"), "what": choice(
+        "What?", "vocals", "no vocals")})}  # fmt: skip
+    for likely, less_likely in (("who", "what"), ("what", "who")):
+        answers = {
+            "who": {"type": "choice", "probabilities": {"no voice": 0.7, "female": 0.3}, "sure": True},
+            "what": {"type": "choice", "probabilities": {"vocals": 0.8, "no vocals": 0.2}, "sure": True},
+        }
+        if likely == "who":
+            answers["who"]["probabilities"] = {"no voice": 0.9, "female": 0.1}
+        mark_contradictions(answers, planned)
+        assert answers["who"]["contradicts"] == ["what"] and answers["what"]["contradicts"] == ["who"]
+        assert answers[likely]["sure"] and not answers[less_likely]["sure"]
+    answers["who"] = {"type": "choice", "probabilities": {"no voice": 0.1, "female": 0.9}, "sure": True}
+    mark_contradictions(answers, planned)
+    assert "contradicts" not in answers["who"]
+
+
 def test_decision_settings_travel_with_a_model(built, config, tmp_path):
     model, processor = built
     model.decision_config = config

@@ -4,6 +4,7 @@ Signal processing knows tempo, key, loudness and silence better than a language 
 """
 
 import json
+import re
 import warnings
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -30,7 +31,7 @@ from descant.data.audio import AudioError, Window, stream_audio
 from descant.data.sound_file import LEAST_S
 from descant.data.storage import Source, name_source
 from descant.models.lp_music_caps.decision_music import MusicDecisionConfig
-from descant.models.lp_music_caps.terms import agrees, find_terms
+from descant.models.lp_music_caps.terms import agrees, find_terms, read_claims
 from descant.models.lp_music_caps.track_music import TrackDecider, is_kind, read_categories, state
 
 INSTRUMENTS = (
@@ -48,6 +49,7 @@ CHOICES = {
 }
 ENERGY = {"type": "score", "instructions": "How energetic is it?", "criteria": ["calm", "moderate", "driving"]}
 VOCALS = {"type": "noul", "instructions": "Is there a singer?"}
+VOICES = ("voice", "vocals")  # decisions about singing
 EXCLUSIVE = {"genre": "genres", "tempo_class": "tempi"}  # decisions of which a caption can name another option
 TOP = 3  # genres that are named
 RATE = 22_050  # Hz
@@ -128,6 +130,7 @@ class Describer:
         track = hear_track(path, self.hear, extractor.sampling_rate, extractor.window_s)
         windows = self.listener.encode(track.windows)
         answers = self.decider.decide(map(as_span, windows))
+        mark_sound(answers)
         for name, answer in answers.items():
             answer["question"] = self.questions[name]["instructions"]
         answers["genre"]["top"] = find_top(answers["genre"]["probabilities"])
@@ -169,11 +172,25 @@ def find_top(probabilities: Mapping[str, float]) -> list[dict[str, Any]]:
     return [{"option": option, "probability": probability} for option, probability in ordered]
 
 
-def mark_caption(caption: str, answers: Mapping[str, dict[str, Any]]) -> list[str]:
-    """Name the answers that a caption contradicts, and the caption in them: genre, tempo, instruments that it denies
-    or that are denied. What is not answered is not contradicted.
+def mark_sound(answers: Mapping[str, dict[str, Any]]) -> None:
+    """Name the genre and the sound in each other where they exclude each other, such as electronic music that sounds
+    acoustic; the less likely one is not sure.
     """
-    claims = read_categories(caption)
+    pair = {name: answers[name] for name in ("genre", "electronic")}
+    if any(answer.get("reason") for answer in pair.values()):
+        return
+    (genre, likely), (sound, likelihood) = map(state, pair.values())
+    if genre in pair["electronic"]["probabilities"] and genre != sound:
+        for name, other in (("genre", "electronic"), ("electronic", "genre")):
+            answers[name]["contradicts"] = sorted({*answers[name].get("contradicts", ()), other})
+        answers["genre" if likely < likelihood else "electronic"]["sure"] = False
+
+
+def mark_caption(caption: str, answers: Mapping[str, dict[str, Any]]) -> list[str]:
+    """Name the answers that a caption contradicts, and the caption in them: genre (of no music, none is), tempo, who
+    sings, instruments that it denies or that are denied. What is not answered is not contradicted.
+    """
+    claims, sung = read_categories(caption), read_claims(caption)["voices"]
     against = [
         name
         for name, category in EXCLUSIVE.items()
@@ -187,9 +204,25 @@ def mark_caption(caption: str, answers: Mapping[str, dict[str, Any]]) -> list[st
         if instrument and not answer.get("reason"):
             heard = answer["noul"] >= 0.5
             against += [name] * any(agrees(instrument, term) for term in (denied - playing if heard else playing))
+    if not answers["genre"].get("reason") and re.search(r"\bno music\b", caption, re.IGNORECASE):
+        against.append("genre")
+    against += [name for name in VOICES if name in answers and are_apart(sung, read_voices(name, answers[name]))]
+    against = list(dict.fromkeys(against))
     for name in against:
         answers[name]["contradicts"] = sorted({*answers[name].get("contradicts", ()), "caption"})
     return against
+
+
+def read_voices(name: str, answer: Mapping[str, Any]) -> frozenset[str]:
+    """Return what an answer about singing claims, in the terms of `read_claims`; nothing where it is left open."""
+    text, _ = state(answer)
+    claim = {"yes": "vocals", "no": "no vocals"}.get(text, text) if name == "vocals" else text
+    return frozenset() if answer.get("reason") else read_claims(claim)["voices"]
+
+
+def are_apart(one: frozenset[str], other: frozenset[str]) -> bool:
+    """Return whether claims about singing exclude each other: somebody or nobody, a woman or a man."""
+    return bool(one and other) and not one & other or len((one | other) & {"female", "male"}) == 2
 
 
 def is_same(option: str, term: str, question_type: str) -> bool:

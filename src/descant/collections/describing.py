@@ -18,7 +18,7 @@ from descant.collections.engines import Load, OneProcess
 from descant.collections.facts import CHOSEN, COLUMNS, is_description, read_fact, to_row, write_text
 from descant.collections.sidecars import Sidecars
 from descant.files import JobLog, JsonLines, Record, escape_formula, replace_whole, write_whole
-from descant.program import name_error, say
+from descant.program import describe_os_error, say
 
 LEAST_SONGS = 5  # that answered a question, for a sentence about what the answers depend on
 HARDLY = 0.1  # by so little the probability of an answer falls, at most, where the sound hardly matters
@@ -157,7 +157,7 @@ def _write_sidecars(sidecars: Sidecars, description: Record, outcome: Outcome) -
     try:
         refused = sidecars.write(description, Path(description["audio"]))
     except OSError as error:
-        refused = [f"{description['audio']}: {name_error(error)}"]
+        refused = [f"{description['audio']}: {describe_os_error(error)}"]
     outcome.left_alone += len(refused)
     for sentence in refused:
         say(f"descant describe: {sentence}")

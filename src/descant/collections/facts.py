@@ -151,7 +151,7 @@ def _genres(answer: Mapping[str, Any], least: float | None) -> list[str]:
 def _singing(vocals: str | None, voice: str | None) -> str | None:
     if vocals != YES:
         return "no singing" if vocals == NO else None
-    return f"{voice} voice" if voice else "singing"
+    return "singing" if voice is None or voice.startswith("no ") else f"{voice} voice"
 
 
 def sure_measures(description: Description) -> tuple[float | None, str | None]:
@@ -202,7 +202,8 @@ def list_tags(facts: Facts) -> list[str]:
 def write_sentence(facts: Facts) -> str:
     """Return facts as a sentence: "Calm slow jazz with piano and bass, no singing, in 4/4, 92 BPM."; "" for none."""
     sound = None if facts.sound in facts.genres else facts.sound  # electronic music that sounds electronic
-    described = list(dict.fromkeys(filter(None, [facts.mood, facts.tempo, sound])))
+    tempo = "medium-tempo" if facts.tempo == "medium" else facts.tempo
+    described = list(dict.fromkeys(filter(None, [facts.mood, tempo, sound])))
     played = f"with {join_words(facts.instruments)}" if facts.instruments else ""
     rest = [facts.singing, f"in {facts.metre}" if facts.metre else None]
     rest += [f"{facts.bpm:.0f} BPM" if facts.bpm else None, facts.key]

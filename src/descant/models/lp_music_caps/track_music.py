@@ -31,7 +31,7 @@ from .decision_music import (
 )
 from .sound_file import SILENCE_RMS, measure_level
 from .sound_input import Span
-from .terms import CATEGORIES, agrees, normalise, read_terms
+from .terms import CATEGORIES, agrees, normalise, read_claims, read_terms
 
 FRAME_S, BANDS, TOP_HZ, RANGE_DB = 0.032, 32, 8000.0, 40.0  # of the description of a sound
 LEAST_FRAMES, LAGS, SPEEDS_HZ, SOFT_DB = 312, (1, 2, 4, 8, 16, 32, 64), (0.2, 1.5, 4.0, 8.0), -15.0
@@ -39,6 +39,7 @@ WIDTH = 0.1  # of radial basis functions: what the mean squared distance is mult
 WINDOWS_AT_ONCE = 16
 ABOUT_MUSIC = "music"  # the type of question that a model trained on sounds without music answers of each window first
 IS_MUSIC = {"type": "noul", "instructions": "Is there music?"}
+VOCALS, NO_VOCALS = "vocals", "no vocals"  # terms
 SILENCE, NO_MUSIC = "silence", "no music"  # why nothing is answered about a track
 
 RECURRING = 0.25  # of the windows, and two at least, that must claim what the track's caption states
@@ -264,10 +265,12 @@ def join_spans(spans: Iterable[tuple[float, float]]) -> list[list[float]]:
 def mark_contradictions(answers: dict[str, dict[str, Any]], planned: Mapping[str, PlannedQuestion]) -> None:
     """Name the answers that cannot both be true ("no drums", "drums lead"); the less likely one is not sure."""
     chosen = {name: choose(answer, planned[name]) for name, answer in answers.items()}
+    voices = {name: read_claims(option or "")["voices"] for name, (option, _) in chosen.items()}
     for name, (option, probability) in chosen.items():
         absent = DENIAL.sub(" ", option).strip() if option and DENIAL.search(option) else None
         for other, (stated, likelihood) in chosen.items():
-            if absent and other != name and stated and not DENIAL.search(stated) and mentions(stated, absent):
+            is_denied = bool(absent and stated and not DENIAL.search(stated) and mentions(stated, absent))
+            if is_denied or (NO_VOCALS in voices[name] and VOCALS in voices[other]):
                 answers[name]["contradicts"] = sorted({*answers[name].get("contradicts", ()), other})
                 answers[other]["contradicts"] = sorted({*answers[other].get("contradicts", ()), name})
                 answers[name if probability < likelihood else other]["sure"] = False
@@ -364,7 +367,8 @@ def answer_track(question: str | None, windows: Sequence[WindowAnswer]) -> Poole
 def write_caption(captions: Sequence[str]) -> str:
     """Write what the captions of a track's windows claim more than once, the commonest first; "" for nothing.
 
-    Genres and tempi that exclude each other, and instruments that some windows deny, are named with their windows.
+    Genres and tempi that exclude each other, and instruments that some windows deny, are named with their windows: of
+    those it is not said that they are heard.
     """
     read = [read_categories(caption) for caption in captions]
     named = {name: Counter(term for one in read for term in one[name][0]) for name in CATEGORIES}
@@ -373,16 +377,28 @@ def write_caption(captions: Sequence[str]) -> str:
     kept = {name: [term for term, count in ranked(named[name]) if count >= least] for name in CATEGORIES}
     sentences = [
         *state_genre(kept["genres"], named["genres"], len(captions)),
-        *state_list(kept["instruments"][:SHOWN_TERMS], "is heard", "are heard"),
+        *state_list([term for term in kept["instruments"] if not denied[term]][:SHOWN_TERMS], "is heard", "are heard"),
         *state_list(kept["moods"][:SHOWN_TERMS], prefix="The mood is "),
         *state_tempo(kept["tempi"], named["tempi"], len(captions)),
         *(
-            f"Windows disagree about {term}: {named['instruments'][term]} of {len(captions)} name it, {count} deny it."
+            state_disagreement(term, named["instruments"][term], count, len(captions))
             for term, count in ranked(denied)
             if named["instruments"][term]
         ),
     ]
     return " ".join(sentences)
+
+
+def state_disagreement(term: str, named: int, denied: int, windows: int) -> str:
+    """State how many windows name an instrument and how many deny it."""
+    them = "them" if is_plural(term) else "it"
+    name, deny = "name" if named > 1 else "names", "deny" if denied > 1 else "denies"
+    return f"Windows disagree about {term}: {named} of {windows} {name} {them}, {denied} {deny} {them}."
+
+
+def is_plural(words: str) -> bool:
+    """Return whether a noun is a plural: vocals, but no bass."""
+    return words.endswith("s") and not words.endswith("ss")
 
 
 def read_categories(caption: str) -> dict[str, tuple[set[str], set[str]]]:
@@ -432,8 +448,7 @@ def state_list(terms: Sequence[str], one: str = "", many: str = "", prefix: str 
         yield f"{prefix}{join_words(listed)}."
     elif listed:
         words = join_words(listed)
-        is_plural = len(listed) > 1 or (words.endswith("s") and not words.endswith("ss"))  # vocals, but no bass
-        yield f"{words[:1].upper()}{words[1:]} {many if is_plural else one}."
+        yield f"{words[:1].upper()}{words[1:]} {many if len(listed) > 1 or is_plural(words) else one}."
 
 
 def join_words(words: Sequence[str]) -> str:

@@ -3,7 +3,6 @@
 A generator's clip is planned again from its seed, so that the plan says what was rendered: its groove file and chords.
 """
 
-import hashlib
 import json
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -15,6 +14,7 @@ from music_corpus.groove_library import DEMO_TEST_FILES, INDEPENDENT_TEST_FILES,
 from music_corpus.plan import ClipPlan, plan_clips
 
 from descant.data.demo import demo_dir, facts
+from descant.files import sha256_of
 
 TAUGHT = ("train", "validation")
 MADE_HERE = "other-"  # speech and noise of make_box_corpus.py
@@ -45,12 +45,12 @@ def find_leaks(rows: Iterable[Mapping[str, Any]], records: Iterable[Mapping[str,
     by_id = {record["clip_id"]: record for record in records}
     plans = {plan.clip_id: plan for plan in plan_clips(1 + max(map(number_of, by_id), default=0))}
     demo = {record["clip_id"]: record["split"] for record in facts()}
-    kept = {hash_file(demo_dir() / "audio" / f"{clip}.ogg") for clip, split in demo.items() if split != "train"}
+    kept = {sha256_of(demo_dir() / "audio" / f"{clip}.ogg") for clip, split in demo.items() if split != "train"}
     for clip, row in clips.items():
         source = clip.removeprefix(SUNG)
         if row["split"] not in TAUGHT:
             found.leaks.append(f"{clip}: is of the split {row['split']}")
-        if hash_file(Path(row["audio"])) in kept:
+        if sha256_of(Path(row["audio"])) in kept:
             found.leaks.append(f"{clip}: has the sound of a clip that the embedded corpus is tested on")
         if source in demo:
             found.count("embedded corpus")
@@ -91,11 +91,6 @@ def is_as_planned(record: Mapping[str, Any], plan: ClipPlan) -> bool:
 def number_of(clip_id: str) -> int:
     """Return the place of a generator's clip in the plan; 0 for other clips."""
     return int(clip_id[1:]) if clip_id[:1] == "m" and clip_id[1:].isdigit() else 0
-
-
-def hash_file(path: Path) -> str:
-    """Return the sha256 of a file's bytes."""
-    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def read_lines(path: Path) -> list[dict[str, Any]]:

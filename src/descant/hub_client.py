@@ -79,15 +79,12 @@ class _LongWait(Exception):
         super().__init__(f"asks to wait {seconds:.0f} s")
 
 
-def fetch_folder(repo_id: str, patterns: Sequence[str], *, revision: str | None = None, kind: str = "model") -> Path:
-    """Return the folder in the cache with a repository's files that match one of `patterns`, all of them whole.
+def fetch_folder(repo_id: str, patterns: Sequence[str], *, revision: str | None = None) -> Path:
+    """Return the folder in the cache with a model's files that match one of `patterns`, all of them whole.
 
     Folders within the repository are left out. Files that were checked before are not read again as long as they stay
     as they are (see `require_whole`). Where the Hub is out of reach, the copy of an earlier call is taken, with a log
     line.
-
-    Args:
-        kind: "model", "dataset" or "space".
 
     Raises:
         NetworkError: the Hub is out of reach, or sends damaged files.
@@ -97,14 +94,14 @@ def fetch_folder(repo_id: str, patterns: Sequence[str], *, revision: str | None 
 
     def fetch(local_only: bool) -> str:
         return snapshot_download(
-            repo_id, repo_type=kind, revision=revision, allow_patterns=list(patterns), ignore_patterns="*/*",
+            repo_id, revision=revision, allow_patterns=list(patterns), ignore_patterns="*/*",
             local_files_only=local_only,
         )  # fmt: skip
 
     folder = _fetch(fetch, repo_id)
     for path in sorted(folder.iterdir()):
         if any(fnmatch(path.name, pattern) for pattern in patterns) and path.is_file():
-            require_whole(path, path.name, repo_id, kind)
+            require_whole(path, path.name, repo_id, "model")
     return folder
 
 
@@ -132,7 +129,11 @@ def load_patiently(load: Callable[[], Result], *sources: str | Path) -> Result:
 
 
 def fetch_file(repo_id: str, name: str, *, revision: str | None = None, kind: str = "model") -> Path:
-    """Return the copy in the cache of one file of a repository; see `fetch_folder`."""
+    """Return the copy in the cache of one file of a repository; see `fetch_folder`.
+
+    Args:
+        kind: "model", "dataset" or "space".
+    """
 
     def fetch(local_only: bool) -> str:
         return hf_hub_download(repo_id, name, repo_type=kind, revision=revision, local_files_only=local_only)

@@ -27,7 +27,7 @@ ASKED = Asked("What is the genre?", ("rock", "jazz", "pop"))
 
 
 class Server:
-    """Answers with `answer(body)`: a text, (status, message, headers), or a whole JSON object."""
+    """Answers with `answer(body)`: a text, (status, message, headers), a whole JSON object, or its bytes."""
 
     def __init__(self) -> None:
         self.answer: Any = lambda body: "(B)"
@@ -48,7 +48,7 @@ class Server:
         elif isinstance(given, str):
             usage = {"prompt_tokens": 100, "completion_tokens": 5}
             content = {"choices": [{"message": {"content": given}}], "usage": usage}
-        sent = json.dumps(content).encode()
+        sent = content if isinstance(content, bytes) else json.dumps(content).encode()
         handler.send_response(status)
         for name, value in {**headers, "Content-Length": str(len(sent))}.items():
             handler.send_header(name, value)
@@ -100,6 +100,17 @@ def test_waits_as_long_as_it_is_asked_to_and_counts_what_it_cost(server: Any, mo
     server.answer = lambda body: (429, "tomorrow", {"Retry-After": "86400"})
     with pytest.raises(EndpointError, match="asks to wait 86400 s"):
         endpoint.ask(SOUND, "wav", "Q?")
+
+
+def test_odd_counts_of_tokens_and_an_answer_of_brackets_end_no_run(server: Any) -> None:
+    for usage in ({"prompt_tokens": {"audio": 5}}, {"input_tokens": "many"}, {"output_tokens": float("nan")}):
+        server.answer = lambda body, usage=usage: {"choices": [{"message": {"content": "(A)"}}], "usage": usage}
+        endpoint = Endpoint(server.url, "m")
+        assert endpoint.ask(SOUND, "wav", "Q?") == "(A)"
+        assert (endpoint.usage.requests, endpoint.usage.input_tokens, endpoint.usage.output_tokens) == (1, 0, 0)
+    server.answer = lambda body: b"[" * 200_000
+    with pytest.raises(RequestError, match="nested too deeply"):
+        Endpoint(server.url, "m").ask(SOUND, "wav", "Q?")
 
 
 def test_a_refused_sound_is_a_refused_answer_and_another_refusal_an_error(server: Any) -> None:

@@ -50,8 +50,8 @@ def collection(tmp_path: Path) -> Path:
 
 
 def run(folder: Path, audio: Path, output: Path, *options: str, questions: tuple[str, ...] = QUESTIONS) -> int:
-    arguments = ["--checkpoint", folder, "--audio", audio, "--output", output, "--num_beams", 2, *options]
-    return run_program("captions_from_qa", lambda: caption_collection(questions, 10, list(map(str, arguments))))
+    arguments = ["--checkpoint", folder, "--audio", audio, "--output", output, *options]
+    return run_program("captions_from_qa", lambda: caption_collection(questions, 2, list(map(str, arguments))))
 
 
 def run_whole(folder: Path, audio: Path, output: Path) -> int:
@@ -118,7 +118,8 @@ def test_answers_of_another_job_are_not_mixed_in(
 
 @pytest.mark.parametrize("option", [
     ("--output", "captions.txt"), ("--precision", "fp8"), ("--nonsense",), ("--num_beams", "0"), ("--batch_size", "x"),
-    ("--top_p", "1.5"), ("--questions", " "), ("--questions", "caf\udce9?"), ("--audio", ""),
+    ("--top_p", "1.5"), ("--seed", "3"), ("--top_p", "0.9", "--num_beams", "2"),
+    ("--questions", " "), ("--questions", "caf\udce9?"), ("--audio", ""),
 ])  # fmt: skip
 def test_wrong_options_are_usage_errors(folder: Path, collection: Path, tmp_path: Path, option: tuple[str]) -> None:
     assert run(folder, collection, tmp_path / "captions.csv", *option) == 2

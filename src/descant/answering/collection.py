@@ -125,16 +125,19 @@ def parse_arguments(questions: Sequence[str], num_beams: int, argv: Sequence[str
     parser.add_argument(
         "--questions", nargs="+", type=question, default=list(questions), help="in place of the recipe's own"
     )
-    parser.add_argument(
-        "--num_beams", type=count(1, MOST_BEAMS), default=num_beams, help="search width (default: %(default)s)"
-    )
+    parser.add_argument("--num_beams", type=count(1, MOST_BEAMS), help=f"search width (default: {num_beams})")
     parser.add_argument("--top_p", type=share, help="nucleus sampling in place of beams, for example 0.9")
-    parser.add_argument("--seed", type=count(0), default=0, help="seed of the sampling (default: %(default)s)")
+    parser.add_argument("--seed", type=count(0), help="seed of the sampling (default: 0)")
     parser.add_argument("--max_length", type=count(1), help="longest answer in tokens (default: the model's own)")
     parser.add_argument("--precision", choices=PRECISIONS, default="fp32", help="lower ones change some answers")
     parser.add_argument("--batch_size", type=count(1), default=32, help="questions at a time (default: %(default)s)")
     args = parser.parse_args(argv)
     args.questions = list(dict.fromkeys(args.questions))
+    if args.top_p is None and args.seed is not None:
+        parser.error("--seed does nothing without --top_p: leave it out")
+    if args.top_p is not None and args.num_beams is not None:
+        parser.error("--num_beams does nothing with --top_p: leave it out")
+    args.num_beams, args.seed = args.num_beams or num_beams, args.seed or 0
     if args.output.suffix not in (".csv", ".jsonl"):
         parser.error(f"--output {args.output}: ends neither in .csv nor in .jsonl")
     for path in (args.output, args.output.with_suffix(".jsonl")):

@@ -199,13 +199,13 @@ def make_noise(clip: str) -> bytes:
     return to_wav(np.random.default_rng(seed).normal(scale=NOISE_RMS, size=CONTROL_RATE * CONTROL_S))
 
 
-def to_wav(samples: np.ndarray, rate: int = CONTROL_RATE) -> bytes:
-    """Return a mono waveform (samples,) as a WAV file of 16 bits."""
+def to_wav(samples: np.ndarray) -> bytes:
+    """Return a mono waveform (samples,) at 16 kHz as a WAV file of 16 bits."""
     with io.BytesIO() as content:
         with wave.open(content, "wb") as file:
             file.setnchannels(1)
             file.setsampwidth(2)
-            file.setframerate(rate)
+            file.setframerate(CONTROL_RATE)
             file.writeframes((np.clip(samples, -1, 1) * 32767).astype("<i2").tobytes())
         return content.getvalue()
 

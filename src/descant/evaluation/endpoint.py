@@ -66,11 +66,12 @@ class Usage:
         """Count the tokens of an answer, by OpenAI's names or those of System One."""
         if not isinstance(usage, Mapping):
             return
-        counts = [usage.get(one) or usage.get(other) or 0 for one, other in
+        counts = [usage.get(one) or usage.get(other) for one, other in
                   (("prompt_tokens", "input_tokens"), ("completion_tokens", "output_tokens"))]  # fmt: skip
+        read, written = (number if isinstance(number, int) else 0 for number in counts)
         with self.lock:
-            self.input_tokens += int(counts[0])
-            self.output_tokens += int(counts[1])
+            self.input_tokens += read
+            self.output_tokens += written
 
     def to_record(self, price_in: float | None, price_out: float | None) -> dict[str, Any]:
         """Return the counts, with the price of this run where prices of a million tokens are given."""
@@ -187,7 +188,10 @@ class Endpoint:
 
 
 def _parse(body: bytes) -> dict[str, Any]:
-    answer = json.loads(body)
+    try:
+        answer = json.loads(body)
+    except RecursionError:
+        raise ValueError("the answer is nested too deeply") from None
     if not isinstance(answer, dict):
         raise ValueError("the answer is no JSON object")
     return answer

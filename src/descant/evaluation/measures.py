@@ -49,19 +49,19 @@ def resample(sums: np.ndarray, seed: int, n: int) -> np.ndarray:
 
 
 def bootstrap_interval(
-    values: Sequence[float], groups: Sequence[Hashable], seed: int = 0, n: int = 1000, level: float = 0.95
+    values: Sequence[float], groups: Sequence[Hashable], seed: int = 0, n: int = 1000
 ) -> Interval:
     """Return the interval of the mean of `values`, where items with the same group (the clip) are drawn together."""
     if len(values) != len(groups) or not len(values):
         raise ValueError(f"{len(values)} values and {len(groups)} groups: give one group a value, and at least one")
     counted = np.stack([np.asarray(values, dtype=float), np.ones(len(values))], axis=1)
     sums = resample(sum_by_group(counted, groups), seed, n)
-    return percentiles(sums[:, 0] / sums[:, 1], level)
+    return percentiles(sums[:, 0] / sums[:, 1])
 
 
-def percentiles(scores: np.ndarray, level: float = 0.95) -> Interval:
-    """Return the middle `level` of resampled scores."""
-    low, high = np.quantile(scores, [(1 - level) / 2, (1 + level) / 2])
+def percentiles(scores: np.ndarray) -> Interval:
+    """Return the middle 95 % of resampled scores."""
+    low, high = np.quantile(scores, [(1 - 0.95) / 2, (1 + 0.95) / 2])
     return Interval(float(low), float(high))
 
 
@@ -81,9 +81,9 @@ class Sums:
         """Return the scores (n,) of `n` samples of the clips, drawn with replacement."""
         return self.combine(resample(sum_by_group(self.counts, clips), seed, n))
 
-    def interval(self, clips: Sequence[Hashable], seed: int = 0, n: int = 1000, level: float = 0.95) -> Interval:
+    def interval(self, clips: Sequence[Hashable], seed: int = 0, n: int = 1000) -> Interval:
         """Return the percentile interval."""
-        return percentiles(self.replicates(clips, seed, n), level)
+        return percentiles(self.replicates(clips, seed, n))
 
 
 @dataclass(frozen=True)
@@ -114,13 +114,13 @@ class Distinct:
             scores.append(used[counted].sum() / (1 if self.known is None else max(used.sum(), 1)))
         return np.array(scores)
 
-    def interval(self, clips: Sequence[Hashable], seed: int = 0, n: int = 1000, level: float = 0.95) -> Interval:
+    def interval(self, clips: Sequence[Hashable], seed: int = 0, n: int = 1000) -> Interval:
         """Return the percentile interval less the bootstrap's bias.
 
         A sample misses about a third of the clips, so it uses fewer words than the whole; only the spread is sound.
         """
         scores = self.replicates(clips, seed, n)
-        return percentiles(scores + self.value() - scores.mean(), level)
+        return percentiles(scores + self.value() - scores.mean())
 
 
 Measure = Sums | Distinct

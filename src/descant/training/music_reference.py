@@ -15,6 +15,7 @@ CENTRES = 64  # of music, and as many of other sounds
 WITHIN = 0.98  # of the validation clips count as music
 VARIED = 2  # times that each clip is varied
 OTHERS = 150  # sounds of each kind at most
+ROUNDS = 15  # of k-means
 RIDGE = 1e-3
 SECONDS = 10
 
@@ -69,11 +70,11 @@ def fit_weights(music: np.ndarray, others: np.ndarray, centres: np.ndarray) -> n
     return np.linalg.solve(square, nearness.T @ (counts * wanted))
 
 
-def find_centres(places: np.ndarray, count: int, seed: int, rounds: int = 15) -> np.ndarray:
+def find_centres(places: np.ndarray, count: int, seed: int) -> np.ndarray:
     """Cluster points (points, features) by k-means; returns the centres (count, features)."""
     generator = np.random.default_rng(seed)
     centres = places[generator.choice(len(places), count, replace=False)]
-    for _ in range(rounds):
+    for _ in range(ROUNDS):
         squares = (places**2).sum(axis=1)[:, None] - 2 * places @ centres.T + (centres**2).sum(axis=1)
         nearest = squares.argmin(axis=1)
         filled = [places[nearest == number].mean(axis=0) if (nearest == number).any() else centres[number]

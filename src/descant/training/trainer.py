@@ -204,7 +204,7 @@ class CurriculumTrainer(FiniteLoss, AtomicSaving, FullySharded, Trainer):
         raise NotImplementedError
 
     def evaluate(self, *_: Any, metric_key_prefix: str = "eval", **__: Any) -> dict[str, float]:
-        """Return `measure`'s results, logged under the prefix; raise ValueError where the best is told by another."""
+        """Return `measure`'s results, logged under the prefix; raise ValueError where another chooses the best."""
         metrics = self.measure()
         if metrics is None:
             return {}

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from descant.answering.questions import Reading, read_question, state_reading
+from descant.answering.questions import Reading, keep_to_question, read_question, state_reading
 from descant.models import box
 from descant.models.lp_music_caps.decision_music import MusicDecisionConfig, QuestionType
 
@@ -15,6 +15,7 @@ FREE = [
     "Is the piano acoustic?", "Is there a choir?", "Is it a sitar?", "Tell me about the song.",
     "What could it be used for?", "Who wrote the melody?", "Does it have a guitar but no drums?", "Describe the song.",
     "Which film would it suit?", "How loud is it?", "What time is the concert?", "?", "Is it good?",
+    "Is there a beat?", "Does it have a pace?", "Is it drum and bass?", "Who wrote it and is it sad?",
 ]  # fmt: skip
 
 
@@ -32,6 +33,7 @@ FREE = [
     ("Is it in 3/4?", "metre", "3/4"), ("Is the vocalist a man?", "voice", "male"),
     ("Is somebody playing the piano?", "piano", "piano"),
     ("Is the lead instrument a piano?", "lead_instrument", "piano"),
+    ("Isn't there a piano?", "piano", "piano"),
     ("Is it acoustic guitar?", "acoustic_guitar", "acoustic guitar"), ("Is it rock music?", "genre", "rock"),
 ])  # fmt: skip
 def test_the_type_that_answers_is_known_by_the_words_that_matter(
@@ -43,6 +45,35 @@ def test_the_type_that_answers_is_known_by_the_words_that_matter(
 @pytest.mark.parametrize("question", FREE)
 def test_what_no_type_asks_is_left_to_the_words_of_the_model(question: str) -> None:
     assert read_question(question, TYPES) is None
+
+
+@pytest.mark.parametrize(("question", "names"), [
+    ("Is there a piano or a guitar?", ("piano", "guitar")), ("Are there drums and bass?", ("drums", "bass")),
+    ("Genre, mood and tempo?", ("genre", "mood", "tempo_class")), ("What tempo and metre?", ("tempo_class", "metre")),
+    ("What is the genre and what is the mood?", ("genre", "mood")),
+])  # fmt: skip
+def test_a_question_that_joins_several_is_read_part_by_part(question: str, names: tuple[str, ...]) -> None:
+    assert read_question(question, TYPES) == Reading(names, parts=tuple(Reading((name,)) for name in names))
+
+
+@pytest.mark.parametrize(("question", "said", "kept"), [
+    ("Is there an audience?", "No, no clarinet plays.", None), ("Is there an audience?", "Yes, there is drums.", None),
+    ("Is there a harpsichord?", "Yes, there is a drum kit.", None), ("What key is it in?", "It is classical.", None),
+    ("What key is it in?", "It is of the keyboard family.", None),
+    ("Is there any drumming?", "Yes, drums keep the beat.", "Drums keep the beat."),
+    ("Is there a bass drum?", "There is no bass.", None),
+    ("What is the song about?", "The tempo is fast.", None), ("Whose is it?", "It would callI am not sure.", None),
+    # What is stated holds, but not that the drums are a solo.
+    ("Is there a drum solo?", "Yes, drums keep the beat.", "Drums keep the beat."),
+    ("Is the bass too loud?", "No, there is no bass.", "There is no bass."),
+    ("Quel est le genre ?", "It is electronic.", "It is electronic."), ("Is it catchy?", "Yes.", "Yes."),
+    ("Is it too fast?", "It is fast.", "It is fast."), ("Why?", "I am not sure.", "I am not sure."),
+    ("Can I dance to it?", "Yes, the drums are strong and drive it on.", "Yes, the drums are strong and drive it on."),
+    ("Which film would it suit?", "It would suit a chase.", "It would suit a chase."),
+])  # fmt: skip
+def test_what_answers_another_question_is_not_said(question: str, said: str, kept: str | None) -> None:
+    assert read_question(question, TYPES) is None
+    assert keep_to_question(said, question, TYPES) == (kept or "I am not sure.")
 
 
 @pytest.mark.parametrize("question", ["Which instruments play?", "What instruments can you hear?", "List instruments"])
@@ -85,6 +116,22 @@ def test_an_answer_states_what_its_probability_is_of(
     decided = state_reading(Reading(("mood",), wanted), {"mood": given}, KINDS)
     assert (decided["text"], decided["probability"], decided["sure"]) == (text, pytest.approx(probability), sure)
     assert decided["probabilities"] == given["probabilities"]
+
+
+def test_the_parts_of_a_question_are_stated_one_after_another() -> None:
+    answers = {
+        "mood": answer(sad=0.7, gay=0.2, calm=0.1), "drums": answer(drums=0.9, no_drums=0.1),
+        "harp": answer(False, harp=0.45, no_harp=0.55),
+    }  # fmt: skip
+    reading = Reading(("mood", "drums"), parts=(Reading(("mood",)), Reading(("drums",))))
+    assert state_reading(reading, answers, KINDS) == {
+        "text": "The mood is sad. There are drums.", "probability": 0.7, "sure": True,
+        "probabilities": {"sad": 0.7, "drums": 0.9},
+    }
+    reading = Reading(("drums", "harp"), parts=(Reading(("drums",)), Reading(("harp",))))
+    doubtful = state_reading(reading, answers, KINDS)
+    assert doubtful["text"] == "There are drums. Not sure: There is no harp?"
+    assert (doubtful["probability"], doubtful["sure"]) == (0.55, False)
 
 
 def test_instruments_are_named_with_the_probability_of_the_least_likely() -> None:

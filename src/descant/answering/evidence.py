@@ -146,6 +146,8 @@ def as_typed(question: str, options: Sequence[str] | None, config: MusicDecision
         return {"type": "choice", "instructions": question, "criteria": dict.fromkeys(options)}
     types = {} if config is None else config.types()
     reading = read_question(question, types)
+    if reading is not None and reading.parts:
+        raise ValueError(f"{question}: joins several questions: ask for the evidence of one at a time")
     if reading is None or len(reading.names) > 1:
         return {"type": "noul", "instructions": question}
     return as_choice(types[reading.names[0]])

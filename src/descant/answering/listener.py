@@ -157,7 +157,16 @@ class Asking:
     def __iter__(self) -> Iterator[tuple[int, Answer]]:
         """Give every answer that is not known, and every failure, once; raise ValueError for what cannot be asked."""
         for (number, draft), outcome in self.listener.answer(self._requests(), self.batch_size, refuses=True):
-            yield number, complete(draft, outcome)
+            yield number, self.complete(draft, outcome)
+
+    def complete(self, draft: Answer, outcome: Outcome) -> Answer:
+        """Return an answer with what came of it; one that was decided before is whole."""
+        if draft.prediction is not None:
+            return draft
+        if outcome.error is not None:
+            return replace(draft, error=outcome.error)
+        said = self.typed.revise(draft.question, outcome.text) if self.typed else outcome.text
+        return replace(draft, prediction=said, score=outcome.score)
 
     def _requests(self) -> Iterator[Request[tuple[int, Answer]]]:
         """Read the recordings; what cannot be heard becomes a request with the reason."""
@@ -233,15 +242,6 @@ class Asking:
         )
 
 
-def complete(draft: Answer, outcome: Outcome) -> Answer:
-    """Return an answer with what came of it; one that was decided before is whole."""
-    if draft.prediction is not None:
-        return draft
-    if outcome.error is not None:
-        return replace(draft, error=outcome.error)
-    return replace(draft, prediction=outcome.text, score=outcome.score)
-
-
 def ask_together(askings: Sequence[Asking], batch_size: int = 32) -> list[list[Answer]]:
     """Answer several askings of one listener in shared batches, each in the order of its windows and questions.
 
@@ -254,7 +254,7 @@ def ask_together(askings: Sequence[Asking], batch_size: int = 32) -> list[list[A
     )
     answers: list[dict[int, Answer]] = [{} for _ in askings]
     for (number, (position, draft)), outcome in askings[0].listener.answer(requests, batch_size):
-        answers[number][position] = complete(draft, outcome)
+        answers[number][position] = askings[number].complete(draft, outcome)
     return [[found[position] for position in sorted(found)] for found in answers]
 
 

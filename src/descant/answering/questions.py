@@ -1,7 +1,8 @@
 """Questions in a listener's own words: which trained type answers one, and how a decided answer is said.
 
 A question is of a type where it is one of the type's wordings, or where every word of it that matters is one of the
-type's: a word of its wordings or options. Everything else is left to the words of the model.
+type's: a word of its wordings or options. One that joins several such questions is answered part by part. Everything
+else is left to the words of the model, of which those are left out that answer another question.
 """
 
 import re
@@ -13,31 +14,38 @@ from descant.answering.answers import REASONS, as_span
 from descant.answering.stream import AnswerStream
 from descant.data.audio import Window
 from descant.models.lp_music_caps.decision_music import QuestionType, plain_words
-from descant.models.lp_music_caps.terms import find_terms
-from descant.models.lp_music_caps.track_music import TrackDecider, state, state_list
+from descant.models.lp_music_caps.terms import agrees, find_terms, read_terms
+from descant.models.lp_music_caps.track_music import NOT_SURE, TrackDecider, state, state_list
 
 # Words by which no type is known: of asking, of sound in general, and those that bind others.
 FILLERS = frozenset({
-    "a", "all", "am", "an", "and", "any", "anybody", "anyone", "anything", "are", "at", "audio", "be",
-    "being", "by", "call", "called", "can", "clip", "could", "describe", "did", "do", "does", "entire", "for",
+    "a", "all", "am", "an", "and", "any", "anybody", "anyone", "anything", "are", "aren", "at", "audio", "be",
+    "being", "by", "call", "called", "can", "clip", "could", "describe", "did", "do", "does", "doesn", "don",
+    "entire", "for",
     "from", "generally", "give", "had", "has", "have", "having", "hear", "heard", "here", "how", "i", "in",
-    "is", "it", "its", "just", "listen", "listening", "made", "make", "me", "most", "music", "musical", "my",
+    "is", "isn", "it", "its", "just", "listen", "listening", "made", "make", "me", "most", "music", "musical", "my",
     "of", "on", "one", "or", "overall", "part", "perhaps", "piece", "play", "played", "playing", "please",
     "present", "really", "recording", "s", "say", "so", "some", "somebody", "someone", "something", "song",
-    "sound", "sounded", "sounding", "soundtrack", "tell", "that", "the", "there", "these", "they", "think",
+    "sound", "sounded", "sounding", "soundtrack", "t", "tell", "that", "the", "there", "these", "they", "think",
     "this", "those", "to", "track", "tune", "us", "use", "used", "using", "was", "we", "were", "what",
     "which", "who", "whole", "whose", "with", "would", "you", "your",
 })  # fmt: skip
 NO_TYPE = frozenset({"about"})  # in wordings, but what a question is about is not said by them
 SYNONYMS = {
     "sort": "kind", "type": "kind", "vibe": "mood", "emotional": "emotion", "prominent": "main", "dominant": "main",
-    "primary": "main", "meter": "metre", "pacing": "pace",
+    "primary": "main", "meter": "metre", "pacing": "pace", "drumm": "drum", "drummer": "drum",
 }  # fmt: skip
 OPEN = frozenset({
     "describe", "give", "how", "list", "name", "tell", "what", "when", "where", "which", "who", "whose", "why",
 })  # fmt: skip
 PRESENCE = re.compile(r"\b(?:there|audible|present|heard?|play(?:s|ed|ing)?|used?|using|has|have|features?)\b")
 INSTRUMENTS = frozenset({"instrument", "instrumentation", "name", "list"})
+ASKS_WHETHER = re.compile(r"(?:is|are|was|were|do|does|did|has|have|can|could|will|would)\b")
+VERDICT = re.compile(r"^(?:yes|no)\b[,.]? *", re.IGNORECASE)
+PARTS = re.compile(r"\s*(?:[,;/&?.!]|\b(?:and|or)\b)\s*", re.IGNORECASE)
+MOST_PARTS = 6
+SHORT = 5  # words behind a yes or no that is about a single thing
+DOUBT = "Not sure: "
 LEAST_ALIKE = 0.5  # of the words that matter, shared with a wording (Jaccard's index)
 LEAST_INSTRUMENTS = 3  # types that ask for one, for a list of them
 
@@ -47,14 +55,43 @@ class Reading:
     """What a question asks about the types `names`: which option of one, whether `wanted` holds, or what plays.
 
     wanted: the option of which is asked whether it holds; None where the question is none of yes or no.
+    parts: the readings of the questions that one joins, whose types `names` are.
     """
 
     names: tuple[str, ...]
     wanted: str | None = None
+    parts: "tuple[Reading, ...]" = ()
 
 
 def read_question(text: str, types: Mapping[str, QuestionType]) -> Reading | None:
     """Return which types answer a question, and how; None where it is for the words of the model."""
+    return read_one(text, types) or read_several(text, types)
+
+
+def read_several(text: str, types: Mapping[str, QuestionType]) -> Reading | None:
+    """Return how a question that joins several is answered: "Is there a piano or a guitar?", "Genre and mood?".
+
+    Whether several options hold at once ("Is it fast and happy?") is not said by one after another.
+    """
+    parts = list(filter(None, PARTS.split(text)))
+    if not 1 < len(parts) <= MOST_PARTS or any(" and " in term for term in find_styles(text)):
+        return None  # "drum and bass" is one
+    readings = [read_one(part, types) for part in parts]
+    found = [one for one in readings if one is not None and len(one.names) == 1]
+    names = tuple(one.names[0] for one in found)
+    holds = any(one.wanted is not None and not types[one.names[0]].denied() for one in found)
+    if len(found) < len(parts) or len({*names}) < len(parts) or holds:
+        return None
+    return Reading(names, parts=tuple(Reading((name,)) for name in names))
+
+
+def find_styles(text: str) -> frozenset[str]:
+    """Return the genres that a text names."""
+    return find_terms(text, "genre") | find_terms(text, "subgenre")
+
+
+def read_one(text: str, types: Mapping[str, QuestionType]) -> Reading | None:
+    """Return which type answers a question, or which list what plays; None where none does."""
     words = plain_words(text)
     for name, kind in types.items():
         if words in map(plain_words, kind.questions):
@@ -93,8 +130,14 @@ def find_wanted(text: str, types: Mapping[str, QuestionType]) -> Reading | None:
 
 
 def find_alike(text: str, types: Mapping[str, QuestionType]) -> Reading | None:
-    """Return the type one of whose wordings is most like a question: "What's the tempo of this track?"."""
-    likeness = {name: measure_likeness(text, kind) for name, kind in types.items() if not is_existence(kind)}
+    """Return the type one of whose wordings is most like a question: "What's the tempo of this track?".
+
+    Whether there is a beat, its metre does not say.
+    """
+    words = plain_words(text)
+    whether = bool(ASKS_WHETHER.match(words) and PRESENCE.search(words)) and OPEN.isdisjoint(words.split())
+    fitting = {name: kind for name, kind in types.items() if not (whether and not kind.denied())}
+    likeness = {name: measure_likeness(text, kind) for name, kind in fitting.items() if not is_existence(kind)}
     return pick({name: (0, alike) for name, alike in likeness.items() if alike[0] >= LEAST_ALIKE})
 
 
@@ -152,6 +195,52 @@ def strip_ending(word: str) -> str:
     return word[:-3] if len(word) > 6 and word.endswith("ing") else word
 
 
+# Words of the model
+
+
+def keep_to_question(said: str, question: str, types: Mapping[str, QuestionType]) -> str:
+    """Return what a model said to a question that no type reads, without what answers another question.
+
+    A sentence that states a type's option says nothing where the question has no word of the type; where it has some,
+    the sentence holds, but not that it is what was asked: its yes or no is left out. Nor does a short yes or no about
+    an instrument say anything of something else.
+    """
+    if said != NOT_SURE and NOT_SURE in said:
+        return NOT_SURE
+    stated, verdict = find_types_of(said, types), VERDICT.match(said)
+    rest = said[verdict.end() :] if verdict else said
+    named = frozenset().union(*read_terms(rest, "instruments"))
+    if not stated and not (verdict and named and len(rest.split()) <= SHORT):
+        return said
+    shared = set().union(*(topic_words(question, *one) for one in stated.items())) if stated else find_words(rest)
+    asked = find_terms(question, "instruments")
+    is_other = asked and named and not any(agrees(one, other) for one in asked for other in named)
+    if is_other or not find_words(question) & shared:
+        return NOT_SURE
+    return capital(rest) if stated and rest else said
+
+
+def find_types_of(said: str, types: Mapping[str, QuestionType]) -> dict[str, QuestionType]:
+    """Return the types of which an answer states an option in the type's words."""
+    words = plain_words(said)
+    return {
+        name: kind for name, kind in types.items()
+        if any(words == plain_words(text) for texts in kind.answers.values() for text in texts)
+    }  # fmt: skip
+
+
+def capital(text: str) -> str:
+    """Return a text with a capital first letter."""
+    return f"{text[:1].upper()}{text[1:]}"
+
+
+def topic_words(question: str, name: str, kind: QuestionType) -> set[str]:
+    """Return the words that show that a question is about a type; an open one names no options."""
+    if OPEN.isdisjoint(plain_words(question).split()):
+        return known_words(name, kind)
+    return set().union(*map(find_words, [name.replace("_", " "), *kind.questions])) - NO_TYPE
+
+
 # Decisions in words
 
 
@@ -178,6 +267,10 @@ class TypedQuestions:
         }  # fmt: skip
         return {text: rest | self._state(reading, answers) for text, reading in self.readings.items()}
 
+    def revise(self, question: str | None, said: str) -> str:
+        """Return what the model said to a question, as far as it answers that one; a caption as it is."""
+        return said if question is None or not self.types else keep_to_question(said, question, self.types)
+
     def _state(self, reading: Reading, answers: Mapping[str, dict[str, Any]]) -> dict[str, Any]:
         decided = state_reading(reading, answers, self.types)
         heard = answers[reading.names[0]]["heard"]
@@ -199,6 +292,8 @@ def state_reading(
     first = reading.names[0]
     if reason := answers[first].get("reason"):
         return {"text": REASONS[reason].capitalize(), "probability": None, "sure": False, "probabilities": {}}
+    if reading.parts:
+        return state_parts([state_reading(part, answers, types) for part in reading.parts])
     if len(reading.names) > 1:
         return state_instruments({name: answers[name] for name in reading.names}, types)
     if reading.wanted is not None:
@@ -225,6 +320,21 @@ def state_verdict(answer: Mapping[str, Any], kind: QuestionType, wanted: str) ->
     return as_decided(f"{verdict}, {sentence}", shares[stated], sure, shares)
 
 
+def state_parts(decided: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """State the answers to the parts of a question one after another, with the probability of the least likely.
+
+    Those that are not sure say so; it is sure where all are. `probabilities` has each part's likeliest option.
+    """
+    best = [max(one["probabilities"], key=one["probabilities"].__getitem__) for one in decided]
+    shares = {option: one["probabilities"][option] for option, one in zip(best, decided, strict=True)}
+    text = " ".join(
+        f"{DOUBT if not one['sure'] else ''}{capital(VERDICT.sub('', one['text'].removeprefix(DOUBT)))}"
+        for one in decided
+    )
+    probability, sure = min(one["probability"] for one in decided), all(one["sure"] for one in decided)
+    return {"text": text, "probability": probability, "sure": sure, "probabilities": shares}
+
+
 def state_instruments(
     answers: Mapping[str, Mapping[str, Any]], types: Mapping[str, QuestionType]
 ) -> dict[str, Any]:
@@ -244,6 +354,6 @@ def state_instruments(
 
 def as_decided(text: str, probability: float, sure: bool, shares: Mapping[str, float]) -> dict[str, Any]:
     """Return a decided answer, whose text says where it is not sure."""
-    shown = text if sure else f"Not sure: {text[:-1]}?"
+    shown = text if sure else f"{DOUBT}{text[:-1]}?"
     rounded = {option: round(share, 4) for option, share in shares.items()}
     return {"text": shown, "probability": round(probability, 4), "sure": sure, "probabilities": rounded}

@@ -240,6 +240,23 @@ def test_files_that_are_no_index_are_refused(tmp_path: Path) -> None:
             Searcher(tmp_path / "m.db")
 
 
+def test_an_index_that_cannot_be_written_or_is_damaged_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("d.jsonl").write_text("".join(json.dumps(one) + "\n" for one in SONGS))
+    assert cli.main(["index", "d.jsonl", "--plain"]) == 0
+    whole = Path("music.db").read_bytes()
+    Path("music.db").write_bytes(whole[:20480].ljust(len(whole), b"\1"))  # without its words
+    assert cli.main(["search", "piano"]) == 2
+    assert "music.db: is damaged (database disk image is malformed): make it again with" in capsys.readouterr().err
+    monkeypatch.setattr(search_index, "load_encoder", lambda: pytest.fail("no work is begun"))
+    assert cli.main(["index", "d.jsonl", "--database", "."]) == 2 and "is a folder" in capsys.readouterr().err
+    monkeypatch.setattr(search_index, "_create", lambda connection, _: connection.execute("PRAGMA max_page_count = 1"))
+    assert cli.main(["index", "d.jsonl", "--plain", "--database", "new.db"]) == 1
+    assert capsys.readouterr().err == "descant index: new.db: no such table: about\n" and not Path("new.db").exists()
+
+
 def test_the_commands_index_and_find(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -97,6 +97,7 @@ def refuse_a_large_body(address: str) -> None:
         (["no/such/model-anywhere"], "no/such/model-anywhere"),
         (["--port", "99999"], "is more than 65535"),
         (["--max_seconds", "-1"], "is no number of seconds"),
+        (["--timeout", "0"], "argument --timeout: '0' would refuse every request"),
     ],
 )
 def test_what_cannot_be_served_is_refused_before_work(

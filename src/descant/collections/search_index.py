@@ -4,11 +4,12 @@ tracks: what `--where` may read, one row a song. songs: paths, captions and vect
 A file is written anew in one step. Sentence embeddings need the extra `[search]`.
 """
 
+import errno
 import json
 import re
 import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import closing
+from contextlib import closing, contextmanager
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
@@ -138,13 +139,15 @@ def write_index(
     """Write the index of songs in one step; the last description of a song counts.
 
     encoder: of sentences; None: found by words alone. folders: where songs are looked for whose paths are relative.
+
+    Raises OSError, as on a full disk.
     """
     songs = list({one["audio"]: one for one in descriptions}.values())
     options = [list_options(one) for one in songs]
     vocabulary = sorted(set().union(*options))
     own = {column_of(name): name for one in songs for name in one["decisions"]["instruments"]}
     instruments = [name for column, name in sorted(own.items()) if column not in (*TEXTS, *NUMBERS, "id", "audio")]
-    with replace_whole(database) as partial, closing(sqlite3.connect(partial)) as connection:
+    with replace_whole(database) as partial, _naming(database), closing(sqlite3.connect(partial)) as connection:
         connection.execute("PRAGMA journal_mode = OFF")
         _create(connection, [column_of(name) for name in instruments])
         about = {"version": VERSION, "options": vocabulary, "made": find_maker(songs)}
@@ -152,6 +155,15 @@ def write_index(
         _fill(connection, songs, options, vocabulary, instruments, encoder, folders)
         write_words(connection, map(index_text, songs))
         connection.commit()
+
+
+@contextmanager
+def _naming(database: Path) -> Iterator[None]:
+    """Make every error of SQLite in the block an OSError that names the index."""
+    try:
+        yield
+    except sqlite3.Error as error:
+        raise OSError(errno.EIO, str(error), str(database)) from error
 
 
 def find_maker(songs: Sequence[Record]) -> dict[str, Any] | None:

@@ -4,7 +4,7 @@ import argparse
 import json
 from pathlib import Path
 
-from descant.program import say, show, show_json, silence_transformers
+from descant.program import require_writable, say, show, show_json, silence_transformers
 
 EXAMPLES = """\
 examples:
@@ -37,6 +37,9 @@ def run(args: argparse.Namespace) -> int:
     from descant.collections.facts import read_descriptions
     from descant.collections.search_index import has_encoder, load_encoder, write_index
 
+    if args.database.is_dir():
+        raise ValueError(f"--database {args.database}: is a folder: name a file, for example music.db")
+    require_writable(args.database.parent)
     descriptions, problems = [], []
     for path in args.descriptions:
         good, bad = read_descriptions(path)

@@ -49,6 +49,8 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
 
 def run(args: argparse.Namespace) -> int:
     """Search, and return the exit status; raises ValueError for what cannot be searched."""
+    import sqlite3
+
     from descant.collections.search import Searcher, describe_outside, write_playlist
 
     if not args.query.strip() and args.where is None and args.like is None:
@@ -58,9 +60,12 @@ def run(args: argparse.Namespace) -> int:
     searcher = Searcher(args.database)
     if args.like is not None or searcher.has_sentences:
         silence_transformers()
-    is_outside = args.like is not None and not searcher.holds(args.like)
-    like = describe_outside(searcher, args.like, args.model) if is_outside else args.like
-    hits = searcher.search(args.query, args.where, like, args.limit)
+    try:
+        is_outside = args.like is not None and not searcher.holds(args.like)
+        like = describe_outside(searcher, args.like, args.model) if is_outside else args.like
+        hits = searcher.search(args.query, args.where, like, args.limit)
+    except sqlite3.Error as error:
+        raise ValueError(f"{args.database}: is damaged ({error}): make it again with descant index") from error
     left_out = write_playlist(args.m3u, hits) if args.m3u else []
     for hit in left_out:
         say(f"descant search: {hit.path}: is left out of {args.m3u}, which cannot hold a line break")

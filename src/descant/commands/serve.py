@@ -52,16 +52,22 @@ def add_address_options(parser: argparse.ArgumentParser, port: int, users: str) 
     parser.add_argument("--token_file", metavar="FILE", type=Path, help=f"a file with the token that {users} need")
 
 
+def _some_seconds(text: str) -> float:
+    if (value := seconds(text)) == 0:
+        raise argparse.ArgumentTypeError(f"{text!r} would refuse every request")
+    return value
+
+
 def add_limit_options(parser: argparse.ArgumentParser, request: str, sound: str) -> None:
     """Add the limits of what is let in, which comes as a request and holds a sound."""
     parser.add_argument(
         "--max_megabytes", metavar="N", type=count(1, 1024), default=32, help=f"of {request} (default: %(default)s)"
     )
     parser.add_argument(
-        "--max_seconds", metavar="S", type=seconds, default=900.0, help=f"of {sound} (default: %(default)g)"
+        "--max_seconds", metavar="S", type=_some_seconds, default=900.0, help=f"of {sound} (default: %(default)g)"
     )
     parser.add_argument(
-        "--timeout", metavar="S", type=seconds, default=120.0, help="to answer in (default: %(default)g)"
+        "--timeout", metavar="S", type=_some_seconds, default=120.0, help="to answer in (default: %(default)g)"
     )
     parser.add_argument(
         "--queue", metavar="N", type=count(1, 4096), default=64, help="requests at a time (default: %(default)s)"

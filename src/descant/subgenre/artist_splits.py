@@ -3,7 +3,6 @@
 The same sound is found by fingerprints, without comparing each recording with each.
 """
 
-import os
 import random
 import re
 from collections import defaultdict
@@ -16,6 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from descant.data.audio import AudioError, stream_audio
+from descant.program import count_cores
 from descant.subgenre.labels import Track, TrackCorpus
 
 SHARES = {"train": 0.8, "validation": 0.1, "test": 0.1}
@@ -243,7 +243,7 @@ def _scramble(parts: np.ndarray) -> np.ndarray:
 
 def fingerprint_sounds(paths: Mapping[str, Path]) -> tuple[dict[str, np.ndarray], list[str]]:
     """Fingerprint files on as many threads as cores: track id → fingerprint, and a sentence for each that fails."""
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
+    with ThreadPoolExecutor(count_cores()) as pool:
         found = dict(zip(paths, pool.map(_try_fingerprint, paths.values()), strict=True))
     prints = {track_id: words for track_id, words in found.items() if not isinstance(words, str)}
     return prints, [f"{track_id}: {reason}" for track_id, reason in found.items() if isinstance(reason, str)]

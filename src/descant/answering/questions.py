@@ -41,7 +41,7 @@ OPEN = frozenset({
 PRESENCE = re.compile(r"\b(?:there|audible|present|heard?|play(?:s|ed|ing)?|used?|using|has|have|features?)\b")
 INSTRUMENTS = frozenset({"instrument", "instrumentation", "name", "list"})
 ASKS_WHETHER = re.compile(r"(?:is|are|was|were|do|does|did|has|have|can|could|will|would)\b")
-VERDICT = re.compile(r"^(?:yes|no)\b[,.]? *", re.IGNORECASE)
+VERDICT = re.compile(r"^(?:yes|no)(?:[,.] *|$)", re.IGNORECASE)  # but not "No bass plays."
 PARTS = re.compile(r"\s*(?:[,;/&?.!]|\b(?:and|or)\b)\s*", re.IGNORECASE)
 MOST_PARTS = 6
 SHORT = 5  # words behind a yes or no that is about a single thing
@@ -235,10 +235,9 @@ def capital(text: str) -> str:
 
 
 def topic_words(question: str, name: str, kind: QuestionType) -> set[str]:
-    """Return the words that show that a question is about a type; an open one names no options."""
-    if OPEN.isdisjoint(plain_words(question).split()):
-        return known_words(name, kind)
-    return set().union(*map(find_words, [name.replace("_", " "), *kind.questions])) - NO_TYPE
+    """Return the words that show that a question is about a type: an open one names no options, any other has to."""
+    named = kind.answers if OPEN.isdisjoint(plain_words(question).split()) else kind.questions
+    return set().union(*map(find_words, [name.replace("_", " "), *named])) - NO_TYPE
 
 
 # Decisions in words

@@ -210,6 +210,24 @@ def test_the_command_asks_an_endpoint_and_goes_on_where_it_ended(
     assert main(quiz(tmp_path, server.url, "--num_beams", "2")) == 2
 
 
+def test_a_slow_answer_keeps_no_other_from_the_disk(server: Any, tmp_path: Path) -> None:
+    slow = base64.b64encode(to_wav(climb(1.0, 16_000, 220.0))).decode()
+    kept: list[int] = []
+
+    def answer(body: dict[str, Any]) -> str:
+        if body["messages"][0]["content"][0]["input_audio"]["data"] == slow and not kept:
+            for _ in range(300):
+                lines = [line for log in (tmp_path / "out").glob(".choices-*") for line in log.open()]
+                if len(lines) == 4:  # both orders of the two other clips
+                    break
+                threading.Event().wait(0.01)
+            kept.append(len(lines))
+        return "(A)"
+
+    server.answer = answer
+    assert main(quiz(tmp_path, server.url, "--parallel", "2")) == 0 and kept == [4]
+
+
 def test_a_data_set_is_asked_with_controls_and_scored_by_a_protocol(
     server: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -7,12 +7,12 @@ import hashlib
 import io
 import json
 import wave
-from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from string import ascii_uppercase
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 from tqdm.auto import tqdm
@@ -25,6 +25,8 @@ from descant.evaluation.controls import NOISE_RMS, derangement
 from descant.evaluation.multiple_choice import as_choice, find_letter
 from descant.files import JsonLines
 from descant.program import name_error
+
+Given = TypeVar("Given")
 
 CONTROL_RATE, CONTROL_S = 16_000, 10
 ASK_FOR_A_LETTER = "Answer with the option's letter from the given choices directly."
@@ -218,7 +220,7 @@ def answer_items(
 ) -> list[Answered]:
     """Ask every item under a condition with its options in so many orders; what the log in `folder` has is not asked.
 
-    rotations: at most as many as an item has options. Each clip's answers are on disk before the next one is asked.
+    rotations: at most as many as an item has options. Each clip's answers are on disk as soon as all are given.
     """
     log = JsonLines(folder / f".choices-{hashlib.sha256(chooser.fingerprint.encode()).hexdigest()[:16]}.jsonl")
     known = {record["key"]: record for record in log.read() if "key" in record and not record.get("error")}
@@ -231,32 +233,30 @@ def answer_items(
     for turn, key in keys.items():
         if key not in known:
             missing.setdefault(turn[0].clip, []).append(turn)
-    for clip, choices in _ask_clips(chooser, missing, sounds, condition):
+
+    def ask(clip: str) -> tuple[str, list[Choice]]:
+        asked = [Asked(item.question, rotate(item.options, turn)) for item, turn in missing[clip]]
+        return clip, chooser.choose(sounds[clip].source, asked)
+
+    for clip, choices in ask_all(ask, list(missing), condition, chooser.workers):
         records = [{"key": keys[turn], **asdict(one)} for turn, one in zip(missing[clip], choices, strict=True)]
         log.append(*records, sync=True)
         known |= {record["key"]: record for record in records}
     return [Answered(item, condition, turn, _as_choice(known[key])) for (item, turn), key in keys.items()]
 
 
-def _ask_clips(
-    chooser: Chooser, missing: Mapping[str, Sequence[Turn]], sounds: Mapping[str, Sound], condition: str
-) -> Iterator[tuple[str, list[Choice]]]:
-    """Ask about one clip after the other, or several at a time, and give the answers in the clips' order."""
-
-    def ask(clip: str) -> tuple[str, list[Choice]]:
-        asked = [Asked(item.question, rotate(item.options, turn)) for item, turn in missing[clip]]
-        return clip, chooser.choose(sounds[clip].source, asked)
-
-    with tqdm(total=len(missing), desc=f"asking ({condition})", unit="clip", disable=None) as bar:
-        if chooser.workers == 1:
-            for clip in missing:
-                yield ask(clip)
+def ask_all(ask: Callable[[str], Given], keys: Sequence[str], condition: str, workers: int) -> Iterator[Given]:
+    """Ask one after the other, or several at a time, and give each answer as it comes: none waits for a slow one."""
+    with tqdm(total=len(keys), desc=f"asking ({condition})", disable=None) as bar:
+        if workers == 1:
+            for key in keys:
+                yield ask(key)
                 bar.update()
             return
-        with ThreadPoolExecutor(chooser.workers) as pool:
+        with ThreadPoolExecutor(workers) as pool:
             try:
-                for answered in pool.map(ask, missing):
-                    yield answered
+                for given in as_completed([pool.submit(ask, key) for key in keys]):
+                    yield given.result()
                     bar.update()
             except BaseException:
                 pool.shutdown(wait=False, cancel_futures=True)  # after a refused key, or Ctrl-C, nothing more is sent

@@ -2,19 +2,17 @@
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
-from tqdm.auto import tqdm
 
 from descant.answering.answers import Answer
 from descant.data.audio import AudioError
 from descant.data.clips import ClipAudio
 from descant.data.corpus import Corpus
-from descant.evaluation.choosing import CONTROL_RATE, CONTROL_S, make_noise, to_wav
+from descant.evaluation.choosing import CONTROL_RATE, CONTROL_S, ask_all, make_noise, to_wav
 from descant.evaluation.controls import derangement
 from descant.evaluation.endpoint import Endpoint, RequestError
 from descant.evaluation.evaluate import (
@@ -117,7 +115,7 @@ def answer_condition(
 ) -> list[Answer]:  # fmt: skip
     """Answer all questions under one condition, in their order; what the log in the output folder has is not asked.
 
-    Each answer is on disk before the next one counts. The same question about the same sound is asked once.
+    Each answer is on disk as soon as it is given. The same question about the same sound is asked once.
     """
     server = hashlib.sha256(f"{endpoint.url} {endpoint.model}".encode()).hexdigest()[:16]
     log = JsonLines(settings.output_dir / f".endpoint-{server}.jsonl")
@@ -129,7 +127,7 @@ def answer_condition(
     def ask(key: str) -> dict[str, Any]:
         return {"id": key} | answer_one(endpoint, missing[key], sounds, condition)
 
-    for given in _in_parallel(ask, list(missing), condition, workers):
+    for given in ask_all(ask, list(missing), condition, workers):
         known[given["id"]] = given
         if given["error"] is None:
             log.append(given, sync=True)
@@ -166,12 +164,3 @@ def as_answer(question: Question, key: str, given: Mapping[str, Any], model: str
     fields = asdict(question) | {"references": list(question.references), "audio": question.clip_id}
     said = {"prediction": given["prediction"], "error": given["error"]}
     return Answer(id=key, model=model, generation={"condition": condition}, **fields, **said)
-
-
-def _in_parallel(ask: Any, keys: Sequence[str], condition: str, workers: int) -> Iterator[dict[str, Any]]:
-    with ThreadPoolExecutor(workers) as pool:
-        try:
-            yield from tqdm(pool.map(ask, keys), total=len(keys), desc=f"asking ({condition})", disable=None)
-        except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)  # after a refused key, or Ctrl-C, nothing more is sent
-            raise

@@ -206,3 +206,5 @@ def test_lines_say_what_is_sure_and_what_contradicts() -> None:
         "  drums  no (90 %, contradicts lead)   0:00–1:10",
     ]
     assert next(format_decisions({"tempo": score}, always=True)) == "  tempo  slow (60 %)"
+    doubtful = jazz | {"sure": False, "unknown": ["rock"]}
+    assert next(format_decisions({"genre": doubtful})) == "  genre  not sure (jazz? 82 %, unknown to the model: rock)"

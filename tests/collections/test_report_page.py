@@ -61,6 +61,9 @@ def test_the_page_asks_nobody_for_anything() -> None:
 
 def test_a_track_is_shown_with_probabilities_and_windows() -> None:
     track = show_description(describe("a.mp3"))
+    assert [one["name"] for one in track["decisions"][:7]] == [
+        "genre", "mood", "energy", "tempo", "metre", "voice", "sound",
+    ]  # fmt: skip
     genre, drums = (next(one for one in track["decisions"] if one["name"] == name) for name in ("genre", "drums"))
     assert genre["options"][0] == ["jazz", 0.9] and genre["sure"] and track["heard"] == [[0.0, 30.0]]
     assert (drums["said"], drums["options"]) == ("no", [["yes", 0.1]])
@@ -100,6 +103,7 @@ def test_links_lead_from_the_page_to_the_sound(tmp_path: Path) -> None:
     assert (page.parent / unquote(one["sound"])).resolve() == (tmp_path / names[0]).resolve()
     assert gone["sound"] is None and odd["picture"] is None and odd["sound"] and count == 3
     assert [problem.file for problem in problems] == ["gone.wav", "music/odd.wav"]
+    assert str(problems[1]).count("odd.wav") == 1
 
 
 def test_another_song_of_the_same_name_has_a_picture_of_its_own(tmp_path: Path) -> None:

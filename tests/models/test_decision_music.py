@@ -32,6 +32,7 @@ from descant.models.lp_music_caps.track_music import (
     describe_sound,
     mark_contradictions,
     measure_bands,
+    name_unknown,
 )
 
 GENRE = QuestionType(
@@ -159,7 +160,9 @@ def test_options_are_stated_by_their_own_sentences_or_by_carriers(config):
     (planned,) = config.plan({"genre": choice("What is the genre?", "Rap", "indie", "jazz")})
     assert planned.sentences == [["It is hip-hop."], ["It is an indie song."], ["It is jazz.", "Jazz is played."]]
     assert not planned.known
-    assert config.plan({"genre": choice("What is the genre?", "rap", "jazz")})[0].known
+    assert name_unknown(planned) == {"unknown": ["indie"]}
+    (known,) = config.plan({"genre": choice("What is the genre?", "rap", "jazz")})
+    assert known.known and name_unknown(known) == {}
 
 
 @pytest.mark.parametrize(

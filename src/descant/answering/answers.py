@@ -276,13 +276,16 @@ def format_decisions(answers: Mapping[str, Decision], always: bool = False) -> I
 
 
 def describe_answer(answer: Decision, always: bool = False) -> str:
-    """Write an answer in words: `jazz (82 %)`, `not sure (jazz? 41 %)`, `no music heard (silence)`."""
+    """Write an answer in words: `jazz (82 %)`, `not sure (jazz? 41 %)`, `no music heard (silence)`.
+
+    Options that the model does not know are named, since with them nothing is sure.
+    """
     if answer.get("reason"):
         return REASONS[answer["reason"]]
     text, probability = state(answer)
     share = f"{100 * probability:.0f} %"
-    contradictions = name_contradictions(answer)
-    note = f", {contradictions}" if contradictions else ""
+    unknown = f"unknown to the model: {', '.join(answer['unknown'])}" if answer.get("unknown") else ""
+    note = "".join(f", {one}" for one in (unknown, name_contradictions(answer)) if one)
     return f"{text} ({share}{note})" if answer["sure"] or always else f"not sure ({text}? {share}{note})"
 
 

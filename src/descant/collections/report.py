@@ -24,10 +24,11 @@ from descant.collections.facts import find_sound, is_description, read_descripti
 from descant.data.audio import AudioError, stream_audio
 from descant.data.tables import Problem, read_table
 from descant.files import Record, write_whole
-from descant.program import name_error, say
+from descant.program import describe_os_error, say
 
 MOST_IN_ONE_FILE = 50  # tracks whose sound and pictures a single file may hold
 OTHERS_SHOWN = 4  # options of a question
+NAMES = {"tempo_class": "tempo", "electronic": "sound"}  # of decisions, as they are shown
 RATE, FRAME, COLUMNS, BANDS = 16_000, 1024, 480, 72  # of a spectrogram's picture
 RANGE_DB = 70.0
 SOUNDS = {".flac": "audio/flac", ".opus": "audio/ogg", ".m4a": "audio/mp4", ".ogg": "audio/ogg"}
@@ -73,7 +74,7 @@ def show_decision(name: str, answer: Mapping[str, Any]) -> dict[str, Any]:
         options = [(str(legend.get(key, key)), value) for key, value in answer["probabilities"].items()]
     ranked = sorted(options, key=lambda pair: -pair[1])[:OTHERS_SHOWN]
     return {
-        "name": name.replace("_class", ""), "said": fact.value if fact else "", "sure": bool(fact and fact.sure),
+        "name": NAMES.get(name, name), "said": fact.value if fact else "", "sure": bool(fact and fact.sure),
         "reason": answer.get("reason"), "options": [[option, round(share, 4)] for option, share in ranked],
     }  # fmt: skip
 
@@ -181,7 +182,8 @@ def write_report(
             try:
                 track["picture"] = add_picture(song, folder, single_file)
             except (AudioError, OSError) as error:
-                problems.append(Problem(track["name"], None, None, name_error(error)))
+                reason = error.reason if isinstance(error, AudioError) else describe_os_error(error)
+                problems.append(Problem(track["name"], None, None, reason))
     write_whole(folder / "report.html", render_page(f"{path.name}: {len(tracks)} tracks", tracks))
     return len(tracks), problems
 

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 EXAMPLES = """\
 examples:
-  descant decide song.mp3 --choice "genre=rock,jazz,folk" --yesno "Are there drums?"
+  descant decide song.mp3 --choice "genre=rock,classical,folk" --yesno "Are there drums?"
   descant decide *.flac --score "tempo=slow,medium,fast" --json > decisions.jsonl
   descant decide --model MODEL song.mp3 --questions questions.yaml
   descant decide song.mp3 --yesno "Are there drums?" --explain

@@ -26,6 +26,7 @@ from .decision_music import (
     answer_question,
     decide_options,
     fill_window,
+    option_texts,
     plain_words,
     prepare_windows,
 )
@@ -173,7 +174,8 @@ class TrackDecider:
         What comes encoded is not encoded again.
 
         Returns System One's answers with `sure`, `heard` ([[start_s, end_s], …]: what they rest on), `reason` where
-        nothing is answered, and `contradicts` (names of questions) where two answers cannot both be true.
+        nothing is answered, `unknown` (options that the training did not have, with which nothing is sure), and
+        `contradicts` (names of questions) where two answers cannot both be true.
         """
         reasons: set[str] = set()
         scores: list[list[torch.Tensor]] = [[] for _ in self.answerable]
@@ -193,7 +195,10 @@ class TrackDecider:
         pairs = zip(self.answerable, self.scores, strict=True)
         decided = {one.name: decide_options(one, rows) for one, rows in pairs}
         heard = join_spans(self.heard)
-        answers = {one.name: answer_question(one, decided.get(one.name)) | {"heard": heard} for one in self.planned}
+        answers = {
+            one.name: answer_question(one, decided.get(one.name)) | {"heard": heard} | name_unknown(one)
+            for one in self.planned
+        }
         mark_contradictions(answers, {one.name: one for one in self.planned})
         return answers
 
@@ -244,6 +249,13 @@ class TrackDecider:
             window[3] if len(window) == 4 else torch.as_tensor(front_end.extract(fill_window(window[2], front_end)))
             for window in windows
         ])
+
+
+def name_unknown(planned: PlannedQuestion) -> dict[str, list[str]]:
+    """Return the field `unknown` of an answer: options that its type does not know; no field where it knows all."""
+    if planned.type is None or planned.known:
+        return {}
+    return {"unknown": [one for one in option_texts(planned.question) if planned.type.find_option(one) is None]}
 
 
 def leave_open(planned: PlannedQuestion, reason: str) -> dict[str, Any]:

@@ -39,7 +39,9 @@ def test_every_form_of_sound_gives_the_answers_of_the_listener(decide, folder: P
     array = soundfile.read(song, dtype="float32")[0]
     request = {"state": "track", "questions": QUESTIONS, "assets": {"track": asset}}
     forms = [str(song), song, song.read_bytes(), array, {"array": array, "sampling_rate": 16_000}, asset]
-    found = [*(decide(form, questions=QUESTIONS) for form in forms), decide(request), decide(json.dumps(request))]
+    bare = {"state": asset, "questions": QUESTIONS, "assets": None}
+    requests = (request, bare, json.dumps(request))
+    found = [*(decide(form, questions=QUESTIONS) for form in forms), *map(decide, requests)]
     for answers in found:
         assert answers["genre"]["heard"] == expected["genre"]["heard"] == [[0.0, 23.0]]
         assert answers["genre"]["probabilities"] == pytest.approx(expected["genre"]["probabilities"], abs=1e-4)

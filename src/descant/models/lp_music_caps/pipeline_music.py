@@ -283,7 +283,7 @@ class MusicDecisionPipeline(Pipeline):
         if not isinstance(asked, Mapping) or not asked:
             raise ValueError("no questions were given: pass questions={name: {…}}, or a request that holds them")
         extractor = self.processor.feature_extractor
-        track = find_track(request.get("state"), {**(assets or {}), **request.get("assets", {})})
+        track = find_track(request.get("state"), {**(assets or {}), **(request.get("assets") or {})})
         try:
             waveform = load_waveform(track, extractor.sampling_rate)
         except AudioError as error:

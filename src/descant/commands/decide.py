@@ -30,7 +30,8 @@ examples:
 
 The words before = name the question, those behind it are its options. A file of questions (YAML or JSON) maps names
 to System One's questions: type (choice, score, noul), instructions, criteria. An answer under the fitted threshold is
-"not sure", with the best guess in brackets.
+"not sure", with the best guess in brackets. Probabilities are shares among the options that are given: give all that
+can be.
 Exit status: 0 all decided, 1 some files skipped, 2 usage, 130 interrupted.
 """
 

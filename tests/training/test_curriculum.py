@@ -5,12 +5,14 @@ from collections import Counter
 import numpy as np
 import pytest
 
+from descant.data.annotations import Row
 from descant.training.recipe import Stage
 from descant.training.settings import TrainingSettings
 from descant.training.training_data import (
     LIKE_LENGTH,
     CurriculumSampler,
     StagePlan,
+    hold_sounds_out,
     plan_stages,
     plan_steps,
     rows_per_step,
@@ -54,6 +56,16 @@ def test_every_row_is_seen_once_in_each_epoch_of_its_stage(rows_per_clip):
     assert {epoch for _, epoch in counts} == {0, 1, 2, 3}
     assert {row for row, epoch in counts if epoch == 0} == set(range(30))
     assert all({row for row, epoch in counts if epoch == late} == set(range(30, 70)) for late in (1, 2, 3))
+
+
+@pytest.mark.parametrize("rows_per_clip", [1, 3])
+def test_processes_fill_up_the_last_batch_with_rows_that_do_not_count(rows_per_clip):
+    alone, shared = make_sampler(rows_per_clip), make_sampler(rows_per_clip)
+    shared.multiple_of = 16
+    rows, filled = list(alone), list(shared)
+    assert len(filled) == len(shared) == 160 and len(rows) == len(alone) == 150
+    assert filled == rows + [(rows[-1][0], -1 - rows[-1][1])] * 10
+    assert shared.stage_at(len(shared)) == ("long", 4.0)
 
 
 def test_short_rows_come_before_long_ones():
@@ -158,6 +170,24 @@ def make_settings(kind: type[TrainingSettings] = TrainingSettings, **changes) ->
 def test_all_rows_are_seen_unless_fewer_steps_are_asked_for(changes, rows, steps):
     planned = plan_steps(make_settings(**changes), CURRICULUM, validated=True)
     assert (rows_per_step(planned), planned.max_steps) == (rows, steps)
+
+
+def test_more_steps_than_the_epochs_have_are_named(caplog):
+    assert plan_steps(make_settings(max_steps=39), CURRICULUM, validated=True).max_steps == 38
+    assert "--max_steps 39: the epochs have 38 steps, after which training ends" in caplog.text
+
+
+def copied(clip: str) -> Row:
+    return Row(clip, None, "a song", None, "own", 0, 10)
+
+
+def test_a_validation_clip_that_is_trained_on_under_another_id_is_left_out(caplog):
+    rows = {"train": [copied("a")], "validation": [copied("copy"), copied("b")], "test": [copied("also")]}
+    sounds = {"a": "1", "copy": "1", "b": "2", "also": "1"}
+    held = hold_sounds_out({"short": rows, "long": {"train": rows["train"]}}, sounds.__getitem__)
+    assert [row.clip_id for row in held["short"]["validation"]] == ["b"]
+    assert held["short"]["test"] == rows["test"]
+    assert "left out of validation: 1 clips whose sound is trained on, copy first, which sounds like a" in caplog.text
 
 
 def test_epochs_between_saves_become_steps_and_a_number_of_steps_stands():

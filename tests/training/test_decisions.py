@@ -229,6 +229,13 @@ def test_the_threshold_is_the_least_probability_of_the_wanted_precision():
     assert find_threshold(np.array([0.9, 0.99]), np.ones(2, bool), 0.75) == 0.75
 
 
+def test_decisions_of_one_probability_are_sure_together_or_not_at_all():
+    probabilities, hits = np.array([0.99, 0.99, 0.9, 0.9, 0.9, 0.9]), np.array([1, 1, 1, 0, 0, 0], bool)
+    assert find_threshold(probabilities, hits, 0.75) == 0.99  # and not 0.9, from which on half are right
+    saturated = np.repeat([1.0, 0.5], 40)
+    assert find_safe_threshold(saturated, np.concatenate([np.ones(40, bool), np.arange(40) < 20])) == 1.0
+
+
 RATE = 16_000
 TIMES = np.arange(10 * RATE) / RATE
 

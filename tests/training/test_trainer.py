@@ -1,5 +1,6 @@
 """The loss, finite or not, trackers, learning rates by part, adapters on the named modules, and tokenised rows."""
 
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, ClassVar
@@ -193,7 +194,7 @@ def test_processes_share_the_rows_without_losing_or_doubling_one(measured):
 
 def test_answers_are_scored_and_counted(measured, monkeypatch):
     checked, model = measured
-    given = {"0": "slow piano", "1": "folk", "2": "a very loud guitar"}
+    given = {"0": "slow piano", "2": "a very loud guitar", "4": "drums"}
     asked = []
 
     def answer_rows(model, processor, rows, features, **_) -> list[str]:
@@ -203,8 +204,13 @@ def test_answers_are_scored_and_counted(measured, monkeypatch):
     monkeypatch.setattr(trainer, "answer_rows", answer_rows)
     monkeypatch.setattr(trainer, "exact_answer", lambda answer, reference, kind: answer == reference)
     scores = checked.score_answers(model, Accelerator(cpu=True))
-    assert asked == ["0", "1", "2"]
-    assert scores == {"exact": pytest.approx(100 / 3), "answer_words": pytest.approx(7 / 3)}
+    assert asked == ["0", "2", "4"]  # spread evenly
+    assert scores == {"exact": pytest.approx(200 / 3), "answer_words": pytest.approx(7 / 3)}
+    rows = checked.rows.rows
+    rows[0], rows[2] = replace(rows[0], question=None), replace(rows[2], question_type="long_form")
+    assert checked.score_answers(model, Accelerator(cpu=True))["exact"] == 100  # of the one that has an exact answer
+    rows[4] = replace(rows[4], question=None)
+    assert checked.score_answers(model, Accelerator(cpu=True)) == {"answer_words": pytest.approx(7 / 3)}
 
 
 @pytest.mark.parametrize("training", [True, False])
@@ -288,6 +294,22 @@ def test_answers_are_cut_without_losing_their_end():
     item = TokenizedRows(ROWS, PROCESSOR, max_answer_tokens=5)[0]
     assert len(item["label_ids"]) == 5
     assert (item["label_ids"][0], item["label_ids"][-1]) == (TOKENIZER.bos_token_id, TOKENIZER.eos_token_id)
+
+
+def test_answers_that_are_cut_are_counted_and_the_first_is_named(caplog):
+    length = len(TokenizedRows(ROWS, PROCESSOR).labels[2])
+    TokenizedRows(ROWS, PROCESSOR, max_answer_tokens=length).warn_of_cut()
+    assert f"1 of 3 answers are longer than {length} tokens and are cut there, that of a first" in caplog.text
+    caplog.clear()
+    TokenizedRows(ROWS, PROCESSOR).warn_of_cut()
+    assert not caplog.text
+
+
+def test_a_row_that_fills_a_batch_has_no_label_that_counts():
+    rows = TokenizedRows(ROWS, PROCESSOR)
+    filling = rows[1, -1 - 7]
+    assert filling["epoch"] == 7 and (filling["label_ids"] == -100).all()
+    assert len(filling["label_ids"]) == len(rows[1]["label_ids"]) and (rows[1]["label_ids"] >= 0).all()
 
 
 def test_an_item_holds_the_question_and_the_epoch_it_is_asked_for():

@@ -157,13 +157,13 @@ def test_a_recipe_pushes_its_finished_model_in_one_commit(local_hub, tmp_path):
 RECIPE = Recipe("mi_short_long", (Stage("short", 1), Stage("long", 2)))
 
 
-def describe(*argv: str, **changes: object) -> str:
+def describe(*argv: str, stages: list[StagePlan] | None = None, **changes: object) -> str:
     rows = {
         split: [Row(f"{split}{number}", None, "a song", None, "own", 0, 10) for number in (0, 1, 1)]
         for split in ("train", "test")
     }
     corpus = Corpus("own/songs", "main", "cc-by-4.0", {"short": rows, "long": rows})
-    stages = [StagePlan("short", np.arange(1000), 1), StagePlan("long", np.arange(2000), 2)]
+    stages = stages or [StagePlan("short", np.arange(1000), 1), StagePlan("long", np.arange(2000), 2)]
     curriculum = CurriculumSampler(stages, np.arange(2000), np.ones(2000), batch_size=8)
     model = torch.nn.Linear(30, 100)
     model.bias.requires_grad_(False)
@@ -181,6 +181,11 @@ def test_data_stages_steps_and_batch_are_told():
     assert "1,500 of 32 rows (1 processes x 8 x 4 accumulated)" in plan
     assert "fp32 on cpu, learning rate 0.0001" in plan
     assert "outputs/some (checkpoint every 500 steps)" in plan
+
+
+def test_tag_balanced_draws_are_told():
+    plan = describe(stages=[StagePlan("captions", np.arange(1000), 2, draws=64)])
+    assert "2 epochs of 64 draws of 1,000 captions rows" in plan
 
 
 def test_precision_is_the_one_that_accelerate_works_in(monkeypatch):

@@ -375,8 +375,14 @@ def find_safe_threshold(probabilities: np.ndarray, hits: np.ndarray, weights: np
     counts = np.cumsum(weights) ** 2 / np.cumsum(weights**2)  # as many equal ones say as much
     shares = np.cumsum(weights * hits[order]) / np.cumsum(weights)
     shares = (counts * shares + 1) / (counts + 2)  # by the rule of succession: few decisions prove little
-    enough = np.flatnonzero(shares - ERRORS * np.sqrt(shares * (1 - shares) / counts) >= CLAIM_PRECISION)
+    safe = shares - ERRORS * np.sqrt(shares * (1 - shares) / counts) >= CLAIM_PRECISION
+    enough = np.flatnonzero(safe & ends_ties(probabilities[order]))
     return float(probabilities[order][enough[-1]]) if len(enough) else 1.0
+
+
+def ends_ties(sorted_probabilities: np.ndarray) -> np.ndarray:
+    """Mark the last of equal neighbours: a threshold takes all of them or none."""
+    return np.append(sorted_probabilities[1:] != sorted_probabilities[:-1], True)
 
 
 def find_threshold(probabilities: np.ndarray, hits: np.ndarray, precision: float) -> float:
@@ -386,7 +392,7 @@ def find_threshold(probabilities: np.ndarray, hits: np.ndarray, precision: float
     """
     order = np.argsort(-probabilities)
     shares = hits[order].cumsum() / np.arange(1, len(order) + 1)
-    enough = np.flatnonzero(shares >= precision)
+    enough = np.flatnonzero((shares >= precision) & ends_ties(probabilities[order]))
     if not len(enough):
         return 1.0
     least = float(probabilities[order][enough[-1]])

@@ -362,8 +362,10 @@ def describe_plan(
 ) -> list[str]:
     """Return data, sizes, steps, effective batch and precision, a line each."""
     stages = ", then ".join(
-        f"{stage.epochs} epochs of {len(stage.rows):,} {stage.name} rows" for stage in curriculum.stages
-    )
+        f"{stage.epochs} epochs of {stage.draws:,} draws of {len(stage.rows):,} {stage.name} rows"
+        if stage.draws else f"{stage.epochs} epochs of {len(stage.rows):,} {stage.name} rows"
+        for stage in curriculum.stages
+    )  # fmt: skip
     splits = {split: _clips(corpus, split) for split in corpus.splits()}
     return [
         f"{name}: {describe_model(model)}, from {name_start(settings.init_from)}",

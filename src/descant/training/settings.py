@@ -45,6 +45,7 @@ class RunSettings(TrainingArguments):
         "gradient_accumulation_steps", "learning_rate", "lr_scheduler_type", "lr_scheduler_kwargs", "warmup_steps",
         "optim", "optim_args", "weight_decay", "adam_beta1", "adam_beta2", "adam_epsilon", "max_grad_norm",
         "neftune_noise_alpha", "seed", "lora", "lora_rank", "bf16", "fp16", "mixed_precision", "world_size",
+        "load_best_model_at_end", "metric_for_best_model", "greater_is_better",
     )  # fmt: skip
 
     if TYPE_CHECKING:
@@ -89,6 +90,14 @@ class RunSettings(TrainingArguments):
         yield from ((name, "does nothing, since --seed alone decides the order of rows") for name in ordering)
         yield "ignore_data_skip", "would train on the first rows again where a run goes on from a checkpoint"
         yield "dataloader_drop_last", "would train on the first rows in place of the last ones"
+        yield "resume_from_checkpoint", "does nothing here, since --resume says where to go on"
+        for name in ("hub_revision", "hub_strategy", "hub_always_push", "hub_token"):
+            yield name, "does nothing, since the finished model is pushed in one commit to main, with `hf auth login`"
+        for name in (
+            "bf16_full_eval", "fp16_full_eval", "prediction_loss_only", "eval_accumulation_steps",
+            "batch_eval_metrics", "include_for_metrics", "eval_use_gather_object",
+        ):  # fmt: skip
+            yield name, "does nothing, since validation is descant's own"
         yield "auto_find_batch_size", "would end a run early, since its steps are planned for one batch size"
 
 
@@ -249,6 +258,8 @@ def _check(parser: _Parser, job: Job[Any, RunSettings, ModelOptions]) -> None:
     for name, reason in [*settings.find_idle(job.given), *options.find_idle(job.given, settings.init_from)]:
         if name in job.given and (getattr(options, name, None) or getattr(settings, name, None)):
             parser.error(f"--{name}: {reason}; leave it out")
+    if settings.world_size > 1 and not settings.average_tokens_across_devices:
+        parser.error("--average_tokens_across_devices: without it, processes would weigh tokens differently; leave it")
     if settings.dataset is None:
         parser.error("no data given: pass --dataset FOLDER|FILE.csv|HUB_ID, or --demo for the embedded corpus")
     _refuse_missing_trackers(parser, settings.report_to)

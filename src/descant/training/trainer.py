@@ -20,13 +20,15 @@ from torch.distributed.tensor import DTensor
 from torch.nn import functional
 from transformers import PreTrainedModel, ProcessorMixin, Trainer, TrainerControl
 
+from descant.data.annotations import Row
 from descant.data.collator import IGNORED, FeatureReader
 from descant.evaluation import exact_answer
 from descant.evaluation.controls import answer_rows
+from descant.evaluation.exact import is_closed
 from descant.program import BrokeOff
 from descant.training.run_folder import show_run
 from descant.training.saving import AtomicSaving
-from descant.training.training_data import CurriculumSampler, TokenizedRows, rows_per_step
+from descant.training.training_data import CurriculumSampler, TokenizedRows, rows_per_step, spread_evenly
 
 if TYPE_CHECKING:  # the class that the parts of a trainer are mixed into
     from transformers import Trainer as Base
@@ -249,7 +251,7 @@ class Validation:
     answers: int
 
     def measure(self, model: nn.Module, accelerator: Accelerator) -> dict[str, float]:
-        """Return `loss` in nats a token (not smoothed), and for the answered rows `exact` in % and `answer_words`."""
+        """Return `loss` in nats a token (not smoothed), and what `score_answers` does of the answered rows."""
         training = model.training
         model.eval()
         metrics = {"loss": self.loss(model, accelerator)}
@@ -281,25 +283,32 @@ class Validation:
         return batches + [range(0)] * (-len(batches) % processes)
 
     def score_answers(self, model: PreTrainedModel, accelerator: Accelerator) -> dict[str, float]:
-        """Answer evenly spread rows greedily and log a few; return `exact` in % and the mean `answer_words`."""
-        step = max(1, len(self.rows) // self.answers)
-        chosen = self.rows.rows[::step][: self.answers]
+        """Answer evenly spread rows greedily and log a few; return the mean `answer_words` and `exact` in %.
+
+        Exact are answers to questions that are not known to be open, as a caption and a long answer are; without any
+        such question among the rows there is no `exact`.
+        """
+        chosen = [self.rows.rows[index] for index in spread_evenly(range(len(self.rows)), self.answers)]
         mine = chosen[accelerator.process_index :: accelerator.num_processes]
         answers = answer_rows(
             model, self.processor, mine, self.features, batch_size=self.batch_size, num_beams=1, everything=True
         )  # the claims of what the model began from are not its own
         results = [
-            (exact_answer(answer, row.answer, row.question_type), len(answer.split()))
+            (has_exact_answer(row) and exact_answer(answer, row.answer, row.question_type), len(answer.split()))
             for row, answer in zip(mine, answers, strict=True)
         ]
         if accelerator.is_main_process:
             for row, answer in list(zip(mine, answers, strict=True))[:SAMPLES]:
                 log.info("%s | %s -> %s (reference: %s)", row.clip_id, row.question, answer, row.answer)
         results = gather_object(results)
-        return {
-            "exact": 100 * sum(exact for exact, _ in results) / len(results),
-            "answer_words": sum(words for _, words in results) / len(results),
-        }
+        words = {"answer_words": sum(words for _, words in results) / len(results)}
+        asked = sum(map(has_exact_answer, chosen))
+        return {"exact": 100 * sum(exact for exact, _ in results) / asked, **words} if asked else words
+
+
+def has_exact_answer(row: Row) -> bool:
+    """Return whether a row asks a question whose type, where it is known, is a closed one."""
+    return row.question is not None and (row.question_type is None or is_closed(row.question_type))
 
 
 class DescantTrainer(CurriculumTrainer):

@@ -2,9 +2,10 @@
 
 import hashlib
 import itertools
+import logging
 import math
-from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
@@ -13,12 +14,14 @@ from torch.utils.data import Dataset, Sampler
 from transformers import ProcessorMixin, TrainingArguments
 
 from descant.data.annotations import Row
+from descant.data.collator import IGNORED
 from descant.data.corpus import Corpus, SplitRows
 from descant.data.extraction import keep_heard
 from descant.data.features import FeatureStore
 from descant.training.recipe import Stage
 from descant.training.settings import SettingsT, TrainingSettings, with_changes
 
+log = logging.getLogger(__name__)
 Kind = TypeVar("Kind", bound=Hashable)
 
 # Tokens by which rows that stay together may differ. At bart-base size, padding an answer by 23 tokens costs as much
@@ -126,18 +129,28 @@ class CurriculumSampler(Sampler[tuple[int, int]]):
     that it has seen. Within stretches of up to 50 batches, rows of like length share a batch. With `rows_per_clip`
     above 1, up to as many rows of one clip stay together where they are of like length too: its audio is encoded once
     for them.
+
+    multiple_of: the rows of all processes in one batch. The last batch is filled up to it with the last row, each time
+    with the epoch -1 - epoch: such a row does not count (see `TokenizedRows`). Of several processes accelerate would
+    otherwise fill it with the run's first rows, and train on them again.
     """
 
     def __init__(
         self, stages: Sequence[StagePlan], clips: np.ndarray, lengths: np.ndarray, *, batch_size: int,
-        rows_per_clip: int = 1, seed: int = 42,
+        rows_per_clip: int = 1, seed: int = 42, multiple_of: int = 1,
     ) -> None:  # fmt: skip
         self.stages, self.clips, self.lengths = list(stages), np.asarray(clips), np.asarray(lengths)
         self.batch_size, self.rows_per_clip, self.seed = batch_size, rows_per_clip, seed
+        self.multiple_of = multiple_of
         smallest = min(stage.rows_per_epoch for stage in self.stages)
         self.stretch = batch_size * int(np.clip(smallest // (batch_size * 4), 1, 50))
 
     def __len__(self) -> int:
+        return -(-self.total_rows // self.multiple_of) * self.multiple_of
+
+    @property
+    def total_rows(self) -> int:
+        """The rows of all epochs, without those that fill up the last batch."""
         return sum(stage.rows_per_epoch * stage.epochs for stage in self.stages)
 
     @property
@@ -147,7 +160,7 @@ class CurriculumSampler(Sampler[tuple[int, int]]):
 
     def stage_at(self, row_count: int) -> tuple[str, float]:
         """Return the stage's name and the epoch (fractional) reached once `row_count` rows have been seen."""
-        epoch = 0.0
+        row_count, epoch = min(row_count, self.total_rows), 0.0
         for stage in self.stages:
             rows = stage.rows_per_epoch * stage.epochs
             if row_count < rows or stage is self.stages[-1]:
@@ -165,8 +178,9 @@ class CurriculumSampler(Sampler[tuple[int, int]]):
                 yield from self._grouped(pending[:whole], number)
                 pending = pending[whole:]
         whole = len(pending) // self.batch_size * self.batch_size
-        yield from self._grouped(pending[:whole], 0)
-        yield from ((planned.row, planned.epoch) for planned in pending[whole:])
+        rest = [*self._grouped(pending[:whole], 0), *((planned.row, planned.epoch) for planned in pending[whole:])]
+        yield from rest
+        yield from [(row, -1 - epoch) for row, epoch in rest[-1:]] * (len(self) - self.total_rows)
 
     def _blocks(self) -> Iterator[tuple[np.ndarray, int]]:
         """Yield rows of one clip, at most `rows_per_clip` at a time, in the seeded order of each epoch."""
@@ -220,6 +234,11 @@ def plan_steps(settings: SettingsT, curriculum: CurriculumSampler, validated: bo
     batches = -(-len(curriculum) // (settings.per_device_train_batch_size * max(settings.world_size, 1)))
     whole = -(-batches // settings.gradient_accumulation_steps)
     steps = whole if settings.max_steps <= 0 else min(settings.max_steps, whole)
+    if steps < settings.max_steps:
+        log.warning(
+            "--max_steps %d: the epochs have %d steps, after which training ends; --num_train_epochs gives more",
+            settings.max_steps, steps,
+        )  # fmt: skip
     an_epoch = whole / curriculum.epochs
     planned = with_changes(
         settings,
@@ -258,9 +277,10 @@ def _as_steps(steps: float, run: int) -> int:
 class TokenizedRows(Dataset):
     """Rows tokenised once, ahead of the training step.
 
-    The index of an item is `row` (validation) or `(row, epoch)` (training: the epoch seeds the augmentation). An item
-    holds `row_index, clip_id, prompt_ids (None where the model has no prompt), label_ids, epoch`. The processor makes
-    prompts and labels; labels are cut at `max_answer_tokens` without losing the end token.
+    The index of an item is `row` (validation) or `(row, epoch)` (training: the epoch seeds the augmentation; below 0
+    it stands for -1 - epoch, and none of the labels counts). An item holds `row_index, clip_id, prompt_ids (None where
+    the model has no prompt), label_ids, epoch`. The processor makes prompts and labels; labels are cut at
+    `max_answer_tokens` without losing the end token, and `cut` has the rows whose labels are.
     """
 
     def __init__(self, rows: Sequence[Row], processor: ProcessorMixin, max_answer_tokens: int = 128) -> None:
@@ -268,18 +288,32 @@ class TokenizedRows(Dataset):
         answers = processor.answer_ids([row.answer for row in self.rows], max_answer_tokens)
         self.labels = [np.array(ids, dtype=np.int64) for ids in answers]
         self.prompts = {question: _prompt(processor, question) for question in {row.question for row in self.rows}}
+        self.max_answer_tokens = max_answer_tokens
+        long = [index for index, ids in enumerate(self.labels) if len(ids) == max_answer_tokens]
+        whole = processor.answer_ids([self.rows[index].answer for index in long])
+        self.cut = [index for index, ids in zip(long, whole, strict=True) if len(ids) > max_answer_tokens]
+
+    def warn_of_cut(self) -> None:
+        """Name in the log how many answers are cut, and the clip of the first."""
+        if self.cut:
+            log.warning(
+                "%d of %d answers are longer than %d tokens and are cut there, that of %s first: --max_answer_tokens "
+                "keeps more of them", len(self.cut), len(self), self.max_answer_tokens, self.rows[self.cut[0]].clip_id,
+            )  # fmt: skip
 
     def __len__(self) -> int:
         return len(self.rows)
 
     def __getitem__(self, index: int | tuple[int, int]) -> dict[str, Any]:
         row_index, epoch = index if isinstance(index, tuple) else (index, None)
-        row = self.rows[row_index]
+        row, labels = self.rows[row_index], self.labels[row_index]
+        if epoch is not None and epoch < 0:
+            labels, epoch = np.full_like(labels, IGNORED), -1 - epoch
         return {
             "row_index": row_index,
             "clip_id": row.clip_id,
             "prompt_ids": self.prompts[row.question],
-            "label_ids": self.labels[row_index],
+            "label_ids": labels,
             "epoch": epoch,
         }
 
@@ -336,16 +370,41 @@ def prepare_data(
     settings: TrainingSettings,
 ) -> TrainingData:  # fmt: skip
     """Tokenise the rows whose clips have features, and put the stages in order."""
-    configs = keep_heard(corpus.configs, features)
+    configs = hold_sounds_out(keep_heard(corpus.configs, features), features.feature_sha256)
     rows, indices = concatenate_configs({name: splits.get("train", []) for name, splits in configs.items()})
     tokenized = TokenizedRows(rows, processor, settings.max_answer_tokens)
+    tokenized.warn_of_cut()
+    processes = max(settings.world_size, 1)
     curriculum = CurriculumSampler(
         plan_stages(stages, indices, settings.num_train_epochs, settings.draws_per_epoch, [row.tags for row in rows]),
         tokenized.clip_numbers, tokenized.lengths,
         batch_size=rows_per_step(settings),
         rows_per_clip=settings.rows_per_clip, seed=settings.seed,
+        multiple_of=1 if processes == 1 else settings.per_device_train_batch_size * processes,
     )  # fmt: skip
-    return TrainingData(corpus, configs, features, tokenized, curriculum)
+    return TrainingData(replace(corpus, configs=configs), configs, features, tokenized, curriculum)
+
+
+def hold_sounds_out(configs: dict[str, SplitRows], feature_hash: Callable[[str], str]) -> dict[str, SplitRows]:
+    """Return the rows without those of validation clips whose sound is trained on under another id; these are logged.
+
+    feature_hash: gives a hash of a clip's features, equal for equal sound.
+    """
+    train = {row.clip_id for splits in configs.values() for row in splits.get("train", [])}
+    known = {feature_hash(clip): clip for clip in sorted(train, reverse=True)}
+    held = {row.clip_id for splits in configs.values() for row in splits.get("validation", [])}
+    copies = {clip: known[sound] for clip in sorted(held) if (sound := feature_hash(clip)) in known}
+    if not copies:
+        return configs
+    clip, same = next(iter(copies.items()))
+    log.warning(
+        "left out of validation: %d clips whose sound is trained on, %s first, which sounds like %s",
+        len(copies), clip, same,
+    )  # fmt: skip
+    return {
+        config: {**splits, "validation": [row for row in splits.get("validation", []) if row.clip_id not in copies]}
+        for config, splits in configs.items()
+    }
 
 
 def some_features(data: TrainingData, clips: int = 64) -> torch.Tensor:

@@ -27,6 +27,7 @@ FREE = [
     ("What's the meter?", "metre", None), ("Who is singing?", "voice", None),
     ("Is it folk or rock?", "genre", None), ("Can you tell me how fast it is?", "tempo_class", None),
     ("Is it a happy song?", "mood", "cheerful"), ("Does it sound sad?", "mood", "sad"),
+    ("Is it energetic?", "mood", "energetic"), ("Is it calm?", "energy", "calm"),
     ("Slow?", "tempo_class", "slow"), ("What is the tempo of the drums?", None, None),
     ("Is there any guitar?", "guitar", "guitar"), ("Guitars?", "guitar", "guitar"), ("Any drums?", "drums", "drums"),
     ("Does anyone sing?", "vocals", "vocals"), ("Is there no singer?", "vocals", "no vocals"),
@@ -63,6 +64,7 @@ def test_a_question_that_joins_several_is_read_part_by_part(question: str, names
     ("Is there any drumming?", "Yes, drums keep the beat.", "Drums keep the beat."),
     ("Is there a bass drum?", "There is no bass.", None),
     ("What is the song about?", "The tempo is fast.", None), ("Whose is it?", "It would callI am not sure.", None),
+    ("Which instruments are not there?", "The clip features drums.", None), ("What is missing?", "It is slow.", None),
     # What is stated holds, but not that the drums are a solo.
     ("Is there a drum solo?", "Yes, drums keep the beat.", "Drums keep the beat."),
     ("Is the bass too loud?", "No, there is no bass.", "There is no bass."),

@@ -44,6 +44,7 @@ ASKS_WHETHER = re.compile(r"(?:is|are|was|were|do|does|did|has|have|can|could|wi
 VERDICT = re.compile(r"^(?:yes|no)(?:[,.] *|$)", re.IGNORECASE)  # but not "No bass plays."
 PARTS = re.compile(r"\s*(?:[,;/&?.!]|\b(?:and|or)\b)\s*", re.IGNORECASE)
 MOST_PARTS = 6
+MISSING = re.compile(r"\b(?:what|which)\b.*\b(?:not|missing|absent|lacking|lacks?)\b")
 SHORT = 5  # words behind a yes or no that is about a single thing
 DOUBT = "Not sure: "
 LEAST_ALIKE = 0.5  # of the words that matter, shared with a wording (Jaccard's index)
@@ -113,17 +114,23 @@ def find_choice(text: str, types: Mapping[str, QuestionType]) -> Reading | None:
 
 
 def find_wanted(text: str, types: Mapping[str, QuestionType]) -> Reading | None:
-    """Return the type and the option of which a question asks whether it holds: "Is it a sad song?"."""
+    """Return the type and the option of which a question asks whether it holds: "Is it a sad song?".
+
+    What is an option of one type ("energetic") and another word for one of a second type ("driving") is the first.
+    """
     wanted = {name: kind.find_mentioned(text) for name, kind in types.items() if may_answer(text, kind)}
     scores = {
-        name: (max(len(one.split()) for one in types[name].names_in(text)), measure_likeness(text, types[name]))
+        name: (
+            max(len(one.split()) for one in types[name].names_in(text)),
+            (float(plain_words(option) in plain_words(text)), *measure_likeness(text, types[name])),
+        )
         for name, option in wanted.items()
         if option is not None
     }
     # "Is it a sitar?" does not ask what leads, as far as its words say.
     asked = {
         name: score for name, score in scores.items()
-        if score[1][0] or types[name].denied() or not find_terms(str(wanted[name]), "instruments")
+        if score[1][1] or types[name].denied() or not find_terms(str(wanted[name]), "instruments")
     }  # fmt: skip
     found = pick(asked)
     return found and Reading(found.names, wanted[found.names[0]])
@@ -141,7 +148,7 @@ def find_alike(text: str, types: Mapping[str, QuestionType]) -> Reading | None:
     return pick({name: (0, alike) for name, alike in likeness.items() if alike[0] >= LEAST_ALIKE})
 
 
-def pick(scores: Mapping[str, tuple[int, tuple[float, float]]]) -> Reading | None:
+def pick(scores: Mapping[str, tuple[int, tuple[float, ...]]]) -> Reading | None:
     """Return the type with the highest score; None where two have it."""
     best = [name for name, score in scores.items() if score == max(scores.values())]
     return Reading((best[0],)) if len(best) == 1 else None
@@ -207,6 +214,8 @@ def keep_to_question(said: str, question: str, types: Mapping[str, QuestionType]
     """
     if said != NOT_SURE and NOT_SURE in said:
         return NOT_SURE
+    if MISSING.search(plain_words(question)) and not read_terms(said, "instruments")[1]:
+        return NOT_SURE  # what is there, where it was asked what is not
     stated, verdict = find_types_of(said, types), VERDICT.match(said)
     rest = said[verdict.end() :] if verdict else said
     named = frozenset().union(*read_terms(rest, "instruments"))

@@ -222,6 +222,7 @@ def test_what_no_request_is(client: Client) -> None:
         (b'{"a": 1e999}', 400, "no number that can be used"), (b'{"a": "\\ud800"}', 400, "no JSON in UTF-8"),
         (b'{"a": "\xff"}', 400, "no JSON in UTF-8"), (b'{"a": ' + b"[" * 9_000 + b"]" * 9_000 + b"}", 400, "nested"),
         (b'{"a": [' + b"1," * 20_000 + b"1]}", 400, "more than 10000 values"), (b"x" * (2**21 + 1), 413, "more than"),
+        (b'{"a": ' + b"[" * 99 + b"]" * 99 + b"}", 400, "nested"),
         (b'{"a": ' + b"9" * 5_000 + b"}", 400, "no JSON"), (b'{"a": 1', 400, "no JSON"),
     ]  # fmt: skip
     for path in ("/v1/chat/completions", "/v1/systemone"):

@@ -23,6 +23,7 @@ from descant.program import one_line, shorten
 LONGEST_SENTENCE = 300  # characters of what a refusal says
 LONGEST_QUESTION = 10_000  # characters, with all its options
 LONGEST_TEXT = 1_000  # characters of a typed one; the memory that an option takes grows with the square of its length
+DEEPEST = 50  # lists and objects within each other, of which no valid request has ten
 MOST_VALUES = 10_000  # in a request, by its brackets, braces and commas: base64 has none of them
 MOST_QUESTIONS = 64  # typed ones of a request
 FETCH_TIMEOUT_S, FETCH_S = 20, 60.0  # for a byte, for all
@@ -89,6 +90,7 @@ def parse(body: bytes) -> dict[str, Any]:
         found = json.loads(body.decode(), parse_constant=_refuse_number, parse_float=_read_float)
         if re.search(rb"\\u[dD][89a-fA-F]", body):
             json.dumps(found, ensure_ascii=False).encode()  # half a surrogate pair is no text
+        _require_shallow(found)
     except RecursionError:
         raise Refusal(400, "the request is nested too deeply") from None
     except UnicodeError:
@@ -98,6 +100,16 @@ def parse(body: bytes) -> dict[str, Any]:
     if not isinstance(found, dict):
         raise Refusal(400, f"the request is a JSON {type(found).__name__}: give an object")
     return found
+
+
+def _require_shallow(value: Any) -> None:
+    """Raise RecursionError for a value of JSON that is nested deeper than any request; Python 3.13 reads such."""
+    values = [value]
+    for _ in range(DEEPEST):
+        parts = [one.values() if isinstance(one, dict) else one for one in values if isinstance(one, dict | list)]
+        values = [one for part in parts for one in part]
+    if values:
+        raise RecursionError
 
 
 def _read_float(text: str) -> float:

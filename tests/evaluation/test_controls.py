@@ -122,6 +122,15 @@ def test_the_seed_decides_and_the_order_does_not() -> None:
     assert derangement(clips, 1) == derangement(clips[::-1], 1) != derangement(clips, 2)
 
 
+def test_another_clip_is_of_another_recording_where_there_is_one():
+    clips = [f"[song{number}]-[{start}-{start + 10}]" for number in range(3) for start in (0, 10, 20)]
+    for seed in range(20):
+        heard = derangement(clips, seed)
+        assert sorted(heard.values()) == sorted(clips)
+        assert all(clip.split("]")[0] != other.split("]")[0] for clip, other in heard.items())
+    assert derangement(clips[:2], 0) == {clips[0]: clips[1], clips[1]: clips[0]}  # of one recording alone
+
+
 def test_one_clip_cannot_be_shuffled() -> None:
     with pytest.raises(ValueError, match="two clips"):
         derangement(["a", "a"], 0)

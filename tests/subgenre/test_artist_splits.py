@@ -73,9 +73,17 @@ def test_tracks_without_an_artist_are_free_of_each_other():
     assert len(group_tracks([make(n, None) for n in range(3)])) == 3
 
 
-@pytest.mark.parametrize("artist", ["Ada feat. Bruno", "ADA  (ft. bruno)", "Bruno featuring Ada"])
+@pytest.mark.parametrize("artist", ["Ada feat. Bruno", "ADA  (ft. bruno)", "Bruno featuring Ada", "Bruno; Ada"])
 def test_guests_belong_to_the_artist(artist):
     assert sorted(artist_names(artist)) == ["ada", "bruno"]
+
+
+def test_a_band_belongs_to_its_leader_and_one_name_is_written_one_way():
+    names = ["Ada", "Ada & The Bruns", "The Bruns and Cleo", "Earth, Wind & Fire", "Beyonc\u00e9", "Beyonce\u0301"]
+    tracks = [make(number, name) for number, name in enumerate(names)]
+    grouped = [sorted(track.artist for track in group) for group in group_tracks(tracks)]
+    assert sorted(map(len, grouped)) == [1, 1, 2, 2]
+    assert ["Ada", "Ada & The Bruns"] in grouped
 
 
 def test_a_given_split_is_kept_and_draws_in_the_rest_of_the_artist():

@@ -18,6 +18,7 @@ from transformers import PreTrainedModel, ProcessorMixin
 from descant.answering.stream import AnswerStream, Request
 from descant.data.annotations import Row
 from descant.data.collator import FeatureReader
+from descant.data.splits import recording_of
 from descant.evaluation.exact import exact_measures, is_closed, majority_measures
 from descant.evaluation.measures import Difference, Measure, compare
 from descant.program import name_error
@@ -76,7 +77,8 @@ def read_features(features: FeatureReader, clip_id: str) -> torch.Tensor | str:
 def derangement(clip_ids: Iterable[str], seed: int) -> dict[str, str]:
     """Map every clip to another one, each used once (Sattolo's algorithm, 1986: one random cycle).
 
-    The set of clips and the seed decide, not the order. Raises ValueError for fewer than two clips.
+    As far as there are others, a clip is mapped to none of its own recording: another window of one song sounds like
+    it. The set of clips and the seed decide, not the order. Raises ValueError for fewer than two clips.
     """
     clips = sorted(set(clip_ids))
     if len(clips) < 2:
@@ -85,7 +87,19 @@ def derangement(clip_ids: Iterable[str], seed: int) -> dict[str, str]:
     for last in range(len(clips) - 1, 0, -1):
         other = rng.integers(last)
         others[last], others[other] = others[other], others[last]
-    return dict(zip(clips, others, strict=True))
+    return part_recordings(dict(zip(clips, others, strict=True)))
+
+
+def part_recordings(heard: dict[str, str]) -> dict[str, str]:
+    """Return the map of clips with those swapped that lead into the same recording, where a swap mends that."""
+    heard, recordings = dict(heard), {clip: recording_of(clip) for clip in heard}
+    for clip in [one for one, other in heard.items() if recordings[one] == recordings[other]]:
+        for other in heard:
+            parted = recordings[clip] != recordings[heard[other]] and recordings[other] != recordings[heard[clip]]
+            if parted:
+                heard[clip], heard[other] = heard[other], heard[clip]
+                break
+    return heard
 
 
 class ControlExtractor(Protocol):

@@ -5,6 +5,7 @@ The same sound is found by fingerprints, without comparing each recording with e
 
 import random
 import re
+import unicodedata
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -19,7 +20,9 @@ from descant.program import count_cores
 from descant.subgenre.labels import Track, TrackCorpus
 
 SHARES = {"train": 0.8, "validation": 0.1, "test": 0.1}
-_GUEST = re.compile(r"\s+[\[(]?(?:feat\.?|ft\.?|featuring)\s+", re.IGNORECASE)
+_GUEST = re.compile(r"\s+[\[(]?(?:feat\.?|ft\.?|featuring)\s+|\s*;\s*", re.IGNORECASE)
+# What may join artists or belong to one name ("Earth, Wind & Fire").
+_BESIDE = re.compile(r"\s*[,&]\s*|\s+(?:and|with|x|vs\.?|/)\s+")
 # Of fingerprints.
 SAMPLING_RATE = 8_000
 SECONDS = 30.0  # of the beginning
@@ -67,10 +70,15 @@ def split_by_artist(
 
 
 def group_tracks(tracks: Sequence[Track], duplicates: Iterable[tuple[str, str]] = ()) -> list[list[Track]]:
-    """Group tracks that share an artist, artists who play together, or a sound: connected components."""
+    """Group tracks that share an artist, artists who play together, or a sound: connected components.
+
+    "A & B" belongs to A where A has tracks alone.
+    """
     parents: dict[tuple[str, str], tuple[str, str]] = {}
+    known = {name for track in tracks for name in artist_names(track.artist)}
     for track in tracks:
-        for name in artist_names(track.artist):
+        names = artist_names(track.artist)
+        for name in [*names, *(part for whole in names for part in _BESIDE.split(whole) if part in known)]:
             _join(parents, ("track", track.track_id), ("artist", name))
     for first, second in duplicates:
         _join(parents, ("track", first), ("track", second))
@@ -81,8 +89,8 @@ def group_tracks(tracks: Sequence[Track], duplicates: Iterable[tuple[str, str]] 
 
 
 def artist_names(artist: str | None) -> list[str]:
-    """Split "A feat. B" into the names of artist and guests, in lower case without extra spaces."""
-    names = _GUEST.split(artist or "")
+    """Split "A feat. B" and "A; B" into names, in lower case without extra spaces, each letter written one way."""
+    names = _GUEST.split(unicodedata.normalize("NFKC", artist or ""))
     return [plain for name in names if (plain := " ".join(name.casefold().split()).strip("()[]"))]
 
 
